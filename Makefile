@@ -1,0 +1,39 @@
+# make demo and make test are the whole set-up: each installs what is missing first, and says what it does.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test test-all check format benchmark train-classifier clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
+
+install: $(READY) ## create the environment in .venv (make demo and make test do it by themselves)
+
+$(READY): pyproject.toml constraints.txt
+	@bash setup.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: $(READY) ## make example recordings, build a dataset from them, show it
+	@$(BIN)/aria-data demo
+
+test: $(READY) ## the tests that must pass (minutes)
+	@$(BIN)/python -m pytest
+
+test-all: $(READY) ## every test, the slow ones too
+	@$(BIN)/python -m pytest -m ""
+
+check: $(READY) ## formatting, lint, types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+format: $(READY) ## bring the code into shape
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+benchmark: $(READY) ## what the flow and the tables cost, against a bare loop
+	@$(BIN)/python benchmarks/overhead.py
+
+clean: ## delete what make demo made (the environment stays)
+	rm -rf demo_dataset demo_recordings
