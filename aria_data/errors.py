@@ -1,0 +1,119 @@
+"""The errors this library raises, split by what the caller should do.
+
+    AriaDataError
+    ├── UsageError                the command or the configuration is wrong: say so, exit 2
+    │   └── ConfigInvalid
+    ├── TemporaryError            trying again can mend it: the item stays not-done
+    │   ├── NetworkError
+    │   └── OutOfMemory
+    ├── PermanentError            trying again cannot mend it: recorded once, never retried by itself
+    │   ├── AudioUnreadable
+    │   ├── MidiUnreadable
+    │   └── TranscriptionFailed
+    └── DatasetError              the dataset folder itself is in the way: the build stops
+        ├── DatasetCorrupt
+        ├── DatasetLocked
+        ├── DatasetNotWritable
+        └── DatasetNotFound
+
+A message is one line that names the file, what is wrong, and what to do. `error.reason` is the
+short name that lands in the tables; it never changes for the same kind of fault.
+"""
+
+from __future__ import annotations
+
+
+class AriaDataError(Exception):
+    """Any error of this project that a person can act on."""
+
+    reason = "error"
+
+
+class UsageError(AriaDataError):
+    """The command line is wrong."""
+
+    reason = "usage"
+
+
+class ConfigInvalid(UsageError):
+    """A configuration file or value is wrong."""
+
+    reason = "config_invalid"
+
+
+class TemporaryError(AriaDataError):
+    """Trying again can mend it."""
+
+    reason = "temporary"
+
+
+class NetworkError(TemporaryError):
+    """A server did not answer, or not properly."""
+
+    reason = "network"
+
+
+class OutOfMemory(TemporaryError):
+    """A device had too little memory for one batch."""
+
+    reason = "out_of_memory"
+
+
+class PermanentError(AriaDataError):
+    """Trying again cannot mend it. `reason` says which kind, for the tables."""
+
+    reason = "permanent"
+
+    def __init__(self, message: str, reason: str | None = None, measured: float | None = None):
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+        self.measured = measured
+
+
+class AudioUnreadable(PermanentError):
+    """The file is not audio, is empty, is cut short, or may not be read."""
+
+    reason = "audio_unreadable"
+
+
+class MidiUnreadable(PermanentError):
+    """The file is not a MIDI file that can be read."""
+
+    reason = "midi_unreadable"
+
+
+class TranscriptionFailed(PermanentError):
+    """The transcriber gave up on one recording."""
+
+    reason = "transcription_failed"
+
+
+class DatasetError(AriaDataError):
+    """The dataset folder is in the way; the build stops and changes nothing more."""
+
+    reason = "dataset"
+
+
+class DatasetCorrupt(DatasetError):
+    """A table of the dataset cannot be read."""
+
+    reason = "dataset_corrupt"
+
+
+class DatasetLocked(DatasetError):
+    """Another build is working in this folder."""
+
+    reason = "dataset_locked"
+
+
+class DatasetNotWritable(DatasetError):
+    """No permission, or no space left."""
+
+    reason = "dataset_not_writable"
+
+
+class DatasetNotFound(DatasetError):
+    """There is no dataset, or no such version, where one was named."""
+
+    reason = "dataset_not_found"

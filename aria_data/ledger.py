@@ -1,0 +1,78 @@
+"""The books of a build: every candidate ends in the manifest, as a rejection, as a failure, or is not done yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from aria_data.errors import DatasetError
+from aria_data.records import Candidate, Rejection, Segment
+
+
+class LedgerBroken(DatasetError):
+    """Something came in and did not come out: a fault of this program, never of the data."""
+
+    reason = "ledger_broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Items in, and where they ended. `num_in` is always the sum of the others."""
+
+    num_in: int
+    num_in_manifest: int
+    num_rejected: int
+    num_failed: int
+    num_not_done: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_in} in = {self.num_in_manifest} in the manifest + {self.num_rejected} rejected "
+            f"+ {self.num_failed} failed + {self.num_not_done} not done"
+        )
+
+
+def balance_candidates(
+    candidates: Iterable[Candidate],
+    in_manifest: Collection[str],
+    rejections: Iterable[Rejection],
+    not_done: Collection[str],
+) -> Balance:
+    """Account for every candidate; `in_manifest` and `not_done` are candidate ids.
+
+    A candidate counts once: as in the manifest when any of its segments is, else as not done when anything of
+    it is, else as failed or rejected. Raises `LedgerBroken` when one cannot be accounted for.
+    """
+    noes: dict[str, bool] = {}
+    for rejection in rejections:
+        noes[rejection.candidate_id] = noes.get(rejection.candidate_id, False) or rejection.is_failure
+    states = Counter(_state(candidate.candidate_id, in_manifest, noes, not_done) for candidate in candidates)
+    return _balance(states)
+
+
+def balance_segments(
+    segments: Iterable[Segment],
+    in_manifest: Collection[str],
+    rejections: Iterable[Rejection],
+    not_done: Collection[str],
+) -> Balance:
+    """Account for every segment found, by segment id; as `balance_candidates`."""
+    noes = {rejection.item_id: rejection.is_failure for rejection in rejections}
+    return _balance(Counter(_state(segment.segment_id, in_manifest, noes, not_done) for segment in segments))
+
+
+def _state(item_id: str, in_manifest: Collection[str], noes: Mapping[str, bool], not_done: Collection[str]) -> str:
+    if item_id in in_manifest:
+        return "in_manifest"
+    if item_id in not_done:
+        return "not_done"
+    if item_id in noes:
+        return "failed" if noes[item_id] else "rejected"
+    raise LedgerBroken(
+        f"{item_id}: came in, and is neither in the manifest nor rejected. Please report this with `-v` output."
+    )
+
+
+def _balance(states: Counter[str]) -> Balance:
+    return Balance(states.total(), states["in_manifest"], states["rejected"], states["failed"], states["not_done"])

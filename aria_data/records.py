@@ -1,0 +1,163 @@
+"""What flows between the stages: frozen, flat records with their units in their names.
+
+No behaviour beyond what is derived from the fields; tables take their columns from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that may be a recording of solo piano, known by its metadata only."""
+
+    candidate_id: str  # `<source>-<16 hex>`: for a local file, of its path below the source folder
+    source: str  # "local", later the name of a site
+    location: str  # where the audio is: a file:// or http(s):// address
+    source_url: str  # what the manifest may say: the path below the source folder, or a public URL
+    title: str
+    description: str = ""
+    uploader: str = ""
+    licence: str = ""
+    tags: str = ""  # other metadata as found, as a JSON object
+    announced_duration_s: float | None = None
+    num_bytes: int = 0
+    modified_ns: int = 0  # with num_bytes: whether a local file is still the same
+    discovered_via: str = ""
+    collected_at: str = ""  # UTC, ISO 8601; of several observations of one candidate the latest counts
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What the metadata alone says about a candidate."""
+
+    candidate_id: str
+    relevance_score: int  # 1 (surely not solo piano) to 5 (surely solo piano); 3 = the text does not say
+    scorer: str  # "rules" or a model's name
+    evidence: str  # the words of the text that decided
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Audio that is here and decodes to its end."""
+
+    recording_id: str
+    candidate_id: str
+    location: str  # where its audio is: a file:// address, or a path below the dataset folder
+    audio_sha256: str  # of the file's bytes
+    samples_sha256: str  # of the decoded samples: equal for the same audio in another container
+    duration_s: float
+    sample_rate: int
+    num_channels: int
+    codec: str
+    loudness_db: float  # root mean square over the whole file, dB below full scale
+    peak_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScores:
+    """What the classifier said about each window of a recording."""
+
+    recording_id: str
+    hop_s: float
+    scores: list[float]  # scores[i]: probability of clean solo piano from i * hop_s to (i + 1) * hop_s
+    classifier_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A contiguous stretch of solo piano inside one recording."""
+
+    recording_id: str
+    number: int  # 0, 1, 2, ... in order of start_s
+    start_s: float
+    end_s: float
+    audio_score: float  # mean probability of clean solo piano, 0 to 1
+
+    @property
+    def segment_id(self) -> str:
+        return f"{self.recording_id}_{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """All segments of one recording, in order."""
+
+    recording_id: str
+    segments: list[Segment]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """The MIDI file of one segment."""
+
+    segment_id: str
+    recording_id: str
+    midi_path: str  # below the dataset folder
+    midi_sha256: str
+    transcriber: str
+    transcriber_sha256: str
+    num_notes: int
+    num_pedal_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Everything `measures` says about one transcription, by name."""
+
+    segment_id: str
+    measures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What the text says is played, by whom. A field without evidence in the text is empty."""
+
+    composer: str = ""  # the authority list's spelling, else as written
+    composer_id: str = ""  # of the authority list; empty when not in it
+    performer: str = ""
+    title: str = ""
+    catalogue: str = ""  # "op", "bwv", "k", "d", "hob", ...
+    catalogue_number: str = ""
+    piece_number: str = ""  # the number inside the opus: op. 10 *no. 4*
+    movement: str = ""
+    form: str = ""
+    genre: str = ""
+    period: str = ""
+    key: str = ""  # "c# minor", "eb major"
+    composition_id: str = ""
+    annotation_source: str = ""  # "rules" or a model's name
+    annotation_confidence: float = 0.0  # 0 to 1
+    evidence: str = ""  # JSON object: field -> the words of the text it was read from
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCluster:
+    """Where a recording stands among those with the same decoded audio. Most are alone in theirs."""
+
+    cluster_id: str
+    is_lead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision with its reason and its number."""
+
+    is_kept: bool
+    reason: str = ""
+    measured: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An item that left the pipeline: at which stage, why, and the number that decided."""
+
+    item_id: str
+    candidate_id: str
+    source_url: str
+    stage: str
+    reason: str
+    measured: float | None
+    detail: str  # one line for a person
+    is_failure: bool  # a fault of the item (True) or an expected no (False)

@@ -1,0 +1,1 @@
+"""Data reviewed like code: schemas, recipes, the demo scores."""
