@@ -1,0 +1,109 @@
+"""One build's configuration: each stage's own, gathered; read from TOML, unknown keys refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aria_data.annotate import AnnotateConfig
+from aria_data.errors import ConfigInvalid
+from aria_data.ingest import IngestConfig
+from aria_data.release import ReleaseConfig
+from aria_data.screen import ScreenConfig
+from aria_data.segment import SegmentConfig
+from aria_data.transcribe import TranscribeConfig
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Everything that determines a dataset's content. Where and how fast it is made is not in here."""
+
+    screen: ScreenConfig = field(default_factory=ScreenConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    transcribe: TranscribeConfig = field(default_factory=TranscribeConfig)
+    annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> BuildConfig:
+    """Read a TOML file (every key has a default) and apply settings such as `segment.min_segment_s=30`.
+
+    Raises `ConfigInvalid`, naming the file and the key, for what is unknown or of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}).") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigInvalid(f"{path}: is not valid TOML ({error}).") from error
+    config = build_record(BuildConfig, values, str(path))
+    for setting in settings:
+        config = _apply(config, setting)
+    return config
+
+
+def _apply(config: BuildConfig, setting: str) -> BuildConfig:
+    name, separator, text = setting.partition("=")
+    stage, dot, key = name.strip().partition(".")
+    if not separator or not dot:
+        raise ConfigInvalid(f"--set {setting}: write STAGE.KEY=VALUE, for example segment.min_segment_s=30.")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    values = to_values(config)
+    values.setdefault(stage, {})[key] = value
+    return build_record(BuildConfig, values, "--set")
+
+
+def build_record(record_type: type, values: Mapping[str, Any], where: str) -> Any:
+    """Build a configuration record from plain values, refusing unknown names and wrong types."""
+    hints = typing.get_type_hints(record_type)
+    arguments = {}
+    for name, value in values.items():
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(hints)}."
+            raise ConfigInvalid(f"{where}: unknown key {name!r}. {hint}")
+        arguments[name] = _checked(hints[name], value, f"{where}: {name}")
+    try:
+        return record_type(**arguments)
+    except ValueError as error:
+        raise ConfigInvalid(f"{where}: {error}") from error
+
+
+def _checked(wanted: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(wanted):
+        if not isinstance(value, Mapping):
+            raise ConfigInvalid(f"{where}: is a table of settings, not {value!r}.")
+        return build_record(wanted, value, where)  # type: ignore[arg-type]
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted in (int, str, bool) and type(value) is wanted:
+        return value
+    if typing.get_origin(wanted) is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    raise ConfigInvalid(f"{where}: {value!r} is not of type {getattr(wanted, '__name__', wanted)}.")
+
+
+def to_values(config: Any) -> dict[str, Any]:
+    """Give a configuration as plain nested values."""
+    return dataclasses.asdict(config)
+
+
+def to_toml(config: BuildConfig) -> str:
+    """Write the configuration as TOML that `load_config` reads back."""
+    lines = ["# The configuration this dataset was last built with; `aria-data build --config` reads it."]
+    for stage, settings in to_values(config).items():
+        lines += ["", f"[{stage}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+    return "\n".join(lines) + "\n"

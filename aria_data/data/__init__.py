@@ -1,0 +1,1 @@
+"""Data files of the library, read with `importlib.resources`."""

@@ -1,0 +1,74 @@
+"""Verify that a candidate's audio is whole and audible: decode it to its end, measure it, hash it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aria_data.audio import AudioFacts, inspect
+from aria_data.errors import AudioUnreadable
+from aria_data.files import printable, sha256_file
+from aria_data.records import Candidate, Recording, Verdict
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """What audio must be like to be worked on."""
+
+    min_loudness_db: float = -70.0  # root mean square of the file; dithered 16-bit silence measures about -93 dB
+    min_duration_s: float = 5.0  # one classifier window
+    max_duration_s: float = 43_200.0  # 12 hours
+    min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
+    max_fault_share: float = 0.05  # packets that fail, a second of audio
+
+
+def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
+    """Decode the file at `path` to its end and judge it.
+
+    Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged); silence and wrong
+    length are expected noes and come back as the verdict.
+    """
+    facts = inspect(path, config.max_duration_s)
+    _require_whole(path, facts, config)
+    audio_sha256 = sha256_file(path)
+    recording = Recording(
+        recording_id=f"{candidate.source}-{audio_sha256[:16]}",
+        candidate_id=candidate.candidate_id,
+        location=candidate.location,
+        audio_sha256=audio_sha256,
+        samples_sha256=facts.samples_sha256,
+        duration_s=round(facts.duration_s, 6),
+        sample_rate=facts.info.sample_rate,
+        num_channels=facts.info.num_channels,
+        codec=facts.info.codec,
+        loudness_db=round(facts.loudness_db, 2),
+        peak_db=round(facts.peak_db, 2),
+    )
+    return recording, verdict(recording, config)
+
+
+def verdict(recording: Recording, config: IngestConfig) -> Verdict:
+    """Whether the audio is worth listening to."""
+    if recording.loudness_db < config.min_loudness_db:
+        return Verdict(False, "silent", recording.loudness_db)
+    if recording.duration_s < config.min_duration_s:
+        return Verdict(False, "duration_below_min", recording.duration_s)
+    return Verdict(True)
+
+
+def _require_whole(path: Path, facts: AudioFacts, config: IngestConfig) -> None:
+    name, announced_s = printable(path.name), facts.info.duration_s
+    if announced_s and facts.duration_s < config.min_decoded_share * announced_s:
+        raise AudioUnreadable(
+            f"{name}: is cut short: {facts.duration_s:.1f} s decode of the {announced_s:.1f} s it announces. "
+            "Get the whole file again.",
+            reason="truncated",
+            measured=facts.duration_s / announced_s,
+        )
+    fault_share = facts.num_faults / max(facts.duration_s, 1.0)
+    if fault_share > config.max_fault_share:
+        raise AudioUnreadable(
+            f"{name}: is damaged: {facts.num_faults} packets do not decode. Get the file again.",
+            reason="damaged",
+            measured=float(facts.num_faults),
+        )

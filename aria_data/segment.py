@@ -1,0 +1,61 @@
+"""From the classifier's window scores to the stretches of solo piano in a recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aria_data.records import Segment, Verdict
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How confident, how long and how interrupted a segment may be. Defaults: Aria-MIDI's classifier (aria-cl)."""
+
+    min_window_score: float = 0.6  # a window below this is not piano
+    min_segment_score: float = 0.6  # mean over the segment itself; theirs is the whole file's, which drops good piano
+    min_segment_s: float = 45.0
+    max_gap_s: float = 8.0  # a shorter dip in the score does not end a segment
+
+
+def find_segments(
+    recording_id: str, scores: np.ndarray, hop_s: float, duration_s: float, config: SegmentConfig
+) -> list[Segment]:
+    """Find the stretches where the score stays high, in order, not overlapping.
+
+    `scores[i]` is the probability of solo piano from `i * hop_s` to `(i + 1) * hop_s`; the last stretch ends
+    with the recording, at `duration_s`.
+    """
+    segments: list[Segment] = []
+    for first, last in _stretches(scores, hop_s, config):
+        start_s, end_s = first * hop_s, min((last + 1) * hop_s, duration_s)
+        score = float(np.mean(scores[first : last + 1]))
+        if end_s - start_s >= config.min_segment_s and score >= config.min_segment_score:
+            segments.append(Segment(recording_id, len(segments), start_s, end_s, round(score, 4)))
+    return segments
+
+
+def verdict(segments: list[Segment], scores: np.ndarray, hop_s: float, config: SegmentConfig) -> Verdict:
+    """Say why a recording without segments has none: no window is piano, or no stretch is long or sure enough."""
+    if segments:
+        return Verdict(True)
+    stretches = _stretches(scores, hop_s, config)
+    if not stretches:
+        return Verdict(False, "no_solo_piano", round(float(np.max(scores, initial=0.0)), 4))
+    longest_s = max((last - first + 1) * hop_s for first, last in stretches)
+    if longest_s < config.min_segment_s:
+        return Verdict(False, "segment_shorter_than_min", round(longest_s, 3))
+    best = max(float(np.mean(scores[first : last + 1])) for first, last in stretches)
+    return Verdict(False, "audio_score_below_min", round(best, 4))
+
+
+def _stretches(scores: np.ndarray, hop_s: float, config: SegmentConfig) -> list[tuple[int, int]]:
+    """Give first and last window of each run of piano windows, runs joined over gaps shorter than `max_gap_s`."""
+    stretches: list[tuple[int, int]] = []
+    for index in np.flatnonzero(np.asarray(scores) >= config.min_window_score).tolist():
+        if stretches and (index - stretches[-1][1] - 1) * hop_s < config.max_gap_s:
+            stretches[-1] = (stretches[-1][0], index)
+        else:
+            stretches.append((index, index))
+    return stretches

@@ -1,0 +1,67 @@
+"""From segments of a recording to .mid files in the dataset folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aria_data.audio import AudioReader
+from aria_data.errors import TranscriptionFailed
+from aria_data.files import write_whole
+from aria_data.midi import Performance, midi_bytes
+from aria_data.records import Segment, Transcription
+from aria_data.transcribers.base import Transcriber
+
+
+@dataclass(frozen=True)
+class TranscribeConfig:
+    """Which model hears the notes. Where it runs (`device`) does not count as a change of configuration."""
+
+    transcriber: str = "transkun"
+
+
+def transcribe_segment(transcriber: Transcriber, reader: AudioReader, segment: Segment) -> Performance:
+    """Hear one segment; times count from its start. Raises `TranscriptionFailed` when the audio ends before it."""
+    num_samples = 0
+
+    def counted():
+        nonlocal num_samples
+        for block in reader.blocks(segment.start_s, segment.end_s):
+            num_samples += len(block)
+            yield block
+
+    performance = transcriber.transcribe(counted())
+    heard_s = num_samples / reader.sample_rate
+    if heard_s < segment.end_s - segment.start_s - 0.1:
+        raise TranscriptionFailed(
+            f"{segment.segment_id}: only {heard_s:.1f} s of its {segment.end_s - segment.start_s:.1f} s could be read; "
+            "the audio file changed. Build again.",
+            reason="audio_changed",
+            measured=heard_s,
+        )
+    return performance
+
+
+def save_transcription(
+    root: Path, segment: Segment, performance: Performance, transcriber: Transcriber
+) -> Transcription:
+    """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
+
+    The name carries the content's hash: a later transcription never overwrites one that a version names.
+    """
+    content = midi_bytes(performance)
+    sha256 = hashlib.sha256(content).hexdigest()
+    shelf = hashlib.sha256(segment.recording_id.encode()).hexdigest()[:2]
+    midi_path = f"midi/{shelf}/{segment.segment_id}.{sha256[:8]}.mid"
+    write_whole(root / midi_path, content)
+    return Transcription(
+        segment_id=segment.segment_id,
+        recording_id=segment.recording_id,
+        midi_path=midi_path,
+        midi_sha256=sha256,
+        transcriber=transcriber.name,
+        transcriber_sha256=transcriber.sha256,
+        num_notes=len(performance.notes),
+        num_pedal_events=len(performance.pedals),
+    )
