@@ -1,0 +1,1 @@
+"""What a person runs: order, retries, limits, schedules. Thin; the work is in `aria_data` and `classifiers`."""

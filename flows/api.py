@@ -1,0 +1,114 @@
+"""A Prefect API that lives exactly as long as one build, with its records inside the dataset folder.
+
+Prefect's own temporary server survives a parent that is killed; this one reads a pipe that only its parent
+holds, so it ends with the parent however that ends. `python -m flows.api` is the child's side.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aria_data.errors import DatasetError
+
+START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
+
+
+def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
+    """Settings that keep Prefect inside `home`, off the network and, unless `verbose`, silent."""
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+@contextmanager
+def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
+    """Start a Prefect API for this process and stop it at the end; a `PREFECT_API_URL` already set is used instead.
+
+    Must be entered before Prefect is first imported, since Prefect reads its settings then.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        os.environ.update({"DO_NOT_TRACK": "1"})
+        yield
+        return
+    environment = quiet_environment(home, verbose)
+    os.environ.update(environment)
+    home.mkdir(parents=True, exist_ok=True)
+    log = open(home / "server.log", "ab")  # noqa: SIM115  closed below, after the child
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows.api"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+        start_new_session=True,  # Ctrl-C is for the build; the server ends after it
+    )
+    try:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_port(child, home)}/api"
+        yield
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        for pipe in (child.stdin, child.stdout):
+            if pipe:
+                pipe.close()
+        child.kill()
+        child.wait()
+        log.close()
+
+
+def wait_until_ready() -> None:
+    """Wait until the API answers. Raises `DatasetError` when it does not within two minutes."""
+    url, deadline = os.environ["PREFECT_API_URL"], time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise DatasetError(f"Prefect's API at {url} does not answer. Look at .prefect/server.log in the dataset folder.")
+
+
+def _port(child: subprocess.Popen, home: Path) -> int:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line.strip().isdigit():
+        raise DatasetError(f"Prefect's API did not start. {home / 'server.log'} says why.")
+    return int(line)
+
+
+def _serve() -> None:
+    """The child: bind a free port, tell it, serve until standard input closes."""
+    import socket
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on")).run(sockets=[listener])
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        continue
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,328 @@
+"""The state of one build: what was found, what was turned away and why, how long each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect.context import FlowRunContext
+
+from aria_data import deduplicate
+from aria_data.collect import collect_folder
+from aria_data.config import BuildConfig, build_record, to_toml
+from aria_data.files import PARTIAL, exclusive_lock, write_whole
+from aria_data.ledger import Balance, balance_candidates, balance_segments
+from aria_data.manifest import Manifest, Row
+from aria_data.prune import PruneLimits, load_limits, prune
+from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Verdict
+from aria_data.release import FinishedSegment, build_rows, release
+from aria_data.removals import Removals
+from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans, work_key
+from flows import show
+from flows.items import ITEMS, Findings
+from flows.stages import (
+    ANNOTATE,
+    CLASSIFY,
+    INGEST,
+    MEASURE,
+    SCREEN,
+    STAGES,
+    TRANSCRIBE,
+    Item,
+    NotDone,
+    Stage,
+    Workplace,
+)
+from flows.tasks import Shard, shards_of, work_on
+
+COLLECT, DEDUPLICATE, PRUNE, REMOVE = "collect", "deduplicate", "prune", "remove"  # steps that are no Stage
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What one stage did in this build."""
+
+    num_done_before: int
+    num_worked_on: int
+    audio_s: float  # of the items worked on
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """How a build ended."""
+
+    version: int  # 0: nothing was ever released
+    is_new_version: bool
+    num_files: int
+    num_notes: int
+    audio_s: float
+    subsets: dict[str, int]
+    rejections: dict[str, int]  # "stage: reason" -> items
+    outside_subsets: dict[str, int]  # "subset: reason" -> segments in the manifest but not in that subset
+    failures: list[str]  # one line each
+    not_done: list[str]
+    candidates: Balance | None
+    segments: Balance | None
+    stages: dict[str, StageTime]
+    left_aside: dict[str, int]  # files whose names say that they are not audio, by ending
+
+
+@dataclass
+class Build:
+    """One run of the recipe."""
+
+    source: Path
+    workplace: Workplace
+    progress: show.Progress
+    dry_run: bool = False
+    found: Findings = field(default_factory=Findings)
+    rejections: list[Rejection] = field(default_factory=list)
+    not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, what happened)
+    times: dict[str, StageTime] = field(default_factory=dict)
+    left_aside: Counter[str] = field(default_factory=Counter)
+    passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
+    clusters: dict[str, AudioCluster] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, source: str, out: str, config: Mapping[str, Any] | None, device: str, dry_run: bool
+    ) -> Iterator[Build]:
+        """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
+        root = Path(out).absolute()
+        workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), device)
+        with show.progress() as progress:
+            build = cls(Path(source), workplace, progress, dry_run)
+            if dry_run:
+                yield build
+                return
+            with exclusive_lock(root / ".lock"):
+                build._tidy()
+                yield build
+
+    def _tidy(self) -> None:
+        root = self.workplace.root
+        tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
+        for table in tables:
+            remove_orphans(table)
+        for partial in (root / "midi").rglob(f"*{PARTIAL}"):
+            partial.unlink()
+
+    def collect(self) -> None:
+        """Walk the source folder. Candidates of earlier builds stay candidates, found again or not."""
+        began = time.monotonic()
+        table = StageTable(self.workplace.root, COLLECT, Candidate)
+        observed = sorted((outcome.record for outcome in table.all()), key=lambda one: one.collected_at)
+        known: dict[str, Candidate] = {candidate.candidate_id: candidate for candidate in observed}
+        folder = collect_folder(self.source, known)
+        self.left_aside = folder.left_aside
+        new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
+        if not self.dry_run:
+            table.append(_observation(candidate) for candidate in new)
+        known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
+        self.found.candidates = dict(sorted(known.items()))
+        self.times[COLLECT] = StageTime(len(known) - len(new), len(new), 0.0, time.monotonic() - began)
+
+    def run(self, stage: Stage) -> None:
+        """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
+        began = time.monotonic()
+        items = ITEMS[stage.name](self.found)
+        table = StageTable(self.workplace.root, stage.name, stage.record_type)
+        item_of_key = {stage.key(self.workplace, item): item for item in items}
+        known = table.lookup(list(item_of_key))
+        todo = [item for key, item in item_of_key.items() if key not in known]
+        outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
+        candidate_of = {item.item_id: item.candidate_id for item in items}
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
+            if outcome.status == DONE:
+                self.found.done.setdefault(stage.name, {})[outcome.item_id] = outcome
+            else:
+                self._turn_away(stage.name, candidate_of[outcome.item_id], outcome)
+        self.found.done.setdefault(stage.name, {})
+        audio_s = sum(item.audio_s for item in todo)
+        self.times[stage.name] = StageTime(len(known), len(todo), audio_s, time.monotonic() - began)
+
+    def _work(self, stage: Stage, table: StageTable, todo: Sequence[Item], num_done: int) -> list[Outcome]:
+        work = work_on if FlowRunContext.get() else work_on.fn
+        outcomes: list[Outcome] = []
+        with self.progress.stage(stage.name, len(todo), sum(item.audio_s for item in todo), num_done):
+            for items in [] if self.dry_run else shards_of(todo):
+                shard = Shard(self.workplace, stage, table, items, self.progress)
+                try:
+                    work(shard, stage.name)
+                except NotDone as error:
+                    candidate_of = {item.item_id: item.candidate_id for item in items}
+                    self.not_done |= {key: (candidate_of[key], message) for key, message in error.items.items()}
+                outcomes += shard.outcomes
+        return outcomes
+
+    def _turn_away(self, step: str, candidate_id: str, outcome: Outcome) -> None:
+        self.rejections.append(
+            Rejection(
+                item_id=outcome.item_id,
+                candidate_id=candidate_id,
+                source_url=self.found.candidates[candidate_id].source_url,
+                stage=step,
+                reason=outcome.reason,
+                measured=outcome.measured,
+                detail=outcome.detail,
+                is_failure=outcome.status == FAILED,
+            )
+        )
+
+    def set_copies_aside(self) -> None:
+        """Keep one recording for each set of identical files, and none that was removed for good."""
+        removals = self.found.removals = Removals(self.workplace.root).by_id()
+        ingested: dict[str, Recording] = self.found.records(INGEST.name)
+        copies = deduplicate.same_bytes((self._preference(recording), recording) for recording in ingested.values())
+        for candidate_id, recording in ingested.items():
+            source_url = self.found.candidates[candidate_id].source_url
+            removal = removals.get(recording.recording_id) or removals.get(source_url)
+            if removal is not None:
+                outcome = Outcome(candidate_id, "", REJECTED, "removed", None, removal.reason)
+                self._turn_away(REMOVE, candidate_id, outcome)
+            elif candidate_id in copies:
+                detail = f"the same file as {self.found.candidates[copies[candidate_id]].source_url}"
+                self._turn_away(
+                    DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail)
+                )
+            else:
+                self.found.recordings[recording.recording_id] = recording
+
+    def _preference(self, recording: Recording) -> str:
+        """Sort key among identical files: one that is still there before one that has gone, then by name."""
+        is_gone = not self.workplace.path_of(recording.location).exists()
+        return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
+
+    def prune(self) -> None:
+        """Turn away what was removed for good or is no performance at all; note which segments pass the limits of each subset."""
+        for segment_id, segment in self.found.removed_segments().items():
+            outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
+            self._turn_away(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
+        config = self.workplace.config.release
+        limits = {
+            "in_pruned": load_limits(config.pruned_limits),
+            "in_deduplicated": load_limits(config.deduplicated_limits),
+        }
+        self.passes = {subset: {} for subset in limits}
+        segments = self.found.segments()
+        for segment_id, measurement in self.found.records(MEASURE.name).items():
+            floor = prune(measurement.measures, PruneLimits())
+            if not floor.is_kept:
+                candidate_id = self.found.candidate_of(segments[segment_id]).candidate_id
+                outcome = Outcome(segment_id, "", REJECTED, floor.reason, floor.measured)
+                self._turn_away(PRUNE, candidate_id, outcome)
+                continue
+            for subset, of_subset in limits.items():
+                self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
+
+    def deduplicate(self) -> None:
+        """Cluster the recordings in which piano was found by their decoded audio."""
+        used = sorted({segment.recording_id for segment in self.found.segments().values()})
+        recordings = [self.found.recordings[recording_id] for recording_id in used]
+        candidates = [self.found.candidates[recording.candidate_id] for recording in recordings]
+        self.clusters = deduplicate.same_audio(
+            (candidate.source_url, len(candidate.tags) + len(candidate.description), recording)
+            for candidate, recording in zip(candidates, recordings, strict=True)
+        )
+
+    def release(self) -> BuildSummary:
+        """Release a version if anything changed, after the books are balanced."""
+        root = self.workplace.root
+        manifest = Manifest(root)
+        newest = manifest.version()
+        previous = manifest.rows() if newest else []
+        if self.dry_run:
+            return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
+        rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1)
+        present = [row for row in rows if row["removed_in"] is None]
+        balances = self._balances(present)
+        self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
+        RecordTable(root, "rejections", Rejection).replace(self.rejections)
+        write_whole(root / "dataset.toml", to_toml(self.workplace.config).encode())
+        version, is_new = release(manifest, rows)
+        return self._summary(version, is_new, present, *balances)
+
+    def _finished(self) -> Iterator[FinishedSegment]:
+        segments, found = self.found.segments(), self.found
+        transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
+        scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
+        for segment_id, in_pruned in self.passes["in_pruned"].items():
+            segment = segments[segment_id]
+            candidate = found.candidate_of(segment)
+            if candidate.candidate_id in annotations:
+                yield FinishedSegment(
+                    candidate=candidate,
+                    screening=screenings[candidate.candidate_id],
+                    recording=found.recordings[segment.recording_id],
+                    classifier_sha256=scores[segment.recording_id].classifier_sha256,
+                    segment=segment,
+                    transcription=transcriptions[segment_id],
+                    measurement=measurements[segment_id],
+                    annotation=annotations[candidate.candidate_id],
+                    cluster=self.clusters[segment.recording_id],
+                    passes_pruned=in_pruned.is_kept,
+                    passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
+                )
+
+    def _balances(self, present: Sequence[Row]) -> tuple[Balance, Balance]:
+        segments = self.found.segments()
+        segment_ids = {row["segment_id"] for row in present}
+        candidate_ids = {self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids}
+        waiting = {candidate_id for candidate_id, _ in self.not_done.values()}
+        waiting_segments = set(self.not_done) | {
+            segment_id
+            for segment_id, segment in segments.items()
+            if self.found.candidate_of(segment).candidate_id in self.not_done
+        }
+        return (
+            balance_candidates(self.found.candidates.values(), candidate_ids, self.rejections, waiting),
+            balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
+        )
+
+    def _summary(
+        self,
+        version: int,
+        is_new: bool,
+        present: Sequence[Row],
+        candidates: Balance | None = None,
+        segments: Balance | None = None,
+    ) -> BuildSummary:
+        noes = [rejection for rejection in self.rejections if not rejection.is_failure]
+        outside = Counter(
+            f"{subset}: {verdict.reason}"
+            for subset, verdicts in self.passes.items()
+            for verdict in verdicts.values()
+            if not verdict.is_kept
+        )
+        return BuildSummary(
+            version=version,
+            is_new_version=is_new,
+            num_files=len(present),
+            num_notes=sum(row["num_notes"] for row in present),
+            audio_s=sum(row["duration_s"] for row in present),
+            subsets={name: sum(row[name] for row in present) for name in ("in_pruned", "in_deduplicated", "in_unique")},
+            rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in noes).most_common()),
+            outside_subsets=dict(outside.most_common()),
+            failures=[_line(rejection) for rejection in self.rejections if rejection.is_failure],
+            not_done=[f"{item_id}: {message}" for item_id, (_, message) in sorted(self.not_done.items())],
+            candidates=candidates,
+            segments=segments,
+            stages=self.times,
+            left_aside=dict(self.left_aside.most_common()),
+        )
+
+
+def _observation(candidate: Candidate) -> Outcome:
+    key = work_key(COLLECT, 1, {}, {"candidate": candidate.candidate_id, "at": candidate.collected_at})
+    return Outcome(candidate.candidate_id, key, DONE, record=candidate)
+
+
+def _line(rejection: Rejection) -> str:
+    return f"{rejection.source_url}: {rejection.reason} ({rejection.detail})"

@@ -1,0 +1,33 @@
+"""The main job: recordings in, a version of a MIDI dataset out. The recipe is `build_dataset`, top to bottom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.build import Build, BuildSummary
+from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+
+
+@flow(name="build-dataset", persist_result=False, validate_parameters=False)
+def build_dataset(
+    source: str, out: str, config: dict[str, Any] | None = None, device: str = "auto", dry_run: bool = False
+) -> BuildSummary:
+    """Build the dataset at `out` from the recordings below `source`.
+
+    What is already done is not done again; a new version is made only if something changed.
+    """
+    with Build.open(source, out, config, device, dry_run) as build:
+        build.collect()  # audio files, with what their tags and sidecars say
+        build.run(SCREEN)  # the text: likely solo piano?
+        build.run(INGEST)  # the audio: whole, audible, hashed
+        build.set_copies_aside()  # the same bytes again; what was removed for good
+        build.run(CLASSIFY)  # a score a window
+        build.run(SEGMENT)  # stretches of solo piano
+        build.run(TRANSCRIBE)  # notes and pedals, a .mid a segment
+        build.run(MEASURE)  # numbers about the notes
+        build.run(ANNOTATE)  # composer, title, opus ...
+        build.prune()  # notes outside the limits
+        build.deduplicate()  # the same audio in another file
+        return build.release()  # a version of the manifest, if anything changed

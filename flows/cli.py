@@ -1,0 +1,234 @@
+"""The `aria-data` command. Thin: each command calls the library or a flow; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
+
+DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Examples(click.Command):
+    """A command whose help ends with examples, one a line, shown as written."""
+
+    def __init__(self, *arguments: Any, examples: str = "", **settings: Any):
+        super().__init__(*arguments, **settings)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="aria-data")
+def cli() -> None:
+    """Turn recordings into versioned piano MIDI datasets.
+
+    Exit codes: 0 done, 1 done with failures recorded (or nothing usable found), 2 wrong usage or configuration.
+    """
+
+
+@cli.command(
+    cls=Examples,
+    examples="""
+    aria-data build recordings/ --out dataset/
+    aria-data build recordings/ --out dataset/ --dry-run
+    aria-data build recordings/ --out dataset/ --set segment.min_segment_s=20
+    aria-data build recordings/ --out dataset/ --config manifests/recipes/demo.toml --json
+    """,
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Where the transcriber runs: auto, cpu, cuda, cuda:1."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("-v", "--verbose", is_flag=True, help="Show Prefect's log and full errors.")
+def build(
+    source: Path,
+    out: Path,
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    device: str,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Build a dataset from the recordings below the folder SOURCE.
+
+    What is already done is not done again: stop it when you like, add files, change settings, and run it again.
+    """
+    from flows.run import run_build
+
+    summary = run_build(source, out, config_path, settings, device=device, dry_run=dry_run, verbose=verbose)
+    from flows import show
+
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+    elif dry_run:
+        show.plan_table(summary)
+    else:
+        show.closing_tables(summary, str(out))
+    is_clean = not summary.failures and not summary.not_done and (summary.version > 0 or dry_run)
+    sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
+
+
+@cli.command(
+    cls=Examples,
+    examples="""
+    aria-data query dataset/ "composer_id = 'chopin' and audio_score > 0.9"
+    aria-data query dataset/ "in_pruned and split = 'train'" --format paths
+    aria-data query dataset/ "note_density > 5" --version 3 --format csv > dense.csv
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("where", default="")
+@click.option("--version", type=int, help="A version's number; the newest without it.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+@click.option("--columns", help="Columns to show, with commas between. Tables show a few, other formats all.")
+@click.option(
+    "--format",
+    "format_",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "csv", "jsonl", "parquet", "paths"]),
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file. Needed for parquet.")
+def query(
+    dataset: Path,
+    where: str,
+    version: int | None,
+    limit: int | None,
+    columns: str | None,
+    format_: str,
+    output: Path | None,
+) -> None:
+    """List the manifest's rows for which WHERE, an SQL condition, holds. It can only read."""
+    from aria_data.manifest import Manifest
+    from flows.output import select_columns, write_table
+
+    table = Manifest(dataset).query(where, version, limit)
+    write_table(select_columns(table, columns), format_, output, dataset, all_columns=columns is not None)
+
+
+@cli.command(cls=Examples, examples="aria-data rejections dataset/\naria-data rejections dataset/ --format csv")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]))
+def rejections(dataset: Path, format_: str) -> None:
+    """List what the last build turned away: at which stage, why, and the number that decided."""
+    from aria_data.manifest import Manifest
+    from aria_data.records import Rejection
+    from aria_data.tables import RecordTable
+    from flows.output import records_table, write_table
+
+    records = RecordTable(dataset, "rejections", Rejection).read()
+    if not records and Manifest(dataset).version() == 0:
+        raise DatasetNotFound(f"{dataset}: holds no dataset. Run `aria-data build SOURCE --out {dataset}` first.")
+    write_table(records_table(records, Rejection), format_, None, dataset, all_columns=True)
+
+
+@cli.command(cls=Examples, examples="aria-data versions dataset/\naria-data versions dataset/ --json")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def versions(dataset: Path, as_json: bool) -> None:
+    """List the dataset's versions, oldest first."""
+    from aria_data.manifest import Manifest, Version
+    from flows.output import records_table, write_table
+
+    write_table(
+        records_table(Manifest(dataset).versions(), Version), "jsonl" if as_json else "table", None, dataset, True
+    )
+
+
+@cli.command(cls=Examples, examples="aria-data diff dataset/ 3 4\naria-data diff dataset/ 3 4 --json")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("old", type=int)
+@click.argument("new", type=int)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def diff(dataset: Path, old: int, new: int, as_json: bool) -> None:
+    """Show what version NEW added, removed and changed against version OLD."""
+    from aria_data.manifest import Manifest
+    from flows.output import print_difference
+
+    difference = Manifest(dataset).diff(old, new)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(difference)))
+    else:
+        print_difference(difference)
+
+
+@cli.command(
+    cls=Examples,
+    examples="""
+    aria-data remove dataset/ local-3f6a90c1d2e4b577 --reason takedown
+    aria-data remove dataset/ local-3f6a90c1d2e4b577_0 --reason "wrong notes"
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("ids", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Recorded beside the removal.")
+def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
+    """Remove segments, recordings or source addresses for good.
+
+    A new version is released without them, their MIDI files are deleted, and no later build brings them back.
+    """
+    from flows.remove import remove_items
+
+    version, num_removed = remove_items(dataset, list(ids), reason)
+    click.echo(f"Removed {num_removed} MIDI files; version {version} is without them, and later builds leave them out.")
+
+
+@cli.command(cls=Examples, examples="aria-data demo\naria-data demo --out somewhere/demo_dataset")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo_dataset"), show_default=True)
+@click.option("--recordings", type=click.Path(path_type=Path), default=Path("demo_recordings"), show_default=True)
+def demo(out: Path, recordings: Path) -> None:
+    """Make example recordings, build a dataset from them, and compare its notes with the scores that were played."""
+    from flows.demo import run_demo
+
+    sys.exit(run_demo(recordings, out))
+
+
+def main() -> None:
+    """Run the command line; every error a person can act on becomes one line, not a traceback."""
+    verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
+    try:
+        cli.main(prog_name="aria-data", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+    except AriaDataError as error:
+        if verbose:
+            raise
+        _end_at_once(str(error), USAGE if isinstance(error, UsageError) else DONE_WITH_FAILURES)
+
+
+def _end_at_once(message: str, code: int) -> None:
+    """Say one line and end without waiting for threads that still decode; nothing they write counts until whole."""
+    sys.stdout.flush()
+    print(f"aria-data: {message}", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

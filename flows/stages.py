@@ -1,0 +1,279 @@
+"""The stages of a build: what each works on, what determines its result, and how it treats a shard of items.
+
+A stage's work takes a shard and yields an outcome an item as soon as it is known. A `PermanentError` is an
+item's own failure; a `TemporaryError` leaves the item not done; anything else is a fault of this program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aria_data import transcribers
+from aria_data.annotate import annotate
+from aria_data.audio import AudioReader
+from aria_data.config import BuildConfig
+from aria_data.errors import DatasetError, PermanentError, TemporaryError
+from aria_data.files import from_location
+from aria_data.ingest import ingest
+from aria_data.measures import measure
+from aria_data.midi import read_midi
+from aria_data.records import (
+    Annotation,
+    Candidate,
+    Measurement,
+    Recording,
+    Screening,
+    Segment,
+    Segmentation,
+    Transcription,
+    Verdict,
+    WindowScores,
+)
+from aria_data.screen import screen
+from aria_data.screen import verdict as screening_verdict
+from aria_data.segment import find_segments
+from aria_data.segment import verdict as segment_verdict
+from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
+from aria_data.transcribe import save_transcription, transcribe_segment
+from aria_data.transcribers.base import Transcriber
+
+KEPT = Verdict(True)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing a stage works on. `inputs` are the values that determine the result."""
+
+    item_id: str
+    candidate_id: str
+    inputs: Mapping[str, Any]
+    payload: Any
+    audio_s: float = 0.0  # seconds of audio it stands for, for the progress display
+
+
+@dataclass
+class Workplace:
+    """What the work needs besides its items: where the dataset is, and models, loaded once when first used."""
+
+    root: Path
+    config: BuildConfig
+    device: str = "auto"
+    num_threads: int = 2
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        return transcribers.load(self.config.transcribe.transcriber, self.device)
+
+    @cached_property
+    def classifier(self) -> Any:
+        from classifiers.predict import Classifier
+
+        return Classifier.load(device="cpu")
+
+    @cached_property
+    def transcriber_sha256(self) -> str:
+        return transcribers.weights_sha256(self.config.transcribe.transcriber)
+
+    @cached_property
+    def classifier_sha256(self) -> str:
+        from classifiers import checkpoint
+
+        return checkpoint.sha256_of(checkpoint.DEFAULT_PATH)
+
+    def path_of(self, location: str) -> Path:
+        return from_location(location, self.root)
+
+
+Work = Callable[[Workplace, "Stage", Sequence[Item]], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the build. A change of `version`, of what `settings` gives, or of an item's inputs redoes the work."""
+
+    name: str
+    version: int
+    record_type: type
+    work: Work
+    settings: Callable[[Workplace], Mapping[str, Any]] = field(default=lambda workplace: {})
+
+    def key(self, workplace: Workplace, item: Item) -> str:
+        inputs = {**item.inputs, "item_id": item.item_id}
+        return work_key(self.name, self.version, self.settings(workplace), inputs)
+
+    def outcome(
+        self, workplace: Workplace, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
+    ) -> Outcome:
+        status = DONE if verdict.is_kept else REJECTED
+        key = self.key(workplace, item)
+        return Outcome(item.item_id, key, status, verdict.reason, verdict.measured, detail, record)
+
+    def failure(self, workplace: Workplace, item: Item, error: PermanentError) -> Outcome:
+        key = self.key(workplace, item)
+        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
+
+
+class NotDone(TemporaryError):
+    """Some items of a shard could not be finished now. `items` maps their ids to what went wrong;
+    `is_worth_retrying` tells whether it was a `TemporaryError`, rather than a fault of this program."""
+
+    def __init__(self, items: Mapping[str, str], is_worth_retrying: bool):
+        super().__init__(next(iter(items.values()), "not done"))
+        self.items, self.is_worth_retrying = dict(items), is_worth_retrying
+
+
+def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = workplace.config.screen
+
+    def one(item: Item) -> Outcome:
+        screening = screen(item.payload, config)
+        verdict = screening_verdict(screening, config)
+        return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
+
+    yield from _each(workplace, stage, items, one)
+
+
+def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome:
+        candidate: Candidate = item.payload
+        recording, verdict = ingest(candidate, workplace.path_of(candidate.location), workplace.config.ingest)
+        return stage.outcome(workplace, item, recording, verdict)
+
+    yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
+
+
+def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    classifier = workplace.classifier
+
+    def one(item: Item) -> Outcome:
+        recording: Recording = item.payload
+        with AudioReader(workplace.path_of(recording.location), classifier.sample_rate, 1) as reader:
+            found = classifier.score_blocks(block[:, 0] for block in reader.blocks())
+        scores = [round(float(score), 4) for score in found.scores]
+        record = WindowScores(recording.recording_id, found.hop_s, scores, workplace.classifier_sha256)
+        return stage.outcome(workplace, item, record)
+
+    yield from _each(workplace, stage, items, one)
+
+
+def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = workplace.config.segment
+
+    def one(item: Item) -> Outcome:
+        recording, window_scores = item.payload
+        scores, hop_s = np.array(window_scores.scores), window_scores.hop_s
+        segments = find_segments(recording.recording_id, scores, hop_s, recording.duration_s, config)
+        verdict = segment_verdict(segments, scores, hop_s, config)
+        return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
+
+    yield from _each(workplace, stage, items, one)
+
+
+def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    transcriber = workplace.transcriber
+    in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+    for location, of_one_file in groupby(in_file_order, key=lambda item: item.payload[0].location):
+        path = workplace.path_of(location)
+        with AudioReader(path, transcriber.sample_rate, transcriber.num_channels) as reader:
+
+            def one(item: Item, reader: AudioReader = reader) -> Outcome:
+                segment: Segment = item.payload[1]
+                performance = transcribe_segment(transcriber, reader, segment)
+                record = save_transcription(workplace.root, segment, performance, transcriber)
+                return stage.outcome(workplace, item, record)
+
+            yield from _each(workplace, stage, list(of_one_file), one)
+
+
+def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome:
+        segment, transcription = item.payload
+        performance = read_midi(workplace.root / transcription.midi_path)
+        measures = measure(performance.notes, performance.pedals, segment.end_s - segment.start_s)
+        record = Measurement(segment.segment_id, {name: float(value) for name, value in measures.items()})
+        return stage.outcome(workplace, item, record)
+
+    yield from _each(workplace, stage, items, one)
+
+
+def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome:
+        candidate: Candidate = item.payload
+        tags = json.loads(candidate.tags) if candidate.tags else {}
+        texts = (candidate.title, candidate.description, candidate.uploader)
+        return stage.outcome(workplace, item, annotate(*texts, tags, workplace.config.annotate))
+
+    yield from _each(workplace, stage, items, one)
+
+
+def _each(
+    workplace: Workplace, stage: Stage, items: Sequence[Item], one: Callable[[Item], Outcome], num_threads: int = 1
+) -> Iterator[Outcome]:
+    """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again."""
+    not_done: dict[str, str] = {}
+    surprises = 0
+
+    def guarded(item: Item) -> Outcome | None:
+        try:
+            return one(item)
+        except PermanentError as error:
+            return stage.failure(workplace, item, error)
+        except TemporaryError as error:
+            not_done[item.item_id] = str(error)
+        except DatasetError:  # no space, no permission: no other item would fare better
+            raise
+        except Exception as error:  # a fault of this program must not cost the other items
+            nonlocal surprises
+            surprises += 1
+            log.exception("%s: %s", stage.name, item.item_id)
+            not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {error}"
+        return None
+
+    yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
+    if not_done:
+        raise NotDone(not_done, is_worth_retrying=surprises < len(not_done))
+
+
+def _run(
+    function: Callable[[Item], Outcome | None], items: Sequence[Item], num_threads: int
+) -> Iterable[Outcome | None]:
+    if num_threads == 1 or len(items) == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        yield from (future.result() for future in as_completed([pool.submit(function, item) for item in items]))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _settings_of(name: str) -> Callable[[Workplace], Mapping[str, Any]]:
+    return lambda workplace: dataclasses.asdict(getattr(workplace.config, name))
+
+
+SCREEN = Stage("screen", 1, Screening, _screen, _settings_of("screen"))
+INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
+CLASSIFY = Stage("classify", 1, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
+SEGMENT = Stage("segment", 1, Segmentation, _segment, _settings_of("segment"))
+TRANSCRIBE = Stage(
+    "transcribe",
+    1,
+    Transcription,
+    _transcribe,
+    lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
+)
+MEASURE = Stage("measure", 1, Measurement, _measure)
+ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))
+STAGES = (SCREEN, INGEST, CLASSIFY, SEGMENT, TRANSCRIBE, MEASURE, ANNOTATE)
