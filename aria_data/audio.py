@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aria_data.containers import has_end, share_there, states_duration
 from aria_data.errors import AudioUnreadable
 from aria_data.files import printable
 
@@ -39,6 +40,7 @@ class AudioInfo:
     num_channels: int
     codec: str
     tags: dict[str, str] = field(default_factory=dict)  # lower-case names
+    is_duration_stated: bool = True  # False: guessed from the bit rate, good enough to show progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,21 @@ class AudioFacts:
     loudness_db: float  # root mean square over all samples and channels
     peak_db: float
     num_faults: int  # packets that did not decode
+    early_end: str = ""  # why it could not be read to its end, or what shows that its end is missing
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What went wrong while one file was decoded."""
+
+    num_faults: int = 0
+    early_end: str = ""
 
 
 def probe(path: Path) -> AudioInfo:
     """Read a file's header and tags. Raises `AudioUnreadable` with the reason it cannot be used."""
     with _open(path) as (container, stream):
-        return _info(container, stream)
+        return _info(path, container, stream)
 
 
 def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
@@ -66,11 +77,13 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
     `max_duration_s` (`too_long`), in both cases without having read on.
     """
     digest = hashlib.sha256()
-    faults: list[str] = []
+    trouble = _Trouble()
     num_samples, square_sum, peak = 0, 0.0, 0
     with _open(path) as (container, stream):
-        info = _info(container, stream)
-        for block in _decode(path, container, stream, "s16", faults):
+        info = _info(path, container, stream)
+        if not has_end(path, container.format.name):
+            trouble.early_end = "its last page is missing"
+        for block in _decode(container, stream, "s16", trouble):
             digest.update(block.tobytes())
             wide = block.astype(np.int32)
             square_sum += float(np.einsum("ij,ij->", wide, wide, dtype=np.float64))
@@ -84,7 +97,9 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
                     measured=num_samples / info.sample_rate,
                 )
     if num_samples == 0:
-        raise AudioUnreadable(f"{printable(path.name)}: holds no audio that decodes.", reason="no_audio_decoded")
+        raise AudioUnreadable(
+            f"{printable(path.name)}: holds no audio that decodes. Get the file again.", reason="no_audio_decoded"
+        )
     mean_square = square_sum / (num_samples * info.num_channels)
     return AudioFacts(
         info=info,
@@ -92,7 +107,8 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
         samples_sha256=digest.hexdigest(),
         loudness_db=to_db(math.sqrt(mean_square) / 32768),
         peak_db=to_db(peak / 32768),
-        num_faults=len(faults),
+        num_faults=trouble.num_faults,
+        early_end=trouble.early_end,
     )
 
 
@@ -160,7 +176,7 @@ class AudioReader:
     def _open_blocks(self) -> Iterator[np.ndarray]:
         with _open(self.path) as (container, stream):
             self._native_rate = stream.codec_context.sample_rate
-            yield from _decode(self.path, container, stream, "flt", [], self.num_channels)
+            yield from _decode(container, stream, "flt", _Trouble(), self.num_channels)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -192,50 +208,68 @@ def _open(path: Path):
             os.fspath(path), mode="r", metadata_errors="replace", options={"format_whitelist": CONTAINERS}
         )
     except PermissionError as error:
-        raise AudioUnreadable(f"{name}: may not be read. Check its permissions.", reason="unreadable") from error
+        raise _unreadable(name) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise AudioUnreadable(
-            f"{name}: is not audio that can be opened ({_cause(error)}).", reason="not_audio"
+            f"{name}: is not audio that can be opened ({_cause(error)}): another kind of file, damaged, or cut short. "
+            "Get the whole file again, or remove it.",
+            reason="not_audio",
         ) from error
     with container:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
-            raise AudioUnreadable(f"{name}: holds no audio stream.", reason="no_audio_stream")
+            raise AudioUnreadable(f"{name}: holds no audio stream. Remove it.", reason="no_audio_stream")
         if not stream.codec_context or not stream.codec_context.sample_rate:
-            raise AudioUnreadable(f"{name}: announces no sample rate; it is damaged.", reason="not_audio")
-        stream.thread_type = "AUTO"
+            raise AudioUnreadable(
+                f"{name}: announces no sample rate, so it is not audio, or damaged. Get the file again, or remove it.",
+                reason="not_audio",
+            )
+        stream.codec_context.thread_type = "AUTO"
         yield container, stream
 
 
 def _require_regular_file(path: Path, name: str) -> None:
     try:
         status = os.stat(path)
+    except PermissionError as error:
+        raise _unreadable(name) from error
     except (OSError, ValueError) as error:
-        raise AudioUnreadable(f"{name}: cannot be found ({_cause(error)}).", reason="file_missing") from error
+        raise AudioUnreadable(
+            f"{name}: cannot be found ({_cause(error)}). Bring it back, or remove the link.", reason="file_missing"
+        ) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioUnreadable(f"{name}: is a folder that may not be read. Check its permissions.", reason="unreadable")
     if not stat.S_ISREG(status.st_mode):
-        raise AudioUnreadable(f"{name}: is not a regular file.", reason="not_a_file")
+        raise AudioUnreadable(f"{name}: is not a regular file. Remove it.", reason="not_a_file")
     if status.st_size == 0:
-        raise AudioUnreadable(f"{name}: is empty (0 bytes).", reason="empty_file")
+        raise AudioUnreadable(f"{name}: is empty (0 bytes). Get the file again.", reason="empty_file")
     if not os.access(path, os.R_OK):
-        raise AudioUnreadable(f"{name}: may not be read. Check its permissions.", reason="unreadable")
+        raise _unreadable(name)
+
+
+def _unreadable(name: str) -> AudioUnreadable:
+    return AudioUnreadable(f"{name}: may not be read. Check its permissions.", reason="unreadable")
 
 
 def _cause(error: BaseException) -> str:
     return printable(getattr(error, "strerror", None) or str(error), 80)
 
 
-def _info(container, stream) -> AudioInfo:
+def _info(path: Path, container, stream) -> AudioInfo:
     duration_s = None
     if stream.duration is not None and stream.time_base is not None:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration_s = container.duration / 1_000_000
+    if duration_s is not None:
+        duration_s /= share_there(path, container.format.name)
+    is_stated = states_duration(path, container.format.name)
     tags: dict[str, str] = {}
     for found in (container.metadata, stream.metadata):
         for name, value in list(found.items())[:MAX_TAGS]:
             tags.setdefault(_clean(name).lower()[:64], _clean(value)[:MAX_TAG_LENGTH])
     context = stream.codec_context
-    return AudioInfo(duration_s, context.sample_rate, context.layout.nb_channels, context.name, tags)
+    return AudioInfo(duration_s, context.sample_rate, context.layout.nb_channels, context.name, tags, is_stated)
 
 
 def _clean(text: str) -> str:
@@ -243,7 +277,7 @@ def _clean(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char in "\n\t").encode("utf-8", "replace").decode()
 
 
-def _decode(path: Path, container, stream, sample_format: str, faults: list[str], num_channels: int | None = None):
+def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channels: int | None = None):
     """Yield blocks of shape (num_samples, num_channels) at the stream's rate; packets that fail are noted and skipped.
 
     A file may change its rate or layout on the way (chained Ogg, joined MP3): every frame is brought to the first's.
@@ -254,7 +288,7 @@ def _decode(path: Path, container, stream, sample_format: str, faults: list[str]
     rate = stream.codec_context.sample_rate
     width = num_channels or stream.codec_context.layout.nb_channels
     resampler, shape = None, None
-    for frame in _frames(container, stream, faults):
+    for frame in _frames(container, stream, trouble):
         if resampler is None or (frame.format.name, frame.layout.name, frame.sample_rate) != shape:
             shape = (frame.format.name, frame.layout.name, frame.sample_rate)
             resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate)
@@ -262,11 +296,11 @@ def _decode(path: Path, container, stream, sample_format: str, faults: list[str]
         try:
             for out in resampler.resample(frame):
                 yield out.to_ndarray().reshape(-1, width)
-        except (av.error.FFmpegError, ValueError) as error:
-            faults.append(_cause(error))
+        except (av.error.FFmpegError, ValueError):
+            trouble.num_faults += 1
 
 
-def _frames(container, stream, faults: list[str]):
+def _frames(container, stream, trouble: _Trouble):
     import av
 
     packets = container.demux(stream)
@@ -274,11 +308,11 @@ def _frames(container, stream, faults: list[str]):
         try:
             packet = next(packets, None)
         except (av.error.FFmpegError, OSError) as error:
-            faults.append(_cause(error))
+            trouble.early_end = f"it cannot be read on ({_cause(error)})"
             return
         if packet is None:
             return
         try:
             yield from packet.decode()
-        except (av.error.FFmpegError, ValueError) as error:
-            faults.append(_cause(error))
+        except (av.error.FFmpegError, ValueError):
+            trouble.num_faults += 1

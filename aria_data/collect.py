@@ -18,7 +18,7 @@ from aria_data.errors import AudioUnreadable, UsageError
 from aria_data.files import printable, to_location
 from aria_data.records import Candidate
 
-# File endings that are tried as audio; a file with none of them is left aside and counted. FFmpeg's own list, shortened.
+# File endings that are tried as audio (FFmpeg's, shortened); any other file is left aside and counted.
 AUDIO_SUFFIXES = frozenset(
     ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 "
     ".mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba .webm "
@@ -50,8 +50,11 @@ def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> 
         raise UsageError(f"{printable(str(root))}: may not be read. Check its permissions.")
     folder = Folder()
     for path in sorted(_files_below(root), key=os.fsencode):
+        if path.name.startswith("."):
+            folder.left_aside["hidden"] += 1
+            continue
         suffix = path.suffix.lower()
-        if suffix in AUDIO_SUFFIXES or not suffix:
+        if suffix in AUDIO_SUFFIXES or not suffix or path.is_dir():
             folder.candidates.append(_candidate(root, path, known))
         elif not path.name.endswith(".info.json"):
             folder.left_aside[printable(suffix, 20)] += 1
@@ -59,15 +62,19 @@ def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> 
 
 
 def _files_below(root: Path) -> Iterator[Path]:
+    """Yield every file outside hidden folders, and every folder that may not be read: as a candidate it is reported."""
     seen = set()
-    for directory, subdirectories, names in os.walk(root, followlinks=True):
+    unreadable: list[Path] = []
+    walk = os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(Path(os.fsdecode(error.filename))))
+    for directory, subdirectories, names in walk:
         status = os.stat(directory)
         if (status.st_dev, status.st_ino) in seen:  # a link back to where we have been
             subdirectories.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
-        yield from (Path(directory, name) for name in names if not name.startswith("."))
+        yield from (Path(directory, name) for name in names)
+    yield from unreadable
 
 
 def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candidate:
@@ -80,7 +87,7 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
         return before
     info, said = _probe_quietly(path), _read_sidecar(sidecar)
     tags = {name: value for name, value in (info.tags if info else {}).items() if name != "encoder"}
-    web_page = _text(said, "webpage_url")
+    web_page = printable(_text(said, "webpage_url"), 1000)
     return Candidate(
         candidate_id=candidate_id,
         source="local",
@@ -138,5 +145,6 @@ def _text(said: Mapping[str, Any], name: str) -> str:
 
 def _number(said: Mapping[str, Any], name: str) -> float | None:
     value = said.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value < 1e7 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e7:
+        return None
+    return float(value)

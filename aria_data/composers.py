@@ -30,22 +30,24 @@ _ARRANGER_BEFORE = re.compile(
 _ARRANGER_AFTER = re.compile(r"[\s']{0,2}s?\s?(?:transcri|transkri|trascri|arr\b|arrang|bearbeitung|edition\b|ed\.)")
 _TRIBUTE_BEFORE = re.compile(
     r"(?:\b(?:hom+age|omaggio|homenaje|tribute|hulde) (?:a|to|an|aan|de)|\btombeau d[e'u]|\b(?:style|manner|spirit) of|"
-    r"\bstil(?:e|o)? (?:von|di|de|van)|\bestilo de|\bmaniere d[e']|\binspired by|\bin memor(?:y of|iam)|\bmemoire d[e']|"
+    r"\bstil(?:e|o)? (?:von|di|de|van)|\bestilo de|\bmaniere d[e']|\binspired by|\bin memor(?:y of|iam)|"
+    r"\bmemoire d[e']|"
     r"\ba la|\balla|\blike|\bdedicated to|\bpamyati|памяти|в стиле|посвящение|\bafter|\bnach|\bd'apres|"
-    r"\b(?:theme|thema|tema|themes|waltz|walzer|valse|motif|motive|aria|air|melody|themas) (?:of|by|from|von|de|di|van)|"
-    r"\b(?:on|sur|uber|over|alla) .{1,60}(?:by|von|de|di|of)|на тему|\bgenannt|\bvs\.?|\bname|\bnom d[e']|\bnamen)\s?(?:an? |the |[a-z]\.[ ]?(?:[a-z]\. ?)?|franz |anton |niccolo )?$"
+    r"\b(?:themes?|thema|themas|tema|waltz|walzer|valse|motif|motive|aria|air|melody) (?:of|by|from|von|de|di|van)|"
+    r"\balla .{1,60} di|на тему|\bvs\.?|\bname|\bnom d[e']|\bnamen)\s?"
+    r"(?:an? |the |[a-z]\. ?(?:[a-z]\. ?)?|franz |anton |niccolo )?$"
 )
 _PERFORMER_BEFORE = re.compile(
     r"\b(?:played|performed|interpreted|recorded|gespielt|interprete|interpretado|eseguito|tocado|uitgevoerd) "
     r"(?:by|von|par|por|da|door)\s?$|\b(?:pianist|piano|performer|исполняет|исполнитель)[:\s]{1,2}$"
 )
 _PERFORMER_AFTER = re.compile(
-    r"\s?(?:himself |herself )?\b(?:plays|playing|performs|spielt|joue|interprets|interprete|interpreta|toca|suona|speelt|"
-    r"играет|исполняет|gra)\b"
+    r"\s?(?:himself |herself )?\b(?:plays|playing|performs|spielt|joue|interprets|interprete|interpreta|toca|suona|"
+    r"speelt|играет|исполняет|gra)\b"
 )
 _INSTITUTION_AFTER = re.compile(
-    r"'?s?(?: international| intl| piano| music| national| young){0,3} (?:competition|wettbewerb|concours|concorso|concurso|"
-    r"konkurs|institut|academy|akademi|conservator|konservator|hall\b|saal|society|festival|prize|collegium|"
+    r"'?s?(?: international| intl| piano| music| national| young){0,3} (?:competition|wettbewerb|concours|concorso|"
+    r"concurso|konkurs|institut|academy|akademi|conservator|konservator|hall\b|saal|society|festival|prize|collegium|"
     r"choir|orchest|ensemble|universit|hochschule|museum|foundation|конкурс)"
 )
 _WORK_SIGN = re.compile(
@@ -60,19 +62,9 @@ _EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 
 # Players first of all: another composer in the same text wins over them.
 _MOSTLY_PLAYERS = frozenset({"cziffra", "gulda", "hamelin", "say", "volodos", "wild", "peterson", "jarrett", "tatum"})
-# First names of no composer in the list; one before a surname means another bearer of it.
-_FIRST_NAMES = frozenset(
-    "alan albert alexandra alice amanda andrea andreas andrew angela anja ann anna anne annie barbara bernd birgit bob brian "
-    "carla carmen caroline catherine chris christina christine christoph cornelia daniel daniela diana dieter dirk donald "
-    "dorothea elena elisabeth elizabeth ellen emily emma eric eva evelyn florian gabriela gerhard graham gunther hannah "
-    "harald heidi heike heinz helen helga helmut holger ingrid irina jan jane janis jason jean jennifer jens jessica joan "
-    "joanna jonathan jorg julia julian jurgen karen karin katharina kathrin kevin klaus kristina kurt laura lena lisa lucas "
-    "luis manfred marc marco margaret marie marina mark markus martina mary matthias melanie michael michelle monika nancy "
-    "natalia natalie nicole nina olga oliver patricia patrick pauline petra philip pia rachel rebecca renate ruth sabine "
-    "sandra sara sarah sebastian silvia simon simone sophie stefan stefanie stephanie steven susan susanne suzanne sven sylvia "
-    "tanja tatiana thorsten tim tobias tony ulrich ursula ute uwe valentina vera victoria viktoria yulia yvonne".split()
+_NO_FIRST_NAMES = frozenset(
+    {"art", "blind", "bud", "count", "duke", "fats", "jelly", "maria", "may", "say", "will", "willie"}
 )
-_NO_FIRST_NAMES = frozenset("art count duke blind fats bud blind jelly willie may maria will say tom vladimir".split())
 _CYRILLIC_ENDINGS = (("ский", ("ского", "скому", "ским")), ("й", ("я", "ю", "ем")), ("", ("а", "у", "ом", "ым", "е")))
 
 
@@ -116,8 +108,8 @@ class _Spelling:
 @cache
 def composers() -> dict[str, Composer]:
     """The authority list by `composer_id`."""
-    with resources.files("aria_data.data").joinpath("composers.csv").open(encoding="utf-8", newline="") as lines:
-        return {row["composer_id"]: _to_composer(row) for row in csv.DictReader(lines)}
+    text = resources.files("aria_data.data").joinpath("composers.csv").read_text(encoding="utf-8")
+    return {row["composer_id"]: _to_composer(row) for row in csv.DictReader(text.splitlines())}
 
 
 def _to_composer(row: dict[str, str]) -> Composer:
@@ -209,7 +201,7 @@ def _is_believed(spelling: _Spelling, words: list, position: int, folded: str, i
         before, _, before_end = words[position - 1]
         gap = folded[before_end:start]
         is_initial = len(before) == 1 and gap.startswith(".") and not before.isdigit()
-        own = {word for word in _WORD.findall(fold(composers()[spelling.composer_id].name))}
+        own = set(_words(composers()[spelling.composer_id].name))
         if is_initial and len(gap) <= 2 and before not in {word[0] for word in own}:
             return False
         if gap == " " and before in _first_names() and before not in own:
@@ -301,11 +293,11 @@ def _spellings_of(composer: Composer) -> Iterator[_Spelling]:
     if given and name[-len(family) :] == family:
         yield spelling(family + given, "full name")
         yield spelling(family + given[:1], "full name")
-        if surname:
-            initials = tuple(word[0] for word in given)
-            for some in {initials, initials[:1]}:
-                yield spelling(some + surname, "surname, initials")
-                yield spelling(surname + some, "surname, initials", is_initial=len(some) == 1)
+        initials = tuple(word[0] for word in given)
+        for some in {initials, initials[:1]}:
+            if surname or len(some) > 1:  # "C.P.E. Bach", but no "C. Bach"
+                yield spelling(some + family, "surname, initials")
+                yield spelling(family + some, "surname, initials", is_initial=len(some) == 1)
     for alias in composer.aliases:
         if not _EAST_ASIAN.search(alias):
             words = _words(alias.rstrip("?"))
@@ -327,5 +319,7 @@ def _declined(word: str) -> Iterator[str]:
 
 @cache
 def _first_names() -> frozenset[str]:
+    """First names; one before a surname that is not the composer's own means another bearer of it."""
+    others = resources.files("aria_data.data").joinpath("first_names.txt").read_text(encoding="utf-8").split()
     listed = {_words(composer.name)[0] for composer in composers().values()}
-    return (_FIRST_NAMES | listed) - _NO_FIRST_NAMES
+    return frozenset(listed | {*others}) - _NO_FIRST_NAMES

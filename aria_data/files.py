@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20
+SPARE_BYTES = 1 << 20  # a commit's log entry takes some kilobytes
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -33,6 +35,16 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True) if os.path.lexists(partial) else None
         raise not_writable(path, error) from error
+
+
+def require_space(path: Path, num_bytes: int) -> None:
+    """Raise `DatasetNotWritable` unless the disk has room for `num_bytes` and then some.
+
+    The table library finds a full disk out too, but leaves half a file behind and prints a panic of its own.
+    """
+    place = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
+    if shutil.disk_usage(place).free < num_bytes + SPARE_BYTES:
+        raise not_writable(path, OSError(errno.ENOSPC, "No space left on device"))
 
 
 def not_writable(path: Path | str, error: BaseException) -> DatasetError:

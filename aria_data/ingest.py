@@ -20,6 +20,7 @@ class IngestConfig:
     max_duration_s: float = 43_200.0  # 12 hours
     min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
     max_fault_share: float = 0.05  # packets that fail, a second of audio
+    max_faults: int = 3  # so many are always allowed: a join of two files costs one or two
 
 
 def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
@@ -58,7 +59,13 @@ def verdict(recording: Recording, config: IngestConfig) -> Verdict:
 
 def _require_whole(path: Path, facts: AudioFacts, config: IngestConfig) -> None:
     name, announced_s = printable(path.name), facts.info.duration_s
-    if announced_s and facts.duration_s < config.min_decoded_share * announced_s:
+    if facts.early_end:
+        raise AudioUnreadable(
+            f"{name}: is cut short: after {facts.duration_s:.1f} s {facts.early_end}. Get the whole file again.",
+            reason="truncated",
+            measured=facts.duration_s,
+        )
+    if announced_s and facts.info.is_duration_stated and facts.duration_s < config.min_decoded_share * announced_s:
         raise AudioUnreadable(
             f"{name}: is cut short: {facts.duration_s:.1f} s decode of the {announced_s:.1f} s it announces. "
             "Get the whole file again.",
@@ -66,7 +73,7 @@ def _require_whole(path: Path, facts: AudioFacts, config: IngestConfig) -> None:
             measured=facts.duration_s / announced_s,
         )
     fault_share = facts.num_faults / max(facts.duration_s, 1.0)
-    if fault_share > config.max_fault_share:
+    if facts.num_faults > config.max_faults and fault_share > config.max_fault_share:
         raise AudioUnreadable(
             f"{name}: is damaged: {facts.num_faults} packets do not decode. Get the file again.",
             reason="damaged",

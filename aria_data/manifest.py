@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.files import not_writable
-from aria_data.tables import KEEP_HISTORY, open_delta
+from aria_data.files import require_space
+from aria_data.tables import KEEP_HISTORY, address_of, open_delta, table_error
 
 SCHEMA_VERSION = 1
 BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; not part of a row as people see it
@@ -79,10 +79,13 @@ class Manifest:
         try:
             return self._dataset(version).to_table(columns=arrow_schema().names).sort_by("segment_id")
         except (OSError, pa.ArrowException) as error:
-            raise DatasetCorrupt(
-                f"{self.path}: a data file is missing or damaged ({' '.join(str(error).split())[:160]}). "
-                "Restore the folder from a backup, or delete it and build again: finished work is not repeated."
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: BaseException) -> DatasetCorrupt:
+        return DatasetCorrupt(
+            f"{self.path}: a data file is missing or damaged ({' '.join(str(error).split())[:160]}). "
+            "Restore the folder from a backup, or delete it and build again: finished work is not repeated."
+        )
 
     def rows(self, version: int | None = None) -> list[Row]:
         """Read all rows of a version as plain values."""
@@ -112,17 +115,19 @@ class Manifest:
         sql = f"SELECT {names} FROM manifest WHERE {present}(\n{where or 'true'}\n) ORDER BY segment_id"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"
-        settings = {"enable_external_access": "false", "python_enable_replacements": "false", "threads": "2"}
+        settings: dict[str, Any] = {"enable_external_access": "false", "python_enable_replacements": "false", "threads": "2"}
         dataset = self._dataset(version)
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.register("manifest", dataset)
             connection.execute("SET lock_configuration = true")
             try:
-                statements = connection.extract_statements(sql)
+                statements = connection.extract_statements(sql.encode().decode())
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                     raise UsageError("the query must be one condition, for example: composer_id = 'chopin'")
-                return connection.execute(statements[0]).to_arrow_table()
-            except duckdb.Error as error:
+                return connection.sql(sql).to_arrow_table()
+            except (duckdb.Error, UnicodeError) as error:
+                if "registered as 'manifest' failed" in str(error):
+                    raise self._damaged(error) from error
                 raise UsageError(f"the query cannot be understood: {str(error).splitlines()[0]}") from error
 
     def versions(self) -> list[Version]:
@@ -154,22 +159,25 @@ class Manifest:
 
         schema = arrow_schema().append(pa.field(BUCKET, pa.string()))
         try:
+            require_space(self.path, sum(len(str(row)) for row in rows))
             if open_delta(self.path) is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                DeltaTable.create(str(self.path), schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY)
+                DeltaTable.create(
+                    address_of(self.path), schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY
+                )
             newest = self.version()
             old_rows = self.rows(newest) if newest else []
             buckets = _differing_buckets(old_rows, rows)
             chosen = [{**row, BUCKET: bucket_of(row)} for row in _sorted(rows) if bucket_of(row) in buckets]
             write_deltalake(
-                str(self.path),
+                address_of(self.path),
                 pa.Table.from_pylist(chosen, schema=schema),
                 mode="overwrite",
                 predicate=f"{BUCKET} IN ({', '.join(repr(bucket) for bucket in sorted(buckets))})" if newest else None,
                 commit_properties=CommitProperties(custom_metadata=_facts(rows, note)),
             )
-        except OSError as error:
-            raise not_writable(self.path, error) from error
+        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+            raise table_error(self.path, error, writing=True) from error
         return self.version()
 
 

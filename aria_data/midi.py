@@ -1,4 +1,4 @@
-"""Notes and pedals, and how they are read from and written to .mid files. All times are seconds from the file's start."""
+"""Notes and pedals, and how .mid files are read and written. All times are seconds from the file's start."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Performance:
 
     @property
     def end_s(self) -> float:
-        return max((event.offset_s for event in [*self.notes, *self.pedals]), default=0.0)
+        ends = [note.offset_s for note in self.notes] + [pedal.offset_s for pedal in self.pedals]
+        return max(ends, default=0.0)
 
 
 def midi_bytes(performance: Performance) -> bytes:

@@ -36,17 +36,23 @@ def find_segments(
     return segments
 
 
-def verdict(segments: list[Segment], scores: np.ndarray, hop_s: float, config: SegmentConfig) -> Verdict:
+def verdict(
+    segments: list[Segment], scores: np.ndarray, hop_s: float, duration_s: float, config: SegmentConfig
+) -> Verdict:
     """Say why a recording without segments has none: no window is piano, or no stretch is long or sure enough."""
     if segments:
         return Verdict(True)
     stretches = _stretches(scores, hop_s, config)
     if not stretches:
         return Verdict(False, "no_solo_piano", round(float(np.max(scores, initial=0.0)), 4))
-    longest_s = max((last - first + 1) * hop_s for first, last in stretches)
-    if longest_s < config.min_segment_s:
-        return Verdict(False, "segment_shorter_than_min", round(longest_s, 3))
-    best = max(float(np.mean(scores[first : last + 1])) for first, last in stretches)
+    lengths_s = [min((last + 1) * hop_s, duration_s) - first * hop_s for first, last in stretches]
+    if max(lengths_s) < config.min_segment_s:
+        return Verdict(False, "segment_shorter_than_min", round(max(lengths_s), 3))
+    best = max(
+        float(np.mean(scores[first : last + 1]))
+        for (first, last), length_s in zip(stretches, lengths_s, strict=True)
+        if length_s >= config.min_segment_s
+    )
     return Verdict(False, "audio_score_below_min", round(best, 4))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from aria_data.errors import DatasetCorrupt
-from aria_data.files import not_writable
+from aria_data.errors import AriaDataError, DatasetCorrupt, UsageError
+from aria_data.files import not_writable, printable, require_space
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
@@ -76,9 +77,10 @@ class StageTable:
             return
         table = pa.Table.from_pylist(rows, schema=self.schema)
         try:
-            write_deltalake(str(self.path), table, mode="append", configuration=KEEP_HISTORY)
+            require_space(self.path, table.nbytes)
+            write_deltalake(address_of(self.path), table, mode="append", configuration=KEEP_HISTORY)
         except Exception as error:  # deltalake raises its own and OSError; both mean: not written
-            raise _table_error(self.path, error, writing=True) from error
+            raise table_error(self.path, error, writing=True) from error
 
     def _read(self, filter_: pads.Expression | None) -> pa.Table | None:
         dataset = open_delta(self.path)
@@ -87,7 +89,7 @@ class StageTable:
         try:
             return dataset.to_pyarrow_dataset().to_table(filter=filter_)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise _table_error(self.path, error) from error
+            raise table_error(self.path, error) from error
 
     def _outcome(self, row: dict[str, Any]) -> Outcome:
         record = row.pop("record")
@@ -116,12 +118,30 @@ def open_delta(path: Path, version: int | None = None):
     try:
         if not log.is_dir() or not any(log.glob("*.json")):
             return None
-        return DeltaTable(str(path), version=version)
+        return DeltaTable(address_of(path), version=version)
     except Exception as error:  # deltalake raises its own types, ValueError and OSError for a broken log
-        raise _table_error(path, error) from error
+        raise table_error(path, error) from error
 
 
-def _table_error(path: Path, error: BaseException, writing: bool = False):
+def address_of(path: Path) -> str:
+    """Give the path as the table library takes it. Raises `UsageError` for one that it cannot open.
+
+    It reads paths as addresses: what looks like an escaped character is another path to it, and these
+    characters make it panic.
+    """
+    text = str(path)
+    found = re.search(r"[\\[\]^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}", text)
+    if found:
+        raise UsageError(
+            f"{printable(text)}: a dataset folder's path may not hold {printable(found[0])!r}. Choose another --out."
+        )
+    return text
+
+
+def table_error(path: Path, error: BaseException, writing: bool = False) -> AriaDataError:
+    """Say in one line what an error of the table library means: damaged, not writable, or a path it cannot take."""
+    if isinstance(error, AriaDataError):
+        return error
     if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
         return not_writable(path, error)
     cause = " ".join(str(error).split())[:160]
@@ -135,19 +155,31 @@ def remove_orphans(path: Path) -> int:
     """Delete data files that no commit of the table names: what a killed writer left. Returns how many.
 
     Call it only while holding the dataset's lock. Every file named in any commit stays, so every version stays.
+    Raises `DatasetCorrupt`, and deletes nothing, when a commit is missing or cannot be read.
     """
     log = path / "_delta_log"
     if not log.is_dir():
         return 0
-    named = set()
-    for commit in log.glob("*.json"):
-        for line in commit.read_text(errors="replace").splitlines():
-            if '"add"' in line[:8]:
-                named.add(Path(json.loads(line)["add"]["path"]).name)
+    try:
+        named = _files_named_in(sorted(log.glob("*.json")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise table_error(path, error) from error
     orphans = [file for file in path.rglob("*.parquet") if log not in file.parents and file.name not in named]
     for file in orphans:
         file.unlink()
     return len(orphans)
+
+
+def _files_named_in(commits: Sequence[Path]) -> set[str]:
+    named = set()
+    for number, commit in enumerate(commits):
+        if int(commit.stem) != number:
+            raise ValueError(f"commit {number} is missing")
+        entries = [json.loads(line) for line in commit.read_text().splitlines()]
+        if not any("commitInfo" in entry for entry in entries):
+            raise ValueError(f"commit {number} is damaged")
+        named |= {Path(entry["add"]["path"]).name for entry in entries if "add" in entry}
+    return named
 
 
 def arrow_type(python_type: Any) -> pa.DataType:
@@ -211,7 +243,7 @@ class RecordTable:
         try:
             return [from_row(self.record_type, row) for row in dataset.to_pyarrow_table().to_pylist()]
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise _table_error(self.path, error) from error
+            raise table_error(self.path, error) from error
 
     def replace(self, records: Sequence[Any]) -> None:
         """Make the table hold exactly these records, in one atomic commit."""
@@ -221,6 +253,7 @@ class RecordTable:
             return
         table = pa.Table.from_pylist([to_row(record) for record in records], schema=self.schema)
         try:
-            write_deltalake(str(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
+            require_space(self.path, table.nbytes)
+            write_deltalake(address_of(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
         except Exception as error:  # deltalake raises its own and OSError; both mean: not written
-            raise _table_error(self.path, error, writing=True) from error
+            raise table_error(self.path, error, writing=True) from error

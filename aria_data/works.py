@@ -1,339 +1,64 @@
-"""How a work is written in a title: catalogue number, piece, movement, form, key. Reads; decides nothing about people.
+"""Works and their parts: what is known by name or number ("Moonlight", "Ballade No. 1"), and which movement is meant.
 
-Every function takes text already through `text.clean` (and, where it says so, `text.fold` of it) and answers
-None where the text shows nothing. Numbers come back in one spelling: "op 27 no 2", "hob xvi:52", "3".
+The known works are `data/works.toml`.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import zip_longest
 
+from aria_data.catalogues import catalogue_numbers
+from aria_data.forms import EAST_ASIAN, NUMBER_SIGN, arabic, find_form, find_forms, form_numbers, word_list
 from aria_data.text import clean, fold
 
-EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
-ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
-
-# Abbreviations of two letters and more name their catalogue; one letter alone may be anything.
-_LONG_NAMES = {
-    "opus": "op", "op": "op", "соч": "op", "ор": "op", "作品": "op", "작품": "op", "kv": "k", "kk": "kk", "bwv": "bwv",
-    "bmv": "bwv", "hob": "hob", "hoboken": "hob", "hwv": "hwv", "rv": "rv", "woo": "woo", "wq": "wq", "sz": "sz",
-    "bb": "bb", "th": "th", "twv": "twv", "buxwv": "buxwv", "rct": "rct", "wwv": "wwv", "fwv": "fwv", "trv": "trv",
-    "mwv": "mwv", "hess": "hess", "bi": "bi", "eg": "eg", "cd": "cd", "fp": "fp", "js": "js", "jw": "jw", "bv": "bv",
-    "lw": "lw", "ct": "ct", "fs": "fs", "hu": "hu", "cff": "cff", "warb": "warb", "fk": "fk", "koechel": "k", "kochel": "k",
-    "deutsch": "d", "longo": "l", "kirkpatrick": "k", "searle": "s", "анх": "anh",
-}  # fmt: skip
-_ALWAYS = frozenset(
-    {"op", "bwv", "hob", "hwv", "woo", "wq", "twv", "buxwv", "rct", "wwv", "kv", "rv", "sz", "fwv", "koechel"}
-)
-_RANGED = frozenset({"bwv", "hwv", "buxwv"})  # "BWV 846-869" is a book; "K. 355/576b" is two numbers of one piece
-_COMPOSER_OF = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "kv": "mozart", "koechel": "mozart", "kochel": "mozart",
-                "wq": "bach_cpe", "rv": "vivaldi", "sz": "bartok", "buxwv": "buxtehude", "twv": "telemann", "rct": "rameau",
-                "wwv": "wagner"}  # fmt: skip
 _ANY_CATALOGUE = ("op", "bwv", "k", "d", "s", "l", "m", "hob", "woo", "fwv")
-_UNMISTAKABLE_LETTER = {"s": "liszt", "d": "schubert"}  # "S. 139", "D. 960" beside a form, a key or No.
-
-_NAMES = "|".join(sorted(map(re.escape, _LONG_NAMES), key=len, reverse=True))
-_ANH = r"anh(?:ang)?\.? ?"
-_NUMBER = rf"(?P<anh>{_ANH}(?:[ivx]{{1,4}} ?[/. ] ?)?)?(?P<number>[0-9]{{1,4}})(?P<letter>[a-h](?![a-z0-9]))?"
-_SUB = r"(?:(?:\s?/\s?|,(?=[0-9])|-(?=[0-9]{1,2}\b))(?P<slash>[0-9]{1,2})(?![0-9]))?"
-_PIECE_SIGN = r"(?:no?s?|nr|num|numero|numer|n[°º]|#|ном|番|第|№)[.°º:]?"
-_PIECE = (
-    rf"(?:[\s,;.:()\-–/]{{0,4}}(?:posth?\w*\.?[\s,]{{0,2}})?{_PIECE_SIGN}\s?(?P<piece>[0-9]{{1,3}}|[ivx]{{1,5}}\b))?"
+_MULTI_MOVEMENT = frozenset({"sonata", "sonatina", "suite", "partita", "concerto", "symphony", "serenade", "overture"})
+_COUNTED_THROUGH = _MULTI_MOVEMENT | {"rhapsody", "ballade", "scherzo", "barcarolle", "impromptu", "invention"}
+_GENERIC = frozenset(
+    {"major", "minor", "flat", "sharp", "dur", "moll", "for", "and", "the", "from", "posth", "opus", "book", "arr"}
 )
-_CATALOGUE = re.compile(
-    rf"(?<![a-z0-9])(?P<name>{_NAMES}|[a-z])(?P<dot>\.?)[ :]{{0,2}}(?:{_PIECE_SIGN}\s?)?{_NUMBER}(?![0-9])"
-    rf"(?:(?P<range>\s?[-–/]\s?(?P<to>[0-9]{{3,4}}))|{_SUB}){_PIECE}"
+NOISE = re.compile(
+    r"[(\[][^()\[\]]{0,80}[)\]]|\b(?:live|remaster\w*|(?:19|20)[0-9]{2}|recording|version|edit|mono|stereo|hd|hq|piano|"
+    r"solo|official|video|audio|klavier|pianoforte|digital|complete|full|score|sheet music)\b|[\"“”„*]"
 )
-_HOBOKEN = re.compile(
-    r"(?<![a-z0-9])(?:hob(?:oken)?|h)(?:\.|\s|:){0,2}(?P<group>[ivx]{1,6})(?:a|bis)?[\s.:/,\-–]{0,3}"
-    r"(?:no?\.?\s?)?(?P<number>[a-z]{0,2}[0-9]{1,3})"
+_PAIRS = re.compile(
+    r"\b(?:preludes?|praeludi\w*|praludi\w*|fantasias?|fantasies?|toccatas?|chromatic fantasia)(?:, (?:chorale?|aria))?"
+    r"(?:,? (?:and|und|et|e|y)|\s?&|,) (?:[0-9]{1,2} )?(?:fugues?|fugen?|fugas?)\b(?: no\.? ?[0-9]{1,2})?"
 )
-_POSTHUMOUS = re.compile(r"\bop(?:us)?\.? ?posth?(?:\.|umous|um)?")
-
-_MAJOR = "major|maj|dur|majeur|maggiore|mayor|maior|мажор|groot|grote terts"
-_MINOR = "minor|min|moll|mineur|minore|menor|минор|klein"
-_KEY_LETTER = re.compile(
-    rf"(?<![a-z0-9'])(?P<note>[a-h])(?P<sign>[ -]?(?:sharp|flat)|is|es|s|[#♯♭]|b(?=[ -]))?[\s-]{{0,2}}(?P<mode>{_MAJOR}|{_MINOR})(?![a-z])"
-)
-_KEY_SYLLABLE = re.compile(
-    r"(?<!\w)(?P<note>ut|do|re|mi|fa|sol|la|si|до|ре|ми|фа|соль|ля|си)[\s-]{0,2}"
-    r"(?P<sign>diese?z?|dieze|bemolle|bemol|diesis|sostenido|sustenido|диез|бемоль|[#♯♭])?[\s-]{0,2}"
-    rf"(?P<mode>{_MAJOR}|{_MINOR})(?!\w)"
-)
-_KEY_IMPLIED = re.compile(
-    r"\b[Ii]n (?P<note>[A-G])(?P<sign>[ -]?[Ss]harp|[ -]?[Ff]lat|[#♯♭]|b)?(?= ?(?:[,.;:()\"\-–]|$|op\b|Op\b|K|BWV|Hob|D\b))"
-)
-_KEY_EAST = re.compile(
-    r"(?P<sign>嬰|変|升|降|올림|내림)?(?P<note>[ハニホヘトイロ다라마바사가나]|[A-G])(?P<after>[#♯♭])?\s?(?P<mode>長調|短調|大调|小调|大調|小調|장조|단조)"
-)
-_SYLLABLES = {"ut": "c", "do": "c", "re": "d", "mi": "e", "fa": "f", "sol": "g", "la": "a", "si": "b", "до": "c", "ре": "d",
-              "ми": "e", "фа": "f", "соль": "g", "ля": "a", "си": "b"}  # fmt: skip
-_EAST_NOTES = dict(zip("ハニホヘトイロ", "cdefgab", strict=True)) | dict(zip("다라마바사가나", "cdefgab", strict=True))
-_ENHARMONIC = {"e#": "f", "b#": "c", "fb": "e"}
-
+_PAIR_NUMBER = re.compile(r"\bno\.? ?([0-9]{1,2})\b")
+_HOBOKEN_COLON = re.compile(r"\b[Hh](?:ob)?[.\s]{0,2}[IVXivx]{1,6}:")
+_THEME = re.compile(r"\b(?:aria|thema|theme|tema)\b")
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "erster": 1, "zweiter": 2, "dritter": 3,
-             "premier": 1, "deuxieme": 2, "troisieme": 3, "primer": 1, "segundo": 2, "tercer": 3, "primo": 1, "secondo": 2,
-             "terzo": 3, "一": 1, "二": 2, "三": 3, "四": 4, "五": 5}  # fmt: skip
+             "premier": 1, "deuxieme": 2, "troisieme": 3, "primer": 1, "segundo": 2, "tercer": 3, "primo": 1,
+             "secondo": 2, "terzo": 3, "一": 1, "二": 2, "三": 3, "四": 4, "五": 5}  # fmt: skip
 _MOVEMENT_WORD = (
     r"(?:mov(?:ement|imiento|imento|t)?s?|mvmt|mvt|mouvement|satz|deel|czesc|часть|ч\.|楽章|乐章|樂章|악장)"
 )
-_MOVEMENT_NAMED = re.compile(
-    rf"(?<![\w])(?:(?P<a>[0-9]{{1,2}}|[ivx]{{1,4}}|{'|'.join(_ORDINALS)})(?:st|nd|rd|th|er|re|eme|e|o|a|º|ª|-я|\.)?[ .]{{0,2}}{_MOVEMENT_WORD}"
-    rf"|{_MOVEMENT_WORD}\.? ?(?P<b>[0-9]{{1,2}}|[ivx]{{1,4}})(?!\w)|第(?P<c>[0-9一二三四五])(?:楽章|乐章|樂章))"
+_MOVEMENT_AFTER = re.compile(rf"{_MOVEMENT_WORD}\.? ?(?P<written>[0-9]{{1,2}}|[ivx]{{1,4}})(?!\w)")
+_MOVEMENT_BEFORE = re.compile(
+    rf"(?<!\w)第?(?P<written>[0-9]{{1,2}}|[ivx]{{1,4}}|{'|'.join(_ORDINALS)})"
+    rf"(?:st|nd|rd|th|er|re|eme|e|o|a|º|ª|-я|\.)?[ .]{{0,2}}{_MOVEMENT_WORD}"
 )
 _MARKER = re.compile(r"\s*(?P<number>[0-9]{1,2}|[ivx]{1,5})(?P<letter>[a-d]?)(?:[.):]|\s?[-–](?=\s)|$)(?!\s?[0-9])")
 _MARKER_INSIDE = re.compile(
-    r"(?:\s[-–]\s?|, |\) |\" |\. |/ ?|(?<=[0-9]) )(?P<number>[IVX]{1,4}|[0-9]{1,2}(?=[.)]\s?[A-Z]))(?P<letter>[a-d]?)(?:[.):]|$| [-–])"
+    r"(?:\s[-–]\s?|, |\) |\" |\. |/ ?|(?<=[0-9]) )(?P<number>[IVX]{1,4}|[0-9]{1,2}(?=[.)]\s?[A-Z]))"
+    r"(?P<letter>[a-d]?)(?:[.):]|$| [-–])"
 )
-_TAIL_NUMBER = re.compile(rf"\s*(?:[a-z]{{4,}} ){{0,3}}{_PIECE_SIGN}\s?(?P<number>[0-9]{{1,3}}|[ivx]{{1,5}}\b)")
+_TAIL_NUMBER = re.compile(rf"\s*(?:[a-z]{{4,}} ){{0,3}}{NUMBER_SIGN}\s?(?P<number>[0-9]{{1,3}}|[ivx]{{1,5}}\b)")
 _VARIATION = re.compile(
     r"\bvar(?:iation|iatio|iazione|iace|iacion)?\.?\s?(?:no?\.?\s?|nr\.?\s?)?(?P<number>[0-9]{1,2}|[ivx]{1,6})\b"
 )
-_FORM_NUMBER = re.compile(
-    rf"(?P<gap>[^:0-9]{{0,40}}?){_PIECE_SIGN}\s?(?P<n>[0-9]{{1,3}}|[ivx]{{1,5}}\b)|\s(?P<m>[0-9]{{1,2}})\b(?!\s?[.:)])"
-)
-_OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # the No. after it is a piece's
-_FIRST_NUMBER = re.compile(rf"(?<![a-z]){_PIECE_SIGN}\s?([0-9]{{1,2}})\b")
+_FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})\b")
 _BOOK = re.compile(
     r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|книга|тетрадь)\.? ?(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
     r"|(?<=clavier)[ ,]{1,2}(?P<d>[12]|i{1,2})\b"
-    r"|\b(?P<b>[12])(?:er|re|e|eme|nd|st)? (?:livre|cahier|book)|\b(?P<c>premier|deuxieme|first|second) (?:livre|book|cahier)"
+    r"|\b(?P<b>[12])(?:er|re|e|eme|nd|st)? (?:livre|cahier|book)"
+    r"|\b(?P<c>premier|deuxieme|first|second) (?:livre|book|cahier)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogueNumber:
-    """One catalogue number, where it stands, and the piece of the opus named right after it."""
-
-    catalogue: str
-    number: str
-    piece: str
-    start: int
-    end: int
-    text: str
-    composer_id: str = ""  # where the abbreviation alone tells
-
-
-def arabic(number: str) -> int:
-    """Value of an Arabic or lower-case Roman number; 0 if it is neither."""
-    if number.isdigit():
-        return int(number)
-    if not re.fullmatch(r"x{0,3}(?:ix|iv|v?i{0,4})", number):
-        return 0
-    values = [ROMAN[letter] for letter in number]
-    return sum(-v if v < after else v for v, after in zip(values, [*values[1:], 0], strict=True))
-
-
-def catalogue_numbers(cleaned: str, catalogues: tuple[str, ...] = ()) -> list[CatalogueNumber]:
-    """Every catalogue number in the text, in order.
-
-    `catalogues` are the composer's own. A one-letter abbreviation counts if it is one of them, or, with no
-    composer known, where it is written as one ("K. 331") beside a form, a key or a No.
-    """
-    folded = fold(cleaned)
-    found = [*_hoboken_numbers(cleaned, folded, catalogues)]
-    taken = [(number.start, number.end) for number in found]
-    for match in _CATALOGUE.finditer(folded):
-        if any(match.start() < end and start < match.end() for start, end in taken):
-            continue
-        catalogue = _LONG_NAMES.get(match["name"], match["name"])
-        if _is_catalogue(match, catalogue, cleaned, folded, catalogues):
-            found.append(_to_number(match, catalogue, cleaned, folded))
-    if not found and (match := _POSTHUMOUS.search(folded)):
-        found.append(CatalogueNumber("op", "posth", "", match.start(), match.end(), match.group()))
-    return sorted(found, key=lambda number: number.start)
-
-
-def _hoboken_numbers(cleaned: str, folded: str, catalogues: tuple[str, ...]) -> Iterator[CatalogueNumber]:
-    for match in _HOBOKEN.finditer(folded):
-        if match.group().startswith("hob") or "hob" in catalogues:
-            start, end = match.span()
-            number = f"{match['group']}:{match['number']}"
-            yield CatalogueNumber("hob", number, "", start, end, cleaned[start:end], "haydn")
-
-
-def _is_catalogue(match: re.Match[str], catalogue: str, cleaned: str, folded: str, catalogues: tuple[str, ...]) -> bool:
-    name = match["name"]
-    if name in _ALWAYS or catalogue in catalogues:
-        # lower-case "k 5" or "d 4" in running text is no catalogue
-        return len(name) > 1 or bool(match["dot"]) or cleaned[match.start()].isupper()
-    if len(name) > 1:
-        return not catalogues and name not in ("cd", "th", "fs", "ct", "bi", "hu", "js")
-    if catalogues or name not in "kdsl" or not cleaned[match.start()].isupper():
-        return False
-    has_dot, is_long = bool(match["dot"]), len(match["number"]) == 3
-    return (has_dot and is_long) or ((has_dot or is_long) and bool(find_form(folded) or find_key(cleaned)))
-
-
-def _to_number(match: re.Match[str], catalogue: str, cleaned: str, folded: str) -> CatalogueNumber:
-    number, piece, end = match["number"].lstrip("0") or "0", match["piece"] or match["slash"] or "", match.end()
-    if match["range"] and catalogue in _RANGED and int(match["to"]) > int(number):
-        place = arabic(match["piece"]) if match["piece"] else 0
-        number, piece = (str(int(number) + place - 1), "") if place else (f"{number}-{match['to']}", "")
-    elif match["range"]:
-        end = match.start("range")
-    piece = str(arabic(piece)) if piece and arabic(piece) else ""
-    anh = re.sub(r"[\s.]", "", match["anh"] or "")
-    composer_id = _COMPOSER_OF.get(match["name"], "")
-    if len(match["name"]) == 1 and match["dot"]:
-        composer_id = _UNMISTAKABLE_LETTER.get(match["name"], "")
-    if catalogue == "k" and not composer_id and int(match["number"]) > 555:
-        composer_id = "mozart"  # Kirkpatrick's list of Scarlatti ends at 555
-    text = cleaned[match.start() : end].strip(" ,.;:-–")
-    return CatalogueNumber(
-        catalogue, anh + number + (match["letter"] or ""), piece, match.start(), end, text, composer_id
-    )
-
-
-def find_key(cleaned: str) -> tuple[str, str] | None:
-    """The key in English spelling ("c# minor", "eb major") and the words it was read from."""
-    folded = fold(cleaned)
-    for pattern, read in ((_KEY_LETTER, _letter_key), (_KEY_SYLLABLE, _syllable_key)):
-        for match in pattern.finditer(folded):
-            if key := read(match):
-                return key, cleaned[match.start() : match.end()]
-    if match := _KEY_EAST.search(cleaned):
-        return _east_key(match), match.group()
-    if match := _KEY_IMPLIED.search(cleaned):
-        sign = fold(match["sign"] or "")
-        return _key(match["note"].lower(), _accidental(sign), False), match.group()[3:]
-    return None
-
-
-def _key(note: str, accidental: str, is_minor: bool) -> str:
-    name = note + accidental
-    return f"{_ENHARMONIC.get(name, name)} {'minor' if is_minor else 'major'}"
-
-
-def _accidental(sign: str) -> str:
-    sign = sign.strip(" -")
-    if sign in ("sharp", "is", "#", "♯", "嬰", "升", "올림") or sign.startswith(("dies", "diez", "sos", "sus", "диез")):
-        return "#"
-    return "b" if sign else ""
-
-
-def _is_minor(mode: str) -> bool:
-    return mode in _MINOR.split("|") or mode[0] in "短小단"
-
-
-def _letter_key(match: re.Match[str]) -> str:
-    note, sign, mode = match["note"], match["sign"] or "", match["mode"]
-    is_german = mode in ("dur", "moll")
-    if sign in ("is", "es", "s") and not is_german:
-        return ""
-    if sign == "s" and note not in "ae":
-        return ""
-    if is_german and not sign and note in "bh":
-        return _key("b", "b" if note == "b" else "", _is_minor(mode))
-    return _key("b" if note == "h" else note, _accidental(sign), _is_minor(mode))
-
-
-def _syllable_key(match: re.Match[str]) -> str:
-    return _key(
-        _SYLLABLES[match["note"].replace("соль", "соль")], _accidental(match["sign"] or ""), _is_minor(match["mode"])
-    )
-
-
-def _east_key(match: re.Match[str]) -> str:
-    note = _EAST_NOTES.get(match["note"], match["note"].lower())
-    return _key(note, _accidental(match["sign"] or match["after"] or ""), _is_minor(match["mode"]))
-
-
-def find_form(folded: str) -> tuple[str, str] | None:
-    """The first form the folded text names, in English, and the word for it."""
-    found = next(iter(find_forms(folded)), None)
-    return (found[0], found[1]) if found else None
-
-
-@lru_cache(maxsize=256)
-def find_forms(folded: str) -> tuple[tuple[str, str, int, int], ...]:
-    """Every form the folded text names: `(form, word, start, end)` in order."""
-    pattern, forms = word_list("forms")
-    found = [
-        (forms[match.lastgroup or ""], match.group(), match.start(), match.end()) for match in pattern.finditer(folded)
-    ]
-    return tuple(f for f, after in zip_longest(found, found[1:]) if not _is_only_an_adjective(f, after))
-
-
-def _is_only_an_adjective(found: tuple, after: tuple | None) -> bool:
-    """Fantaisie-Impromptu is an impromptu, Polonaise-Fantaisie a polonaise, "symphonic etude" an etude."""
-    is_joined = after is not None and after[2] - found[3] <= 1
-    return is_joined and (found[0], after[0]) in {("fantasia", "impromptu"), ("symphony", "etude"), ("rag", "rag")}
-
-
-@cache
-def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
-    """One pattern over a table of `annotate_words.toml`, a group for each entry, and the entries by group."""
-    source = resources.files("aria_data.data").joinpath("annotate_words.toml").read_text(encoding="utf-8")
-    names, groups = {}, []
-    for place, (name, words) in enumerate(tomllib.loads(source)[table].items()):
-        names[f"g{place}"] = name
-        groups.append(f"(?P<g{place}>{'|'.join(map(word_pattern, sorted(words, key=len, reverse=True)))})")
-    return re.compile("|".join(groups)), names
-
-
-def word_pattern(words: str) -> str:
-    """A regular expression for words of a list: `*` ends a word anyhow, spaces match any short gap."""
-    plain = re.escape(fold(clean(words, 100))).replace(r"\*", r"\w{0,12}").replace(r"\ ", r"[\W_]{1,3}")
-    return plain if EAST_ASIAN.search(words) else rf"(?<![^\W_]){plain}(?![^\W_])"
-
-
-def find_movement_words(folded: str) -> tuple[str, str] | None:
-    """A movement said in words: "3rd movement", "2. Satz", "mvt 1", 第1楽章."""
-    match = _MOVEMENT_NAMED.search(folded)
-    if not match:
-        return None
-    written = match["a"] or match["b"] or match["c"]
-    number = _ORDINALS.get(written) or arabic(written)
-    return (str(number), match.group()) if number else None
-
-
-def find_marker(tail: str) -> tuple[str, str] | None:
-    """The number a part of a work starts with: "III. Presto", "2. Largo", "IIIa. Adagio"."""
-    folded = fold(tail)
-    match = _MARKER.match(folded)
-    if match and arabic(match["number"]):
-        return str(arabic(match["number"])) + match["letter"], tail[: match.end()].strip(" .:-–")
-    return None
-
-
-def find_marker_inside(text: str) -> tuple[str, str] | None:
-    """The same after a dash, comma or bracket instead of a colon: "Op. 13 - III. Rondo", "K. 331, I"."""
-    match = _MARKER_INSIDE.search(text)
-    if match and arabic(match["number"].lower()):
-        return str(arabic(match["number"].lower())) + match["letter"], match.group().strip(' .:-–,/)"')
-    return None
-
-
-def find_tail_number(tail: str) -> tuple[str, str] | None:
-    """A part numbered with a No.: "No. 4 in D", "Valse oubliée No. 2"."""
-    match = _TAIL_NUMBER.match(fold(tail))
-    if match and arabic(match["number"]):
-        return str(arabic(match["number"])), tail[: match.end()].strip()
-    return None
-
-
-def find_variation(folded: str) -> str:
-    """Number of a variation of a set, or ""."""
-    match = _VARIATION.search(folded)
-    return str(arabic(match["number"])) if match and arabic(match["number"]) else ""
-
-
-def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
-    """The number written after each form: "French Suite No. 5" gives ("suite", 5)."""
-    for form, _, _, end in find_forms(folded):
-        match = _FORM_NUMBER.match(folded, end)
-        number = arabic(match["n"] or match["m"]) if match else 0
-        if match and number and not _OTHER_NUMBER.search(match["gap"] or ""):
-            yield form, number
-
-
 _CLAVIER = re.compile(
     r"\bw\.?t\.?[ck]\b|wohltemperierte\w* (?:klavier|clavier)|(?:clavier|clave|clavecin) bien tempera?[ed]\w*|"
     r"clavicembalo ben temperato|well-tempered clavier|\bхтк\b|хорошо темперированныи клавир"
@@ -386,7 +111,7 @@ def _numbered_work(numbered: dict[str, list[str]], text: _Words) -> tuple[str, s
             number = next((n for form, n in text.form_numbers if form == last), 0)
         else:
             others, number = [*others, last], text.number or next((n for _, n in text.form_numbers), 0)
-        if text.words.issuperset(others) and 0 < number <= len(codes) and codes[number - 1]:
+        if _has_all(tuple(others), text) and 0 < number <= len(codes) and codes[number - 1]:
             return codes[number - 1], f"{name} {number}"
     return None
 
@@ -442,3 +167,118 @@ def _works() -> dict[str, dict]:
         names = {code: [tuple(fold(clean(name, 200)).split()) for name in names] for code, names in table.items()}
         works[composer_id] = {"names": names, "numbered": numbered, "title_first": title_first}
     return works
+
+
+def find_movement_words(folded: str) -> tuple[str, str] | None:
+    """A movement said in words: "3rd movement", "2. Satz", "mvt 1", 第1楽章."""
+    match = _MOVEMENT_AFTER.search(folded) or _MOVEMENT_BEFORE.search(folded)
+    number = (_ORDINALS.get(match["written"]) or arabic(match["written"])) if match else 0
+    return (str(number), match.group()) if match and number else None
+
+
+def find_marker(tail: str) -> tuple[str, str] | None:
+    """The number a part of a work starts with: "III. Presto", "2. Largo", "IIIa. Adagio"."""
+    folded = fold(tail)
+    match = _MARKER.match(folded)
+    if match and arabic(match["number"]):
+        return str(arabic(match["number"])) + match["letter"], tail[: match.end()].strip(" .:-–")
+    return None
+
+
+def find_marker_inside(text: str) -> tuple[str, str] | None:
+    """The same after a dash, comma or bracket instead of a colon: "Op. 13 - III. Rondo", "K. 331, I"."""
+    match = _MARKER_INSIDE.search(text)
+    if match and arabic(match["number"].lower()):
+        return str(arabic(match["number"].lower())) + match["letter"], match.group().strip(' .:-–,/)"')
+    return None
+
+
+def find_tail_number(tail: str) -> tuple[str, str] | None:
+    """A part numbered with a No.: "No. 4 in D", "Valse oubliée No. 2"."""
+    match = _TAIL_NUMBER.match(fold(tail))
+    if match and arabic(match["number"]):
+        return str(arabic(match["number"])), tail[: match.end()].strip()
+    return None
+
+
+def find_variation(folded: str) -> str:
+    """Number of a variation of a set, or ""."""
+    match = _VARIATION.search(folded)
+    return str(arabic(match["number"])) if match and arabic(match["number"]) else ""
+
+
+def head_and_tail(body: str) -> tuple[str, str]:
+    """A work and what of it is played, split at the first colon that is not inside "Hob. XVI:52"."""
+    masked = _HOBOKEN_COLON.sub(lambda match: match.group().replace(":", "/"), body)
+    place = masked.find(":")
+    head, tail = (body[:place].strip(), body[place + 1 :].strip()) if place >= 0 else (body, "")
+    return (head, "") if head == tail else (head, tail)
+
+
+def is_multi_movement(head: str) -> bool:
+    """Whether "III." behind this is a movement, not a piece of a set. "Sonatas" are a set."""
+    return any(
+        form in _MULTI_MOVEMENT and word not in ("sonatas", "sonaten", "sonates")
+        for form, word, _, _ in find_forms(fold(head))
+    )
+
+
+def theme_of(head: str, tail: str) -> str:
+    """The words for the theme, where the theme of a set of variations is meant; else ""."""
+    form = find_form(fold(head))
+    match = _THEME.search(fold(tail)) if form and form[0] == "variations" else None
+    return match.group() if match else ""
+
+
+def prelude_or_fugue(body: str, is_clavier: bool) -> str:
+    """Which half of a prelude and fugue is played; "" for both or for other music."""
+    folded = fold(body)
+    alone = _PAIRS.sub(" ", folded)
+    if alone == folded and not is_clavier:
+        return ""
+    halves = {form for form, *_ in find_forms(alone)} & {"prelude", "fugue", "fantasia", "toccata"}
+    return halves.pop() if len(halves) == 1 else ""
+
+
+def number_in_pair(text: str) -> tuple[str, str] | None:
+    """Number of a prelude and fugue in a book of them, and its words."""
+    match = _PAIR_NUMBER.search(fold(text))
+    return (match[1], match.group()) if match else None
+
+
+def dance(folded_tail: str) -> str:
+    """The dance of a suite: "minuet", or "minuet2" where one of a pair is meant."""
+    for form, _, _, end in find_forms(folded_tail):
+        one = re.match(r" (i{1,2}|[12])\b", folded_tail[end:])
+        is_pair = one and re.search(r"\b(?:ii|2)\b", folded_tail[end + one.end() :])
+        return form if not one or is_pair else f"{form}{arabic(one[1])}"
+    return ""
+
+
+def part_in_words(tail: str) -> str:
+    """The first two words of a part without a number, tempo words only if there are no others."""
+    words = [word for word in re.findall(r"[^\W\d_]+", NOISE.sub(" ", fold(tail))) if len(word) > 2]
+    names = [word for word in words if not word_list("not_names")[0].fullmatch(word)]
+    return "-".join(names[:2] or words[:1])
+
+
+def title_in_words(head: str, key: str, without: list[str]) -> str:
+    """A title of its own, folded and hyphenated; "" if it is only forms, keys and numbers ("Prelude in C").
+
+    A form that is usually counted through a composer's life stands with its number: "suite5".
+    """
+    folded = fold(head)
+    for form, number in form_numbers(folded):
+        if form in _COUNTED_THROUGH:
+            return f"{form}{number}"
+        return f"{form}{number}-{key.replace(' ', '-')}" if key else ""
+    spans = [(start, end) for _, _, start, end in find_forms(folded)]
+    plain = "".join(" " if any(start <= i < end for start, end in spans) else c for i, c in enumerate(folded))
+    plain = NOISE.sub(" ", plain)
+    skipped = {word for name in without for word in re.findall(r"[^\W_]+", fold(name))}
+    own = {w for w in re.findall(r"[^\W\d_]+", plain) if len(w) > 2 or EAST_ASIAN.match(w)} - _GENERIC - skipped
+    if not own:
+        return ""
+    marked = _words_of(NOISE.sub(" ", folded)).marked
+    words = [word for word in re.findall(r"[^\W_]+", marked) if word not in skipped]
+    return "-".join(words[bool(words[0].isdigit() and len(words) > 1) :][:8])

@@ -22,7 +22,9 @@ from aria_data.composers import find_composer
 from aria_data.records import Annotation
 from aria_data.text import fold
 
-WRITTEN = re.compile(r"\b(?:op\.? ?\d|bwv ?\d|hwv ?\d|k\.? ?\d|kv ?\d|hob|l\.? ?\d|s\.? ?\d|d\.? ?\d|m\.? ?\d|woo ?\d)", re.I)
+WRITTEN = re.compile(
+    r"\b(?:op\.? ?\d|bwv ?\d|hwv ?\d|k\.? ?\d|kv ?\d|hob|l\.? ?\d|s\.? ?\d|d\.? ?\d|m\.? ?\d|woo ?\d)", re.I
+)
 
 
 def main() -> None:
@@ -43,7 +45,9 @@ def main() -> None:
         report_composers(rows, texts, read, arguments.show)
         report_numbers(rows, texts, read, arguments.show)
         report_clusters(rows, texts, read, arguments.show)
-        filled = {f: sum(bool(getattr(a, f)) for a in read) / len(read) for f in ("performer", "form", "key", "movement")}
+        filled = {
+            f: sum(bool(getattr(a, f)) for a in read) / len(read) for f in ("performer", "form", "key", "movement")
+        }
         print("  filled: " + ", ".join(f"{field} {share:.1%}" for field, share in filled.items()))
 
 
@@ -86,11 +90,16 @@ def report_numbers(rows: list[dict], texts: list[str], read: list[Annotation], n
 def report_clusters(rows: list[dict], texts: list[str], read: list[Annotation], num_shown: int) -> None:
     truth = Counter(row["composition_id"] for row in rows)
     found = Counter(a.composition_id for a in read if a.composition_id)
-    both = Counter((row["composition_id"], a.composition_id) for row, a in zip(rows, read, strict=True) if a.composition_id)
+    both = Counter(
+        (row["composition_id"], a.composition_id) for row, a in zip(rows, read, strict=True) if a.composition_id
+    )
     num_both = sum(map(num_pairs, both.values()))
     precision = num_both / max(1, sum(map(num_pairs, found.values())))
     recall = num_both / max(1, sum(map(num_pairs, truth.values())))
-    print(f"  composition_id: pairwise precision {precision:.4f}, recall {recall:.4f}, filled {found.total() / len(rows):.1%}")
+    print(
+        f"  composition_id: pairwise precision {precision:.4f}, recall {recall:.4f}, "
+        f"filled {found.total() / len(rows):.1%}"
+    )
     examples: dict[str, dict[str, str]] = defaultdict(dict)
     for row, text, a in zip(rows, texts, read, strict=True):
         examples[f"one true id {row['composition_id']}"].setdefault(a.composition_id, text)

@@ -39,7 +39,8 @@ def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
 def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
     """Start a Prefect API for this process and stop it at the end; a `PREFECT_API_URL` already set is used instead.
 
-    Must be entered before Prefect is first imported, since Prefect reads its settings then.
+    Prefect reads its settings when it is first imported, so they go into the environment; a Prefect that was
+    imported before learns them by `settings_of_environment`.
     """
     if os.environ.get("PREFECT_API_URL"):
         os.environ.update({"DO_NOT_TRACK": "1"})
@@ -68,6 +69,20 @@ def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
         child.kill()
         child.wait()
         log.close()
+
+
+def settings_of_environment():
+    """Give a context in which Prefect follows the environment as it is now, whenever it was imported."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_LEVEL,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    known = (PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED)
+    return temporary_settings({setting: os.environ[setting.name] for setting in known if setting.name in os.environ})
 
 
 def wait_until_ready() -> None:

@@ -31,7 +31,6 @@ from flows.stages import (
     INGEST,
     MEASURE,
     SCREEN,
-    STAGES,
     TRANSCRIBE,
     Item,
     NotDone,
@@ -201,7 +200,7 @@ class Build:
         return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
 
     def prune(self) -> None:
-        """Turn away what was removed for good or is no performance at all; note which segments pass the limits of each subset."""
+        """Turn away what was removed for good or is no performance; note who passes the limits of each subset."""
         for segment_id, segment in self.found.removed_segments().items():
             outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
             self._turn_away(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)

@@ -1,4 +1,4 @@
-"""The `aria-data` command. Thin: each command calls the library or a flow; nothing heavy is imported before it is needed."""
+"""The `aria-data` command. Thin: each command calls the library or a flow; heavy imports wait until needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: recordings made here from public-domain scores, the main job on them, and the notes compared with the scores."""
+"""The demo: recordings made from public-domain scores, a build, and its notes compared with the scores."""
 
 from __future__ import annotations
 

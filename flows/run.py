@@ -1,4 +1,4 @@
-"""Run the main job from this process: check what was asked, start Prefect's API for as long as it takes, run the flow."""
+"""Run the main job from this process: check what was asked, start Prefect's API meanwhile, run the flow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_build(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(out, error) from error
-    from flows.api import temporary_api, wait_until_ready
+    from flows.api import settings_of_environment, temporary_api, wait_until_ready
 
     with temporary_api(out.absolute() / ".prefect", verbose), warnings.catch_warnings():
         if not verbose:
@@ -49,7 +49,8 @@ def run_build(
         from flows.build_dataset import build_dataset
 
         wait_until_ready()
-        return build_dataset(str(source), str(out), config, device)
+        with settings_of_environment():
+            return build_dataset(str(source), str(out), config, device)
 
 
 def _plainly(source: Path, out: Path, config: dict, device: str, dry_run: bool) -> BuildSummary:

@@ -1,4 +1,4 @@
-"""What a person sees of a build: progress on standard error while it runs, and the closing tables on standard output."""
+"""What a person sees of a build: progress on standard error while it runs, closing tables on standard output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def duration(seconds: float) -> str:
 
 
 def closing_tables(summary: BuildSummary, out: str, console: Console | None = None) -> None:
-    """Print how a build ended: what was kept, what was turned away and why, how fast each stage was, where to look next."""
-    console = console or Console(soft_wrap=True)
+    """Print how a build ended: what was kept, what was turned away and why, the speeds, where to look next."""
+    console = console or Console(soft_wrap=True, emoji=False)
     console.print(_kept(summary))
     if summary.rejections:
         console.print(_counts("turned away", "stage: reason", summary.rejections))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +174,7 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
         recording, window_scores = item.payload
         scores, hop_s = np.array(window_scores.scores), window_scores.hop_s
         segments = find_segments(recording.recording_id, scores, hop_s, recording.duration_s, config)
-        verdict = segment_verdict(segments, scores, hop_s, config)
+        verdict = segment_verdict(segments, scores, hop_s, recording.duration_s, config)
         return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
 
     yield from _each(workplace, stage, items, one)
@@ -183,18 +182,29 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
 
 def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     transcriber = workplace.transcriber
-    in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
-    for location, of_one_file in groupby(in_file_order, key=lambda item: item.payload[0].location):
-        path = workplace.path_of(location)
-        with AudioReader(path, transcriber.sample_rate, transcriber.num_channels) as reader:
+    readers: dict[Path, AudioReader] = {}  # the one file that is open; its segments come in order of time
 
-            def one(item: Item, reader: AudioReader = reader) -> Outcome:
-                segment: Segment = item.payload[1]
-                performance = transcribe_segment(transcriber, reader, segment)
-                record = save_transcription(workplace.root, segment, performance, transcriber)
-                return stage.outcome(workplace, item, record)
+    def one(item: Item) -> Outcome:
+        recording, segment = item.payload
+        path = workplace.path_of(recording.location)
+        if path not in readers:
+            _close(readers)
+            readers[path] = AudioReader(path, transcriber.sample_rate, transcriber.num_channels)
+        performance = transcribe_segment(transcriber, readers[path], segment)
+        record = save_transcription(workplace.root, segment, performance, transcriber)
+        return stage.outcome(workplace, item, record)
 
-            yield from _each(workplace, stage, list(of_one_file), one)
+    try:
+        in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+        yield from _each(workplace, stage, in_file_order, one)
+    finally:
+        _close(readers)
+
+
+def _close(readers: dict[Path, AudioReader]) -> None:
+    for reader in readers.values():
+        reader.close()
+    readers.clear()
 
 
 def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:

@@ -1,0 +1,68 @@
+"""Peak memory of a build on one very long recording.
+
+    python benchmarks/memory.py [--hours 10] [--piano-minutes 4]
+
+Makes a recording of that length (a rendered piano piece inside noise), builds a dataset from it in a process of its
+own, and prints that process's peak resident memory and the time a stage took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 44_100
+LIMIT_GB = 3.0  # the project's own promise for a ten-hour file
+
+
+def write_recording(path: Path, hours: float, piano_minutes: float) -> None:
+    """Write a stereo FLAC of that length: soft noise, and in the middle piano."""
+    from classifiers.soundfont import render
+
+    generator = np.random.default_rng(0)
+    notes = [(0.25 * index, 0.25 * index + 0.3, int(generator.integers(36, 90)), 70) for index in range(240)]
+    minute = render(notes)[: 60 * RATE]
+    with soundfile.SoundFile(path, "w", RATE, 2) as file:
+        total_minutes = round(hours * 60)
+        first = max(0, (total_minutes - round(piano_minutes)) // 2)
+        for index in range(total_minutes):
+            is_piano = first <= index < first + piano_minutes
+            block = np.zeros((60 * RATE, 2), np.float32)
+            if is_piano:
+                block[: len(minute)] = minute
+            file.write(block + generator.normal(0, 1e-3, block.shape).astype(np.float32))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--piano-minutes", type=float, default=4.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "recordings"
+        source.mkdir()
+        write_recording(source / "long.flac", arguments.hours, arguments.piano_minutes)
+        command = [sys.executable, "-m", "flows.cli", "build", str(source), "--out", f"{folder}/dataset", "--json"]
+        began = time.monotonic()
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        took = time.monotonic() - began
+    summary = json.loads(run.stdout)
+    peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    print(f"{arguments.hours:g} h of audio in {took:.0f} s; {summary['num_files']} MIDI files")
+    for name, stage in summary["stages"].items():
+        speed = stage["audio_s"] / stage["seconds"] if stage["seconds"] else 0.0
+        print(f"  {name:12} {stage['seconds']:8.1f} s  {speed:8.1f} x real time")
+    print(f"peak resident memory {peak_gb:.2f} GB (limit {LIMIT_GB:g} GB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""What more than one test file needs: a Prefect that stays at home, and a build with stand-ins for the networks."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from fakes import use_fakes
+
+from flows.api import quiet_environment
+
+# Prefect reads its settings when it is first imported; no test may touch the home of whoever runs it.
+_HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
+os.environ.update(quiet_environment(Path(_HOME.name), verbose=False))
+
+SHORT_SEGMENTS = ("segment.min_segment_s=5",)
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """Run a whole build in this process, without Prefect's server and with the fakes of `tests.fakes`."""
+    use_fakes(monkeypatch)
+    from flows.run import run_build
+
+    def run(source: Path, out: Path, settings=SHORT_SEGMENTS, **options):
+        return run_build(source, out, settings=settings, with_prefect=False, **options)
+
+    return run
