@@ -12,8 +12,8 @@ RUN python -m pip install --no-cache-dir -c constraints.txt "torch==$(sed -n 's/
 RUN python -m pip install --no-cache-dir -c constraints.txt .
 RUN python -m pip install --no-cache-dir --no-deps "tinysoundfont==$(sed -n 's/^tinysoundfont==//p' constraints.txt)"
 
-RUN useradd --create-home aria
-USER aria
+RUN useradd --uid 1000 --create-home aria
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["aria-data"]
 CMD ["--help"]

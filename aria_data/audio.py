@@ -160,18 +160,23 @@ class AudioReader:
             self._pending, self._position = next(self._blocks, self._pending[:0]), 0
         start = round(start_s * self._native_rate)
         end = math.inf if math.isinf(end_s) else round(end_s * self._native_rate)
-        while len(self._pending):
+        while self._position < end and self._refill():
             skip = max(0, min(len(self._pending), start - self._position))
             take = max(0, min(len(self._pending), int(min(end - self._position, len(self._pending)))) - skip)
             block = self._pending[skip : skip + take]
             self._position += skip + take
             self._pending = self._pending[skip + take :]
             if len(block):
-                yield block
-            if self._position >= end:
-                return
-            if not len(self._pending):
-                self._pending = next(self._blocks, self._pending)
+                yield block  # whoever takes it may never ask for the next one; all is in order here
+
+    def _refill(self) -> bool:
+        """Have decoded samples at hand; False at the end of the file."""
+        while not len(self._pending):
+            block = next(self._blocks or iter(()), None)
+            if block is None:
+                return False
+            self._pending = block
+        return True
 
     def _open_blocks(self) -> Iterator[np.ndarray]:
         with _open(self.path) as (container, stream):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aria_data import transcribers
 from aria_data.annotate import AnnotateConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.ingest import IngestConfig
+from aria_data.prune import load_limits
 from aria_data.release import ReleaseConfig
 from aria_data.screen import ScreenConfig
 from aria_data.segment import SegmentConfig
@@ -41,7 +44,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Build
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text())
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}).") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -49,7 +52,17 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Build
     config = build_record(BuildConfig, values, str(path))
     for setting in settings:
         config = _apply(config, setting)
+    _check_names(config)
     return config
+
+
+def _check_names(config: BuildConfig) -> None:
+    """Look up what settings name, now rather than after hours of work."""
+    load_limits(config.release.pruned_limits)
+    load_limits(config.release.deduplicated_limits)
+    if config.transcribe.transcriber not in transcribers.NAMES:
+        known = ", ".join(transcribers.NAMES)
+        raise ConfigInvalid(f"transcribe.transcriber: {config.transcribe.transcriber!r} is not one of {known}.")
 
 
 def _apply(config: BuildConfig, setting: str) -> BuildConfig:
@@ -88,6 +101,8 @@ def _checked(wanted: Any, value: Any, where: str) -> Any:
             raise ConfigInvalid(f"{where}: is a table of settings, not {value!r}.")
         return build_record(wanted, value, where)  # type: ignore[arg-type]
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigInvalid(f"{where}: {value!r} is not a finite number.")
         return float(value)
     if wanted in (int, str, bool) and type(value) is wanted:
         return value
@@ -105,5 +120,9 @@ def to_toml(config: BuildConfig) -> str:
     """Write the configuration as TOML that `load_config` reads back."""
     lines = ["# The configuration this dataset was last built with; `aria-data build --config` reads it."]
     for stage, settings in to_values(config).items():
-        lines += ["", f"[{stage}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        lines += [
+            "",
+            f"[{stage}]",
+            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()),
+        ]
     return "\n".join(lines) + "\n"

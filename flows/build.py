@@ -110,7 +110,7 @@ class Build:
         tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
         for table in tables:
             remove_orphans(table)
-        for partial in (root / "midi").rglob(f"*{PARTIAL}"):
+        for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
 
     def collect(self) -> None:

@@ -30,7 +30,18 @@ class Examples(click.Command):
                     formatter.write(f"  {line.strip()}\n")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The group of all commands. A reader that goes away, as `| head` does, has seen enough: that is no error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(DONE)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="aria-data")
 def cli() -> None:
     """Turn recordings into versioned piano MIDI datasets.
@@ -214,9 +225,6 @@ def main() -> None:
         sys.exit(USAGE)
     except (KeyboardInterrupt, click.Abort):
         _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
     except AriaDataError as error:
         if verbose:
             raise

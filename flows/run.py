@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aria_data.config import load_config, to_values
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
+from aria_data.tables import address_of
 
 if TYPE_CHECKING:
     from flows.build import BuildSummary
@@ -70,3 +71,4 @@ def _check_folders(source: Path, out: Path) -> None:
         raise UsageError(f"{printable(str(out))}: is a file, but --out names a folder.")
     if source.resolve() == out.resolve():
         raise UsageError("SOURCE and --out are the same folder. Choose another --out.")
+    address_of(out.absolute())

@@ -68,7 +68,7 @@ class Progress:
         self._audio_s += audio_s
         if self._bar is not None:
             self._bar.update(self._task, advance=audio_s if self._total_s else 1, note=self._note())
-        elif time.monotonic() - self._said > LINE_EVERY_S:
+        elif time.monotonic() - self._said > LINE_EVERY_S and self._items < self._num_items:
             self._said = time.monotonic()
             self.console.print(f"{self._name:{STAGE_WIDTH}} {self._note()}{self._time_left()}", highlight=False)
 

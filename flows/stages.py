@@ -33,7 +33,6 @@ from aria_data.records import (
     Measurement,
     Recording,
     Screening,
-    Segment,
     Segmentation,
     Transcription,
     Verdict,

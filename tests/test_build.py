@@ -32,10 +32,8 @@ CHILD = Path(__file__).parent / "build_child.py"
 NUM_KILLS = 20
 
 
-@pytest.fixture
-def source(tmp_path):
+def make_recordings(folder: Path) -> Path:
     """One of each: piano-like, a copy, another container, noise, a violin by name, a broken file."""
-    folder = tmp_path / "recordings"
     for seed in range(4):
         write_audio(folder / f"take {seed}.wav", melody(8, seed))
     shutil.copy(folder / "take 0.wav", folder / "take 0 again.wav")
@@ -47,6 +45,25 @@ def source(tmp_path):
     (folder / "broken.mp3").write_bytes(b"this is no audio")
     (folder / "cover.jpg").write_bytes(b"a picture")
     return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    return make_recordings(tmp_path / "recordings")
+
+
+@pytest.fixture(scope="module")
+def same_source(tmp_path_factory):
+    """Recordings for the tests that only read them."""
+    return make_recordings(tmp_path_factory.mktemp("shared") / "recordings")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(same_source, tmp_path_factory):
+    """A dataset that was built from them in one go."""
+    dataset = tmp_path_factory.mktemp("undisturbed") / "dataset"
+    finish(start_child(same_source, dataset))
+    return dataset
 
 
 @pytest.fixture
@@ -216,10 +233,10 @@ def finish(child) -> dict:
     return json.loads(output.splitlines()[-1])
 
 
-def test_a_build_killed_at_twenty_random_moments_ends_with_the_same_manifest(source, tmp_path):
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+def test_a_build_killed_at_twenty_random_moments_ends_with_the_same_manifest(same_source, undisturbed, tmp_path):
+    source, killed = same_source, tmp_path / "killed"
     began = time.monotonic()
-    finish(start_child(source, undisturbed, "slow"))
+    finish(start_child(source, tmp_path / "timed", "slow"))
     length_s = time.monotonic() - began
     moments = random.Random(7)
     kills = 0
@@ -247,10 +264,9 @@ def rejections_of(dataset: Path) -> list[Rejection]:
 
 
 @pytest.mark.parametrize("place", ["append", "commit", "replace", "write_whole"])
-def test_a_kill_exactly_before_or_after_a_write_changes_nothing(place, source, tmp_path):
+def test_a_kill_exactly_before_or_after_a_write_changes_nothing(place, same_source, undisturbed, tmp_path):
     """The moments a random kill seldom meets: around each kind of write, by a child that kills itself there."""
-    undisturbed = tmp_path / "undisturbed"
-    finish(start_child(source, undisturbed))
+    source = same_source
     for when in ("before", "after"):
         dataset = tmp_path / when
         child = subprocess.Popen(
@@ -287,13 +303,13 @@ runpy.run_path(child, run_name="__main__")
 """
 
 
-def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(source, tmp_path):
+def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(same_source, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     environment = {**os.environ, "HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     child = subprocess.Popen(
-        [sys.executable, str(CHILD), str(source), str(tmp_path / "dataset"), "prefect"],
+        [sys.executable, str(CHILD), str(same_source), str(tmp_path / "dataset"), "prefect"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=CHILD.parent.parent,
     )  # fmt: skip
     summary = finish(child)
@@ -303,8 +319,8 @@ def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(sourc
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, source, tmp_path):
-    child = start_child(source, tmp_path / "dataset", "prefect", "slow")
+def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, same_source, tmp_path):
+    child = start_child(same_source, tmp_path / "dataset", "prefect", "slow")
     assert child.stdout.readline() == "started\n"
     transcribed = tmp_path / "dataset" / "tables" / "transcribe"
     wait_for(transcribed.exists, 90)
@@ -313,7 +329,7 @@ def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, source, t
     child.communicate(timeout=30)
     assert time.monotonic() - began < 10
     wait_for(lambda: servers_of(tmp_path / "dataset") == [], 10)
-    assert finish(start_child(source, tmp_path / "dataset"))["num_files"] == 7
+    assert finish(start_child(same_source, tmp_path / "dataset"))["num_files"] == 7
 
 
 def wait_for(condition, seconds):

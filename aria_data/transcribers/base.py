@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from aria_data.errors import UsageError
 from aria_data.midi import Performance
 
 
@@ -48,12 +49,17 @@ def allow_torchaudio_on_cpu() -> None:
 
 
 def choose_device(device: str) -> str:
-    """Give "cuda" for "auto" when there is a GPU, else "cpu"; any other name as it is."""
+    """Give "cuda" for "auto" when there is a GPU, else "cpu". Raises `UsageError` for a device that is not here."""
     import torch
 
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device}: cannot be used here ({reason}). Use auto or cpu.") from error
+    return device
 
 
 def has_fast_bfloat16() -> bool:

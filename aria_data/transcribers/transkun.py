@@ -8,6 +8,7 @@ processor has it. The joining of events across windows follows the published pro
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -46,7 +47,10 @@ class Transkun:
 
         allow_torchaudio_on_cpu()
         import torch
-        from transkun.ModelTransformer import ModelConfig, TransKun
+
+        with warnings.catch_warnings():  # its decoder is a torch.jit.script, which torch 2.13 calls deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from transkun.ModelTransformer import ModelConfig, TransKun
 
         device = choose_device(device)
         weights = weights_path()
