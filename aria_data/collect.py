@@ -54,10 +54,11 @@ def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> 
             folder.left_aside["hidden"] += 1
             continue
         suffix = path.suffix.lower()
-        if suffix in AUDIO_SUFFIXES or not suffix or path.is_dir():
+        is_nameless_audio = not suffix and not path.is_dir() and _probe_quietly(path) is not None
+        if suffix in AUDIO_SUFFIXES or path.is_dir() or is_nameless_audio:
             folder.candidates.append(_candidate(root, path, known))
         elif not path.name.endswith(".info.json"):
-            folder.left_aside[printable(suffix, 20)] += 1
+            folder.left_aside[printable(suffix, 20) or "without an ending"] += 1
     return folder
 
 

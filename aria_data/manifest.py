@@ -115,7 +115,11 @@ class Manifest:
         sql = f"SELECT {names} FROM manifest WHERE {present}(\n{where or 'true'}\n) ORDER BY segment_id"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"
-        settings: dict[str, Any] = {"enable_external_access": "false", "python_enable_replacements": "false", "threads": "2"}
+        settings: dict[str, Any] = {
+            "enable_external_access": "false",
+            "python_enable_replacements": "false",
+            "threads": "2",
+        }
         dataset = self._dataset(version)
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.register("manifest", dataset)

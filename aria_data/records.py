@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Candidate:
     """Something that may be a recording of solo piano, known by its metadata only."""
 
-    candidate_id: str  # `<source>-<16 hex>`: for a local file, of its path below the source folder
+    candidate_id: str  # `<source>-<16 hex>`: for a local file, of its absolute path
     source: str  # "local", later the name of a site
     location: str  # where the audio is: a file:// or http(s):// address
     source_url: str  # what the manifest may say: the path below the source folder, or a public URL

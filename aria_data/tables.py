@@ -145,10 +145,9 @@ def table_error(path: Path, error: BaseException, writing: bool = False) -> Aria
     if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
         return not_writable(path, error)
     cause = " ".join(str(error).split())[:160]
-    return DatasetCorrupt(
-        f"{path}: this table is damaged ({cause}). Restore the folder from a backup, "
-        "or delete this table's folder: what it held is computed again."
-    )
+    is_cache = path.parent.name == "tables" and path.name != "removals"
+    instead = ", or delete this table's folder: what it held is computed again" if is_cache else ""
+    return DatasetCorrupt(f"{path}: this table is damaged ({cause}). Restore the folder from a backup{instead}.")
 
 
 def remove_orphans(path: Path) -> int:

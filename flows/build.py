@@ -21,7 +21,7 @@ from aria_data.manifest import Manifest, Row
 from aria_data.prune import PruneLimits, load_limits, prune
 from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Verdict
 from aria_data.release import FinishedSegment, build_rows, release
-from aria_data.removals import Removals
+from aria_data.removals import Removal, Removals
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans, work_key
 from flows import show
 from flows.items import ITEMS, Findings
@@ -134,7 +134,8 @@ class Build:
         items = ITEMS[stage.name](self.found)
         table = StageTable(self.workplace.root, stage.name, stage.record_type)
         item_of_key = {stage.key(self.workplace, item): item for item in items}
-        known = table.lookup(list(item_of_key))
+        found = table.lookup(list(item_of_key))
+        known = {key: outcome for key, outcome in found.items() if stage.is_intact(self.workplace, outcome)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
         candidate_of = {item.item_id: item.candidate_id for item in items}
@@ -177,7 +178,7 @@ class Build:
 
     def set_copies_aside(self) -> None:
         """Keep one recording for each set of identical files, and none that was removed for good."""
-        removals = self.found.removals = Removals(self.workplace.root).by_id()
+        removals = self.found.removals = self._removals()
         ingested: dict[str, Recording] = self.found.records(INGEST.name)
         copies = deduplicate.same_bytes((self._preference(recording), recording) for recording in ingested.values())
         for candidate_id, recording in ingested.items():
@@ -193,6 +194,17 @@ class Build:
                 )
             else:
                 self.found.recordings[recording.recording_id] = recording
+
+    def _removals(self) -> dict[str, Removal]:
+        """Every removal on record, and every tombstone of the manifest, should the record have been lost."""
+        manifest = Manifest(self.workplace.root)
+        rows = manifest.rows() if manifest.version() else []
+        tombstones = {
+            row["segment_id"]: Removal(row["segment_id"], row["removal_reason"], "")
+            for row in rows
+            if row["removed_in"] is not None
+        }
+        return tombstones | Removals(self.workplace.root).by_id()
 
     def _preference(self, recording: Recording) -> str:
         """Sort key among identical files: one that is still there before one that has gone, then by name."""

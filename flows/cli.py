@@ -94,7 +94,7 @@ def build(
         show.plan_table(summary)
     else:
         show.closing_tables(summary, str(out))
-    is_clean = not summary.failures and not summary.not_done and (summary.version > 0 or dry_run)
+    is_clean = dry_run or (not summary.failures and not summary.not_done and summary.version > 0)
     sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
 
 

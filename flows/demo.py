@@ -65,12 +65,12 @@ def _empty(folder: Path) -> None:
 
 def _print_recordings(console: Console, recordings: list[DemoRecording], rows: list[Row], out: Path) -> list[float]:
     """Print a line a recording; give the onset F1 of each that has a truth and is in the manifest."""
-    table = Table("recording", "in the manifest", "from - to", "composer", "notes", "onset F1", "onset+offset F1")
+    table = Table("recording", "in the manifest", "from - to", "composer", "notes", "onset F1")
     accuracies = []
     for recording in recordings:
         segments = _rows_of(recording, rows)
         if not segments:
-            table.add_row(recording.path.name, "no", "", "", "", "", "")
+            table.add_row(recording.path.name, "no", "", "", "", "")
         for row in segments:
             span = f"{row['start_s']:.0f} - {row['end_s']:.0f} s"
             cells = [
@@ -81,12 +81,12 @@ def _print_recordings(console: Console, recordings: list[DemoRecording], rows: l
                 str(row["num_notes"]),
             ]
             if recording.truth is None:
-                table.add_row(*cells, "", "")
+                table.add_row(*cells, "")
                 continue
             truth = _between(recording.truth, row["start_s"], row["end_s"])
             accuracy = compare_notes(truth, read_midi(out / row["midi_path"]))
             accuracies.append(accuracy.onset_f1)
-            table.add_row(*cells, f"{accuracy.onset_f1:.4f}", f"{accuracy.onset_offset_f1:.4f}")
+            table.add_row(*cells, f"{accuracy.onset_f1:.4f}")
     console.print(table)
     return accuracies
 

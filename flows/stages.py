@@ -23,7 +23,7 @@ from aria_data.annotate import annotate
 from aria_data.audio import AudioReader
 from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
-from aria_data.files import from_location
+from aria_data.files import from_location, printable
 from aria_data.ingest import ingest
 from aria_data.measures import measure
 from aria_data.midi import read_midi
@@ -106,10 +106,17 @@ class Stage:
     record_type: type
     work: Work
     settings: Callable[[Workplace], Mapping[str, Any]] = field(default=lambda workplace: {})
+    file_of: Callable[[Any], str] | None = None  # the file a record names, below the dataset; without it, not done
 
     def key(self, workplace: Workplace, item: Item) -> str:
         inputs = {**item.inputs, "item_id": item.item_id}
         return work_key(self.name, self.version, self.settings(workplace), inputs)
+
+    def is_intact(self, workplace: Workplace, outcome: Outcome) -> bool:
+        """Whether what the outcome names is still there; a file deleted by hand is made again."""
+        if self.file_of is None or outcome.record is None:
+            return True
+        return (workplace.root / self.file_of(outcome.record)).exists()
 
     def outcome(
         self, workplace: Workplace, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
@@ -247,7 +254,7 @@ def _each(
             nonlocal surprises
             surprises += 1
             log.exception("%s: %s", stage.name, item.item_id)
-            not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {error}"
+            not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {printable(str(error))}"
         return None
 
     yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
@@ -282,6 +289,7 @@ TRANSCRIBE = Stage(
     Transcription,
     _transcribe,
     lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
+    file_of=lambda transcription: transcription.midi_path,
 )
 MEASURE = Stage("measure", 1, Measurement, _measure)
 ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))

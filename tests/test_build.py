@@ -24,6 +24,7 @@ from aria_data.files import sha256_file
 from aria_data.manifest import Manifest, content_sha256
 from aria_data.records import Rejection
 from aria_data.tables import RecordTable
+from flows.remove import remove_items
 from flows.run import run_build
 from flows.stages import Workplace
 
@@ -123,6 +124,34 @@ def test_a_second_build_computes_nothing_and_makes_no_version(build, monkeypatch
     second = build()
     assert worked_on(second) == {}
     assert (first.version, first.is_new_version, second.version, second.is_new_version) == (1, True, 1, False)
+
+
+def test_a_midi_file_deleted_by_hand_is_made_again(build, tmp_path):
+    build()
+    lost = next((tmp_path / "dataset").rglob("*.mid"))
+    content = lost.read_bytes()
+    lost.unlink()
+    summary = build()
+    assert (worked_on(summary), summary.is_new_version) == ({"transcribe": 1}, False)
+    assert lost.read_bytes() == content
+
+
+def test_what_was_removed_stays_out_even_when_the_stage_tables_are_lost(build, tmp_path):
+    build()
+    dataset = tmp_path / "dataset"
+    row = Manifest(dataset).rows()[0]
+    remove_items(dataset, [row["segment_id"]], "takedown")
+    shutil.rmtree(dataset / "tables")
+    assert not build().is_new_version
+    (same,) = [one for one in Manifest(dataset).rows() if one["segment_id"] == row["segment_id"]]
+    assert (same["removed_in"], same["removal_reason"], same["title"]) == (2, "takedown", None)
+
+
+def test_a_file_without_an_ending_counts_when_it_is_audio(build, source):
+    write_audio(source / "tape.wav", melody(8, 55)).rename(source / "tape")
+    (source / "README").write_text("about these recordings")
+    summary = build()
+    assert (summary.candidates.num_in, summary.left_aside["without an ending"]) == (11, 1)
 
 
 def test_a_new_file_adds_only_itself(build, source, tmp_path):

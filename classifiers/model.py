@@ -1,0 +1,127 @@
+"""The network: a small convolutional trunk that runs once over the frames, and a head that judges 5 s windows.
+
+The trunk does not know about windows, so a window moved by 1 s costs a fifth of what it costs to start afresh.
+
+    frames (batch, frames, mels) dB -> relative_level -> Trunk (batch, channels, 4 steps a second)
+        -> windows -> Head -> logits of solo piano, any piano, and six causes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes. Window and hop follow Aria-MIDI's classifier (5 s moved by 1 s); the rest is what two cores can train."""
+
+    num_mels: int = 96
+    frames_per_s: int = 64
+    channels: tuple[int, ...] = (24, 48, 80, 112, 128)
+    num_features: int = 192
+    hidden: int = 96
+    num_causes: int = 6
+    window_s: int = 5
+    hop_s: int = 1
+    level_span_s: float = 5.0  # loudness is judged against the loudest frame this near
+    level_floor_db: float = -85.0  # what never gets louder than this is silence, whatever its shape
+    range_db: float = 70.0  # frames further below the loudest one are cut off
+
+    @property
+    def frames_per_step(self) -> int:
+        return 2 ** (len(self.channels) - 1)
+
+    @property
+    def steps_per_s(self) -> int:
+        return self.frames_per_s // self.frames_per_step
+
+    @property
+    def context_s(self) -> int:
+        """Seconds on either side after which sound no longer changes the trunk's output: level span and filters."""
+        return 4
+
+
+class Logits(NamedTuple):
+    """Each of shape (batch, windows); causes (batch, windows, num_causes)."""
+
+    solo: Tensor
+    any_piano: Tensor
+    causes: Tensor
+
+
+def relative_level(frames_db: Tensor, config: ModelConfig) -> Tensor:
+    """Take the loudness out: dB below the loudest frame within 2.5 s, scaled to about -1 ... 1.
+
+    `frames_db`: (batch, frames, mels), absolute. A recording 30 dB quieter gives the same numbers, until it is silence.
+    """
+    loudness = 10.0 * torch.log10(torch.pow(10.0, frames_db / 10.0).mean(dim=2) + 1e-12)
+    half = int(config.level_span_s * config.frames_per_s / 2)
+    reference = functional.max_pool1d(loudness[:, None], 2 * half + 1, stride=1, padding=half)[:, 0]
+    relative = frames_db - reference.clamp(min=config.level_floor_db)[:, :, None]
+    return (relative.clamp(-config.range_db, 25.0) + 25.0) / 25.0
+
+
+class Block(nn.Sequential):
+    """3 x 3 convolution, halved by stride ("stride"), by maximum ("pool") or not at all ("none"), norm, ReLU."""
+
+    def __init__(self, num_in: int, num_out: int, halve: str):
+        stride = 2 if halve == "stride" else 1
+        convolution = nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False)
+        pool = [nn.MaxPool2d(2)] if halve == "pool" else []
+        super().__init__(convolution, *pool, nn.BatchNorm2d(num_out), nn.ReLU())
+
+
+class PianoNet(nn.Module):
+    """About 0.65 million parameters; 60 million operations for a second of sound."""
+
+    def __init__(self, config: ModelConfig | None = None):
+        super().__init__()
+        self.config = config = config or ModelConfig()
+        first, *middle = config.channels
+        stem = [nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
+        halves = ["stride"] + ["pool"] * (len(middle) - 2) + ["none"]  # a stride where maps are large: twice as fast
+        blocks = [Block(a, b, half) for a, b, half in zip(config.channels[:-1], middle, halves, strict=True)]
+        self.trunk = nn.Sequential(*stem, *blocks)
+        num_bands = config.num_mels // config.frames_per_step
+        self.collapse = nn.Sequential(
+            nn.Conv2d(middle[-1], config.num_features, (1, num_bands), bias=False),
+            nn.BatchNorm2d(config.num_features),
+            nn.ReLU(),
+        )
+        self.context = nn.Sequential(
+            nn.Conv1d(config.num_features, config.num_features, 5, padding=2, bias=False),
+            nn.BatchNorm1d(config.num_features),
+            nn.ReLU(),
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(4 * config.num_features, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(config.hidden, 2 + config.num_causes),
+        )
+
+    def steps(self, frames_db: Tensor) -> Tensor:
+        """(batch, frames, mels) in dB -> (batch, features, steps), `config.steps_per_s` steps a second."""
+        maps = self.trunk(relative_level(frames_db, self.config)[:, None])
+        return self.context(self.collapse(maps)[:, :, :, 0])
+
+    def judge(self, windows: Tensor) -> Logits:
+        """(batch, features, windows, steps in a window) -> logits of every window."""
+        deviation = torch.sqrt(windows.var(dim=3, unbiased=False) + 1e-5)
+        middle = torch.hann_window(windows.shape[3] + 2, periodic=False, device=windows.device)[1:-1]
+        centred = windows @ (middle / middle.sum()).to(windows.dtype)  # knows what stands in the middle of the window
+        pooled = torch.cat([windows.mean(dim=3), windows.amax(dim=3), deviation, centred], dim=1)
+        out = self.head(pooled.transpose(1, 2))
+        return Logits(out[..., 0], out[..., 1], out[..., 2:])
+
+    def forward(self, frames_db: Tensor, window_s: float | None = None) -> Logits:
+        """Logits of all whole windows, moved by `hop_s`. Frames: (batch, frames, mels) in dB."""
+        length = int((window_s or self.config.window_s) * self.config.steps_per_s)
+        steps = self.steps(frames_db)
+        return self.judge(steps.unfold(2, min(length, steps.shape[2]), self.config.hop_s * self.config.steps_per_s))

@@ -1,0 +1,212 @@
+"""Use the classifier: a stream of sound in, one probability of clean solo piano a second out.
+
+    classifier = Classifier.load()
+    result = classifier.score_file("recital.mp3")
+    result.scores[i]  # from i * result.hop_s to (i + 1) * result.hop_s
+
+Nothing is decided here: where piano begins and ends is up to whoever reads the scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from classifiers import checkpoint
+from classifiers.features import LogMel, read_blocks
+
+CHUNK_S = 48  # seconds the network sees at once, beside its context; more is no faster on two cores
+SMOOTHING = (0.25, 0.5, 0.25)  # of the logits of neighbouring windows
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """Probabilities for every `hop_s` of a recording; the last stretch may be shorter.
+
+    `scores` (n,) clean solo piano; `any_piano` (n,) a piano is heard, alone or not; `causes` (n, len(cause_names))
+    which of `cause_names` fits best, rows summing to 1. All float32. `duration_s` is what was decoded.
+    """
+
+    scores: np.ndarray
+    any_piano: np.ndarray
+    causes: np.ndarray
+    cause_names: tuple[str, ...]
+    hop_s: float
+    duration_s: float
+
+    @property
+    def main_cause(self) -> str:
+        """The cause with the largest mean probability; "silence" for an empty recording."""
+        return self.cause_names[int(self.causes.mean(axis=0).argmax())] if len(self.causes) else "silence"
+
+
+class Classifier:
+    """A loaded network. Safe to keep for a process; not to be shared between threads."""
+
+    def __init__(self, loaded: checkpoint.Checkpoint, device: str = "cpu"):
+        from classifiers.model import ModelConfig, PianoNet
+
+        self.features, self.sha256, self.cause_names = loaded.features, loaded.sha256, loaded.causes
+        self.provenance, self.device = loaded.provenance, device
+        self.config = ModelConfig(**loaded.model)
+        self._model = PianoNet(self.config)
+        try:
+            self._model.load_state_dict(loaded.weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise checkpoint.CheckpointInvalid(f"weights do not fit this version's network ({reason})") from None
+        self._model = self._model.eval().to(device)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "cpu") -> Classifier:
+        """The checkpoint at `path`, or the one that comes with this package."""
+        return cls(checkpoint.load(Path(path) if path else checkpoint.DEFAULT_PATH), device)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.features.sample_rate
+
+    @property
+    def hop_s(self) -> float:
+        return float(self.config.hop_s)
+
+    def score_file(self, path: str | Path) -> WindowScores:
+        """Decode a file in a stream and score it."""
+        return self.score_blocks(read_blocks(path, self.sample_rate))
+
+    def score_blocks(self, blocks: Iterable[np.ndarray]) -> WindowScores:
+        """Score mono float32 blocks of any lengths at `sample_rate`.
+
+        Memory does not grow with the recording, except by 1.5 kB a second (55 MB for ten hours).
+        How the sound is cut into blocks does not change the result.
+        """
+        log_mel = LogMel(self.features)
+        steps = list(self._steps(_frames(log_mel, blocks)))
+        duration_s = log_mel.num_samples / self.sample_rate
+        num_hops = math.ceil(duration_s / self.hop_s)
+        if num_hops == 0:
+            empty = np.zeros(0, np.float32)
+            return WindowScores(
+                empty, empty, np.zeros((0, len(self.cause_names)), np.float32), self.cause_names, 1.0, 0.0
+            )
+        logits = _smooth(self._judge(np.concatenate(steps), num_hops))
+        odds = np.exp(logits[:, 2:] - logits[:, 2:].max(axis=1, keepdims=True))
+        return WindowScores(
+            scores=_sigmoid(logits[:, 0]),
+            any_piano=_sigmoid(logits[:, 1]),
+            causes=odds / odds.sum(axis=1, keepdims=True),
+            cause_names=self.cause_names,
+            hop_s=self.hop_s,
+            duration_s=duration_s,
+        )
+
+    def _steps(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Trunk output for each chunk of frames, (steps, features) half precision, computed with sound around it."""
+        per_s = self.config.frames_per_s
+        context, chunk = self.config.context_s * per_s, CHUNK_S * per_s
+        held, before = np.zeros((0, self.features.num_mels), np.float32), 0
+        for piece in frames:
+            held = np.concatenate([held, piece])
+            while len(held) >= before + chunk + context:
+                yield self._run(held[: before + chunk + context], before, chunk)
+                keep = before + chunk - context
+                held, before = held[keep:], context
+        if len(held) > before:
+            yield self._run(held, before, len(held) - before)
+
+    def _run(self, frames: np.ndarray, before: int, length: int) -> np.ndarray:
+        import torch
+
+        size = self.config.frames_per_step
+        padded = -(-len(frames) // size) * size
+        frames = np.pad(frames, ((0, padded - len(frames)), (0, 0)), constant_values=self.features.floor_db)
+        with torch.inference_mode():
+            steps = self._model.steps(torch.from_numpy(frames)[None].to(self.device))[0].T
+        return steps[before // size : -(-(before + length) // size)].half().cpu().numpy()
+
+    def _judge(self, steps: np.ndarray, num_hops: int) -> np.ndarray:
+        """Logits (num_hops, 2 + causes) of the window centred on each hop, or at the edges of the nearest one."""
+        import torch
+
+        per_hop, length = self.config.hop_s * self.config.steps_per_s, self.config.window_s * self.config.steps_per_s
+        length = min(length, len(steps))
+        starts = np.arange(num_hops) * per_hop - (length - per_hop) // 2
+        starts = np.clip(starts, 0, len(steps) - length)
+        out = []
+        for first in range(0, num_hops, 512):
+            places = starts[first : first + 512, None] + np.arange(length)
+            windows = torch.from_numpy(steps[places].astype(np.float32)).to(self.device)
+            with torch.inference_mode():
+                logits = self._model.judge(windows.permute(2, 0, 1)[None])
+            solo, any_piano, causes = (part[0].float().cpu().numpy() for part in logits)
+            out.append(np.concatenate([solo[:, None], any_piano[:, None], causes], axis=1))
+        return np.concatenate(out)
+
+
+def _frames(log_mel: LogMel, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield log_mel.feed(block)
+    yield log_mel.flush()
+
+
+def _smooth(logits: np.ndarray) -> np.ndarray:
+    padded = np.pad(logits, ((1, 1), (0, 0)), mode="edge")
+    return sum(weight * padded[i : i + len(logits)] for i, weight in enumerate(SMOOTHING))
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return (1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60)))).astype(np.float32)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m classifiers.predict",
+        description="How likely is clean solo piano, second by second?",
+        epilog="example: python -m classifiers.predict recital.mp3 --json > scores.json",
+    )
+    parser.add_argument("files", nargs="+", type=Path, help="audio files of any format FFmpeg reads")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with the score of every second")
+    parser.add_argument("--weights", type=Path, help="another checkpoint than the one that comes along")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    try:
+        classifier = Classifier.load(options.weights, options.device)
+    except checkpoint.CheckpointInvalid as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = [path for path in options.files if not _report(classifier, path, options.json)]
+    return 1 if failed else 0
+
+
+def _report(classifier: Classifier, path: Path, as_json: bool) -> bool:
+    import av
+
+    started = time.monotonic()
+    try:
+        result = classifier.score_file(path)
+    except (OSError, ValueError, av.error.FFmpegError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return False
+    if as_json:
+        row = {"file": str(path), "hop_s": result.hop_s, "duration_s": round(result.duration_s, 3)}
+        row |= {"main_cause": result.main_cause, "classifier_sha256": classifier.sha256}
+        row |= {name: [round(float(v), 4) for v in getattr(result, name)] for name in ("scores", "any_piano")}
+        print(json.dumps(row))
+    else:
+        speed = result.duration_s / max(time.monotonic() - started, 1e-9)
+        mean = float(result.scores.mean()) if len(result.scores) else 0.0
+        print(f"{path}  mean {mean:.3f}  {result.main_cause}  {result.duration_s:.1f} s  ({speed:.0f}x real time)")
+        print("  " + "".join(" ▁▂▃▄▅▆▇█"[min(8, int(value * 9))] for value in result.scores))
+    return True
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

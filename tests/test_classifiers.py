@@ -1,0 +1,307 @@
+"""The classifier as its users meet it: sound in, probabilities out; and the parts it is trained with."""
+
+import ast
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import classifiers
+from classifiers import checkpoint, evaluate, music, predict, soundfont, synthesize
+from classifiers.features import FeatureConfig, LogMel, as_blocks, log_mel
+from classifiers.predict import Classifier, WindowScores
+
+RATE = 16000
+PACKAGE = Path(classifiers.__file__).parent
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    return Classifier.load()
+
+
+def played(program: int, seconds: float, seed: int = 3, texture=music.melody_and_chords) -> np.ndarray:
+    """Mono 16 kHz of random music on a program of the soundfont that pretty_midi carries."""
+    notes, pedals = music.compose(np.random.default_rng(seed), seconds, (texture,), beats_per_s=2.0)
+    stereo = soundfont.render(notes, pedals, program=program, sample_rate=RATE, tail_s=1.0, gain_db=12.0)
+    waveform = stereo.mean(axis=1)[: int(seconds * RATE)]
+    return np.pad(waveform, (0, int(seconds * RATE) - len(waveform)))
+
+
+def scores_of(classifier: Classifier, waveform: np.ndarray, block_size: int = RATE) -> np.ndarray:
+    return classifier.score_blocks(as_blocks(waveform, block_size)).scores
+
+
+# -- the package -----------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    code = "import sys, classifiers; print([m for m in ('torch', 'av', 'scipy', 'librosa') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_package_stands_alone():
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {"aria_data", "flows"}, path
+
+
+# -- soundfont -------------------------------------------------------------------------------------------------------
+
+
+def test_a_note_starts_on_its_sample():
+    early = soundfont.render([(0.0, 0.5, 60, 90)])
+    late = soundfont.render([(1.2345, 1.7345, 60, 90)])
+    start = round(1.2345 * 44100)
+    assert not late[:start].any()
+    np.testing.assert_array_equal(late[start : start + 20000], early[:20000])
+    assert early.dtype == np.float32
+    assert early.shape == (110250, 2)
+
+
+def test_the_sustain_pedal_holds_a_released_note_and_the_soft_pedal_makes_it_quieter():
+    note = [(0.0, 0.3, 60, 90)]
+    after = slice(44100, 60000)
+    dry, held = soundfont.render(note), soundfont.render(note, [(0.1, 2.0, soundfont.SUSTAIN)])
+    soft = soundfont.render(note, [(0.0, 2.0, soundfont.SOFT)])
+    assert np.abs(held[after]).max() > 20 * np.abs(dry[after]).max()
+    assert np.abs(soft).max() < np.abs(dry).max()
+
+
+def test_a_loud_cluster_does_not_clip():
+    notes = [(0.0, 1.0, pitch, 127) for pitch in range(30, 100)]
+    assert np.abs(soundfont.render(notes, gain_db=30)).max() <= 0.991
+
+
+def test_an_ensemble_has_all_its_parts_and_an_unknown_program_is_named():
+    drums = soundfont.Part(((1.0, 1.1, 38, 100),), is_drums=True)
+    violin = soundfont.Part(((0.0, 0.5, 70, 100),), program=40, pan=-1.0)
+    mix = soundfont.render_ensemble([drums, violin], tail_s=0.5)
+    assert np.abs(mix[:44100, 0]).max() > 10 * np.abs(mix[:30000, 1]).max()
+    assert np.abs(mix[44100:, 1]).max() > 0.01
+    with pytest.raises(FileNotFoundError, match="find_soundfonts"):
+        soundfont.render([(0, 1, 60, 90)], soundfont="nowhere.sf2")
+
+
+# -- features --------------------------------------------------------------------------------------------------------
+
+
+def test_frames_do_not_depend_on_how_the_sound_is_cut():
+    rng = np.random.default_rng(0)
+    waveform = rng.standard_normal(50_123).astype(np.float32)
+    stream, pieces, position = LogMel(), [], 0
+    while position < len(waveform):
+        length = int(rng.integers(1, 5000))
+        pieces.append(stream.feed(waveform[position : position + length]))
+        position += length
+    whole = log_mel(waveform)
+    np.testing.assert_allclose(np.concatenate([*pieces, stream.flush()]), whole, atol=1e-4)
+    assert whole.shape == (-(-50_123 // 250), 96)
+
+
+def test_a_tone_lands_in_its_mel_band_and_halving_it_takes_six_decibels():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    loud, quiet = log_mel(tone)[30], log_mel(tone / 2)[30]
+    peak = int(loud.argmax())
+    assert 25 < peak < 50
+    assert loud[peak] - quiet[peak] == pytest.approx(6.02, abs=0.01)
+
+
+def test_stereo_blocks_are_refused():
+    with pytest.raises(ValueError, match="mono"):
+        LogMel().feed(np.zeros((100, 2), np.float32))
+
+
+# -- predict ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 3.2, 5.0, 61.3])
+def test_there_is_one_score_a_second_of_any_length(classifier, seconds):
+    scored = classifier.score_blocks([np.zeros(int(seconds * RATE), np.float32)])
+    assert scored.scores.shape == scored.any_piano.shape == (int(np.ceil(seconds)),)
+    assert scored.causes.shape == (int(np.ceil(seconds)), len(synthesize.CAUSES))
+    assert scored.duration_s == pytest.approx(seconds, abs=1e-3)
+
+
+def test_an_empty_stream_has_no_scores(classifier):
+    assert classifier.score_blocks([]).scores.shape == (0,)
+    assert classifier.score_blocks([]).main_cause == "silence"
+
+
+def test_scores_do_not_depend_on_blocks_or_chunks(classifier, monkeypatch):
+    waveform = np.concatenate([played(0, 25, texture=music.arpeggios), played(48, 15.3, texture=music.chorale)])
+    once = scores_of(classifier, waveform, len(waveform))
+    np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
+    monkeypatch.setattr(predict, "CHUNK_S", 9)
+    np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
+
+
+def test_piano_is_kept_and_other_sounds_are_removed(classifier):
+    assert scores_of(classifier, played(0, 20)).mean() > 0.7
+    noise = 0.1 * np.random.default_rng(0).standard_normal(10 * RATE).astype(np.float32)
+    for waveform in (played(48, 20, texture=music.chorale), played(16, 20), played(6, 20), noise):
+        assert scores_of(classifier, waveform).mean() < 0.3
+
+
+def test_a_recording_30_db_quieter_gets_the_same_scores(classifier):
+    waveform = played(0, 20)
+    np.testing.assert_allclose(scores_of(classifier, waveform * 10**-1.5), scores_of(classifier, waveform), atol=0.1)
+
+
+def test_silence_is_no_piano(classifier):
+    dither = np.random.default_rng(0).integers(-1, 2, 10 * RATE).astype(np.float32) / 32768
+    assert scores_of(classifier, np.zeros(10 * RATE, np.float32)).max() < 0.2
+    assert scores_of(classifier, dither).max() < 0.2
+
+
+def test_scores_change_where_the_sound_changes(classifier):
+    noise = 0.05 * np.random.default_rng(0).standard_normal(20 * RATE).astype(np.float32)
+    scores = scores_of(classifier, np.concatenate([noise, played(0, 30), noise]))
+    assert scores[:17].max() < 0.5
+    assert scores[23:47].mean() > 0.7
+    assert scores[53:].max() < 0.5
+
+
+def test_broken_samples_do_not_spread(classifier):
+    waveform = played(0, 30)
+    broken = waveform.copy()
+    broken[100:200] = np.nan
+    assert np.isfinite(scores_of(classifier, broken)).all()
+    np.testing.assert_allclose(scores_of(classifier, broken)[12:], scores_of(classifier, waveform)[12:], atol=1e-3)
+
+
+def test_the_command_reads_a_file_and_reports_the_one_it_cannot(tmp_path, capsys):
+    good, bad = tmp_path / "good.wav", tmp_path / "bad.mp3"
+    with wave.open(str(good), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((played(0, 6) * 30000).astype("<i2").tobytes())
+    bad.write_bytes(b"no sound here")
+    assert predict.main([str(good), str(bad), "--json"]) == 1
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert len(row["scores"]) == 6
+    assert row["hop_s"] == 1.0
+    assert "bad.mp3" in captured.err
+
+
+# -- checkpoint ------------------------------------------------------------------------------------------------------
+
+
+def test_the_weights_that_come_along_are_the_ones_listed():
+    listed, name = (checkpoint.DEFAULT_PATH.parent / "SHA256SUMS").read_text().split()
+    assert name == checkpoint.DEFAULT_PATH.name
+    assert checkpoint.sha256_of(checkpoint.DEFAULT_PATH) == listed
+    assert checkpoint.DEFAULT_PATH.stat().st_size < 5_000_000
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = {"w": torch.ones(2, 3), "b": torch.full((3,), 0.1), "n": torch.tensor(7)}
+    saved = checkpoint.Checkpoint(FeatureConfig(num_mels=8), {"channels": (1, 2)}, ("a", "b"), weights, {"seed": 4})
+    sha256 = checkpoint.save(saved, tmp_path / "c.pt")
+    loaded = checkpoint.load(tmp_path / "c.pt")
+    assert loaded.sha256 == sha256
+    assert (loaded.features, loaded.model, loaded.causes, loaded.provenance) == (
+        saved.features,
+        saved.model,
+        saved.causes,
+        saved.provenance,
+    )
+    assert all(torch.equal(loaded.weights[name], weights[name].to(loaded.weights[name].dtype)) for name in weights)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "wrong.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(checkpoint.CheckpointInvalid) as caught:
+        Classifier.load(path)
+    assert "\n" not in str(caught.value)
+    assert "wrong.pt" in str(caught.value)
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+SMALL = synthesize.SynthesisConfig(clip_s=6.0, clips_per_session=6)
+
+
+def test_a_session_depends_on_its_seed_and_number_alone():
+    first, again, other = (synthesize.make_session(7, number, SMALL) for number in (1, 1, 2))
+    for a, b in zip(first, again, strict=True):
+        assert (a.cause, a.detail) == (b.cause, b.detail)
+        np.testing.assert_array_equal(a.waveform, b.waveform)
+    assert any(a.detail != b.detail for a, b in zip(first, other, strict=True))
+    assert all(clip.waveform.shape == (6 * RATE,) and np.isfinite(clip.waveform).all() for clip in (*first, *other))
+
+
+def test_every_texture_gives_playable_notes():
+    for texture in music.TEXTURES:
+        notes, _ = music.compose(np.random.default_rng(0), 8.0, (texture,))
+        assert notes
+        assert all(0 <= on < off and on < 8.0 and 21 <= p <= 108 and 1 <= v <= 127 for on, off, p, v in notes)
+
+
+def test_a_tiny_training_run_learns_from_its_cache(tmp_path):
+    torch = pytest.importorskip("torch")
+    from classifiers import dataset, train
+
+    torch.set_num_threads(2)
+    clips = dataset.build_cache(tmp_path, 2, 5, FeatureConfig(), SMALL, num_workers=1)
+    again = dataset.build_cache(tmp_path, 2, 5, FeatureConfig(), SMALL, num_workers=1)
+    assert clips.sha256 == again.sha256
+    config = train.TrainConfig(batch_size=4)
+    model = train.train(clips, clips, config, 0, dataset.AugmentConfig(), num_steps=4)
+    out = model(torch.full((1, 640, 96), -60.0))
+    assert out.solo.shape == (1, 6)
+    assert out.causes.shape == (1, 6, 6)
+
+
+def test_adding_two_equal_sounds_is_three_decibels_more():
+    from classifiers import dataset
+
+    frames = np.full((4, 3), -20.0, np.float32)
+    np.testing.assert_allclose(dataset.add_sounds(frames, frames), -20 + 3.0103, atol=1e-4)
+    assert dataset.loudness(frames) == pytest.approx(-20)
+
+
+# -- evaluate --------------------------------------------------------------------------------------------------------
+
+
+def test_programmes_are_judged_by_the_middle_of_each_second():
+    values = np.array([0.1, 0.9, 0.9, 0.9, 0.2, 0.8], np.float32)
+    scored = {"a.wav": WindowScores(values, values, np.zeros((6, 6), np.float32), synthesize.CAUSES, 1.0, 6.0)}
+    rows = [
+        {"file": "a.wav", "start": "0", "end": "1", "label": "speech"},
+        {"file": "a.wav", "start": "1", "end": "5", "label": "piano"},
+        {"file": "a.wav", "start": "5", "end": "6", "label": "noise"},
+    ]
+    figures = evaluate.programme_figures(scored, rows, 0.5, collar_s=0.0)
+    assert (figures.precision, figures.recall, figures.iou) == (3 / 4, 3 / 4, 3 / 5)
+    assert figures.wrong_by_label == {"noise": (1, 1), "piano": (1, 4), "speech": (0, 1)}
+
+
+def test_clips_are_counted_by_label():
+    results = [
+        evaluate.ClipResult("a", "piano", 0.9, 0.9, "piano"),
+        evaluate.ClipResult("b", "piano", 0.4, 0.9, "piano"),
+        evaluate.ClipResult("c", "speech", 0.2, 0.1, "speech"),
+    ]
+    figures = {row.label: (row.num_clips, row.num_right) for row in evaluate.figures_by_label(results, 0.5)}
+    assert figures == {"piano": (2, 1), "speech": (1, 1)}
+    assert evaluate.area_under_curve(np.array([0.9, 0.4]), np.array([0.2])) == 1.0
+
+
+def test_a_labels_file_without_labels_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("name,kind\na,b\n")
+    with pytest.raises(ValueError, match="missing"):
+        evaluate.read_rows(tmp_path / "labels.csv")

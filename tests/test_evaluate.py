@@ -1,0 +1,64 @@
+"""The accuracy of notes is what mir_eval says of sounding notes, and the pedal makes notes sound longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from aria_data.evaluate import NoteAccuracy, compare_notes, extend_by_pedal
+from aria_data.midi import SOFT, Note, Pedal, Performance
+
+NOTES = [Note(i + 1.0, i + 1.5, 60 + i, 64) for i in range(10)]
+
+
+def moved(by_s: float, longer_s: float = 0.0) -> Performance:
+    return Performance([Note(n.onset_s + by_s, n.offset_s + by_s + longer_s, n.pitch, n.velocity) for n in NOTES])
+
+
+def test_the_same_notes_are_perfect():
+    assert compare_notes(Performance(NOTES), Performance(NOTES)) == NoteAccuracy(10, 10, 1.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("by_s", "expected"), [(0.04, 1.0), (-0.04, 1.0), (0.06, 0.0)])
+def test_an_onset_counts_within_50_ms(by_s, expected):
+    assert compare_notes(Performance(NOTES), moved(by_s)).onset_f1 == expected
+
+
+def test_an_offset_counts_within_a_fifth_of_the_note_or_50_ms():
+    assert compare_notes(Performance(NOTES), moved(0, 0.09)).onset_offset_f1 == 1.0
+    late = compare_notes(Performance(NOTES), moved(0, 0.15))
+    assert (late.onset_f1, late.onset_offset_f1) == (1.0, 0.0)
+
+
+def test_missing_and_invented_notes_lower_recall_and_precision():
+    missing = compare_notes(Performance(NOTES), Performance(NOTES[:5]))
+    assert (missing.onset_precision, missing.onset_recall, missing.onset_f1) == (1.0, 0.5, pytest.approx(2 / 3))
+    invented = compare_notes(Performance(NOTES[:5]), Performance(NOTES))
+    assert (invented.onset_precision, invented.onset_recall) == (0.5, 1.0)
+
+
+def test_another_pitch_is_another_note():
+    wrong = Performance([Note(n.onset_s, n.offset_s, n.pitch + 12, n.velocity) for n in NOTES])
+    assert compare_notes(Performance(NOTES), wrong).onset_f1 == 0.0
+
+
+@pytest.mark.parametrize(("reference", "estimate"), [(NOTES, []), ([], NOTES), ([], [])])
+def test_an_empty_side_scores_zero_and_warns_of_nothing(reference, estimate):
+    accuracy = compare_notes(Performance(reference), Performance(estimate))
+    assert accuracy == NoteAccuracy(len(reference), len(estimate), 0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_note_sounds_until_the_pedal_lifts_or_the_key_is_struck_again():
+    notes = [Note(0.0, 1.0, 60, 64), Note(0.5, 1.0, 64, 64), Note(2.0, 2.5, 60, 64), Note(5.0, 5.5, 67, 64)]
+    sounding = extend_by_pedal(Performance(notes, [Pedal(0.8, 4.0)]))
+    assert [(n.pitch, n.onset_s, n.offset_s) for n in sounding] == [
+        (60, 0.0, 2.0),
+        (64, 0.5, 4.0),
+        (60, 2.0, 4.0),
+        (67, 5.0, 5.5),
+    ]
+
+
+def test_a_pedal_pressed_after_the_release_or_another_pedal_holds_nothing():
+    notes = [Note(0.0, 1.0, 60, 64)]
+    for pedal in (Pedal(1.1, 4.0), Pedal(0.0, 1.0), Pedal(0.5, 4.0, SOFT)):
+        assert extend_by_pedal(Performance(notes, [pedal])) == notes

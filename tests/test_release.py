@@ -1,0 +1,159 @@
+"""Rows say what the stages found; subsets contain each other; splits never leak and never move."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from aria_data.deduplicate import AudioCluster
+from aria_data.manifest import columns
+from aria_data.measures import measure
+from aria_data.midi import Note
+from aria_data.records import Annotation, Candidate, Measurement, Recording, Screening, Segment, Transcription
+from aria_data.release import FinishedSegment, ReleaseConfig, build_rows, remove_rows, split_of, tombstone
+
+CONFIG = ReleaseConfig()
+NOTES = [Note(i / 2, i / 2 + 0.25, 60 + i, 64) for i in range(20)]
+
+
+def finished(
+    name: str,
+    number: int = 0,
+    *,
+    composition_id: str = "",
+    cluster: str = "",
+    is_lead: bool = True,
+    score: float = 0.9,
+    passes: tuple[bool, bool] = (True, True),
+) -> FinishedSegment:
+    segment = Segment(name, number, 0.0, 10.0, score)
+    return FinishedSegment(
+        candidate=Candidate(f"c-{name}", "local", f"file:///{name}", f"{name}.wav", name, licence="CC0", uploader="U"),
+        screening=Screening(f"c-{name}", 4, "rules", ""),
+        recording=Recording(name, f"c-{name}", "", f"a-{name}", f"s-{name}", 10.0, 16_000, 1, "flac", -20, -3),
+        classifier_sha256="c",
+        segment=segment,
+        transcription=Transcription(segment.segment_id, name, f"midi/{name}.mid", f"m-{name}", "fake", "f", 20, 0),
+        measurement=Measurement(segment.segment_id, measure(NOTES, [], 10.0)),
+        annotation=Annotation(composition_id=composition_id, title=name),
+        cluster=AudioCluster(cluster or f"audio-{name}", is_lead),
+        passes_pruned=passes[0],
+        passes_deduplicated=passes[1],
+    )
+
+
+def rows_by_id(found, previous=(), version=1):
+    return {row["segment_id"]: row for row in build_rows(found, CONFIG, previous, version)}
+
+
+def test_a_row_holds_every_column_in_order_with_the_values_of_the_stages():
+    (row,) = build_rows([finished("r", composition_id="chopin:op9-2")], CONFIG, [], 7)
+    assert list(row) == [column["name"] for column in columns()]
+    expected = {
+        "segment_id": "r_0",
+        "duration_s": 10.0,
+        "num_notes": 20,
+        "note_density": 2.0,
+        "licence": "CC0",
+        "uploader": "U",
+        "source_url": "r.wav",
+        "relevance_score": 4,
+        "composition_id": "chopin:op9-2",
+        "midi_sha256": "m-r",
+        "notes_cluster": "notes-m-r",
+        "first_version": 7,
+        "removed_in": None,
+    }
+    assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "subsets"),
+    [
+        (finished("r", composition_id="x"), (True, True, True)),
+        (finished("r"), (True, True, False)),
+        (finished("r", composition_id="x", passes=(True, False)), (True, False, False)),
+        (finished("r", composition_id="x", passes=(False, False)), (False, False, False)),
+        (finished("r", composition_id="x", passes=(False, True)), (False, False, False)),
+        (finished("r", composition_id="x", is_lead=False), (True, False, False)),
+    ],
+)
+def test_each_subset_is_inside_the_one_before(one, subsets):
+    (row,) = build_rows([one], CONFIG, [], 1)
+    assert (row["in_pruned"], row["in_deduplicated"], row["in_unique"]) == subsets
+
+
+def test_of_one_composition_the_surest_recording_that_may_count_is_kept_with_all_its_segments():
+    found = [
+        finished("a", composition_id="x", score=0.8),
+        finished("b", composition_id="x", score=0.95),
+        finished("b", 1, composition_id="x", score=0.7),
+        finished("c", composition_id="x", score=0.99, passes=(True, False)),
+        finished("d", composition_id="x", score=0.98, is_lead=False),
+        finished("e", score=0.5),
+    ]
+    rows = rows_by_id(found)
+    assert [key for key, row in rows.items() if row["in_deduplicated"]] == ["b_0", "b_1", "e_0"]
+    assert [key for key, row in rows.items() if row["in_unique"]] == ["b_0", "b_1"]
+    assert rows_by_id(found[::-1]) == rows
+
+
+def test_one_composition_and_one_cluster_never_lie_in_two_splits():
+    found = [finished(f"r{n}", composition_id=f"x{n % 40}") for n in range(200)]
+    found += [finished(f"copy{n}", cluster=f"audio-r{n}", is_lead=False, composition_id="other") for n in range(50)]
+    found += [finished(f"long{n}", number) for n in range(20) for number in range(3)]
+    rows = rows_by_id(found)
+    split_of_group: dict[str, set] = {}
+    for key, row in rows.items():
+        if not key.startswith("copy"):
+            split_of_group.setdefault(row["composition_id"] or row["recording_id"], set()).add(row["split"])
+        split_of_group.setdefault(row["audio_cluster"], set()).add(row["split"])
+    assert {len(splits) for splits in split_of_group.values()} == {1}
+    assert {row["split"] for row in rows.values()} == {"train", "validation", "test"}
+
+
+def test_splits_have_the_shares_that_were_asked_for_and_never_move():
+    counts = Counter(split_of(f"group {n}", CONFIG) for n in range(5000))
+    assert counts["test"] / 5000 == pytest.approx(0.1, abs=0.015)
+    assert counts["validation"] / 5000 == pytest.approx(0.1, abs=0.015)
+    assert split_of("chopin:op9-2", CONFIG) == "train"  # for ever: whoever trains relies on it
+    assert split_of("x", ReleaseConfig(test_share=1.0)) == "test"
+    assert split_of("x", ReleaseConfig(test_share=0.0, validation_share=0.0)) == "train"
+
+
+def test_a_row_keeps_its_first_version_and_a_new_one_gets_the_next():
+    first = build_rows([finished("a")], CONFIG, [], 1)
+    second = rows_by_id([finished("a"), finished("b")], first, 2)
+    assert [row["first_version"] for row in second.values()] == [1, 2]
+
+
+def test_what_is_found_no_more_is_gone_and_tombstones_are_carried_on():
+    first = build_rows([finished("a"), finished("b"), finished("c")], CONFIG, [], 1)
+    second, gone = remove_rows(first, {"b"}, 2, "takedown")
+    assert [row["segment_id"] for row in gone] == ["b_0"]
+    third = rows_by_id([finished("a")], second, 3)
+    assert list(third) == ["a_0", "b_0"]
+    assert third["b_0"] == tombstone(first[1], 2, "takedown")
+
+
+def test_a_removal_finds_segments_recordings_and_addresses_once():
+    rows = build_rows([finished("a"), finished("a", 1), finished("b"), finished("c")], CONFIG, [], 1)
+    kept, gone = remove_rows(rows, {"a_1", "b", "c.wav"}, 2, "x")
+    assert [row["segment_id"] for row in gone] == ["a_1", "b_0", "c_0"]
+    assert [row["removed_in"] for row in kept] == [None, 2, 2, 2]
+    again, gone = remove_rows(kept, {"a_1"}, 3, "y")
+    assert gone == []
+    assert again == kept
+
+
+def test_the_order_of_the_segments_changes_nothing():
+    found = [finished(f"r{n}", composition_id=f"x{n % 3}", score=0.9) for n in range(12)]
+    assert build_rows(found, CONFIG, [], 1) == build_rows(found[::-1], CONFIG, [], 1)
+
+
+def test_a_title_stays_as_it_was_read():
+    one = finished("r")
+    (row,) = build_rows([replace(one, annotation=Annotation(title="Für Elise"))], CONFIG, [], 1)
+    assert row["title"] == "Für Elise"
