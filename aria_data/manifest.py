@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.files import require_space
-from aria_data.tables import KEEP_HISTORY, address_of, open_delta, table_error
+from aria_data.tables import KEEP_HISTORY, address_of, data_files, open_delta, table_error
 
 SCHEMA_VERSION = 1
 BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; not part of a row as people see it
@@ -100,7 +100,10 @@ class Manifest:
             )
         if not 1 <= wanted <= newest:
             raise DatasetNotFound(f"{self.root}: has no version {wanted}; its versions are 1 to {newest}.")
-        return open_delta(self.path, wanted).to_pyarrow_dataset()
+        try:
+            return data_files(self.path, open_delta(self.path, wanted))
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from error
 
     def query(self, where: str = "", version: int | None = None, limit: int | None = None) -> pa.Table:
         """Select the rows for which the SQL expression `where` holds, removed ones left out unless it names them.

@@ -17,9 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import AriaDataError, DatasetCorrupt, UsageError
 from aria_data.files import not_writable, printable, require_space
@@ -87,7 +89,7 @@ class StageTable:
         if dataset is None:
             return None
         try:
-            return dataset.to_pyarrow_dataset().to_table(filter=filter_)
+            return data_files(self.path, dataset).to_table(filter=filter_)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
@@ -121,6 +123,20 @@ def open_delta(path: Path, version: int | None = None):
         return DeltaTable(address_of(path), version=version)
     except Exception as error:  # deltalake raises its own types, ValueError and OSError for a broken log
         raise table_error(path, error) from error
+
+
+def data_files(path: Path, table: Any) -> pads.Dataset:
+    """Give an opened table's data files to Arrow's own reader.
+
+    deltalake's reader hands Arrow files made in Python; a thread that still holds one when the interpreter
+    ends aborts the process ("terminate called without an active exception").
+    """
+    schema = pa.schema(table.schema().to_arrow())
+    names = pa.table(table.get_add_actions()).column("path").to_pylist()
+    if not names:
+        return pads.dataset(schema.empty_table())
+    paths = [str(path / unquote(name)) for name in names]
+    return pads.dataset(paths, schema=schema, format="parquet", filesystem=LocalFileSystem())
 
 
 def address_of(path: Path) -> str:
@@ -240,7 +256,8 @@ class RecordTable:
         if dataset is None:
             return []
         try:
-            return [from_row(self.record_type, row) for row in dataset.to_pyarrow_table().to_pylist()]
+            table = data_files(self.path, dataset).to_table()
+            return [from_row(self.record_type, row) for row in table.to_pylist()]
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 

@@ -63,7 +63,7 @@ def load(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
         found = content["format"]
     except Exception as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = (str(error).splitlines() or ["the file is empty or cut off"])[0][:120]
         raise CheckpointInvalid(f"{path}: not a classifier checkpoint ({type(error).__name__}: {reason}).") from None
     if found != FORMAT:
         raise CheckpointInvalid(f"{path}: format {found!r}, but this version reads {FORMAT!r}. Train it again.")

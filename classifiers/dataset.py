@@ -98,7 +98,7 @@ class AugmentConfig:
 
     mix_share: float = 0.25
     splice_share: float = 0.15
-    min_other_db: float = -10.0  # as in SynthesisConfig: from here on it is no solo
+    min_other_db: float = -12.0  # as in SynthesisConfig: from here on it is no solo
     max_other_db: float = 12.0
     faint_other_db: float = -25.0  # up to here a cough, a bird or the street do not spoil a recording
     min_noise_db: float = -3.0
@@ -106,7 +106,6 @@ class AugmentConfig:
     noise_share: float = 0.4
     lowpass_share: float = 0.15
     mask_share: float = 0.4
-    crop_s: float = 6.0  # two windows: more clips for the same work than all of a clip's windows
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,7 @@ class Batches:
             labels = np.repeat(labels_of(cause)[:, None], len(frames_db), axis=1)
         elif kind < augment.mix_share + augment.splice_share:
             frames_db, labels = self._splice(frames_db, labels)
-        length = int(augment.crop_s * self.features.frames_per_s)
-        start = int(rng.integers(max(1, len(frames_db) - length + 1)))
-        crop = slice(start, start + length)
-        return self._colour(frames_db[crop], is_silence=cause == SILENCE), labels[:, crop]
+        return self._colour(frames_db, is_silence=cause == SILENCE), labels
 
     def _mix(self, frames_db: np.ndarray, cause: int) -> tuple[np.ndarray, int]:
         """Put another sound beside this one, at a level that either spoils a solo or clearly does not."""

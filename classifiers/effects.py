@@ -27,8 +27,8 @@ def rms(waveform: np.ndarray) -> float:
 
 
 def room(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Direct sound, a few echoes and an exponential tail (T60 0.15 to 3 s), as one or two microphones hear it."""
-    decay_s = float(np.exp(rng.uniform(np.log(0.15), np.log(3.0))))
+    """Direct sound, a few echoes and an exponential tail (T60 0.15 to 4 s), as one or two microphones hear it."""
+    decay_s = float(np.exp(rng.uniform(np.log(0.15), np.log(4.0))))
     length = int(min(decay_s, 3.0) * sample_rate)
     response = np.zeros(length, np.float32)
     for _ in range(int(rng.integers(1, 3))):
@@ -37,7 +37,7 @@ def room(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np
         early = np.zeros(length)
         places = rng.integers(1, max(2, int(0.06 * sample_rate)), 8) % length
         early[places] = rng.normal(0, 0.4, 8)
-        wet = bright * 10 ** (rng.uniform(-25, 0) / 20) / (np.linalg.norm(bright) + 1e-9)
+        wet = bright * 10 ** (rng.uniform(-25, 5) / 20) / (np.linalg.norm(bright) + 1e-9)
         direct = np.zeros(length)
         direct[int(rng.uniform(0, 0.004) * sample_rate) % length] = 1.0
         response += (direct + early * rng.uniform(0, 1) + wet).astype(np.float32)
@@ -65,10 +65,10 @@ def compress(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -
     level = signal.lfilter(
         [1 - (a := np.exp(-1 / (rng.uniform(0.02, 0.4) * sample_rate)))], [1, -a], np.square(waveform)
     )
-    ratio = rng.uniform(0.0, 0.35)  # more would turn a piano's decay into an organ
+    ratio = rng.uniform(0.0, 0.7)
     squeezed = waveform / np.power(level + 1e-4 * level.max() + 1e-12, ratio / 2)
     if rng.random() < 0.4:
-        drive = 10 ** (rng.uniform(-15, 0) / 20)
+        drive = 10 ** (rng.uniform(-12, 6) / 20)
         squeezed = np.tanh(squeezed * drive / (3 * rms(squeezed)))
     return squeezed.astype(np.float32)
 
@@ -114,13 +114,14 @@ def encode_and_decode(
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=codec_rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(at_rate.astype(np.float32)[None, :], format="fltp", layout="mono")
         frame.sample_rate = codec_rate
         for packet in (*stream.encode(frame), *stream.encode(None)):
             output.mux(packet)
     file.seek(0)
-    with av.open(file) as source:
+    with av.open(file, "r") as source:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=codec_rate)
         frames = [piece for frame in source.decode(audio=0) for piece in resampler.resample(frame)]
     decoded = np.concatenate([frame.to_ndarray().ravel() for frame in frames])
@@ -136,9 +137,9 @@ def record(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> 
         waveform = room(rng, waveform, sample_rate)
     if rng.random() < 0.85:
         waveform = equalise(rng, waveform, sample_rate)
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         waveform = compress(rng, waveform, sample_rate)
-    if rng.random() < 0.08:
+    if rng.random() < 0.12:
         waveform = old_record(rng, waveform, sample_rate)
     elif rng.random() < 0.85:
         waveform = noise_floor(rng, waveform, sample_rate)

@@ -88,7 +88,7 @@ def random_harpsichord(rng: np.random.Generator) -> Struck:
 
 def random_plucked(rng: np.random.Generator) -> Struck:
     """Guitars, lutes, harps, zithers."""
-    soft_hz = float(np.exp(rng.uniform(np.log(800), np.log(5000))))
+    soft_hz = float(np.exp(rng.uniform(np.log(500), np.log(4000))))
     return Struck(
         inharmonicity=float(rng.uniform(0, 6e-5)),
         inharmonicity_step=14.0,
@@ -97,7 +97,7 @@ def random_plucked(rng: np.random.Generator) -> Struck:
         soft_hz=soft_hz,
         hard_hz=soft_hz * float(rng.uniform(1, 1.6)),
         tilt=float(rng.uniform(0.3, 1.2)),
-        decay_s=float(rng.uniform(1, 4)),
+        decay_s=float(rng.uniform(1.5, 7)),
         decay_step=float(rng.uniform(14, 30)),
         damping=float(rng.uniform(0.02, 0.4)),
         detune_cents=float(rng.choice([0.0, 0.0, 3.0, 8.0])),
@@ -116,6 +116,7 @@ BAR_RATIOS = (
     (0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0),  # bell
     (1.0, 4.0),  # vibraphone
     (1.0, 6.27, 17.5),  # music box comb, tine piano
+    (1.0, 2.0, 3.0, 4.0, 14.0),  # electric piano: near-sine with a tine
 )
 
 

@@ -47,7 +47,8 @@ def random_key(rng: np.random.Generator) -> Key:
 
 def _harmony(rng: np.random.Generator, num_beats: float) -> list[tuple[float, float, int]]:
     """(start beat, length, degree) of chords that fill `num_beats`."""
-    chords, beat = [], 0.0
+    chords: list[tuple[float, float, int]] = []
+    beat = 0.0
     progression = PROGRESSIONS[int(rng.integers(len(PROGRESSIONS)))]
     length = float(rng.choice([1, 2, 4]))
     while beat < num_beats:
@@ -226,7 +227,8 @@ JAZZ_CHORDS = ((0, 4, 7, 11), (0, 4, 7, 10), (0, 3, 7, 10), (0, 3, 6, 10), (0, 4
 
 def _changes(rng: np.random.Generator, num_beats: float) -> list[tuple[int, tuple[int, ...]]]:
     """A root (0 to 11) and a chord for every four beats, moving by fifths, steps or leaps."""
-    changes, root = [], int(rng.integers(12))
+    changes: list[tuple[int, tuple[int, ...]]] = []
+    root = int(rng.integers(12))
     for _ in range(int(num_beats / 4) + 1):
         changes.append((root, JAZZ_CHORDS[int(rng.integers(len(JAZZ_CHORDS)))]))
         root = (root + int(rng.choice([5, 5, 5, 11, 2, 3, 6]))) % 12

@@ -159,7 +159,7 @@ def _frames(log_mel: LogMel, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarra
 
 def _smooth(logits: np.ndarray) -> np.ndarray:
     padded = np.pad(logits, ((1, 1), (0, 0)), mode="edge")
-    return sum(weight * padded[i : i + len(logits)] for i, weight in enumerate(SMOOTHING))
+    return np.sum([weight * padded[i : i + len(logits)] for i, weight in enumerate(SMOOTHING)], axis=0)
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -183,6 +183,6 @@ def _play(notes, pedals, program, is_drums, soundfont, sample_rate, tail_s) -> n
 def _advance(synth, buffer: np.ndarray, position: int, until: int) -> int:
     until = min(until, len(buffer))
     if until > position:
-        view = memoryview(buffer[position:until].reshape(-1).view(np.uint8))
+        view = memoryview(buffer[position:until].reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         synth.generate_simple(until - position, buffer=view)
     return max(position, until)

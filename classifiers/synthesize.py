@@ -29,8 +29,8 @@ class SynthesisConfig:
     clip_s: float = 10.0
     clips_per_session: int = 16
     # of piano, other_instrument, piano_plus_other, speech, noise, silence; `dataset` adds more mixes on the fly
-    shares: tuple[float, ...] = (0.43, 0.29, 0.11, 0.05, 0.10, 0.02)
-    min_other_db: float = -10.0  # quieter than this beside the piano, people still call it a solo
+    shares: tuple[float, ...] = (0.38, 0.32, 0.13, 0.05, 0.10, 0.02)
+    min_other_db: float = -12.0  # quieter than this beside the piano, people still call it a solo
     max_other_db: float = 12.0
     min_noise_db: float = -3.0  # weather and machines: a noisy recording of a piano is still one, up to here
 
@@ -47,7 +47,7 @@ class Clip:
 # General MIDI programs that are no piano, with how often each is drawn
 PLUCKED_AND_STRUCK = {
     **{6: 7, 7: 2, 15: 2, 46: 3, 24: 4, 25: 3, 26: 3, 27: 2, 28: 1, 104: 1, 105: 1, 106: 1, 107: 1},
-    **{4: 2, 5: 2, 8: 2, 9: 2, 10: 2, 11: 3, 12: 2, 13: 2, 14: 1, 45: 1, 47: 1, 108: 1, 112: 1, 114: 1},
+    **{4: 3, 5: 3, 8: 2, 9: 2, 10: 2, 11: 3, 12: 2, 13: 2, 14: 1, 45: 1, 47: 1, 108: 1, 112: 1, 114: 1},
 }
 HELD_CHORDS = dict.fromkeys([16, 17, 18, 19, 19, 20, 21, 21, 22, 23, 29, 30, 44, 48, 48, 49, 50, 51, 52, 52, 53, 54], 2)
 HELD_CHORDS.update(dict.fromkeys([61, 62, 63, *range(88, 96)], 1))

@@ -40,7 +40,7 @@ REPORT_STEPS = 100
 class TrainConfig:
     """Usual values for a network of this size; the rate was tried at 1e-3 and 3e-3."""
 
-    batch_size: int = 64
+    batch_size: int = 48
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     average_decay: float = 0.996  # of the running mean of the weights, which is what is saved
@@ -88,7 +88,7 @@ def train(
     Past `max_minutes` of wall time the learning rate runs out early; then the result depends on the machine's speed.
     """
     torch.manual_seed(seed)
-    model, average = PianoNet().to(memory_format=torch.channels_last), PianoNet().eval()
+    model, average = PianoNet().to(memory_format=torch.channels_last), PianoNet().eval()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     rng, started, losses = np.random.default_rng([seed, 2]), time.monotonic(), []
     batches = Batches(clips, FeatureConfig(), augment, config.batch_size, seed)
