@@ -4,8 +4,7 @@
     ├── UsageError                the command or the configuration is wrong: say so, exit 2
     │   └── ConfigInvalid
     ├── TemporaryError            trying again can mend it: the item stays not-done
-    │   ├── NetworkError
-    │   └── OutOfMemory
+    │   └── NetworkError
     ├── PermanentError            trying again cannot mend it: recorded once, never retried by itself
     │   ├── AudioUnreadable
     │   ├── MidiUnreadable
@@ -51,12 +50,6 @@ class NetworkError(TemporaryError):
     """A server did not answer, or not properly."""
 
     reason = "network"
-
-
-class OutOfMemory(TemporaryError):
-    """A device had too little memory for one batch."""
-
-    reason = "out_of_memory"
 
 
 class PermanentError(AriaDataError):

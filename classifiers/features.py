@@ -7,7 +7,7 @@ Frames hold absolute dB (about 0 dB for a full-scale sine). `relative_level` in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -138,8 +138,3 @@ def _frames_of(container, stream, resampler) -> Iterator:
             frame.pts = None  # gaps in time stamps are not silence
             yield from resampler.resample(frame)
     yield from resampler.resample(None)
-
-
-def as_blocks(waveform: np.ndarray, block_size: int) -> Iterable[np.ndarray]:
-    """A waveform in hand, cut into blocks."""
-    return (waveform[start : start + block_size] for start in range(0, len(waveform), block_size))

@@ -12,7 +12,7 @@ import pytest
 
 import classifiers
 from classifiers import checkpoint, evaluate, music, predict, soundfont, synthesize
-from classifiers.features import FeatureConfig, LogMel, as_blocks, log_mel
+from classifiers.features import FeatureConfig, LogMel, log_mel
 from classifiers.predict import Classifier, WindowScores
 
 RATE = 16000
@@ -33,7 +33,8 @@ def played(program: int, seconds: float, seed: int = 3, texture=music.melody_and
 
 
 def scores_of(classifier: Classifier, waveform: np.ndarray, block_size: int = RATE) -> np.ndarray:
-    return classifier.score_blocks(as_blocks(waveform, block_size)).scores
+    blocks = (waveform[start : start + block_size] for start in range(0, len(waveform), block_size))
+    return classifier.score_blocks(blocks).scores
 
 
 # -- the package -----------------------------------------------------------------------------------------------------
@@ -145,11 +146,30 @@ def test_scores_do_not_depend_on_blocks_or_chunks(classifier, monkeypatch):
     np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
 
 
-def test_piano_is_kept_and_other_sounds_are_removed(classifier):
+def test_piano_is_kept(classifier):
     assert scores_of(classifier, played(0, 20)).mean() > 0.7
-    noise = 0.1 * np.random.default_rng(0).standard_normal(10 * RATE).astype(np.float32)
-    for waveform in (played(48, 20, texture=music.chorale), played(16, 20), played(6, 20), noise):
-        assert scores_of(classifier, waveform).mean() < 0.5
+
+
+ORGAN_IS_HEARD_AS_PIANO = "these weights give this organ 0.37: a known fault, classifiers/README.md"
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "strings",
+        "harpsichord",
+        "noise",
+        pytest.param("organ", marks=pytest.mark.xfail(strict=True, reason=ORGAN_IS_HEARD_AS_PIANO)),
+    ],
+)
+def test_other_sounds_are_removed_with_margin(classifier, sound):
+    waveform = {
+        "strings": lambda: played(48, 20, texture=music.chorale),
+        "harpsichord": lambda: played(6, 20),
+        "noise": lambda: 0.1 * np.random.default_rng(0).standard_normal(10 * RATE).astype(np.float32),
+        "organ": lambda: played(16, 20),
+    }[sound]()
+    assert scores_of(classifier, waveform).mean() < 0.3
 
 
 def test_a_recording_30_db_quieter_gets_the_same_scores(classifier):
