@@ -68,12 +68,12 @@ def measure(notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -
 
 def _columns(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     table = np.array([(n.onset_s, n.offset_s, n.pitch, n.velocity) for n in notes], dtype=float).reshape(-1, 4)
-    table = table[np.argsort(table[:, 0], kind="stable")]
+    table = table[np.lexsort(table.T[::-1])]  # by onset, then by the rest: the order given never matters
     return table[:, 0], table[:, 1], table[:, 2].astype(int), table[:, 3]
 
 
 def sounding_offsets(notes: Sequence[Note], pedals: Sequence[Pedal]) -> np.ndarray:
-    """When each note stops sounding, in order of onset (stable): at its release, or, if the sustain
+    """When each note stops sounding, in order of the notes sorted: at its release, or, if the sustain
     pedal is down then, when the pedal goes up or the same pitch is struck again."""
     onsets, offsets, pitches, _ = _columns(notes)
     downs, ups = _merged_sustain(pedals)

@@ -108,6 +108,11 @@ def test_repeating_the_same_for_20_minutes_shows_little_divergence():
     assert math.isnan(measure(same, [], 1000.0)["chunk_divergence"])
 
 
+def test_two_strikes_of_one_key_at_one_moment_count_the_same_in_either_order():
+    notes = [Note(0.0, 1.0, 60, 64), Note(0.0, 2.0, 60, 64)]
+    assert measure(notes[::-1], [], 400.0) == pytest.approx(measure(notes, [], 400.0), nan_ok=True)
+
+
 @settings(deadline=None, max_examples=60)
 @given(note_lists, st.lists(st.tuples(times, st.floats(0.1, 50)), max_size=10))
 def test_measures_are_finite_and_do_not_depend_on_the_order_of_notes(notes, presses):
