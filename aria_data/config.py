@@ -17,6 +17,7 @@ from aria_data import transcribers
 from aria_data.annotate import AnnotateConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.ingest import IngestConfig
+from aria_data.measure import MeasureConfig
 from aria_data.prune import load_limits
 from aria_data.release import ReleaseConfig
 from aria_data.screen import ScreenConfig
@@ -32,6 +33,7 @@ class BuildConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     transcribe: TranscribeConfig = field(default_factory=TranscribeConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
 
@@ -60,9 +62,9 @@ def _check_names(config: BuildConfig) -> None:
     """Look up what settings name, now rather than after hours of work."""
     load_limits(config.release.pruned_limits)
     load_limits(config.release.deduplicated_limits)
-    if config.transcribe.transcriber not in transcribers.NAMES:
-        known = ", ".join(transcribers.NAMES)
-        raise ConfigInvalid(f"transcribe.transcriber: {config.transcribe.transcriber!r} is not one of {known}.")
+    transcribers.check_name(config.transcribe.transcriber, "transcribe.transcriber")
+    if config.measure.second_transcriber:
+        transcribers.check_name(config.measure.second_transcriber, "measure.second_transcriber")
 
 
 def _apply(config: BuildConfig, setting: str) -> BuildConfig:

@@ -101,7 +101,7 @@ class Manifest:
         if not 1 <= wanted <= newest:
             raise DatasetNotFound(f"{self.root}: has no version {wanted}; its versions are 1 to {newest}.")
         try:
-            return data_files(self.path, open_delta(self.path, wanted))
+            return data_files(self.path, open_delta(self.path, wanted), arrow_schema())
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from error
 
@@ -180,6 +180,7 @@ class Manifest:
                 address_of(self.path),
                 pa.Table.from_pylist(chosen, schema=schema),
                 mode="overwrite",
+                schema_mode="merge",
                 predicate=f"{BUCKET} IN ({', '.join(repr(bucket) for bucket in sorted(buckets))})" if newest else None,
                 commit_properties=CommitProperties(custom_metadata=_facts(rows, note)),
             )

@@ -23,7 +23,7 @@ NUM_CHUNKS = 5
 NUM_PITCHES = 128
 MAX_GRID_STEPS = 100_000
 
-MEASURES = (
+NOTE_MEASURES = (
     "num_notes",
     "duration_s",
     "note_density",
@@ -39,10 +39,23 @@ MEASURES = (
     "chunk_divergence",
     "num_pedal_events",
 )
+FIT_MEASURES = (  # of `quality`, which compares notes and sound, and of the transcriber
+    "transcription_confidence",
+    "chroma_agreement",
+    "onset_agreement",
+    "missed_passage_s",
+    "missed_passage_start_s",
+    "num_endless_notes",
+    "start_level_db",
+    "end_level_db",
+    "score_likeness",
+    "backend_agreement",
+)
+MEASURES = NOTE_MEASURES + FIT_MEASURES
 
 
 def measure(notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -> dict[str, float]:
-    """Every measure of one segment, keyed and ordered as `MEASURES`. No notes give zeros and one long silence."""
+    """Every measure of one segment's notes, keyed and ordered as `NOTE_MEASURES`. None give zeros and a silence."""
     onsets, offsets, pitches, velocities = _columns(notes)
     sounding = sounding_offsets(notes, pedals)
     values: dict[str, float] = {
@@ -63,7 +76,7 @@ def measure(notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -
         values[f"densest_{seconds}_s_per_pitch"] = densest_window_per_pitch(onsets, pitches, seconds)
     for seconds in PITCH_WINDOWS_S:
         values[f"num_unique_pitches_in_{seconds}_s"] = fewest_pitches_in_window(onsets, pitches, seconds, duration_s)
-    return {name: values[name] for name in MEASURES}
+    return {name: values[name] for name in NOTE_MEASURES}
 
 
 def _columns(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -100,6 +100,8 @@ class Transcription:
     transcriber_sha256: str
     num_notes: int
     num_pedal_events: int
+    confidence: float  # 0 to 1: the onset F1 that the transcriber itself expects
+    num_endless_notes: int  # that were cut (`quality.cut_endless_notes`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from aria_data.records import (
     Segment,
     Transcription,
 )
+
+CUT_LEVEL_DB = -20.0  # ours: an edge this near to the loud parts is inside the music; what dies away ends below
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,10 @@ def _row(one: FinishedSegment, is_lead_of_composition: str) -> Row:
         **{name: getattr(annotation, name) for name in _FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in _FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
-        **{name: round(measures[name], 6) for name in ("note_density", "pitch_entropy", "longest_silence_s")},
+        **{name: _rounded(measures[name]) for name in _FROM_MEASUREMENT},
+        "num_endless_notes": int(measures["num_endless_notes"]),
+        "is_start_truncated": _is_cut(measures["start_level_db"]),
+        "is_end_truncated": _is_cut(measures["end_level_db"]),
         "segment_id": segment.segment_id,
         "recording_id": segment.recording_id,
         "number": segment.number,
@@ -162,3 +168,15 @@ _FROM_ANNOTATION = (
     "composition_id annotation_source annotation_confidence"
 ).split()
 _FROM_TRANSCRIPTION = "midi_path midi_sha256 transcriber transcriber_sha256 num_notes num_pedal_events".split()
+_FROM_MEASUREMENT = (
+    "note_density pitch_entropy longest_silence_s transcription_confidence chroma_agreement onset_agreement "
+    "missed_passage_s missed_passage_start_s score_likeness backend_agreement"
+).split()
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _is_cut(level_db: float) -> bool:
+    return level_db > CUT_LEVEL_DB

@@ -80,7 +80,9 @@ class StageTable:
         table = pa.Table.from_pylist(rows, schema=self.schema)
         try:
             require_space(self.path, table.nbytes)
-            write_deltalake(address_of(self.path), table, mode="append", configuration=KEEP_HISTORY)
+            write_deltalake(
+                address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
+            )
         except Exception as error:  # deltalake raises its own and OSError; both mean: not written
             raise table_error(self.path, error, writing=True) from error
 
@@ -125,13 +127,15 @@ def open_delta(path: Path, version: int | None = None):
         raise table_error(path, error) from error
 
 
-def data_files(path: Path, table: Any) -> pads.Dataset:
-    """Give an opened table's data files to Arrow's own reader.
+def data_files(path: Path, table: Any, newer: pa.Schema | None = None) -> pads.Dataset:
+    """Give an opened table's data files to Arrow's own reader. Columns that only `newer` has read as empty.
 
     deltalake's reader hands Arrow files made in Python; a thread that still holds one when the interpreter
     ends aborts the process ("terminate called without an active exception").
     """
     schema = pa.schema(table.schema().to_arrow())
+    for column in newer or ():
+        schema = schema if column.name in schema.names else schema.append(column)
     names = pa.table(table.get_add_actions()).column("path").to_pylist()
     if not names:
         return pads.dataset(schema.empty_table())

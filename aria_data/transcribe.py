@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from aria_data.audio import AudioReader
 from aria_data.errors import TranscriptionFailed
 from aria_data.files import write_whole
-from aria_data.midi import Performance, midi_bytes
+from aria_data.midi import midi_bytes
+from aria_data.quality import cut_endless_notes
 from aria_data.records import Segment, Transcription
-from aria_data.transcribers.base import Transcriber
+from aria_data.transcribers.base import Heard, TranscribeConfig, Transcriber
+
+__all__ = ["TranscribeConfig", "blocks_of", "save_transcription"]
 
 
-@dataclass(frozen=True)
-class TranscribeConfig:
-    """Which model hears the notes. Where it runs (`device`) does not count as a change of configuration."""
-
-    transcriber: str = "transkun"
-
-
-def transcribe_segment(transcriber: Transcriber, reader: AudioReader, segment: Segment) -> Performance:
-    """Hear one segment; times count from its start. Raises `TranscriptionFailed` when the audio ends before it."""
+def blocks_of(reader: AudioReader, segment: Segment) -> Iterator[np.ndarray]:
+    """Read one segment. Raises `TranscriptionFailed` at its end when the audio ends before it."""
     num_samples = 0
-
-    def counted():
-        nonlocal num_samples
-        for block in reader.blocks(segment.start_s, segment.end_s):
-            num_samples += len(block)
-            yield block
-
-    performance = transcriber.transcribe(counted())
+    for block in reader.blocks(segment.start_s, segment.end_s):
+        num_samples += len(block)
+        yield block
     heard_s = num_samples / reader.sample_rate
     if heard_s < segment.end_s - segment.start_s - 0.1:
         raise TranscriptionFailed(
@@ -40,16 +33,14 @@ def transcribe_segment(transcriber: Transcriber, reader: AudioReader, segment: S
             reason="audio_changed",
             measured=heard_s,
         )
-    return performance
 
 
-def save_transcription(
-    root: Path, segment: Segment, performance: Performance, transcriber: Transcriber
-) -> Transcription:
+def save_transcription(root: Path, segment: Segment, heard: Heard, transcriber: Transcriber) -> Transcription:
     """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
 
     The name carries the content's hash: a later transcription never overwrites one that a version names.
     """
+    performance, num_endless = cut_endless_notes(heard.performance)
     content = midi_bytes(performance)
     sha256 = hashlib.sha256(content).hexdigest()
     shelf = hashlib.sha256(segment.recording_id.encode()).hexdigest()[:2]
@@ -64,4 +55,6 @@ def save_transcription(
         transcriber_sha256=transcriber.sha256,
         num_notes=len(performance.notes),
         num_pedal_events=len(performance.pedals),
+        confidence=round(heard.confidence, 4),
+        num_endless_notes=num_endless,
     )

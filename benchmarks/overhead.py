@@ -9,6 +9,7 @@ that both sides do the same work. Prints the wall time of both, the ratio, and t
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -23,11 +24,13 @@ from aria_data.collect import collect_folder
 from aria_data.config import BuildConfig
 from aria_data.files import from_location
 from aria_data.ingest import ingest
-from aria_data.measures import measure
+from aria_data.measure import measure_segment
 from aria_data.midi import Note, Performance
 from aria_data.screen import screen
 from aria_data.segment import SegmentConfig, find_segments
-from aria_data.transcribe import save_transcription, transcribe_segment
+from aria_data.transcribe import blocks_of, save_transcription
+from aria_data.transcribers.base import Heard
+from aria_data.transcribers.batching import hear_one
 
 RATE, SECONDS = 16_000, 8
 CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))
@@ -51,15 +54,23 @@ class WaitingTranscriber:
     """Reads the audio, waits, and gives twenty notes."""
 
     name, sha256, sample_rate, num_channels = "waiting", "0" * 64, RATE, 1
+    window, hop, lead, batch_size, num_workers = 10 * RATE, 10 * RATE, 0, 1, 1
 
     def __init__(self, work_s: float):
         self.work_s = work_s
 
-    def transcribe(self, blocks) -> Performance:
-        for _ in blocks:
-            pass
+    def hear(self, windows: np.ndarray) -> list[None]:
+        return [None] * len(windows)
+
+    def decoder(self) -> WaitingTranscriber:
+        return self
+
+    def add(self, output: None) -> None:
+        pass
+
+    def finish(self) -> Heard:
         time.sleep(self.work_s)
-        return Performance([Note(0.3 * index, 0.3 * index + 0.2, 60 + index % 12, 64) for index in range(20)])
+        return Heard(Performance([Note(0.3 * index, 0.3 * index + 0.2, 60 + index % 12, 64) for index in range(20)]))
 
 
 def bare_loop(source: Path, out: Path, work_s: float) -> float:
@@ -77,9 +88,9 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
         )
         for segment in segments:
             with AudioReader(path, RATE, 1) as reader:
-                performance = transcribe_segment(transcriber, reader, segment)
-            save_transcription(out, segment, performance, transcriber)
-            measure(performance.notes, performance.pedals, segment.end_s - segment.start_s)
+                heard = hear_one(transcriber, blocks_of(reader, segment))
+            transcription = save_transcription(out, segment, heard, transcriber)
+            measure_segment(path, segment, transcription, heard.performance, math.nan)
         annotate(candidate.title, candidate.description, candidate.uploader, {}, CONFIG.annotate)
     return time.perf_counter() - began
 

@@ -1,54 +1,201 @@
-"""Note accuracy and speed of a transcriber on audio with true MIDI beside it.
+"""Accuracy and speed of a transcriber against the command line of transkun, on audio with true MIDI beside it.
 
-    python benchmarks/transcription.py FOLDER
+    python benchmarks/transcription.py FOLDER                 this project only
+    python benchmarks/transcription.py FOLDER --peer          and transkun's own command, one process a file
+    python benchmarks/transcription.py FOLDER --device cuda --repeat 100     a long run on a GPU
 
-FOLDER holds pairs `name.<audio>` and `name.mid`. Prints a row a file, then the means.
+FOLDER holds pairs `name.<audio>` and `name.mid`. This project runs as its users run it: one command for all files, in a
+process of its own, start and imports included. Prints the machine's matrix rate, accuracy by file, both speeds, their
+ratio, and where the time goes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from aria_data import transcribers
 from aria_data.audio import AudioReader, probe
-from aria_data.evaluate import compare_notes
+from aria_data.evaluate import NoteAccuracy, compare_notes
 from aria_data.midi import read_midi
+from aria_data.transcribers.base import Compute, TranscribeConfig
+
+GFLOP_A_SECOND = 23.0  # the published network, a second of audio without overlap
+HERE = Path(__file__).parent
+
+
+def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
+    """Give the audio files that have a .mid beside them."""
+    return [
+        (audio, audio.with_suffix(".mid"))
+        for audio in sorted(folder.iterdir())
+        if audio.suffix != ".mid" and audio.with_suffix(".mid").exists()
+    ]
+
+
+def matrix_rate(dtype: str, device: str) -> float:
+    """Give GFLOP/s of a large product, the best of five."""
+    import torch
+
+    left, right = (torch.randn(4096, 4096, dtype=getattr(torch, dtype), device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        began = time.perf_counter()
+        float((left @ right)[0, 0])
+        best = min(best, time.perf_counter() - began)
+    return 2 * 4096**3 / best / 1e9
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Run a command; give its seconds and its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    ended = subprocess.run(command, capture_output=True, text=True)
+    took = time.perf_counter() - began
+    if ended.returncode:
+        sys.exit(f"{' '.join(command)}\n{ended.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def run_ours(audio: list[Path], out: Path, arguments: argparse.Namespace) -> tuple[float, float]:
+    command = [sys.executable, "-m", "flows.cli", "transcribe", *map(str, audio), "--out", str(out), "--json"]
+    command += ["--transcriber", arguments.transcriber, "--device", arguments.device, "--dtype", arguments.dtype]
+    command += ["--hop-s", str(arguments.hop_s), "--batch-size", str(arguments.batch_size), "--overwrite"]
+    return run([*command, "--checkpoint", arguments.checkpoint] if arguments.checkpoint else command)
+
+
+def run_peer(audio: list[Path], out: Path) -> tuple[float, float]:
+    """Transkun's command reads what pydub reads without ffmpeg: 16-bit WAV, written before the clock starts."""
+    import soundfile
+
+    took = cpu = 0.0
+    for path in audio:
+        with AudioReader(path, 44_100, 2) as reader, tempfile.TemporaryDirectory() as folder:
+            wave = Path(folder) / "audio.wav"
+            soundfile.write(wave, np.concatenate(list(reader.blocks())), 44_100, subtype="PCM_16")
+            command = [sys.executable, str(HERE / "transkun_command.py"), str(wave), str(out / f"{path.stem}.mid")]
+            seconds, cpu_seconds = run(command)
+        took, cpu = took + seconds, cpu + cpu_seconds
+        print(f"  peer: {path.name} {seconds:.1f} s", file=sys.stderr, flush=True)
+    return took, cpu
+
+
+def accuracy(pairs: list[tuple[Path, Path]], out: Path) -> dict[str, NoteAccuracy]:
+    return {audio.stem: compare_notes(read_midi(midi), read_midi(out / f"{audio.stem}.mid")) for audio, midi in pairs}
+
+
+def print_accuracy(name: str, found: dict[str, NoteAccuracy]) -> None:
+    print(f"\n{name:36} {'onset':>8} {'on+off':>8} {'on+rel':>8} {'on+vel':>8} {'pedal':>8}")
+    fields = ("onset_f1", "onset_offset_f1", "onset_release_f1", "onset_velocity_f1", "pedal_f1")
+    for stem, one in found.items():
+        print(f"{stem[:36]:36} " + " ".join(f"{getattr(one, field):8.4f}" for field in fields))
+    means = [np.nanmean([getattr(one, field) for one in found.values()]) for field in fields]
+    print(f"{'mean':36} " + " ".join(f"{mean:8.4f}" for mean in means))
+
+
+def profile(audio: Path, arguments: argparse.Namespace) -> None:
+    """Print where one thread's time goes, by operation and by part."""
+    import torch
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    config = TranscribeConfig(arguments.transcriber, arguments.hop_s, arguments.checkpoint)
+    model = transcribers.load(config, Compute(arguments.device, arguments.dtype, arguments.batch_size, 1))
+    with AudioReader(audio, model.sample_rate, model.num_channels) as reader:
+        waveform = np.concatenate(list(reader.blocks()))[: model.window]
+    window = np.pad(waveform, ((0, model.window - len(waveform)), (0, 0)))[None]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model.hear(window)
+    began = time.perf_counter()
+    output = model.hear(window)
+    hear_s = time.perf_counter() - began
+    with torch_profile(activities=[ProfilerActivity.CPU]) as found:
+        model.hear(window)
+    began = time.perf_counter()
+    decoder = model.decoder()
+    decoder.add(output[0])
+    join_s = time.perf_counter() - began
+    began = time.perf_counter()
+    with AudioReader(audio, model.sample_rate, model.num_channels) as reader:
+        read = sum(len(block) for block in reader.blocks()) / model.sample_rate
+    read_s = (time.perf_counter() - began) * model.hop / model.sample_rate / read
+    torch.set_num_threads(before)
+    print(
+        f"\none window on one core: hear {hear_s:.3f} s, join {join_s:.3f} s, "
+        f"decode and resample its audio {read_s:.3f} s"
+    )
+    rows = sorted(found.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    total = sum(row.self_cpu_time_total for row in rows)
+    for row in rows[:10]:
+        print(f"  {row.key[:48]:48} {row.self_cpu_time_total / total:6.1%} of the operations' time")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--transcriber", default="transkun", choices=transcribers.NAMES)
+    parser.add_argument("--checkpoint", default="")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--hop-s", type=float, default=0.0)
+    parser.add_argument("--batch-size", type=int, default=0)
+    parser.add_argument("--peer", action="store_true", help="also run transkun's own command")
+    parser.add_argument("--repeat", type=int, default=1, help="hear every file so often, for a long run")
     arguments = parser.parse_args()
-    pairs = [
-        (audio, audio.with_suffix(".mid"))
-        for audio in sorted(arguments.folder.iterdir())
-        if audio.suffix != ".mid" and audio.with_suffix(".mid").exists()
-    ]
+    pairs = pairs_in(arguments.folder)
     if not pairs:
         sys.exit(f"{arguments.folder}: holds no pairs of audio and .mid")
-    model = transcribers.load(arguments.transcriber)
-    rows = []
-    print(f"{'file':40} {'s':>6} {'notes':>6} {'onset F1':>9} {'on+off F1':>9} {'x real time':>11}")
-    for audio, midi in pairs:
-        began = time.perf_counter()
-        with AudioReader(audio, model.sample_rate, model.num_channels) as reader:
-            estimate = model.transcribe(reader.blocks())
-        took = time.perf_counter() - began
-        accuracy, duration_s = compare_notes(read_midi(midi), estimate), probe(audio).duration_s or 0.0
-        rows.append((accuracy, duration_s, took))
+    import torch
+
+    device = "cpu" if arguments.device == "cpu" or not torch.cuda.is_available() else "cuda"
+    rates = {dtype: matrix_rate(dtype, device) for dtype in ("float32", "bfloat16")}
+    print(f"{os.cpu_count()} cores, {device}: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in rates.items()))
+    total_s = sum(probe(audio).duration_s or 0.0 for audio, _ in pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        ours, peer = Path(folder) / "ours", Path(folder) / "peer"
+        peer.mkdir()
+        audio = repeated([audio for audio, _ in pairs], arguments.repeat, Path(folder))
+        run_ours(audio[:1], ours, arguments)  # compiled code is kept from here on
+        took, cpu = run_ours(audio, ours, arguments)
+        heard_s = total_s * arguments.repeat
+        print_accuracy("ours", accuracy(pairs, ours))
+        rtfx, floor = heard_s / took, max(rates.values()) / GFLOP_A_SECOND
         print(
-            f"{audio.name[:40]:40} {duration_s:6.1f} {accuracy.num_estimate:6} {accuracy.onset_f1:9.4f} "
-            f"{accuracy.onset_offset_f1:9.4f} {duration_s / took:11.2f}",
-            flush=True,
+            f"\nours: {heard_s:.0f} s of audio in {took:.1f} s, {rtfx:.2f}x real time, "
+            f"{cpu / heard_s:.3f} CPU-s a second"
         )
-    onset = sum(row[0].onset_f1 for row in rows) / len(rows)
-    offset = sum(row[0].onset_offset_f1 for row in rows) / len(rows)
-    rtfx = sum(row[1] for row in rows) / sum(row[2] for row in rows)
-    print(f"{'mean':40} {sum(row[1] for row in rows):6.1f} {'':6} {onset:9.4f} {offset:9.4f} {rtfx:11.2f}")
+        print(f"share of the floor ({floor:.0f}x real time at {max(rates.values()):.0f} GFLOP/s): {rtfx / floor:.1%}")
+        print(
+            f"peak memory of the largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB"
+        )
+        if arguments.peer:
+            peer_took, peer_cpu = run_peer([audio for audio, _ in pairs], peer)
+            print_accuracy("transkun's command", accuracy(pairs, peer))
+            peer_rtfx = total_s / peer_took
+            print(f"\npeer: {peer_took:.1f} s, {peer_rtfx:.2f}x real time, {peer_cpu / total_s:.3f} CPU-s a second")
+            print(f"ratio ours / peer: {rtfx / peer_rtfx:.2f}")
+    profile(pairs[0][0], arguments)
+
+
+def repeated(audio: list[Path], times: int, folder: Path) -> list[Path]:
+    """Give the files so often, the repetitions as links with names of their own."""
+    found = list(audio)
+    for number in range(1, times):
+        for path in audio:
+            link = folder / f"{path.stem}~{number}{path.suffix}"
+            link.symlink_to(path.resolve())
+            found.append(link)
+    return found
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Ver
 from aria_data.release import FinishedSegment, build_rows, release
 from aria_data.removals import Removal, Removals
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans, work_key
+from aria_data.transcribers.base import Compute
 from flows import show
 from flows.items import ITEMS, Findings
 from flows.stages import (
@@ -91,11 +92,11 @@ class Build:
     @classmethod
     @contextmanager
     def open(
-        cls, source: str, out: str, config: Mapping[str, Any] | None, device: str, dry_run: bool
+        cls, source: str, out: str, config: Mapping[str, Any] | None, compute: Mapping[str, Any] | None, dry_run: bool
     ) -> Iterator[Build]:
         """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
         root = Path(out).absolute()
-        workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), device)
+        workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
         with show.progress() as progress:
             build = cls(Path(source), workplace, progress, dry_run)
             if dry_run:

@@ -12,13 +12,17 @@ from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, T
 
 @flow(name="build-dataset", persist_result=False, validate_parameters=False)
 def build_dataset(
-    source: str, out: str, config: dict[str, Any] | None = None, device: str = "auto", dry_run: bool = False
+    source: str,
+    out: str,
+    config: dict[str, Any] | None = None,
+    compute: dict[str, Any] | None = None,
+    dry_run: bool = False,
 ) -> BuildSummary:
     """Build the dataset at `out` from the recordings below `source`.
 
     What is already done is not done again; a new version is made only if something changed.
     """
-    with Build.open(source, out, config, device, dry_run) as build:
+    with Build.open(source, out, config, compute, dry_run) as build:
         build.collect()  # audio files, with what their tags and sidecars say
         build.run(SCREEN)  # the text: likely solo piano?
         build.run(INGEST)  # the audio: whole, audible, hashed

@@ -99,9 +99,17 @@ def _to_measure(found: Findings) -> list[Item]:
     items = []
     for segment_id, transcription in found.records(TRANSCRIBE.name).items():
         segment = segments[segment_id]
-        inputs = {"midi": transcription.midi_sha256, "seconds": segment.end_s - segment.start_s}
-        candidate_id = found.candidate_of(segment).candidate_id
-        items.append(Item(segment_id, candidate_id, inputs, (segment, transcription)))
+        recording = found.recordings[segment.recording_id]
+        inputs = {
+            "audio": recording.audio_sha256,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+            "midi": transcription.midi_sha256,
+            "confidence": transcription.confidence,
+            "endless": transcription.num_endless_notes,
+        }
+        payload = recording, segment, transcription
+        items.append(Item(segment_id, recording.candidate_id, inputs, payload, segment.end_s - segment.start_s))
     return items
 
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,13 @@ from aria_data.config import load_config, to_values
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
 from aria_data.tables import address_of
+from aria_data.transcribers.base import Compute
 
 if TYPE_CHECKING:
     from flows.build import BuildSummary
+
+
+ANYWHERE = Compute()
 
 
 def run_build(
@@ -24,7 +29,7 @@ def run_build(
     config_path: Path | None = None,
     settings: Sequence[str] = (),
     *,
-    device: str = "auto",
+    compute: Compute = ANYWHERE,
     dry_run: bool = False,
     verbose: bool = False,
     with_prefect: bool = True,
@@ -37,7 +42,7 @@ def run_build(
     config = to_values(load_config(config_path, settings))
     _check_folders(source, out)
     if dry_run or not with_prefect:
-        return _plainly(source, out, config, device, dry_run)
+        return _plainly(source, out, config, asdict(compute), dry_run)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,17 +56,17 @@ def run_build(
 
         wait_until_ready()
         with settings_of_environment():
-            return build_dataset(str(source), str(out), config, device)
+            return build_dataset(str(source), str(out), config, asdict(compute))
 
 
-def _plainly(source: Path, out: Path, config: dict, device: str, dry_run: bool) -> BuildSummary:
+def _plainly(source: Path, out: Path, config: dict, compute: dict, dry_run: bool) -> BuildSummary:
     from flows.api import quiet_environment
 
     with tempfile.TemporaryDirectory() as home:  # Prefect's import wants one, and a dry run may leave nothing behind
         os.environ.update(quiet_environment(Path(home), verbose=False))
         from flows.build_dataset import build_dataset
 
-        return build_dataset.fn(str(source), str(out), config, device, dry_run)
+        return build_dataset.fn(str(source), str(out), config, compute, dry_run)
 
 
 def _check_folders(source: Path, out: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,8 +15,11 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingCol
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from aria_data.files import printable
+
 if TYPE_CHECKING:
     from flows.build import BuildSummary
+    from flows.transcribe_files import FileResult
 
 STAGE_WIDTH = 12
 LINE_EVERY_S = 30.0  # where there is no terminal, long work says so this often
@@ -62,12 +67,12 @@ class Progress:
             transient=True,
         )
 
-    def advance(self, audio_s: float) -> None:
-        """One item more is finished, which stood for so many seconds of audio."""
-        self._items += 1
+    def advance(self, audio_s: float, num_items: int = 1) -> None:
+        """So many seconds of audio and, by default, one item more are finished."""
+        self._items += num_items
         self._audio_s += audio_s
         if self._bar is not None:
-            self._bar.update(self._task, advance=audio_s if self._total_s else 1, note=self._note())
+            self._bar.update(self._task, advance=audio_s if self._total_s else num_items, note=self._note())
         elif time.monotonic() - self._said > LINE_EVERY_S and self._items < self._num_items:
             self._said = time.monotonic()
             self.console.print(f"{self._name:{STAGE_WIDTH}} {self._note()}{self._time_left()}", highlight=False)
@@ -86,6 +91,20 @@ class Progress:
 def progress() -> Iterator[Progress]:
     """Give the progress display of this process."""
     yield Progress(Console(stderr=True))
+
+
+def file_result(result: FileResult, as_json: bool) -> None:
+    """Print how one file ended: a line for people, with the error on standard error, or one JSON object."""
+    if as_json:
+        print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+    elif result.error:
+        print(f"aria-data: {result.error}", file=sys.stderr, flush=True)
+    else:
+        print(
+            f"{printable(result.midi)}: {result.num_notes} notes, {duration(result.duration_s)} of audio, "
+            f"{result.rtfx:.1f}x real time, confidence {result.confidence:.3f}",
+            flush=True,
+        )
 
 
 def duration(seconds: float) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.files import from_location, printable
 from aria_data.ingest import ingest
-from aria_data.measures import measure
+from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.midi import read_midi
 from aria_data.records import (
     Annotation,
@@ -43,8 +44,9 @@ from aria_data.screen import verdict as screening_verdict
 from aria_data.segment import find_segments
 from aria_data.segment import verdict as segment_verdict
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
-from aria_data.transcribe import save_transcription, transcribe_segment
-from aria_data.transcribers.base import Transcriber
+from aria_data.transcribe import blocks_of, save_transcription
+from aria_data.transcribers.base import Compute, Heard, TranscribeConfig, Transcriber
+from aria_data.transcribers.batching import hear_all, hear_one
 
 KEPT = Verdict(True)
 log = logging.getLogger(__name__)
@@ -67,12 +69,18 @@ class Workplace:
 
     root: Path
     config: BuildConfig
-    device: str = "auto"
+    compute: Compute = Compute()
     num_threads: int = 2
 
     @cached_property
     def transcriber(self) -> Transcriber:
-        return transcribers.load(self.config.transcribe.transcriber, self.device)
+        return transcribers.load(self.config.transcribe, self.compute)
+
+    @cached_property
+    def second_transcriber(self) -> Transcriber | None:
+        config = self.config.measure
+        wanted = TranscribeConfig(config.second_transcriber, checkpoint=config.second_checkpoint)
+        return transcribers.load(wanted, self.compute) if config.second_transcriber else None
 
     @cached_property
     def classifier(self) -> Any:
@@ -82,7 +90,7 @@ class Workplace:
 
     @cached_property
     def transcriber_sha256(self) -> str:
-        return transcribers.weights_sha256(self.config.transcribe.transcriber)
+        return transcribers.weights_sha256(self.config.transcribe)
 
     @cached_property
     def classifier_sha256(self) -> str:
@@ -189,20 +197,33 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
 def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     transcriber = workplace.transcriber
     readers: dict[Path, AudioReader] = {}  # the one file that is open; its segments come in order of time
+    heard: dict[str, Heard | Exception] = {}
 
-    def one(item: Item) -> Outcome:
+    def blocks(item: Item) -> Iterator[np.ndarray]:
         recording, segment = item.payload
         path = workplace.path_of(recording.location)
         if path not in readers:
             _close(readers)
             readers[path] = AudioReader(path, transcriber.sample_rate, transcriber.num_channels)
-        performance = transcribe_segment(transcriber, readers[path], segment)
-        record = save_transcription(workplace.root, segment, performance, transcriber)
+        yield from blocks_of(readers[path], segment)
+
+    def finished() -> Iterator[Item]:
+        in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+        by_id = {item.item_id: item for item in in_file_order}
+        for item_id, found in hear_all(transcriber, ((key, partial(blocks, item)) for key, item in by_id.items())):
+            heard[str(item_id)] = found
+            yield by_id[str(item_id)]
+
+    def one(item: Item) -> Outcome:
+        found = heard.pop(item.item_id)
+        if isinstance(found, Exception):
+            raise found
+        _, segment = item.payload
+        record = save_transcription(workplace.root, segment, found, transcriber)
         return stage.outcome(workplace, item, record)
 
     try:
-        in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
-        yield from _each(workplace, stage, in_file_order, one)
+        yield from _each(workplace, stage, finished(), one)
     finally:
         _close(readers)
 
@@ -214,14 +235,21 @@ def _close(readers: dict[Path, AudioReader]) -> None:
 
 
 def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    second = workplace.second_transcriber
+
     def one(item: Item) -> Outcome:
-        segment, transcription = item.payload
+        recording, segment, transcription = item.payload
+        audio = workplace.path_of(recording.location)
         performance = read_midi(workplace.root / transcription.midi_path)
-        measures = measure(performance.notes, performance.pedals, segment.end_s - segment.start_s)
-        record = Measurement(segment.segment_id, {name: float(value) for name, value in measures.items()})
+        agreement = math.nan
+        if second is not None:
+            with AudioReader(audio, second.sample_rate, second.num_channels) as reader:
+                other = hear_one(second, blocks_of(reader, segment)).performance
+            agreement = onset_agreement_of(performance, other)
+        record = measure_segment(audio, segment, transcription, performance, agreement)
         return stage.outcome(workplace, item, record)
 
-    yield from _each(workplace, stage, items, one)
+    yield from _each(workplace, stage, items, one, num_threads=1 if second else workplace.num_threads)
 
 
 def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -235,7 +263,7 @@ def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
 
 
 def _each(
-    workplace: Workplace, stage: Stage, items: Sequence[Item], one: Callable[[Item], Outcome], num_threads: int = 1
+    workplace: Workplace, stage: Stage, items: Iterable[Item], one: Callable[[Item], Outcome], num_threads: int = 1
 ) -> Iterator[Outcome]:
     """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again."""
     not_done: dict[str, str] = {}
@@ -263,9 +291,9 @@ def _each(
 
 
 def _run(
-    function: Callable[[Item], Outcome | None], items: Sequence[Item], num_threads: int
+    function: Callable[[Item], Outcome | None], items: Iterable[Item], num_threads: int
 ) -> Iterable[Outcome | None]:
-    if num_threads == 1 or len(items) == 1:
+    if num_threads == 1:
         yield from map(function, items)
         return
     pool = ThreadPoolExecutor(num_threads)
@@ -285,12 +313,12 @@ CLASSIFY = Stage("classify", 1, WindowScores, _classify, lambda workplace: {"wei
 SEGMENT = Stage("segment", 1, Segmentation, _segment, _settings_of("segment"))
 TRANSCRIBE = Stage(
     "transcribe",
-    1,
+    2,
     Transcription,
     _transcribe,
     lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
     file_of=lambda transcription: transcription.midi_path,
 )
-MEASURE = Stage("measure", 1, Measurement, _measure)
+MEASURE = Stage("measure", 2, Measurement, _measure, _settings_of("measure"))
 ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))
 STAGES = (SCREEN, INGEST, CLASSIFY, SEGMENT, TRANSCRIBE, MEASURE, ANNOTATE)

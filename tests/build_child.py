@@ -27,13 +27,13 @@ def main() -> None:
     if "slow" in options:
         tasks.FLUSH_AFTER_S = 0.0
         tasks.MAX_ITEMS_PER_SHARD = 3
-        hear = Workplace.transcriber.transcribe
+        decoder = Workplace.transcriber.decoder
 
-        def slowly(blocks):
+        def slowly():
             time.sleep(0.15)
-            return hear(blocks)
+            return decoder()
 
-        Workplace.transcriber.transcribe = slowly
+        Workplace.transcriber.decoder = slowly
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
     print("started", flush=True)
     summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from fakes import FakeTranscriber, melody, noise, use_fakes, write_audio
+from fakes import FakeDecoder, FakeTranscriber, melody, noise, use_fakes, write_audio
 
 from aria_data.errors import NetworkError
 from aria_data.files import sha256_file
@@ -198,11 +198,11 @@ def test_a_temporary_error_leaves_its_item_not_done_and_the_next_build_finishes_
     class Flaky(FakeTranscriber):
         calls = 0
 
-        def transcribe(self, blocks):
+        def decoder(self):
             Flaky.calls += 1
             if Flaky.calls == 2:
                 raise NetworkError("the model server did not answer")
-            return super().transcribe(blocks)
+            return super().decoder()
 
     monkeypatch.setattr(Workplace, "transcriber", Flaky())
     first = build()
@@ -213,11 +213,15 @@ def test_a_temporary_error_leaves_its_item_not_done_and_the_next_build_finishes_
 
 
 def test_a_fault_of_the_program_costs_one_item_and_is_not_recorded_as_done(build, monkeypatch):
-    class Broken(FakeTranscriber):
-        def transcribe(self, blocks):
-            if sum(len(block) for block in blocks) == 8 * self.sample_rate:
+    class BrokenDecoder(FakeDecoder):
+        def finish(self):
+            if self.heard_s == 8:
                 raise ZeroDivisionError("oops")
-            return super().transcribe([])
+            return super().finish()
+
+    class Broken(FakeTranscriber):
+        def decoder(self):
+            return BrokenDecoder()
 
     monkeypatch.setattr(Workplace, "transcriber", Broken())
     summary = build()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from fakes import melody, use_fakes, write_audio
+from fakes import FakeDecoder, melody, use_fakes, write_audio
 
 import flows.run
 from aria_data.errors import PermanentError
@@ -186,14 +186,14 @@ def test_an_interrupted_build_ends_with_130_and_says_how_to_go_on(tmp_path, aria
 def test_a_fault_of_one_item_is_never_an_error_of_the_command(tmp_path, aria, monkeypatch):
     from flows.stages import Workplace
 
-    def fail(*_):
-        raise PermanentError("a.wav_0: gave up. Get the file again.", reason="gave_up")
+    class Refusing(FakeDecoder):
+        def finish(self):
+            raise PermanentError("a.wav_0: gave up. Get the file again.", reason="gave_up")
 
     for number in range(2):
         write_audio(tmp_path / "in" / f"{number}.wav", melody(8, number))
-    transcribe = Workplace.transcriber.transcribe
-    calls = iter([fail, transcribe])
-    monkeypatch.setattr(Workplace.transcriber, "transcribe", lambda blocks: next(calls)(blocks), raising=False)
+    decoders = iter([Refusing, FakeDecoder])
+    monkeypatch.setattr(Workplace.transcriber, "decoder", lambda: next(decoders)(), raising=False)
     ended = aria("build", tmp_path / "in", "--out", tmp_path / "out", "--set", "segment.min_segment_s=5")
     assert ended.code == 1
     assert "2 in = 1 in the manifest + 0 rejected + 1 failed + 0 not done" in ended.out

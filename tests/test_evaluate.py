@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from aria_data.evaluate import NoteAccuracy, compare_notes, extend_by_pedal
 from aria_data.midi import SOFT, Note, Pedal, Performance
 
+PEDALS = [Pedal(1.0, 2.0), Pedal(4.0, 6.0)]
 NOTES = [Note(i + 1.0, i + 1.5, 60 + i, 64) for i in range(10)]
 
 
@@ -15,7 +18,30 @@ def moved(by_s: float, longer_s: float = 0.0) -> Performance:
 
 
 def test_the_same_notes_are_perfect():
-    assert compare_notes(Performance(NOTES), Performance(NOTES)) == NoteAccuracy(10, 10, 1.0, 1.0, 1.0, 1.0)
+    accuracy = compare_notes(Performance(NOTES, PEDALS), Performance(NOTES, PEDALS))
+    assert accuracy == NoteAccuracy(10, 10, *[1.0] * 8)
+
+
+def test_pedals_are_compared_by_press_and_by_release():
+    late = [Pedal(p.onset_s, p.offset_s + 0.5) for p in PEDALS]
+    accuracy = compare_notes(Performance(NOTES, PEDALS), Performance(NOTES, late))
+    assert (accuracy.pedal_f1, accuracy.pedal_offset_f1) == (1.0, 0.0)
+    assert compare_notes(Performance(NOTES, PEDALS), Performance(NOTES)).pedal_f1 == 0.0
+    assert math.isnan(compare_notes(Performance(NOTES), Performance(NOTES)).pedal_f1)
+
+
+def test_a_release_counts_as_written_and_a_sounding_end_with_the_pedal():
+    early = [Note(n.onset_s, n.onset_s + 0.2, n.pitch, n.velocity) for n in NOTES]
+    accuracy = compare_notes(Performance(NOTES, [Pedal(0.0, 20.0)]), Performance(early, [Pedal(0.0, 20.0)]))
+    assert (accuracy.onset_offset_f1, accuracy.onset_release_f1) == (1.0, 0.0)
+
+
+def test_velocities_are_compared_after_the_best_linear_fit():
+    reference = [Note(i + 1.0, i + 1.5, 60 + i, 40 + 5 * i) for i in range(10)]
+    halved = [Note(n.onset_s, n.offset_s, n.pitch, n.velocity // 2 + 30) for n in reference]
+    assert compare_notes(Performance(reference), Performance(halved)).onset_velocity_f1 == 1.0
+    random = [Note(n.onset_s, n.offset_s, n.pitch, (n.pitch * 37) % 100 + 20) for n in reference]
+    assert compare_notes(Performance(reference), Performance(random)).onset_velocity_f1 < 0.8
 
 
 @pytest.mark.parametrize(("by_s", "expected"), [(0.04, 1.0), (-0.04, 1.0), (0.06, 0.0)])
@@ -44,7 +70,8 @@ def test_another_pitch_is_another_note():
 @pytest.mark.parametrize(("reference", "estimate"), [(NOTES, []), ([], NOTES), ([], [])])
 def test_an_empty_side_scores_zero_and_warns_of_nothing(reference, estimate):
     accuracy = compare_notes(Performance(reference), Performance(estimate))
-    assert accuracy == NoteAccuracy(len(reference), len(estimate), 0.0, 0.0, 0.0, 0.0)
+    assert (accuracy.num_reference, accuracy.num_estimate) == (len(reference), len(estimate))
+    assert (accuracy.onset_f1, accuracy.onset_offset_f1, accuracy.onset_velocity_f1) == (0.0, 0.0, 0.0)
 
 
 def test_a_note_sounds_until_the_pedal_lifts_or_the_key_is_struck_again():

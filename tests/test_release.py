@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -9,13 +10,15 @@ import pytest
 
 from aria_data.deduplicate import AudioCluster
 from aria_data.manifest import columns
-from aria_data.measures import measure
+from aria_data.measures import MEASURES, measure
 from aria_data.midi import Note
 from aria_data.records import Annotation, Candidate, Measurement, Recording, Screening, Segment, Transcription
 from aria_data.release import FinishedSegment, ReleaseConfig, build_rows, remove_rows, split_of, tombstone
 
 CONFIG = ReleaseConfig()
 NOTES = [Note(i / 2, i / 2 + 0.25, 60 + i, 64) for i in range(20)]
+
+MEASURED = dict.fromkeys(MEASURES, math.nan) | measure(NOTES, [], 10.0) | {"num_endless_notes": 0.0}
 
 
 def finished(
@@ -35,8 +38,10 @@ def finished(
         recording=Recording(name, f"c-{name}", "", f"a-{name}", f"s-{name}", 10.0, 16_000, 1, "flac", -20, -3),
         classifier_sha256="c",
         segment=segment,
-        transcription=Transcription(segment.segment_id, name, f"midi/{name}.mid", f"m-{name}", "fake", "f", 20, 0),
-        measurement=Measurement(segment.segment_id, measure(NOTES, [], 10.0)),
+        transcription=Transcription(
+            segment.segment_id, name, f"midi/{name}.mid", f"m-{name}", "fake", "f", 20, 0, 0.9, 0
+        ),
+        measurement=Measurement(segment.segment_id, MEASURED),
         annotation=Annotation(composition_id=composition_id, title=name),
         cluster=AudioCluster(cluster or f"audio-{name}", is_lead),
         passes_pruned=passes[0],
@@ -157,3 +162,11 @@ def test_a_title_stays_as_it_was_read():
     one = finished("r")
     (row,) = build_rows([replace(one, annotation=Annotation(title="Für Elise"))], CONFIG, [], 1)
     assert row["title"] == "Für Elise"
+
+
+def test_edges_inside_the_music_are_flagged_and_what_is_not_defined_is_empty():
+    one = finished("a")
+    values = MEASURED | {"start_level_db": -3.0, "end_level_db": -45.0, "chroma_agreement": 0.5}
+    row = build_rows([replace(one, measurement=replace(one.measurement, measures=values))], CONFIG, [], 1)[0]
+    assert (row["is_start_truncated"], row["is_end_truncated"], row["chroma_agreement"]) == (True, False, 0.5)
+    assert row["backend_agreement"] is None

@@ -1,31 +1,35 @@
-"""Backends that turn audio into notes and pedals, one file each. `load` finds one by its name."""
+"""Backends that turn audio into notes and pedals, one file each. A file beside this one is a backend by its name."""
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+
 from aria_data.errors import ConfigInvalid
-from aria_data.files import sha256_file
-from aria_data.transcribers.base import Transcriber
+from aria_data.transcribers.base import Compute, TranscribeConfig, Transcriber
 
-NAMES = ("transkun",)
-
-
-def load(name: str, device: str = "auto") -> Transcriber:
-    """Load a backend's model. `device` is "auto" (a GPU when there is one), "cpu" or "cuda[:n]"."""
-    if name == "transkun":
-        from aria_data.transcribers.transkun import Transkun
-
-        return Transkun.load(device)
-    raise _unknown(name)
+SHARED = ("base", "batching", "checkpoints", "intervals", "transkun_network")  # not backends
+DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
+NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
 
 
-def weights_sha256(name: str) -> str:
-    """Hash a backend's weights without loading its model."""
-    if name == "transkun":
-        from aria_data.transcribers.transkun import weights_path
-
-        return sha256_file(weights_path())
-    raise _unknown(name)
+def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Transcriber:
+    """Load the backend's model that the configuration names."""
+    return _module(config).load(config, compute)
 
 
-def _unknown(name: str) -> ConfigInvalid:
-    return ConfigInvalid(f"transcribe.transcriber: {name!r} is not one of {', '.join(NAMES)}.")
+def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
+    """Give the hash of a backend's weights without loading its model."""
+    return _module(config).weights_sha256(config)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `ConfigInvalid` when there is no backend of this name; `where` says which setting named it."""
+    if name not in NAMES:
+        raise ConfigInvalid(f"{where}: {name!r} is not one of {', '.join(NAMES)}.")
+
+
+def _module(config: TranscribeConfig) -> ModuleType:
+    check_name(config.transcriber, "transcribe.transcriber")
+    return import_module(f"aria_data.transcribers.{config.transcriber}")

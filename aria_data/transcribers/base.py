@@ -1,32 +1,102 @@
-"""What a transcriber is, and what every backend built on torchaudio needs before its first import."""
+"""What a transcriber is, and what every backend built on torch needs.
+
+A backend is one file beside this one. Its module has `load(config, compute)`, which gives a `Transcriber`, and
+`weights_sha256(config)`, which gives the hash of its weights without loading a model.
+"""
 
 from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterable
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
-from aria_data.errors import UsageError
+from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
+
+MAX_CPU_WORKERS = 16  # each hears a window of its own and needs about 150 MB; 16 stay below 4 GB
+
+
+@dataclass(frozen=True)
+class TranscribeConfig:
+    """Which model hears the notes, and how. A change of any of these transcribes again."""
+
+    transcriber: str = "transkun"
+    hop_s: float = 0.0  # from one window to the next; 0: what the backend was measured best with
+    checkpoint: str = ""  # a file with weights, where the backend does not bring its own
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in how large pieces it runs. None of this counts as a change of configuration."""
+
+    device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
+    dtype: str = "auto"  # auto (bfloat16 where it is fast), float32 or bfloat16
+    batch_size: int = 0  # windows a forward pass; 0: chosen by device
+    num_threads: int = 0  # windows heard at the same time on a CPU; 0: one a core
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"--dtype {self.dtype}: is not one of auto, float32, bfloat16.")
+        for name in ("batch_size", "num_threads"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a transcriber heard in one stretch of audio. Times count from its first sample."""
+
+    performance: Performance
+    confidence: float = 0.0  # 0 to 1: the onset F1 that the model itself expects
+    note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
+
+
+class Decoder(Protocol):
+    """Joins what was heard in the windows of one stretch. Holds the notes so far, never the audio."""
+
+    def add(self, output: Any) -> None:
+        """Take the next window's output."""
+        ...
+
+    def finish(self) -> Heard:
+        """Give everything, once the last window is in."""
+        ...
 
 
 class Transcriber(Protocol):
-    """A model that hears notes. To add one: a file beside this one with these members, and its name in `load`."""
+    """A model that hears notes in windows. `hear` knows nothing of other windows; a `Decoder` joins them."""
 
     name: str
     sha256: str  # of the weights
-    sample_rate: int  # what `transcribe` must be fed, in Hz
+    sample_rate: int  # of the windows, in Hz
     num_channels: int
+    window: int  # samples a window
+    hop: int  # samples from one window to the next
+    lead: int  # samples of silence in front of the first
+    batch_size: int  # windows a call of `hear`
+    num_workers: int  # calls of `hear` at the same time, each in a thread of its own
 
-    def transcribe(self, blocks: Iterable[np.ndarray]) -> Performance:
-        """Hear one stretch of audio, given as float32 blocks of shape (num_samples, num_channels).
-
-        Times in the result count from the first sample. Memory does not grow with the length.
-        """
+    def hear(self, windows: np.ndarray) -> list[Any]:
+        """Hear float32 windows of shape (batch, window, channels): one output each, or the error that stands for it."""
         ...
+
+    def decoder(self) -> Decoder:
+        """Begin a new stretch."""
+        ...
+
+
+def hop_of(config: TranscribeConfig, default_s: float, window_s: float, step_s: float) -> float:
+    """Give the hop in seconds. Raises `ConfigInvalid` for one that leaves audio unheard or makes no progress."""
+    hop_s = config.hop_s or default_s
+    if not step_s <= hop_s <= window_s - step_s:
+        raise ConfigInvalid(
+            f"transcribe.hop_s: {hop_s:g} is not between {step_s:.3g} and {window_s - step_s:.4g}; "
+            f"{config.transcriber} hears windows of {window_s:g} s, which must overlap."
+        )
+    return hop_s
 
 
 def allow_torchaudio_on_cpu() -> None:
@@ -62,8 +132,28 @@ def choose_device(device: str) -> str:
     return device
 
 
+def choose_dtype(dtype: str, device: str) -> Any:
+    """Give torch's bfloat16 for "auto" where the device multiplies it in hardware, else float32."""
+    import torch
+
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    is_cpu = torch.device(device).type == "cpu"
+    is_fast = has_fast_bfloat16() if is_cpu else torch.cuda.get_device_capability(device)[0] >= 8
+    return torch.bfloat16 if is_fast else torch.float32
+
+
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; elsewhere it would be slower than float32."""
     import torch
 
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_num_workers(compute: Compute, device: str) -> int:
+    """Give how many windows are heard at once: on a CPU one a core, on a GPU two, so that it never waits for one."""
+    import torch
+
+    if torch.device(device).type != "cpu":
+        return 2
+    return compute.num_threads or max(1, min(torch.get_num_threads(), MAX_CPU_WORKERS))

@@ -1,8 +1,8 @@
-"""Transkun (Yan & Duan 2024; MIT licence, weights in its wheel) over a stream of audio.
+"""Transkun (Yan & Duan 2024; MIT licence, weights in its wheel): windows of 16 s, notes as scored intervals.
 
-The network hears windows of 16 s. Its own loop needs the whole waveform in memory and moves 8 s a step;
-this one streams, moves 14 s a step (the same onset F1 at 0.57 of the work) and uses bfloat16 where the
-processor has it. The joining of events across windows follows the published procedure.
+Its own command hears one window after the other in float32, 8 s apart. Here `transkun_network` evaluates the same
+weights the short way, in bfloat16 where that is fast, windows move 14 s, and `intervals` decodes; joining the
+events of neighbouring windows follows the published procedure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
@@ -18,87 +18,46 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.errors import UsageError
+from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.files import sha256_file
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
-from aria_data.transcribers.base import allow_torchaudio_on_cpu, choose_device, has_fast_bfloat16
+from aria_data.transcribers import base
+from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribers.intervals import Lattice, decode, decode_batch
 
 WINDOW_S = 16.0  # the length the weights were trained on (2.0.conf of the wheel)
 HOP_S = 14.0  # 2 s of overlap; 8 s in the wheel
+GPU_BATCH_SIZE = 64  # 16 minutes of audio a pass
+NEAR_FRAMES = 2  # an onset heard up to 46 ms beside the note's counts for it, as it does for the F1
 
 
-class Transkun:
-    """One loaded model. Not for use from two threads at once."""
+def load(config: TranscribeConfig, compute: Compute) -> Transkun:
+    """Load the weights of the installed wheel. Raises `UsageError` for a device that is not here."""
+    import json
 
-    name = "transkun"
-    num_channels = 2  # the network averages the power of the channels
+    base.allow_torchaudio_on_cpu()
+    import torch
 
-    def __init__(self, model: Any, sha256: str, device: str):
-        self.model, self.sha256, self.device = model, sha256, device
-        self.sample_rate: int = model.fs
-        self._frame = model.hopSize
-        self._hop = math.ceil(HOP_S * model.fs / self._frame) * self._frame
-        self._window = math.ceil(WINDOW_S * model.fs)
+    with warnings.catch_warnings():  # its decoder is a torch.jit.script, which torch 2.13 calls deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from transkun.ModelTransformer import ModelConfig, TransKun
 
-    @classmethod
-    def load(cls, device: str = "auto") -> Transkun:
-        """Load the weights of the installed wheel."""
-        import json
+    device = base.choose_device(compute.device)
+    weights, sha256 = weights_path(), weights_sha256(config)
+    settings = ModelConfig()
+    vars(settings).update(json.loads(weights.with_suffix(".conf").read_text())["Model"]["config"])
+    checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    model = TransKun(conf=settings)
+    model.load_state_dict(checkpoint.get("best_state_dict") or checkpoint["state_dict"], strict=False)
+    model.eval()
+    return Transkun(model, sha256, device, config, compute)
 
-        allow_torchaudio_on_cpu()
-        import torch
 
-        with warnings.catch_warnings():  # its decoder is a torch.jit.script, which torch 2.13 calls deprecated
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from transkun.ModelTransformer import ModelConfig, TransKun
-
-        device = choose_device(device)
-        weights = weights_path()
-        config = ModelConfig()
-        vars(config).update(json.loads(weights.with_suffix(".conf").read_text())["Model"]["config"])
-        checkpoint = torch.load(weights, map_location=device, weights_only=True)
-        model = TransKun(conf=config).to(device)
-        model.load_state_dict(checkpoint.get("best_state_dict") or checkpoint["state_dict"], strict=False)
-        model.eval()
-        model.backbone.useGradientCheckpoint = False  # saves nothing without gradients, and warns
-        _run_backbone_in_bfloat16(model, device)
-        return cls(model, sha256_file(weights), device)
-
-    def transcribe(self, blocks: Iterable[np.ndarray]) -> Performance:
-        """Hear one stretch; see `Transcriber.transcribe`."""
-        joiner = _Joiner()
-        padding = self._window - self._hop
-        held_from = [padding // self._frame] * len(self.model.targetMIDIPitch)
-        for index, window in enumerate(self._windows(blocks)):
-            events, last_ends = self._hear(window, held_from)
-            joiner.add(events, begin_s=(index * self._hop - padding) / self.sample_rate)
-            held_from = [max(last - self._hop // self._frame, 0) for last in last_ends]
-        return joiner.performance()
-
-    def _windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield windows of shape (window, channels), the first one beginning one overlap before the audio."""
-        buffer = np.zeros((self._window - self._hop, self.num_channels), np.float32)
-        heard = False
-        for block in blocks:
-            heard = heard or len(block) > 0
-            buffer = np.concatenate([buffer, block])
-            while len(buffer) > self._window:
-                yield buffer[: self._window]
-                buffer = buffer[self._hop :]
-        if heard:
-            yield np.pad(buffer, ((0, self._window - len(buffer)), (0, 0)))
-
-    def _hear(self, window: np.ndarray, held_from: list[int]) -> tuple[list[Any], list[int]]:
-        import torch
-        from transkun.Util import makeFrame
-
-        with torch.inference_mode():
-            waveform = torch.from_numpy(np.ascontiguousarray(window.T)).to(self.device)
-            frames = makeFrame(waveform, self._frame, self.model.windowSize).unsqueeze(0)
-            events, last_ends = self.model.transcribeFrames(
-                frames, forcedStartPos=held_from, lastFrameIdx=round(self._window / self._frame)
-            )
-        return events[0], last_ends
+def weights_sha256(config: TranscribeConfig) -> str:
+    """Hash the installed wheel's weights."""
+    if config.checkpoint:
+        raise UsageError("transcribe.checkpoint: transkun brings its own weights. Leave it empty.")
+    return sha256_file(weights_path())
 
 
 def weights_path() -> Path:
@@ -111,55 +70,160 @@ def weights_path() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pretrained" / "2.0.pt"
 
 
-def _run_backbone_in_bfloat16(model: Any, device: str) -> None:
-    """Run the transformer in bfloat16 where that is fast; spectrogram, scores and decoding stay in float32."""
-    import torch
+@dataclass(frozen=True, slots=True)
+class WindowOutput:
+    """What the network says of one window, decoded as far as that is possible without the window before."""
 
-    kind = torch.device(device).type
-    if kind == "cpu" and not has_fast_bfloat16():
-        return
-    forward = model.backbone.forward
-
-    def in_bfloat16(*args, **kwargs):
-        with torch.autocast(kind, torch.bfloat16):
-            return forward(*args, **kwargs).float()
-
-    model.backbone.forward = in_bfloat16
+    lattice: Lattice
+    tokens: Any  # tensor (90, steps, 256), for the attributes of the notes
 
 
-class _Joiner:
-    """Joins the events of overlapping windows: an event cut by a window's edge is continued by the next window's."""
+class Transkun:
+    """The loaded model; see `Transcriber`."""
 
-    def __init__(self) -> None:
-        self._events: dict[int, list[Any]] = defaultdict(list)
+    name = "transkun"
+    num_channels = 2  # the network averages the power of the channels
 
-    def add(self, events: list[Any], begin_s: float) -> None:
-        for event in events:
-            event.start = max(event.start + begin_s, 0.0)
-            event.end = max(event.end + begin_s, event.start)
-            known = self._events[event.pitch]
-            if known and event.start < known[-1].end:
-                if event.hasOnset:
-                    known[-1] = event
-                else:
-                    known[-1].hasOffset = event.hasOffset
-                    known[-1].end = max(event.end, known[-1].end)
-            elif event.hasOnset:
-                known.append(event)
+    def __init__(self, model: Any, sha256: str, device: str, config: TranscribeConfig, compute: Compute):
+        from aria_data.transcribers.transkun_network import Network
 
-    def performance(self) -> Performance:
+        self.sha256, self.device = sha256, device
+        self.sample_rate: int = model.fs
+        self.frame: int = model.hopSize
+        hop_s = base.hop_of(config, HOP_S, WINDOW_S, 1.0)
+        self.hop = math.ceil(hop_s * model.fs / self.frame) * self.frame
+        self.window = math.ceil(WINDOW_S * model.fs)
+        self.lead = self.window - self.hop
+        self.num_workers = base.choose_num_workers(compute, device)
+        self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
+        self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
+        self.network = Network(model, device, base.choose_dtype(compute.dtype, device))
+
+    def hear(self, windows: np.ndarray) -> list[Any]:
+        """See `Transcriber.hear`. A window whose scores are not finite gives an error."""
+        import torch
+
+        waveforms = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1)))
+        with torch.inference_mode():
+            scores = self.network.hear(waveforms)
+            lattices = [decode(*one) for one in scores.per_window()] if self.device == "cpu" else decode_batch(scores)
+        return [
+            WindowOutput(lattice, tokens) if lattice.is_finite else _not_finite()
+            for lattice, tokens in zip(lattices, scores.tokens, strict=True)
+        ]
+
+    def decoder(self) -> _Decoder:
+        """Begin a new stretch."""
+        return _Decoder(self)
+
+
+def _not_finite() -> TranscriptionFailed:
+    return TranscriptionFailed(
+        "its audio gives the network no finite scores: samples far out of range. Encode the file again.",
+        reason="scores_not_finite",
+    )
+
+
+@dataclass(slots=True)
+class _Event:
+    """A note or a pedal press as far as one window shows it. Pedals have minus their controller for a pitch."""
+
+    start_s: float
+    end_s: float
+    pitch: int
+    velocity: int
+    has_onset: bool
+    has_offset: bool
+    confidence: float
+
+
+class _Decoder:
+    """Follows the lattice of each window from where the one before left off, and joins the events."""
+
+    def __init__(self, model: Transkun):
+        self._model = model
+        self._events: dict[int, list[_Event]] = defaultdict(list)
+        self._overlap = (model.window - model.hop) // model.frame
+        self._starts = [self._overlap] * len(model.targets)
+        self._num_windows = 0
+        self._num_expected = 0.0  # onsets, by the model's own probabilities
+        self._tail_expected = 0.0  # of them, those that the next window counts again
+
+    def add(self, output: WindowOutput) -> None:
+        model, lattice = self._model, output.lattice
+        paths = [lattice.path(track, start) for track, start in enumerate(self._starts)]
+        where = [(track, begin, end) for track, path in enumerate(paths) for begin, end in path]
+        attributes = model.network.attributes(output.tokens, where)
+        begin_s = (self._num_windows * model.hop - model.lead) / model.sample_rate
+        reached = [0.0] * len(paths)
+        last_frame = round(model.window / model.frame)
+        last_ends = [0] * len(paths)
+        for (track, begin, end), (velocity, onset_shift, offset_shift, is_onset, is_offset) in zip(
+            where, attributes, strict=True
+        ):
+            start = max((begin + onset_shift) * model.frame / model.sample_rate, reached[track])
+            reached[track] = max((end + offset_shift) * model.frame / model.sample_rate, start + 1e-8)
+            has_offset = end < last_frame or is_offset > 0
+            if has_offset:
+                last_ends[track] = end
+            near = lattice.onset_probability[track, max(0, begin - NEAR_FRAMES) : begin + NEAR_FRAMES + 1]
+            event = _Event(
+                max(start + begin_s, 0.0),
+                max(reached[track] + begin_s, 0.0),
+                model.targets[track],
+                int(velocity),
+                begin > 0 or is_onset > 0,
+                has_offset,
+                min(1.0, float(near.sum())),
+            )
+            self._join(event)
+        self._starts = [max(last - model.hop // model.frame, 0) for last in last_ends]
+        self._count_expected(lattice)
+        self._num_windows += 1
+
+    def _join(self, event: _Event) -> None:
+        known = self._events[event.pitch]
+        if known and event.start_s < known[-1].end_s:
+            if event.has_onset:
+                known[-1] = event
+            else:
+                known[-1].has_offset = event.has_offset
+                known[-1].end_s = max(event.end_s, known[-1].end_s)
+        elif event.has_onset:
+            known.append(event)
+
+    def _count_expected(self, lattice: Lattice) -> None:
+        """Add up the probabilities of onsets of notes, each moment once: the overlap of two windows is shared."""
+        of_frames = lattice.onset_probability[self._first_key :].sum(axis=0, dtype=float)
+        half = self._overlap // 2
+        first = half if self._num_windows else 0
+        self._num_expected += float(of_frames[first : -half or None].sum())
+        self._tail_expected = float(of_frames[-half:].sum()) if half else 0.0
+
+    @property
+    def _first_key(self) -> int:
+        return next(track for track, pitch in enumerate(self._model.targets) if pitch > 0)
+
+    def finish(self) -> Heard:
         """Give the finished notes and pedals; one still held at the end of the audio ends there."""
-        notes, pedals = [], []
+        notes: list[tuple[Note, float]] = []
+        pedals = []
         for pitch, events in self._events.items():
             if events:
-                events[-1].hasOffset = True
-            whole = [event for event in events if event.hasOffset]
+                events[-1].has_offset = True
+            whole = [event for event in events if event.has_offset]
             for event, following in zip_longest(whole, whole[1:]):
-                end_s = event.end if following is None else min(event.end, following.start)
-                if end_s <= event.start:
+                end_s = event.end_s if following is None else min(event.end_s, following.start_s)
+                if end_s <= event.start_s:
                     continue
                 if pitch < 0:
-                    pedals.append(Pedal(event.start, end_s, -pitch))
+                    pedals.append(Pedal(event.start_s, end_s, -pitch))
                 elif LOWEST_PITCH <= pitch <= HIGHEST_PITCH:
-                    notes.append(Note(event.start, end_s, pitch, min(127, max(1, event.velocity))))
-        return Performance(sorted(notes), sorted(pedals))
+                    velocity = min(127, max(1, event.velocity))
+                    notes.append((Note(event.start_s, end_s, pitch, velocity), event.confidence))
+        notes.sort()
+        confidences = np.array([confidence for _, confidence in notes])
+        expected = self._num_expected + self._tail_expected
+        total = len(notes) + expected
+        confidence = min(1.0, 2 * float(confidences.sum()) / total) if total > 0 and len(notes) else 0.0
+        return Heard(Performance([note for note, _ in notes], sorted(pedals)), confidence, confidences)

@@ -1,0 +1,371 @@
+"""Transkun's network, evaluated the short way: the same weights, the same sums, less work.
+
+What is not done: spectrum bins above the highest mel filter; a second channel equal to the first; keys and values
+of attention twice (both attentions of a block read the block's input); the last block's rows that nothing reads;
+the projection to frames before the projection to scores (their product is one matrix). What is done in small
+pieces: everything that would leave the processor's cache. Checked against the published code in the tests.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+NUM_HEADS = 8
+NUM_MELS = 229
+FRAMES_PER_PIECE = 64  # of the spectrum, on a CPU; larger pieces leave the cache
+ROWS_PER_PIECE = 8  # of 149 tokens each, on a CPU: 1.2 MB in float32
+KEYS_MULTIPLE = 32  # torch's attention on a CPU is 1.5 times as fast for whole tiles of keys
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the network says of a batch of windows, for each of the 90 pedals and keys.
+
+    A note from frame b to frame e > b scores `begins[.., b] @ ends[.., e] * (e - b)`, one of a single frame
+    `single[.., b]`; nothing scores 0. `tokens` give the attributes of the notes found.
+    """
+
+    begins: Any  # tensor (batch, 90, frames, 256)
+    ends: Any  # tensor (batch, 90, frames, 256), divided by the root of 256
+    single: Any  # tensor (batch, 90, frames)
+    tokens: Any  # tensor (batch, 90, frames / 8, 256)
+
+    def per_window(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Give begins, ends and single of each window."""
+        return zip(self.begins, self.ends, self.single, strict=True)
+
+
+class Network:
+    """The network with its weights made ready for one device and one kind of number. Safe from several threads."""
+
+    def __init__(self, model: Any, device: str, dtype: Any):
+        import torch
+
+        self.device, self.dtype = torch.device(device), dtype
+        is_cpu = self.device.type == "cpu"
+        self._rows = ROWS_PER_PIECE if is_cpu else 1 << 30
+        self._num_targets = len(model.targetMIDIPitch)
+        self._spectrum = _Spectrum(model, self.device, FRAMES_PER_PIECE if is_cpu else 1 << 30)
+        targets = torch.tensor(model.targetMIDIPitch, dtype=torch.float32)
+        self._patches = _Patches(model.backbone, targets, self.device, dtype)
+        self._blocks = [_Block(layer, self.device, dtype) for layer in model.backbone.encoderLayers]
+        self._heads = _Heads(model, self.device)
+        self._attributes = _Attributes(model, self.device)
+
+    def hear(self, waveforms: Any) -> Scores:
+        """Score windows of shape (batch, channels, samples), float32."""
+        import torch
+
+        with torch.inference_mode():
+            features = self._spectrum(waveforms.to(self.device))
+            tokens = self._patches(features)
+            for block in self._blocks[:-1]:
+                tokens = block(tokens, self._rows)
+            tokens = self._blocks[-1](tokens, self._rows, only_last=self._num_targets)
+            return self._heads.scores(tokens[:, 1:], num_frames=features.shape[1])
+
+    def attributes(self, tokens: Any, notes: Sequence[tuple[int, int, int]]) -> list[tuple[float, ...]]:
+        """Give (velocity, onset shift, offset shift, is the onset there, is the offset there) of each note.
+
+        `notes` are (track, first frame, last frame) of the window that `tokens` belong to; shifts are in frames.
+        """
+        import torch
+
+        if not notes:
+            return []
+        with torch.inference_mode():
+            return self._attributes(tokens, torch.tensor(notes, device=self.device))
+
+
+class _Spectrum:
+    """Waveforms to log-mel features: six windows (Hann and five learnt), 229 mels."""
+
+    def __init__(self, model: Any, device: Any, frames_per_piece: int):
+        import torch
+
+        extractor = model.framewiseFeatureExtractor
+        with torch.no_grad():
+            learnt = extractor.spectrogramExtractor.winGen.get().t()
+            windows = torch.cat([extractor.spectrogramExtractor.win.unsqueeze(0), learnt])
+        mels = extractor.freq2mels
+        self.num_bins = int(torch.nonzero(mels.sum(1)).max()) + 1
+        self.mels = mels[: self.num_bins].contiguous().to(device)
+        self.windows = windows.to(device)
+        self.hop, self.width, self.eps = model.hopSize, model.windowSize, extractor.eps
+        self.frames_per_piece = frames_per_piece
+
+    def __call__(self, waveforms: Any) -> Any:
+        """(batch, channels, samples) to (batch, frames, mels, windows)."""
+        import torch
+
+        if waveforms.shape[1] > 1 and torch.equal(waveforms[:, 0], waveforms[:, 1]):
+            waveforms = waveforms[:, :1]  # the mean power of equal channels is that of one
+        frames = self._level(waveforms).unfold(-1, self.width, self.hop)
+        pieces = [self._mel(piece) for piece in frames.split(self.frames_per_piece, dim=2)]
+        return torch.cat(pieces, dim=1)
+
+    def _level(self, waveforms: Any) -> Any:
+        """Pad and bring every window to mean 0 and deviation 1, as counted over its overlapping frames."""
+        import torch
+
+        batch, channels, num_samples = waveforms.shape
+        num_frames = math.ceil(num_samples / self.hop) + 1
+        half, per_frame = self.width // 2, self.width // self.hop
+        padded = torch.nn.functional.pad(waveforms, (half, (num_frames - 1) * self.hop + half - num_samples))
+        steps = padded.reshape(batch, channels, -1, self.hop).double()
+        place = torch.arange(steps.shape[2], device=padded.device)
+        last = steps.shape[2] - 1 - place
+        weight = torch.minimum(torch.minimum(place, last) + 1, torch.tensor(per_frame, device=padded.device)).double()
+        count = channels * num_frames * self.width
+        mean = (steps.sum(3) * weight).sum((1, 2)) / count
+        squares = (steps.square().sum(3) * weight).sum((1, 2))
+        deviation = ((squares - count * mean.square()).clamp(min=0) / (count - 1)).sqrt()
+        return (padded - mean.float()[:, None, None]) / (deviation.float()[:, None, None] + 1e-8)
+
+    def _mel(self, frames: Any) -> Any:
+        import torch
+
+        batch, channels, num_frames, _ = frames.shape
+        power = None
+        for channel in range(channels):
+            spectrum = torch.fft.rfft(frames[:, channel, :, None] * self.windows, norm="ortho")[..., : self.num_bins]
+            squared = torch.view_as_real(spectrum).square().sum(-1)
+            power = squared if power is None else power.add_(squared)
+        mel = (power / channels) @ self.mels
+        return (((mel + self.eps).log() - math.log(self.eps)) / -math.log(self.eps)).transpose(-1, -2)
+
+
+class _Patches:
+    """Features to tokens: convolutions that halve the time three times and the frequency twice, and positions."""
+
+    def __init__(self, backbone: Any, targets: Any, device: Any, dtype: Any):
+        import torch
+
+        self.device, self.dtype = device, dtype
+        layers = [backbone.inputConv] + [layer for layer in backbone.downConv if isinstance(layer, torch.nn.Conv2d)]
+        self.convolutions = [
+            copy.deepcopy(layer).to(device, dtype).to(memory_format=torch.channels_last) for layer in layers
+        ]
+        self.norms = [
+            copy.deepcopy(layer).to(device) for layer in backbone.downConv if isinstance(layer, torch.nn.GroupNorm)
+        ]
+        self.padding = tuple(backbone.downConv[0].padding)
+        with torch.inference_mode():
+            places = torch.arange(float(NUM_MELS), device=device)
+            self.of_mels = backbone.posEmbedBuilder(places).t()[None, :, None].to(dtype)
+        self._backbone, self.targets = copy.deepcopy(backbone).to(device), targets.to(device)
+        self._positions: dict[tuple[int, int], Any] = {}
+
+    def __call__(self, features: Any) -> Any:
+        """(batch, frames, mels, windows) to float32 tokens (batch, 1 + frames / 8, 59 + 90, 256)."""
+        import torch
+        from torch.nn.functional import gelu, pad
+
+        hidden = features.permute(0, 3, 1, 2).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        hidden = pad(self.convolutions[0](hidden) + self.of_mels, self.padding)
+        for convolution, norm in zip(self.convolutions[1:], self.norms, strict=True):
+            hidden = norm(convolution(hidden))
+            if norm is not self.norms[-1]:
+                hidden = gelu(hidden)
+        tokens = pad(hidden.permute(0, 2, 3, 1).float(), (0, 0, 1, 0, 1, 0))
+        of_spectrum, of_targets = self._of_shape(tokens.shape[1], tokens.shape[2])
+        return torch.cat([tokens + of_spectrum, of_targets.expand(len(tokens), -1, -1, -1)], dim=2)
+
+    def _of_shape(self, num_steps: int, num_bands: int) -> tuple[Any, Any]:
+        """Give the positions of the spectrum's tokens and of the targets', which depend on nothing else."""
+        import torch
+
+        if (num_steps, num_bands) not in self._positions:
+            steps, bands = (torch.arange(float(number), device=self.device) for number in (num_steps, num_bands))
+            of_spectrum = self._backbone.posEmbedBuilderAttnTF(steps, bands)
+            of_targets = self._backbone.posEmbedBuilderAttnTE(steps, self.targets)
+            self._positions[num_steps, num_bands] = of_spectrum, of_targets[None]
+        return self._positions[num_steps, num_bands]
+
+
+class _Block:
+    """One transformer block: attention over frequency, then over time, each followed by two linear layers.
+
+    Queries come from the normalised stream; keys and values, of both attentions, from the block's input as it is.
+    """
+
+    def __init__(self, layer: Any, device: Any, dtype: Any):
+        import torch
+
+        frequency, time = layer.mhaBlockF.module, layer.mhaBlockT.module
+        sides = (frequency.k_proj_weight, frequency.v_proj_weight, time.k_proj_weight, time.v_proj_weight)
+        self.dtype, self.is_cpu = dtype, device.type == "cpu"
+        with torch.no_grad():
+            self.keys_values = _Linear(torch.cat([side.t() for side in sides]), None, device, dtype)
+            self.frequency = _Half(layer.mhaBlockF, layer.fnnBlockF, device, dtype)
+            self.time = _Half(layer.mhaBlockT, layer.fnnBlockT, device, dtype)
+
+    def __call__(self, tokens: Any, rows: int, only_last: int | None = None) -> Any:
+        """Float32 (batch, steps, places, 256) to the same shape, or only its last places."""
+        batch, steps, places, width = tokens.shape
+        kept = only_last or places
+        stream = tokens.new_empty(batch, kept, steps, width)  # turned, for the attention over time
+        of_time = tokens.new_zeros(batch, kept, self._padded(steps), 2 * width, dtype=self.dtype)
+        together = 1 if self.is_cpu else batch
+        for item in range(0, batch, together):
+            items = slice(item, item + together)
+            for begin in range(0, steps, rows):
+                span = slice(begin, min(begin + rows, steps))
+                piece = tokens[items, span].flatten(0, 1)
+                keys_values = self.keys_values(piece.to(self.dtype))
+                of_time[items, :, span] = _turned(keys_values[:, places - kept :, 2 * width :], together)
+                of_frequency = self._pad(keys_values[..., : 2 * width])
+                new = self.frequency(piece[:, places - kept :], of_frequency, places)
+                stream[items, :, span] = _turned(new, together)
+        out = tokens.new_empty(batch, steps, kept, width)
+        for item in range(0, batch, together):
+            items = slice(item, item + together)
+            for begin in range(0, kept, rows):
+                span = slice(begin, min(begin + rows, kept))
+                new = self.time(stream[items, span].flatten(0, 1), of_time[items, span].flatten(0, 1), steps)
+                out[items, :, span] = _turned(new, together)
+        return out
+
+    def _padded(self, number: int) -> int:
+        return -(-number // KEYS_MULTIPLE) * KEYS_MULTIPLE if self.is_cpu else number
+
+    def _pad(self, keys_values: Any) -> Any:
+        from torch.nn.functional import pad
+
+        number = keys_values.shape[1]
+        return pad(keys_values, (0, 0, 0, self._padded(number) - number)) if self.is_cpu else keys_values
+
+
+def _turned(rows: Any, batch: int) -> Any:
+    """(batch * steps, places, width) to (batch, places, steps, width), or the other way round."""
+    return rows.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+class _Half:
+    """Attention and the two linear layers behind it, added to the stream."""
+
+    def __init__(self, attention: Any, feed_forward: Any, device: Any, dtype: Any):
+        module, first, second = attention.module, feed_forward.module[0], feed_forward.module[3]
+        self.dtype = dtype
+        self.query = _Linear(module.q_proj_weight.t(), None, device, dtype)
+        self.out = _Linear(*_scaled(module.out_proj, attention.scale), device, dtype)
+        self.first = _Linear(first.weight, first.bias, device, dtype, gelu=True)
+        self.second = _Linear(*_scaled(second, feed_forward.scale), device, dtype)
+
+    def __call__(self, stream: Any, keys_values: Any, num_keys: int) -> Any:
+        """Float32 `stream` (rows, places, 256), keys and values (rows, num_keys or more, 512) to a new stream."""
+        from torch.nn.functional import scaled_dot_product_attention
+
+        sides = self.query(self._normalised(stream)), *keys_values.chunk(2, dim=-1)
+        query, key, value = (side.unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2) for side in sides)
+        mask = None
+        if keys_values.shape[1] != num_keys:
+            mask = query.new_zeros(keys_values.shape[1])
+            mask[num_keys:] = -math.inf
+            mask = mask.view(1, 1, 1, -1)
+        fetched = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+        stream = stream + self.out(fetched)
+        return stream.add_(self.second(self.first(self._normalised(stream))))
+
+    def _normalised(self, stream: Any) -> Any:
+        from torch.nn.functional import rms_norm
+
+        return rms_norm(stream, stream.shape[-1:], eps=1e-6).to(self.dtype)
+
+
+def _scaled(linear: Any, scale: Any) -> tuple[Any, Any]:
+    return linear.weight * scale[:, None], linear.bias * scale
+
+
+class _Linear:
+    """A linear layer in its own kind of number, GELU included where it follows.
+
+    On a CPU through oneDNN with packed weights, as torch's own compiler does it: bias and GELU cost no pass of their
+    own. Where this torch has no such operator, the plain way.
+    """
+
+    def __init__(self, weight: Any, bias: Any, device: Any, dtype: Any, gelu: bool = False):
+        import torch
+
+        self.weight = weight.detach().to(device, dtype).contiguous()
+        self.bias = None if bias is None else bias.detach().to(device, dtype)
+        self.gelu = gelu
+        self._packed = None
+        if device.type == "cpu" and dtype == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            with suppress(RuntimeError):
+                self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 1024)
+
+    def __call__(self, values: Any) -> Any:
+        import torch
+
+        if self._packed is not None:
+            after: tuple[str, list[float], str] = ("gelu", [], "none") if self.gelu else ("none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(values, self._packed, self.bias, *after)
+        out = torch.nn.functional.linear(values, self.weight, self.bias)
+        return torch.nn.functional.gelu(out) if self.gelu else out
+
+
+class _Heads:
+    """Tokens to scores. Eight frames of one token at once: the published up-sampling and scoring layers, multiplied."""
+
+    def __init__(self, model: Any, device: Any):
+        import torch
+
+        up, scoring = model.backbone.upConv1dSkip, model.scorer.map[0]
+        width = scoring.in_features
+        with torch.no_grad():
+            scale = torch.ones(scoring.out_features, dtype=torch.float64)
+            scale[:width] = width**-0.5
+            matrix = scoring.weight.double() * scale[:, None]  # (513, 256): ends, begins, single
+            to_frames = up.weight.double().permute(2, 1, 0)  # (8 frames, 256 out, 256 in)
+            self.weight = (matrix @ to_frames).reshape(-1, to_frames.shape[2]).float().to(device)
+            bias = scoring.bias.double() * scale + matrix @ up.bias.double()
+            self.bias = bias.repeat(len(to_frames)).float().to(device)
+        self.width, self.num_frames_each = width, len(to_frames)
+
+    def scores(self, tokens: Any, num_frames: int) -> Scores:
+        """Float32 tokens (batch, steps, 90, 256) to the scores of their windows."""
+        import torch
+
+        turned = tokens.transpose(1, 2).contiguous()
+        of_all = torch.nn.functional.linear(turned, self.weight, self.bias)
+        of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
+        ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
+        return Scores(begins, ends, single[..., 0], turned)
+
+
+class _Attributes:
+    """What a note is like, from the frames it begins and ends in: velocity, moments between frames, cut edges."""
+
+    def __init__(self, model: Any, device: Any):
+        up = model.backbone.upConv1dSkip
+        self.num_frames_each = up.kernel_size[0]
+        self.up_weight = up.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous().to(device)
+        self.up_bias = up.bias.detach().to(device)
+        self.velocity = copy.deepcopy(model.velocityPredictor).eval().to(device)
+        self.edges = copy.deepcopy(model.refinedOFPredictor).eval().to(device)
+
+    def __call__(self, tokens: Any, notes: Any) -> list[tuple[float, ...]]:
+        import torch
+
+        track, begin, end = notes.unbind(1)
+        first, last = self._frame(tokens, track, begin), self._frame(tokens, track, end)
+        inputs = torch.cat([first, last, first * last], dim=-1)
+        velocity = self.velocity(inputs).argmax(-1)
+        shift, presence = self.edges(inputs).chunk(2, dim=-1)
+        mean = torch.distributions.ContinuousBernoulli(logits=shift, validate_args=False).mean
+        shift = ((mean - 0.5) / 0.99).clamp(-0.5, 0.5)  # trained on 0.99 * shift + 0.5
+        columns = torch.cat([velocity[:, None].float(), shift, (presence > 0).float()], dim=1)
+        return [tuple(row) for row in columns.tolist()]
+
+    def _frame(self, tokens: Any, track: Any, frame: Any) -> Any:
+        import torch
+
+        each = self.num_frames_each
+        of_step = torch.nn.functional.linear(tokens[track, frame // each], self.up_weight).unflatten(-1, (each, -1))
+        return of_step[torch.arange(len(frame), device=frame.device), frame % each] + self.up_bias

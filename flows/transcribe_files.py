@@ -1,0 +1,124 @@
+"""Audio files to .mid files, without a dataset: the `aria-data transcribe` command."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from aria_data import transcribers
+from aria_data.audio import AudioReader, probe
+from aria_data.collect import AUDIO_SUFFIXES
+from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
+from aria_data.files import printable, write_whole
+from aria_data.midi import midi_bytes
+from aria_data.quality import cut_endless_notes
+from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribers.batching import hear_all
+from flows.show import Progress
+
+MIDI_SUFFIXES = (".mid", ".midi")
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """How one file ended. Without an error, `midi` was written."""
+
+    file: str
+    midi: str
+    num_notes: int = 0
+    num_pedal_events: int = 0
+    duration_s: float = 0.0
+    rtfx: float = 0.0  # seconds of audio per second of time, since the file before was finished
+    confidence: float = 0.0  # 0 to 1: the onset F1 that the transcriber itself expects
+    error: str = ""
+
+
+def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Give each audio file its .mid. Folders stand for the audio files below them.
+
+    Files of one stem get numbers. Raises `UsageError` when there is nothing to do or `out` cannot be meant.
+    """
+    found = [path for given in files for path in _audio_files(given)]
+    if not found:
+        raise UsageError(f"{printable(str(files[0]))}: holds no audio files.")
+    if out.suffix.lower() in MIDI_SUFFIXES and not out.is_dir():
+        if len(found) > 1:
+            raise UsageError(f"--out {out}: is one file, but there are {len(found)} to write. Name a folder.")
+        return {found[0]: out}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {printable(str(out))}: is a file. Name a folder, or a file that ends in .mid.")
+    seen: Counter[str] = Counter()
+    targets = {}
+    for path in dict.fromkeys(found):
+        seen[path.stem] += 1
+        number = f"-{seen[path.stem]}" if seen[path.stem] > 1 else ""
+        targets[path] = out / f"{path.stem}{number}.mid"
+    return targets
+
+
+def _audio_files(given: Path) -> list[Path]:
+    if not given.is_dir():
+        return [given]  # a missing one becomes an error of its own, beside the others' results
+    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(path for path in below if not path.name.startswith(".") and path.is_file())
+
+
+def transcribe_files(
+    targets: dict[Path, Path], config: TranscribeConfig, compute: Compute, progress: Progress, overwrite: bool
+) -> Iterator[FileResult]:
+    """Transcribe each file to its target, many at the same time. One that fails gives a result with its error."""
+    durations: dict[Path, float] = {}
+    for audio, midi in targets.items():
+        try:
+            if midi.exists() and not overwrite:
+                raise UsageError(f"{printable(str(midi))}: exists. Use --overwrite to replace it.")
+            durations[audio] = probe(audio).duration_s or 0.0
+        except AriaDataError as error:
+            yield FileResult(str(audio), str(midi), error=str(error))
+    if not durations:
+        return
+    transcriber = transcribers.load(config, compute)
+    heard_s: Counter[Path] = Counter()
+
+    def blocks(audio: Path) -> Iterator[np.ndarray]:
+        with AudioReader(audio, transcriber.sample_rate, transcriber.num_channels) as reader:
+            for block in reader.blocks():
+                seconds = len(block) / transcriber.sample_rate
+                heard_s[audio] += seconds  # type: ignore[assignment]
+                progress.advance(seconds, num_items=0)
+                yield block
+
+    with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
+        finished = time.perf_counter()
+        for key, heard in hear_all(transcriber, ((audio, partial(blocks, audio)) for audio in durations)):
+            audio = Path(str(key))
+            took_s, finished = time.perf_counter() - finished, time.perf_counter()
+            progress.advance(0.0)
+            yield _result(audio, targets[audio], heard, float(heard_s[audio]), took_s)
+
+
+def _result(audio: Path, midi: Path, heard: Heard | Exception, duration_s: float, took_s: float) -> FileResult:
+    if not isinstance(heard, Exception) and duration_s == 0:
+        heard = PermanentError(f"{printable(audio.name)}: holds no audio that decodes. Get the file again.")
+    if isinstance(heard, PermanentError | TemporaryError):
+        message = str(heard)
+        return FileResult(str(audio), str(midi), error=message if audio.name in message else f"{audio.name}: {message}")
+    if isinstance(heard, Exception):
+        raise heard
+    performance, _ = cut_endless_notes(heard.performance)
+    write_whole(midi, midi_bytes(performance))
+    return FileResult(
+        str(audio),
+        str(midi),
+        len(performance.notes),
+        len(performance.pedals),
+        round(duration_s, 3),
+        round(duration_s / max(took_s, 1e-9), 2),
+        round(heard.confidence, 4),
+    )
