@@ -7,10 +7,11 @@ no more memory than a short one. Nothing is kept: callers get NumPy blocks of sh
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
+LOOK_S = 30  # of a stretch, before its rate is chosen
 FLOOR_DB = -120.0  # what silence measures
 MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
 
@@ -132,20 +134,33 @@ class AudioReader:
         self._pending = np.zeros((0, num_channels), np.float32)
         self._native_rate = 0
 
-    def blocks(self, start_s: float = 0.0, end_s: float = math.inf) -> Iterator[np.ndarray]:
-        """Yield `[start_s, end_s)` as blocks of shape (num_samples, num_channels), at most what the file holds."""
+    def blocks(
+        self,
+        start_s: float = 0.0,
+        end_s: float = math.inf,
+        choose_rate: Callable[[np.ndarray, int], int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield `[start_s, end_s)` as blocks of shape (num_samples, num_channels), at most what the file holds.
+
+        `choose_rate` is given the first `LOOK_S` seconds and the file's own rate, and says which rate to give instead.
+        """
         import soxr
 
         native = self._native(start_s, end_s)
-        first = next(native, None)
-        if first is None:
+        held = []
+        for block in native:
+            held.append(block)
+            if choose_rate is None or sum(map(len, held)) >= LOOK_S * self._native_rate:
+                break
+        if not held:
             return
-        if self._native_rate == self.sample_rate:
-            yield first
+        rate = choose_rate(np.concatenate(held), self._native_rate) if choose_rate else self.sample_rate
+        if self._native_rate == rate:
+            yield from held
             yield from native
             return
-        resampler = soxr.ResampleStream(self._native_rate, self.sample_rate, self.num_channels, dtype="float32")
-        for block in _chain(first, native):
+        resampler = soxr.ResampleStream(self._native_rate, rate, self.num_channels, dtype="float32")
+        for block in itertools.chain(held, native):
             out = resampler.resample_chunk(block)
             if len(out):
                 yield out.reshape(-1, self.num_channels)
@@ -194,11 +209,6 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
 
 
 @contextmanager

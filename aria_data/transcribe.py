@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from aria_data.audio import AudioReader
-from aria_data.errors import TranscriptionFailed
 from aria_data.files import write_whole
 from aria_data.midi import midi_bytes
 from aria_data.quality import cut_endless_notes
 from aria_data.records import Segment, Transcription
-from aria_data.transcribers.base import Heard, TranscribeConfig, Transcriber
+from aria_data.transcribers.base import Heard, TranscribeConfig
+from aria_data.transcribers.stretches import Stretch
 
-__all__ = ["TranscribeConfig", "blocks_of", "save_transcription"]
-
-
-def blocks_of(reader: AudioReader, segment: Segment) -> Iterator[np.ndarray]:
-    """Read one segment. Raises `TranscriptionFailed` at its end when the audio ends before it."""
-    num_samples = 0
-    for block in reader.blocks(segment.start_s, segment.end_s):
-        num_samples += len(block)
-        yield block
-    heard_s = num_samples / reader.sample_rate
-    if heard_s < segment.end_s - segment.start_s - 0.1:
-        raise TranscriptionFailed(
-            f"{segment.segment_id}: only {heard_s:.1f} s of its {segment.end_s - segment.start_s:.1f} s could be read; "
-            "the audio file changed. Build again.",
-            reason="audio_changed",
-            measured=heard_s,
-        )
+__all__ = ["TranscribeConfig", "save_transcription", "stretch_of"]
 
 
-def save_transcription(root: Path, segment: Segment, heard: Heard, transcriber: Transcriber) -> Transcription:
+def stretch_of(audio: Path, segment: Segment) -> Stretch:
+    """Give a segment as the stretch of its recording's file that is to be heard."""
+    return Stretch(segment.segment_id, audio, segment.start_s, segment.end_s)
+
+
+def save_transcription(root: Path, segment: Segment, heard: Heard, transcriber: Any) -> Transcription:
     """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
 
     The name carries the content's hash: a later transcription never overwrites one that a version names.

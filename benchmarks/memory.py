@@ -1,6 +1,7 @@
 """Peak memory of a build on one very long recording.
 
     python benchmarks/memory.py [--hours 10] [--piano-minutes 4]
+    python benchmarks/memory.py --transcribe-only --hours 2      all of it piano, `aria-data transcribe`
 
 Makes a recording of that length (a rendered piano piece inside noise), builds a dataset from it in a process of its
 own, and prints that process's peak resident memory and the time a stage took.
@@ -46,7 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--piano-minutes", type=float, default=4.0)
+    parser.add_argument("--transcribe-only", action="store_true")
     arguments = parser.parse_args()
+    if arguments.transcribe_only:
+        transcribe_only(arguments.hours)
+        return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "recordings"
         source.mkdir()
@@ -62,6 +67,19 @@ def main() -> None:
         speed = stage["audio_s"] / stage["seconds"] if stage["seconds"] else 0.0
         print(f"  {name:12} {stage['seconds']:8.1f} s  {speed:8.1f} x real time")
     print(f"peak resident memory {peak_gb:.2f} GB (limit {LIMIT_GB:g} GB)")
+
+
+def transcribe_only(hours: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_recording(Path(folder) / "long.flac", hours, hours * 60)
+        command = [sys.executable, "-m", "flows.cli", "transcribe", f"{folder}/long.flac", "--out", f"{folder}/x.mid"]
+        began = time.monotonic()
+        run = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True)
+        took = time.monotonic() - began
+    result = json.loads(run.stdout)
+    peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    print(f"{hours:g} h of piano, {result['num_notes']} notes, in {took:.0f} s: {hours * 3600 / took:.1f}x real time")
+    print(f"peak resident memory {peak_gb:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from aria_data.measure import measure_segment
 from aria_data.midi import Note, Performance
 from aria_data.screen import screen
 from aria_data.segment import SegmentConfig, find_segments
-from aria_data.transcribe import blocks_of, save_transcription
+from aria_data.transcribe import save_transcription, stretch_of
 from aria_data.transcribers.base import Heard
-from aria_data.transcribers.batching import hear_one
+from aria_data.transcribers.stretches import hear_stretches
 
 RATE, SECONDS = 16_000, 8
 CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))
@@ -54,7 +54,8 @@ class WaitingTranscriber:
     """Reads the audio, waits, and gives twenty notes."""
 
     name, sha256, sample_rate, num_channels = "waiting", "0" * 64, RATE, 1
-    window, hop, lead, batch_size, num_workers = 10 * RATE, 10 * RATE, 0, 1, 1
+    correct_tuning = False
+    window, hop, lead, batch_size, num_workers, num_readers = 10 * RATE, 10 * RATE, 0, 1, 1, 0
 
     def __init__(self, work_s: float):
         self.work_s = work_s
@@ -87,8 +88,7 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
             recording.recording_id, found.scores, found.hop_s, recording.duration_s, CONFIG.segment
         )
         for segment in segments:
-            with AudioReader(path, RATE, 1) as reader:
-                heard = hear_one(transcriber, blocks_of(reader, segment))
+            ((_, heard),) = hear_stretches(transcriber, [stretch_of(path, segment)])
             transcription = save_transcription(out, segment, heard, transcriber)
             measure_segment(path, segment, transcription, heard.performance, math.nan)
         annotate(candidate.title, candidate.description, candidate.uploader, {}, CONFIG.annotate)

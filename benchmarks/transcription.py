@@ -14,10 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,23 @@ def run(command: list[str]) -> tuple[float, float]:
         sys.exit(f"{' '.join(command)}\n{ended.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@contextmanager
+def gpu_watched() -> Iterator[list[tuple[float, float]]]:
+    """Sample utilisation in % and memory in MB of the GPU, twice a second, while the block runs."""
+    samples: list[tuple[float, float]] = []
+    if not shutil.which("nvidia-smi"):
+        yield samples
+        return
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-lms", "500"]
+    watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield samples
+    finally:
+        watcher.terminate()
+        lines = (watcher.communicate()[0] or "").splitlines()
+        samples += [(float(a), float(b)) for a, _, b in (line.partition(",") for line in lines) if b.strip()]
 
 
 def run_ours(audio: list[Path], out: Path, arguments: argparse.Namespace) -> tuple[float, float]:
@@ -166,7 +186,8 @@ def main() -> None:
         peer.mkdir()
         audio = repeated([audio for audio, _ in pairs], arguments.repeat, Path(folder))
         run_ours(audio[:1], ours, arguments)  # compiled code is kept from here on
-        took, cpu = run_ours(audio, ours, arguments)
+        with gpu_watched() as samples:
+            took, cpu = run_ours(audio, ours, arguments)
         heard_s = total_s * arguments.repeat
         print_accuracy("ours", accuracy(pairs, ours))
         rtfx, floor = heard_s / took, max(rates.values()) / GFLOP_A_SECOND
@@ -178,6 +199,10 @@ def main() -> None:
         print(
             f"peak memory of the largest process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6:.2f} GB"
         )
+        if samples and device == "cuda":
+            use, memory = np.array(samples).T
+            thirds = [f"{part.max() / 1000:.1f}" for part in np.array_split(memory, 3)]
+            print(f"GPU: busy {use.mean():.0f} % of the run, start included; memory by thirds {', '.join(thirds)} GB")
         if arguments.peer:
             peer_took, peer_cpu = run_peer([audio for audio, _ in pairs], peer)
             print_accuracy("transkun's command", accuracy(pairs, peer))

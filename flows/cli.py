@@ -133,6 +133,9 @@ def build(
 @click.option("--transcriber", default="transkun", show_default=True, help="Which model hears the notes.")
 @click.option("--checkpoint", default="", help="A file with weights, where the transcriber does not bring its own.")
 @click.option("--hop-s", default=0.0, help="Seconds from one window to the next; 0: measured best.")
+@click.option(
+    "--correct-tuning/--as-tuned", default=True, help="Hear what is off 440 Hz by 8 to 50 cents as at 440 Hz."
+)
 @compute_options
 @click.option("--overwrite", is_flag=True, help="Replace .mid files that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file.")
@@ -143,6 +146,7 @@ def transcribe(
     transcriber: str,
     checkpoint: str,
     hop_s: float,
+    correct_tuning: bool,
     device: str,
     dtype: str,
     batch_size: int,
@@ -157,7 +161,7 @@ def transcribe(
     from flows import show
     from flows.transcribe_files import plan, transcribe_files
 
-    config = TranscribeConfig(transcriber, hop_s, checkpoint)
+    config = TranscribeConfig(transcriber, hop_s, correct_tuning, checkpoint)
     transcribers.check_name(transcriber, "--transcriber")
     targets = plan(files, out)
     num_failed = 0

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ from aria_data.screen import verdict as screening_verdict
 from aria_data.segment import find_segments
 from aria_data.segment import verdict as segment_verdict
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
-from aria_data.transcribe import blocks_of, save_transcription
-from aria_data.transcribers.base import Compute, Heard, TranscribeConfig, Transcriber
-from aria_data.transcribers.batching import hear_all, hear_one
+from aria_data.transcribe import save_transcription, stretch_of
+from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribers.stretches import hear_stretches
 
 KEPT = Verdict(True)
 log = logging.getLogger(__name__)
@@ -73,14 +73,14 @@ class Workplace:
     num_threads: int = 2
 
     @cached_property
-    def transcriber(self) -> Transcriber:
-        return transcribers.load(self.config.transcribe, self.compute)
+    def transcriber(self) -> Any:
+        return transcribers.load_everywhere(self.config.transcribe, self.compute)
 
     @cached_property
-    def second_transcriber(self) -> Transcriber | None:
+    def second_transcriber(self) -> Any:
         config = self.config.measure
         wanted = TranscribeConfig(config.second_transcriber, checkpoint=config.second_checkpoint)
-        return transcribers.load(wanted, self.compute) if config.second_transcriber else None
+        return transcribers.load_everywhere(wanted, self.compute) if config.second_transcriber else None
 
     @cached_property
     def classifier(self) -> Any:
@@ -196,23 +196,18 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
 
 def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     transcriber = workplace.transcriber
-    readers: dict[Path, AudioReader] = {}  # the one file that is open; its segments come in order of time
     heard: dict[str, Heard | Exception] = {}
-
-    def blocks(item: Item) -> Iterator[np.ndarray]:
-        recording, segment = item.payload
-        path = workplace.path_of(recording.location)
-        if path not in readers:
-            _close(readers)
-            readers[path] = AudioReader(path, transcriber.sample_rate, transcriber.num_channels)
-        yield from blocks_of(readers[path], segment)
 
     def finished() -> Iterator[Item]:
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
         by_id = {item.item_id: item for item in in_file_order}
-        for item_id, found in hear_all(transcriber, ((key, partial(blocks, item)) for key, item in by_id.items())):
-            heard[str(item_id)] = found
-            yield by_id[str(item_id)]
+        stretches = (
+            stretch_of(workplace.path_of(recording.location), segment)
+            for recording, segment in (item.payload for item in in_file_order)
+        )
+        for item_id, found in hear_stretches(transcriber, stretches):
+            heard[item_id] = found
+            yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
         found = heard.pop(item.item_id)
@@ -222,16 +217,7 @@ def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> It
         record = save_transcription(workplace.root, segment, found, transcriber)
         return stage.outcome(workplace, item, record)
 
-    try:
-        yield from _each(workplace, stage, finished(), one)
-    finally:
-        _close(readers)
-
-
-def _close(readers: dict[Path, AudioReader]) -> None:
-    for reader in readers.values():
-        reader.close()
-    readers.clear()
+    yield from _each(workplace, stage, finished(), one)
 
 
 def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -243,9 +229,10 @@ def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
         performance = read_midi(workplace.root / transcription.midi_path)
         agreement = math.nan
         if second is not None:
-            with AudioReader(audio, second.sample_rate, second.num_channels) as reader:
-                other = hear_one(second, blocks_of(reader, segment)).performance
-            agreement = onset_agreement_of(performance, other)
+            ((_, other),) = hear_stretches(second, [stretch_of(audio, segment)])
+            if isinstance(other, Exception):
+                raise other
+            agreement = onset_agreement_of(performance, other.performance)
         record = measure_segment(audio, segment, transcription, performance, agreement)
         return stage.outcome(workplace, item, record)
 

@@ -6,20 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from aria_data import transcribers
-from aria_data.audio import AudioReader, probe
+from aria_data.audio import probe
 from aria_data.collect import AUDIO_SUFFIXES
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
 from aria_data.files import printable, write_whole
 from aria_data.midi import midi_bytes
 from aria_data.quality import cut_endless_notes
 from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
-from aria_data.transcribers.batching import hear_all
+from aria_data.transcribers.stretches import Stretch, hear_stretches
 from flows.show import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -83,31 +80,26 @@ def transcribe_files(
             yield FileResult(str(audio), str(midi), error=str(error))
     if not durations:
         return
-    transcriber = transcribers.load(config, compute)
-    heard_s: Counter[Path] = Counter()
+    transcriber = transcribers.load_everywhere(config, compute)
+    heard_s: Counter[str] = Counter()
 
-    def blocks(audio: Path) -> Iterator[np.ndarray]:
-        with AudioReader(audio, transcriber.sample_rate, transcriber.num_channels) as reader:
-            for block in reader.blocks():
-                seconds = len(block) / transcriber.sample_rate
-                heard_s[audio] += seconds  # type: ignore[assignment]
-                progress.advance(seconds, num_items=0)
-                yield block
+    def on_read(key: str, seconds: float) -> None:
+        heard_s[key] += seconds  # type: ignore[assignment]
+        progress.advance(seconds, num_items=0)
 
     with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
         finished = time.perf_counter()
-        for key, heard in hear_all(transcriber, ((audio, partial(blocks, audio)) for audio in durations)):
-            audio = Path(str(key))
+        stretches = (Stretch(str(audio), audio) for audio in durations)
+        for key, heard in hear_stretches(transcriber, stretches, on_read):
+            audio = Path(key)
             took_s, finished = time.perf_counter() - finished, time.perf_counter()
             progress.advance(0.0)
-            yield _result(audio, targets[audio], heard, float(heard_s[audio]), took_s)
+            yield _result(audio, targets[audio], heard, float(heard_s[key]), took_s)
 
 
 def _result(audio: Path, midi: Path, heard: Heard | Exception, duration_s: float, took_s: float) -> FileResult:
-    if not isinstance(heard, Exception) and duration_s == 0:
-        heard = PermanentError(f"{printable(audio.name)}: holds no audio that decodes. Get the file again.")
     if isinstance(heard, PermanentError | TemporaryError):
-        message = str(heard)
+        message = str(heard).replace(str(audio), printable(audio.name))
         return FileResult(str(audio), str(midi), error=message if audio.name in message else f"{audio.name}: {message}")
     if isinstance(heard, Exception):
         raise heard

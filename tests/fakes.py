@@ -61,6 +61,8 @@ class FakeTranscriber:
     lead = 0
     batch_size = 3
     num_workers = 2
+    num_readers = 0
+    correct_tuning = False
 
     def hear(self, windows: np.ndarray) -> list[Any]:
         return [self._notes(window[:, 0]) for window in windows]

@@ -44,7 +44,7 @@ def test_a_file_changes_what_it_names_and_leaves_the_rest(tmp_path):
         ("[transcribe]\ntranscriber = 5", "5 is not of type str"),
         ("[release]\npruned_limits = 'no'", r"no: is neither a preset \(light or heavy\) nor a readable file"),
         ("[release]\ndeduplicated_limits = 'c.toml/x'", "c.toml/x: is neither a preset"),
-        ("[transcribe]\ntranscriber = 'no'", "'no' is not one of transkun"),
+        ("[transcribe]\ntranscriber = 'no'", "'no' is not one of bytedance, transkun"),
         ("segment = 5", "c.toml: segment: is a table of settings, not 5"),
         ("[segment\n", "c.toml: is not valid TOML"),
         (b"\xff\xfe", "c.toml: is not valid TOML"),

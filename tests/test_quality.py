@@ -147,3 +147,20 @@ def test_a_note_held_for_ever_is_cut_and_counted():
     cut, number = cut_endless_notes(Performance(notes))
     assert (number, cut.notes[1].offset_s, cut.notes[0]) == (1, 22.0, notes[0])
     assert cut_endless_notes(Performance(notes[:1])) == (Performance(notes[:1]), 0)
+
+
+@pytest.mark.parametrize("cents", [-40, -20, 0, 20, 40])
+def test_the_tuning_of_a_recording_is_measured(waveform, cents):
+    import soxr
+
+    moved = soxr.resample(waveform, SAMPLE_RATE * 2 ** (cents / 1200), SAMPLE_RATE)
+    base = quality.tuning_of(waveform, SAMPLE_RATE)
+    assert abs(base) < 0.08
+    assert quality.tuning_of(moved, SAMPLE_RATE) - base == pytest.approx(cents / 100, abs=0.03)
+
+
+def test_noise_and_silence_have_no_tuning():
+    rng = np.random.default_rng(0)
+    assert quality.tuning_of(rng.normal(0, 0.1, (SAMPLE_RATE * 20, 2)), SAMPLE_RATE) == 0.0
+    assert quality.tuning_of(np.zeros((SAMPLE_RATE * 2, 1)), SAMPLE_RATE) == 0.0
+    assert quality.tuning_of(np.zeros((10, 1)), SAMPLE_RATE) == 0.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from aria_data.errors import ConfigInvalid
 from aria_data.transcribers.base import Compute, TranscribeConfig, Transcriber
 
-SHARED = ("base", "batching", "checkpoints", "intervals", "transkun_network")  # not backends
+SHARED = ("base", "batching", "checkpoints", "devices", "intervals", "stretches", "transkun_network")  # not backends
 DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
 NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
 
@@ -17,6 +19,19 @@ NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} 
 def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Transcriber:
     """Load the backend's model that the configuration names."""
     return _module(config).load(config, compute)
+
+
+def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Any:
+    """Load the model on every device that `compute` names: a `Transcriber`, or `devices.Several` of them.
+
+    Either goes into `stretches.hear_stretches`.
+    """
+    from aria_data.transcribers.devices import Several, devices_of
+
+    devices = devices_of(compute)
+    if len(devices) == 1:
+        return load(config, replace(compute, device=devices[0]))
+    return Several(config, compute, devices)
 
 
 def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:

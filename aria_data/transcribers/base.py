@@ -16,6 +16,7 @@ import numpy as np
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
+MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each hears a window of its own and needs about 150 MB; 16 stay below 4 GB
 
 
@@ -25,6 +26,7 @@ class TranscribeConfig:
 
     transcriber: str = "transkun"
     hop_s: float = 0.0  # from one window to the next; 0: what the backend was measured best with
+    correct_tuning: bool = True  # hear a recording that is 8 to 50 cents off as if it were tuned to 440 Hz
     checkpoint: str = ""  # a file with weights, where the backend does not bring its own
 
 
@@ -78,6 +80,8 @@ class Transcriber(Protocol):
     lead: int  # samples of silence in front of the first
     batch_size: int  # windows a call of `hear`
     num_workers: int  # calls of `hear` at the same time, each in a thread of its own
+    correct_tuning: bool  # whether audio is to be brought to 440 Hz before it is heard
+    num_readers: int  # processes that read audio ahead; 0: it is read between the calls, in this process
 
     def hear(self, windows: np.ndarray) -> list[Any]:
         """Hear float32 windows of shape (batch, window, channels): one output each, or the error that stands for it."""
@@ -157,3 +161,10 @@ def choose_num_workers(compute: Compute, device: str) -> int:
     if torch.device(device).type != "cpu":
         return 2
     return compute.num_threads or max(1, min(torch.get_num_threads(), MAX_CPU_WORKERS))
+
+
+def choose_num_readers(device: str) -> int:
+    """Give how many processes read audio: none on a CPU, where they would take cores from the model."""
+    import torch
+
+    return 0 if torch.device(device).type == "cpu" else max(1, min(torch.get_num_threads() - 2, MAX_READERS))

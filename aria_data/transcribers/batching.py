@@ -10,12 +10,14 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from aria_data.errors import TemporaryError, TranscriptionFailed
+from aria_data.files import printable
+from aria_data.midi import Note, Pedal, Performance
 from aria_data.transcribers.base import Decoder, Heard, Transcriber
 
 Blocks = Callable[[], Iterable[np.ndarray]]  # opens a stretch: float32 blocks of shape (num_samples, channels)
@@ -28,6 +30,7 @@ class Piece:
     key: Hashable
     window: np.ndarray | None = None
     error: Exception | None = None
+    slower: float = 1.0  # at the end: so many times as long was what was heard as what was recorded
 
 
 def hear_all(
@@ -58,32 +61,37 @@ def pieces_of(
 ) -> Iterator[Piece]:
     """Cut one stretch into windows; the last is filled up with silence. Never raises: the end carries the error."""
     try:
-        for window in _windows(transcriber, blocks()):
+        source = blocks()
+        for window in _windows(transcriber, source):
             yield Piece(key, window)
             if key in failed:
                 break
     except Exception as error:
-        yield Piece(key, error=error)
+        yield Piece(key, error=_with_name(error, key))
     else:
-        yield Piece(key)
+        yield Piece(key, slower=getattr(source, "slower", 1.0))
 
 
-def _windows(transcriber: Transcriber, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     window, hop = transcriber.window, transcriber.hop
-    buffer = np.zeros((transcriber.lead, transcriber.num_channels), np.float32)
-    is_heard = False
+    buffer = np.zeros((window, transcriber.num_channels), np.float32)
+    filled, is_heard = transcriber.lead, False
     for block in blocks:
         if not np.isfinite(block).all():
             raise TranscriptionFailed(
                 "its audio holds samples that are no numbers. Encode the file again.", reason="samples_not_finite"
             )
-        is_heard = is_heard or len(block) > 0
-        buffer = np.concatenate([buffer, block])
-        while len(buffer) > window:
-            yield buffer[:window]
-            buffer = buffer[hop:]
+        place = 0
+        while place < len(block):
+            if filled == window:
+                yield buffer
+                buffer = np.concatenate([buffer[hop:], np.zeros((hop, buffer.shape[1]), np.float32)])
+                filled = window - hop
+            num = min(window - filled, len(block) - place)
+            buffer[filled : filled + num] = block[place : place + num]
+            filled, place, is_heard = filled + num, place + num, True
     if is_heard:
-        yield np.pad(buffer, ((0, window - len(buffer)), (0, 0)))
+        yield buffer
 
 
 def hear_pieces(
@@ -104,11 +112,11 @@ def hear_pieces(
                     error, heard = errors.pop(key, piece.error), decoder
                     del decoders[key]
                     failed.discard(key)
-                    yield key, error or heard.finish()
+                    yield key, error or _at_speed(heard.finish(), piece.slower)
                     continue
                 output = next(remaining)
                 if isinstance(output, Exception):
-                    raise output
+                    raise _with_name(output, key)
                 if key not in errors:
                     decoder.add(output)
             except Exception as error:
@@ -141,6 +149,27 @@ def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:
             group, num_windows = [], 0
     if group:
         yield group
+
+
+def _with_name(error: Exception, key: Hashable) -> Exception:
+    """Say whose failure it is, where that could not be known when it was raised."""
+    if not isinstance(error, TranscriptionFailed) or str(error).startswith(str(key)):
+        return error
+    return TranscriptionFailed(f"{printable(str(key))}: {error}", error.reason, error.measured)
+
+
+def _at_speed(heard: Heard, slower: float) -> Heard:
+    """Bring times back to those of the recording."""
+    if slower == 1.0:
+        return heard
+    notes = [
+        Note(note.onset_s / slower, note.offset_s / slower, note.pitch, note.velocity)
+        for note in heard.performance.notes
+    ]
+    pedals = [
+        Pedal(pedal.onset_s / slower, pedal.offset_s / slower, pedal.controller) for pedal in heard.performance.pedals
+    ]
+    return replace(heard, performance=Performance(notes, pedals))
 
 
 class _Model:

@@ -58,7 +58,7 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
 
     model = Note_pedal(frames_per_second=FRAMES_PER_S, classes_num=NUM_KEYS)
     _load_weights(model, path)
-    return ByteDance(model.eval().to(torch.device(device)), sha256_file(path), device, compute)
+    return ByteDance(model.eval().to(torch.device(device)), sha256_file(path), device, config, compute)
 
 
 def weights_sha256(config: TranscribeConfig) -> str:
@@ -110,9 +110,11 @@ class ByteDance:
     hop = HOP_S * SAMPLE_RATE
     lead = 0
 
-    def __init__(self, model: Any, sha256: str, device: str, compute: Compute):
+    def __init__(self, model: Any, sha256: str, device: str, config: TranscribeConfig, compute: Compute):
         self.model, self.sha256, self.device = model, sha256, device
         self.num_workers = base.choose_num_workers(compute, device)
+        self.correct_tuning = config.correct_tuning
+        self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.is_bfloat16 = compute.dtype == "bfloat16"  # only when asked for: its accuracy was not measured
 

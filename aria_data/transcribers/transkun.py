@@ -95,6 +95,8 @@ class Transkun:
         self.window = math.ceil(WINDOW_S * model.fs)
         self.lead = self.window - self.hop
         self.num_workers = base.choose_num_workers(compute, device)
+        self.correct_tuning = config.correct_tuning
+        self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
         self.network = Network(model, device, base.choose_dtype(compute.dtype, device))

@@ -17,7 +17,7 @@ from typing import Any
 
 NUM_HEADS = 8
 NUM_MELS = 229
-FRAMES_PER_PIECE = 64  # of the spectrum, on a CPU; larger pieces leave the cache
+FRAMES_PER_PIECE = 64  # of the spectrum; larger pieces leave a CPU's cache, and fill a GPU's memory
 ROWS_PER_PIECE = 8  # of 149 tokens each, on a CPU: 1.2 MB in float32
 KEYS_MULTIPLE = 32  # torch's attention on a CPU is 1.5 times as fast for whole tiles of keys
 
@@ -50,7 +50,7 @@ class Network:
         is_cpu = self.device.type == "cpu"
         self._rows = ROWS_PER_PIECE if is_cpu else 1 << 30
         self._num_targets = len(model.targetMIDIPitch)
-        self._spectrum = _Spectrum(model, self.device, FRAMES_PER_PIECE if is_cpu else 1 << 30)
+        self._spectrum = _Spectrum(model, self.device, FRAMES_PER_PIECE)
         targets = torch.tensor(model.targetMIDIPitch, dtype=torch.float32)
         self._patches = _Patches(model.backbone, targets, self.device, dtype)
         self._blocks = [_Block(layer, self.device, dtype) for layer in model.backbone.encoderLayers]
@@ -154,6 +154,7 @@ class _Patches:
         self.norms = [
             copy.deepcopy(layer).to(device) for layer in backbone.downConv if isinstance(layer, torch.nn.GroupNorm)
         ]
+        self.norm_dtype = dtype if device.type == "cpu" else torch.float32  # only a CPU takes two kinds at once
         self.padding = tuple(backbone.downConv[0].padding)
         with torch.inference_mode():
             places = torch.arange(float(NUM_MELS), device=device)
@@ -169,7 +170,7 @@ class _Patches:
         hidden = features.permute(0, 3, 1, 2).to(self.dtype).contiguous(memory_format=torch.channels_last)
         hidden = pad(self.convolutions[0](hidden) + self.of_mels, self.padding)
         for convolution, norm in zip(self.convolutions[1:], self.norms, strict=True):
-            hidden = norm(convolution(hidden))
+            hidden = norm(convolution(hidden).to(self.norm_dtype)).to(self.dtype)
             if norm is not self.norms[-1]:
                 hidden = gelu(hidden)
         tokens = pad(hidden.permute(0, 2, 3, 1).float(), (0, 0, 1, 0, 1, 0))
