@@ -28,6 +28,7 @@ CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
+RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
 LOOK_S = 30  # of a stretch, before its rate is chosen
 FLOOR_DB = -120.0  # what silence measures
 MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
@@ -147,10 +148,11 @@ class AudioReader:
         import soxr
 
         native = self._native(start_s, end_s)
-        held = []
+        held, num_held = [], 0
         for block in native:
             held.append(block)
-            if choose_rate is None or sum(map(len, held)) >= LOOK_S * self._native_rate:
+            num_held += len(block)
+            if choose_rate is None or num_held >= LOOK_S * self._native_rate:
                 break
         if not held:
             return
@@ -238,6 +240,13 @@ def _open(path: Path):
             raise AudioUnreadable(
                 f"{name}: announces no sample rate, so it is not audio, or damaged. Get the file again, or remove it.",
                 reason="not_audio",
+            )
+        if not RATES_HZ[0] <= stream.codec_context.sample_rate <= RATES_HZ[1]:
+            raise AudioUnreadable(
+                f"{name}: claims {stream.codec_context.sample_rate} samples a second, but music has "
+                f"{RATES_HZ[0]} to {RATES_HZ[1]}. It is damaged: get the file again, or remove it.",
+                reason="not_audio",
+                measured=stream.codec_context.sample_rate,
             )
         stream.codec_context.thread_type = "AUTO"
         yield container, stream

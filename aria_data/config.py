@@ -62,9 +62,10 @@ def _check_names(config: BuildConfig) -> None:
     """Look up what settings name, now rather than after hours of work."""
     load_limits(config.release.pruned_limits)
     load_limits(config.release.deduplicated_limits)
-    transcribers.check_name(config.transcribe.transcriber, "transcribe.transcriber")
-    if config.measure.second_transcriber:
-        transcribers.check_name(config.measure.second_transcriber, "measure.second_transcriber")
+    transcribers.check(config.transcribe, "transcribe.transcriber")
+    second = config.measure.second()
+    if second is not None:
+        transcribers.check(second, "measure.second_transcriber")
 
 
 def _apply(config: BuildConfig, setting: str) -> BuildConfig:

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aria_data.matching import OFFSET_RATIO, match_notes, precision_recall_f1
 from aria_data.midi import SUSTAIN, Note, Performance
-
-ONSET_TOLERANCE_S = 0.05  # MIREX note tracking
-OFFSET_RATIO = 0.2  # an offset may be off by 20 % of the note's length, or by 50 ms, whichever is more
-
 
 VELOCITY_TOLERANCE = 0.1  # of the range, after the best linear fit of the two scales (Hawthorne et al. 2018)
 
@@ -39,60 +36,47 @@ class NoteAccuracy:
 
 def compare_notes(reference: Performance, estimate: Performance) -> NoteAccuracy:
     """Match notes one to one within 50 ms of onset, by pitch."""
-    from mir_eval import transcription, transcription_velocity
-
-    reference_notes, estimate_notes = extend_by_pedal(reference), extend_by_pedal(estimate)
-    counts = len(reference_notes), len(estimate_notes)
-    pedal_f1, pedal_offset_f1 = _compare_pedals(reference, estimate)
-    if not reference_notes or not estimate_notes:
-        return NoteAccuracy(*counts, pedal_f1=pedal_f1, pedal_offset_f1=pedal_offset_f1)
-    sounding = (*_arrays(reference_notes), *_arrays(estimate_notes))
-    written = (*_arrays(sorted(reference.notes)), *_arrays(sorted(estimate.notes)))
-    precision, recall, f1, _ = transcription.precision_recall_f1_overlap(
-        *sounding, onset_tolerance=ONSET_TOLERANCE_S, offset_ratio=None
-    )
-    with_velocity = transcription_velocity.precision_recall_f1_overlap(
-        *sounding[:2],
-        _velocities(reference_notes),
-        *sounding[2:],
-        _velocities(estimate_notes),
-        onset_tolerance=ONSET_TOLERANCE_S,
-        offset_ratio=None,
-        velocity_tolerance=VELOCITY_TOLERANCE,
-    )
+    sounding = extend_by_pedal(reference), extend_by_pedal(estimate)
+    written = sorted(reference.notes), sorted(estimate.notes)
+    counts = len(written[0]), len(written[1])
+    matched = match_notes(*sounding)
+    precision, recall, f1 = precision_recall_f1(len(matched), *counts)
     return NoteAccuracy(
         *counts,
         precision,
         recall,
         f1,
-        _with_offsets(sounding),
-        _with_offsets(written),
-        with_velocity[2],
-        pedal_f1,
-        pedal_offset_f1,
+        precision_recall_f1(len(match_notes(*sounding, OFFSET_RATIO)), *counts)[2],
+        precision_recall_f1(len(match_notes(*written, OFFSET_RATIO)), *counts)[2],
+        precision_recall_f1(_num_with_velocity(*sounding, matched), *counts)[2],
+        *_compare_pedals(reference, estimate),
     )
 
 
-def _with_offsets(arrays: tuple[np.ndarray, ...]) -> float:
-    from mir_eval.transcription import precision_recall_f1_overlap
-
-    return precision_recall_f1_overlap(*arrays, onset_tolerance=ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)[2]
+def _num_with_velocity(reference: list[Note], estimate: list[Note], matched: list[tuple[int, int]]) -> int:
+    """Count the matches whose velocities agree too, as `mir_eval.transcription_velocity` does: the reference's are
+    brought to 0 to 1, the estimate's to those by the best linear fit over all matches."""
+    if not matched:
+        return 0
+    velocities = np.array([note.velocity for note in reference], dtype=float)
+    velocities = (velocities - velocities.min()) / max(1.0, float(np.ptp(velocities)))
+    true = velocities[[index for index, _ in matched]]
+    heard = np.array([estimate[index].velocity for _, index in matched], dtype=float)
+    slope, intercept = np.linalg.lstsq(np.vstack([heard, np.ones(len(heard))]).T, true, rcond=None)[0]
+    return int((np.abs(slope * heard + intercept - true) < VELOCITY_TOLERANCE).sum())
 
 
 def _compare_pedals(reference: Performance, estimate: Performance) -> tuple[float, float]:
     """Compare presses of the sustain pedal as if they were notes of one pitch (Kong et al. 2021)."""
-    from mir_eval.transcription import precision_recall_f1_overlap
-
-    presses = [
+    true, heard = (
         [Note(pedal.onset_s, pedal.offset_s, 60, 64) for pedal in performance.pedals if pedal.controller == SUSTAIN]
         for performance in (reference, estimate)
-    ]
-    if not presses[0] or not presses[1]:
-        value = 0.0 if presses[0] or presses[1] else math.nan
-        return value, value
-    arrays = (*_arrays(presses[0]), *_arrays(presses[1]))
-    onset = precision_recall_f1_overlap(*arrays, onset_tolerance=ONSET_TOLERANCE_S, offset_ratio=None)[2]
-    return onset, _with_offsets(arrays)
+    )
+    if not true and not heard:
+        return math.nan, math.nan
+    counts = len(true), len(heard)
+    onset = precision_recall_f1(len(match_notes(true, heard)), *counts)[2]
+    return onset, precision_recall_f1(len(match_notes(true, heard, OFFSET_RATIO)), *counts)[2]
 
 
 def extend_by_pedal(performance: Performance) -> list[Note]:
@@ -110,13 +94,3 @@ def extend_by_pedal(performance: Performance) -> list[Note]:
         next_strike[note.pitch] = note.onset_s
         notes.append(Note(note.onset_s, end_s, note.pitch, note.velocity))
     return notes[::-1]
-
-
-def _arrays(notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
-    intervals = np.array([(note.onset_s, max(note.offset_s, note.onset_s + 1e-4)) for note in notes])
-    hertz = 440.0 * 2.0 ** ((np.array([note.pitch for note in notes]) - 69) / 12)
-    return intervals, hertz
-
-
-def _velocities(notes: list[Note]) -> np.ndarray:
-    return np.array([note.velocity for note in notes])

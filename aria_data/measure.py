@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from aria_data.audio import AudioReader
+from aria_data.matching import match_notes, precision_recall_f1
 from aria_data.measures import MEASURES, measure
 from aria_data.midi import Performance
 from aria_data.quality import SAMPLE_RATE, fit, listen
 from aria_data.records import Measurement, Segment, Transcription
+from aria_data.transcribers.base import TranscribeConfig
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,11 @@ class MeasureConfig:
 
     second_transcriber: str = ""  # its name: measures how far two models agree, as an onset F1
     second_checkpoint: str = ""
+
+    def second(self) -> TranscribeConfig | None:
+        """Give the second transcriber's own configuration; None without one."""
+        name = self.second_transcriber
+        return TranscribeConfig(name, checkpoint=self.second_checkpoint) if name else None
 
 
 def measure_segment(
@@ -42,15 +46,7 @@ def measure_segment(
 
 def onset_agreement_of(first: Performance, second: Performance) -> float:
     """Give the onset F1 of two transcriptions of the same sound; NaN when neither heard a note."""
-    from mir_eval.transcription import precision_recall_f1_overlap
-
-    if not first.notes or not second.notes:
-        return 0.0 if first.notes or second.notes else math.nan
-    arrays = [side for performance in (first, second) for side in _arrays(performance)]
-    return float(precision_recall_f1_overlap(*arrays, offset_ratio=None)[2])
-
-
-def _arrays(performance: Performance) -> Iterator[np.ndarray]:
-    notes = performance.notes
-    yield np.array([(note.onset_s, max(note.offset_s, note.onset_s + 1e-4)) for note in notes])
-    yield 440.0 * 2.0 ** ((np.array([note.pitch for note in notes]) - 69) / 12)
+    if not first.notes and not second.notes:
+        return math.nan
+    num_matched = len(match_notes(first.notes, second.notes))
+    return precision_recall_f1(num_matched, len(first.notes), len(second.notes))[2]

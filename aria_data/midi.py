@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mido
+from mido.midifiles.meta import KeySignatureError
 
 from aria_data.errors import MidiUnreadable
 
@@ -97,7 +98,7 @@ def read_midi(path: str | Path) -> Performance:
         return _performance_of(file)
     except OSError as error:
         raise MidiUnreadable(f"{path}: cannot be read as MIDI ({error}). Check that the file is complete.") from error
-    except (ValueError, EOFError, LookupError, TypeError, ArithmeticError) as error:
+    except (ValueError, EOFError, LookupError, TypeError, ArithmeticError, KeySignatureError) as error:
         raise MidiUnreadable(f"{path}: is not a valid MIDI file ({error!r}). Remove or replace it.") from error
 
 

@@ -91,7 +91,7 @@ def tuning_of(waveform: np.ndarray, sample_rate: int) -> float:
     import soxr
 
     mono = soxr.resample(waveform.mean(axis=1), sample_rate, SAMPLE_RATE).astype(np.float32)
-    if len(mono) < FRAME or not np.abs(mono).max() > 1e-6:
+    if len(mono) < FRAME or not np.isfinite(mono).all() or not np.abs(mono).max() > 1e-6:
         return 0.0
     return tuning_of_spectrum(np.abs(librosa.stft(mono, n_fft=FRAME, hop_length=4 * HOP)))
 

@@ -50,9 +50,16 @@ def compute_options(command: Any) -> Any:
             show_default=True,
             help="Where the transcriber runs: auto, cpu, cuda, cuda:1, or several with commas between.",
         ),
-        click.option("--dtype", default="auto", show_default=True, help="auto, float32 or bfloat16."),
+        click.option(
+            "--dtype",
+            default="auto",
+            show_default=True,
+            help="auto (for transkun bfloat16 where it is fast), float32 or bfloat16.",
+        ),
         click.option("--batch-size", default=0, help="Windows a forward pass; 0: chosen by device."),
-        click.option("--threads", default=0, help="Windows heard at the same time on a CPU; 0: one a core."),
+        click.option(
+            "--threads", default=0, help="Windows heard at the same time on a CPU; 0: one a core, at most 16."
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -162,7 +169,7 @@ def transcribe(
     from flows.transcribe_files import plan, transcribe_files
 
     config = TranscribeConfig(transcriber, hop_s, correct_tuning, checkpoint)
-    transcribers.check_name(transcriber, "--transcriber")
+    transcribers.check(config, "--transcriber")
     targets = plan(files, out)
     num_failed = 0
     with show.progress() as progress:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aria_data.errors import MidiUnreadable, UsageError
 from aria_data.evaluate import NoteAccuracy, compare_notes
 from aria_data.files import printable
-from aria_data.midi import read_midi
+from aria_data.midi import Performance, read_midi
 
 MIDI_SUFFIXES = (".mid", ".midi")
 CONVENTIONS = """\
@@ -52,14 +53,15 @@ def compare_folders(reference: Path, estimate: Path) -> tuple[dict[str, NoteAccu
         except MidiUnreadable as error:
             wrong[stem] = f"{error} It is left out."
             continue
-        try:
-            accuracies[stem] = compare_notes(truth, read_midi(estimates[stem]))
-        except KeyError:
-            accuracies[stem] = NoteAccuracy(len(truth.notes), 0)
-            wrong[stem] = f"{stem}: has no estimate, which counts as 0."
-        except MidiUnreadable as error:
-            accuracies[stem] = NoteAccuracy(len(truth.notes), 0)
-            wrong[stem] = f"{error} It counts as 0."
+        heard = Performance()  # what is missing counts as nothing heard
+        if stem not in estimates:
+            wrong[stem] = f"{printable(stem)}: has no estimate, which counts as 0."
+        else:
+            try:
+                heard = read_midi(estimates[stem])
+            except MidiUnreadable as error:
+                wrong[stem] = f"{error} It counts as 0."
+        accuracies[stem] = compare_notes(truth, heard)
     return accuracies, wrong
 
 
@@ -81,14 +83,14 @@ def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:
 
 def print_table(accuracies: dict[str, NoteAccuracy]) -> None:
     """Print a row a file, the means and what the columns mean."""
-    console = Console(soft_wrap=True, emoji=False)
+    console = Console(soft_wrap=True, emoji=False, markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
     for name in ("notes", "heard", *SHOWN):
         table.add_column(name, justify="right")
     for stem, accuracy in accuracies.items():
         values = [_cell(getattr(accuracy, field)) for field in SHOWN.values()]
-        table.add_row(printable(stem, 48), str(accuracy.num_reference), str(accuracy.num_estimate), *values)
+        table.add_row(Text(printable(stem, 48)), str(accuracy.num_reference), str(accuracy.num_estimate), *values)
     mean = means(accuracies)
     table.add_row("mean", "", "", *(_cell(mean[field]) for field in SHOWN.values()), style="bold")
     console.print(table)

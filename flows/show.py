@@ -96,7 +96,7 @@ def progress() -> Iterator[Progress]:
 def file_result(result: FileResult, as_json: bool) -> None:
     """Print how one file ended: a line for people, with the error on standard error, or one JSON object."""
     if as_json:
-        print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+        print(json.dumps(asdict(result)), flush=True)  # ASCII: a name may be no valid UTF-8
     elif result.error:
         print(f"aria-data: {result.error}", file=sys.stderr, flush=True)
     else:

@@ -45,7 +45,7 @@ from aria_data.segment import find_segments
 from aria_data.segment import verdict as segment_verdict
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
 from aria_data.transcribe import save_transcription, stretch_of
-from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribers.base import Compute, Heard
 from aria_data.transcribers.stretches import hear_stretches
 
 KEPT = Verdict(True)
@@ -78,9 +78,13 @@ class Workplace:
 
     @cached_property
     def second_transcriber(self) -> Any:
-        config = self.config.measure
-        wanted = TranscribeConfig(config.second_transcriber, checkpoint=config.second_checkpoint)
-        return transcribers.load_everywhere(wanted, self.compute) if config.second_transcriber else None
+        wanted = self.config.measure.second()
+        return transcribers.load_everywhere(wanted, self.compute) if wanted else None
+
+    @cached_property
+    def second_sha256(self) -> str:
+        wanted = self.config.measure.second()
+        return transcribers.weights_sha256(wanted) if wanted else ""
 
     @cached_property
     def classifier(self) -> Any:
@@ -222,21 +226,32 @@ def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> It
 
 def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     second = workplace.second_transcriber
+    others: dict[str, Heard | Exception] = {}
+
+    def heard_again() -> Iterator[Item]:
+        by_id = {item.item_id: item for item in items}
+        stretches = (stretch_of(workplace.path_of(item.payload[0].location), item.payload[1]) for item in items)
+        for item_id, other in hear_stretches(second, stretches):
+            others[item_id] = other
+            yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
         recording, segment, transcription = item.payload
-        audio = workplace.path_of(recording.location)
         performance = read_midi(workplace.root / transcription.midi_path)
         agreement = math.nan
         if second is not None:
-            ((_, other),) = hear_stretches(second, [stretch_of(audio, segment)])
+            other = others.pop(item.item_id)
             if isinstance(other, Exception):
                 raise other
             agreement = onset_agreement_of(performance, other.performance)
+        audio = workplace.path_of(recording.location)
         record = measure_segment(audio, segment, transcription, performance, agreement)
         return stage.outcome(workplace, item, record)
 
-    yield from _each(workplace, stage, items, one, num_threads=1 if second else workplace.num_threads)
+    if second is None:
+        yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
+    else:
+        yield from _each(workplace, stage, heard_again(), one)
 
 
 def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -306,6 +321,12 @@ TRANSCRIBE = Stage(
     lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
     file_of=lambda transcription: transcription.midi_path,
 )
-MEASURE = Stage("measure", 2, Measurement, _measure, _settings_of("measure"))
+MEASURE = Stage(
+    "measure",
+    2,
+    Measurement,
+    _measure,
+    lambda workplace: {**_settings_of("measure")(workplace), "weights": workplace.second_sha256},
+)
 ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))
 STAGES = (SCREEN, INGEST, CLASSIFY, SEGMENT, TRANSCRIBE, MEASURE, ANNOTATE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +23,8 @@ from aria_data.transcribers.stretches import Stretch, hear_stretches
 from flows.show import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
+MAX_STEM_BYTES = 200
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,19 @@ def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
         return {found[0]: out}
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {printable(str(out))}: is a file. Name a folder, or a file that ends in .mid.")
-    seen: Counter[str] = Counter()
-    targets = {}
+    targets: dict[Path, Path] = {}
     for path in dict.fromkeys(found):
-        seen[path.stem] += 1
-        number = f"-{seen[path.stem]}" if seen[path.stem] > 1 else ""
-        targets[path] = out / f"{path.stem}{number}.mid"
+        stem, taken = _shortened(path.stem), set(targets.values())
+        names = itertools.chain([f"{stem}.mid"], (f"{stem}-{number}.mid" for number in itertools.count(2)))
+        targets[path] = next(target for name in names if (target := out / name) not in taken)
     return targets
+
+
+def _shortened(stem: str) -> str:
+    """Cut a stem so that its .mid, a number and `.partial` fit into the 255 bytes of a file name."""
+    while len(os.fsencode(stem)) > MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def _audio_files(given: Path) -> list[Path]:
@@ -99,10 +110,13 @@ def transcribe_files(
 
 def _result(audio: Path, midi: Path, heard: Heard | Exception, duration_s: float, took_s: float) -> FileResult:
     if isinstance(heard, PermanentError | TemporaryError):
-        message = str(heard).replace(str(audio), printable(audio.name))
-        return FileResult(str(audio), str(midi), error=message if audio.name in message else f"{audio.name}: {message}")
+        name = printable(audio.name)
+        message = str(heard).replace(printable(str(audio)), name)
+        return FileResult(str(audio), str(midi), error=message if name in message else f"{name}: {message}")
     if isinstance(heard, Exception):
-        raise heard
+        log.error("%s", printable(audio.name), exc_info=heard)
+        message = f"{printable(audio.name)}: unexpected {type(heard).__name__}: {printable(str(heard))}"
+        return FileResult(str(audio), str(midi), error=message)
     performance, _ = cut_endless_notes(heard.performance)
     write_whole(midi, midi_bytes(performance))
     return FileResult(

@@ -16,6 +16,7 @@ NOUNS = [  # a noun imports only nouns listed before it
     "files",
     "text",
     "midi",
+    "matching",
     "containers",
     "audio",
     "tables",

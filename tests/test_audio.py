@@ -192,3 +192,13 @@ def test_what_shows_that_a_container_was_cut(tmp_path, files):
     assert has_end(tmp_path / "with a tag behind", "ogg")
     (tmp_path / "rf64").write_bytes(b"RF64\xff\xff\xff\xffWAVE")
     assert share_there(tmp_path / "rf64", "wav") == 1.0
+
+
+@pytest.mark.parametrize("rate", [1, 100_000_000])
+def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
+    path = write_audio(tmp_path / "x.wav", melody(1))
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioUnreadable, match="samples a second|not audio"):
+        probe(path)

@@ -67,8 +67,13 @@ def of_the_package(checkpoint, waveform):
         warnings.simplefilter("ignore")
         from piano_transcription_inference import PianoTranscription
     package = PianoTranscription("Note_pedal", checkpoint_path=str(checkpoint), device=torch.device("cpu"))
-    with np.errstate(all="ignore"):
-        return package.transcribe(waveform[:, 0], None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine the threads of a recurrent network wait for each other without end
+    try:
+        with np.errstate(all="ignore"):
+            return package.transcribe(waveform[:, 0], None)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_notes_and_pedals_are_those_of_the_package(model, waveform, of_the_package):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from aria_data import matching
 from aria_data.evaluate import NoteAccuracy, compare_notes, extend_by_pedal
 from aria_data.midi import SOFT, Note, Pedal, Performance
 
@@ -28,6 +30,49 @@ def test_pedals_are_compared_by_press_and_by_release():
     assert (accuracy.pedal_f1, accuracy.pedal_offset_f1) == (1.0, 0.0)
     assert compare_notes(Performance(NOTES, PEDALS), Performance(NOTES)).pedal_f1 == 0.0
     assert math.isnan(compare_notes(Performance(NOTES), Performance(NOTES)).pedal_f1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_give_what_mir_eval_gives_at_once(seed, monkeypatch):
+    from mir_eval import transcription, transcription_velocity
+
+    monkeypatch.setattr(matching, "MAX_PIECE", 3)
+    rng = np.random.default_rng(seed)
+
+    def side(number: int) -> list[Note]:
+        onsets, pitches = np.sort(rng.uniform(0, 6, number)), rng.integers(60, 66, number)
+        lengths, velocities = rng.uniform(0.05, 1, number), rng.integers(1, 128, number)
+        rows = zip(onsets, onsets + lengths, pitches, velocities, strict=True)
+        return sorted(Note(float(a), float(b), int(c), int(d)) for a, b, c, d in rows)
+
+    true, heard = side(120), side(100)
+    arrays = [
+        (np.array([(n.onset_s, n.offset_s) for n in s]), 440.0 * 2 ** ((np.array([n.pitch for n in s]) - 69) / 12))
+        for s in (true, heard)
+    ]
+    accuracy = compare_notes(Performance(true), Performance(heard))
+    onset = transcription.precision_recall_f1_overlap(*arrays[0], *arrays[1], offset_ratio=None)
+    assert (accuracy.onset_precision, accuracy.onset_recall, accuracy.onset_f1) == pytest.approx(onset[:3])
+    offset = transcription.precision_recall_f1_overlap(*arrays[0], *arrays[1], offset_ratio=0.2)
+    assert accuracy.onset_release_f1 == pytest.approx(offset[2])
+    velocities = [np.array([n.velocity for n in s]) for s in (true, heard)]
+    with_velocity = transcription_velocity.precision_recall_f1_overlap(
+        *arrays[0], velocities[0], *arrays[1], velocities[1], offset_ratio=None
+    )
+    assert accuracy.onset_velocity_f1 == pytest.approx(with_velocity[2], abs=0.02)  # ties may match otherwise
+
+
+def test_a_concert_of_twelve_hours_is_compared_in_little_memory():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    notes = [Note(0.12 * i, 0.12 * i + 0.3, int(rng.integers(40, 90)), 64) for i in range(60_000)]
+    tracemalloc.start()
+    accuracy = compare_notes(Performance(notes), Performance(notes))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert accuracy.onset_f1 == 1.0
+    assert peak < 300e6
 
 
 def test_a_release_counts_as_written_and_a_sounding_end_with_the_pedal():

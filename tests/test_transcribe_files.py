@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import FakeTranscriber, melody, write_audio
+from fakes import FakeDecoder, FakeTranscriber, melody, write_audio
 
 from aria_data import transcribers
 from aria_data.midi import Note, Pedal, Performance, midi_bytes, read_midi
 from flows import cli
+from flows.transcribe_files import plan
 
 SCALE = Performance([Note(0.5 * i, 0.5 * i + 0.4, 60 + i, 40 + 5 * i) for i in range(10)], [Pedal(1.0, 2.0)])
 
@@ -50,6 +52,42 @@ def test_json_is_a_line_a_file_with_notes_seconds_speed_and_confidence(aria, mus
         assert line["duration_s"] == pytest.approx(6.0)
         assert line["rtfx"] > 0
         assert (line["confidence"], line["error"]) == (0.9, "")
+
+
+def test_odd_names_get_targets_of_their_own(tmp_path):
+    names = ["x/a.wav", "y/a.wav", "z/a-2.wav", f"{'ю' * 125}.wav", f"{'ю' * 124}x.wav"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    targets = list(plan([tmp_path / name for name in names], tmp_path / "out").values())
+    assert [target.name for target in targets[:3]] == ["a.mid", "a-2.mid", "a-2-2.mid"]
+    assert len(set(targets)) == len(names)
+    assert all(len(os.fsencode(target.name)) < 240 for target in targets)
+
+
+def test_a_name_that_is_no_utf_8_or_would_steer_a_terminal_is_shown_escaped(aria, tmp_path):
+    hostile = [os.fsdecode(b"caf\xe9.wav"), "\x1b[31mred.wav", "[/bold] x.wav"]
+    for name in hostile:
+        write_audio(tmp_path / "in" / name, melody(4))
+    (tmp_path / "in" / "\x1b[2Jbad.mp3").write_bytes(b"no")
+    for options in ([], ["--json", "--overwrite"]):
+        ended = aria("transcribe", tmp_path / "in", "--out", tmp_path / "midi", *options)
+        assert ended.exit_code == 1
+        assert "\x1b" not in ended.output
+    assert len(list((tmp_path / "midi").iterdir())) == 3
+
+
+def test_a_surprise_costs_one_file(aria, music, tmp_path, monkeypatch):
+    class Broken(FakeDecoder):
+        def finish(self):
+            raise ZeroDivisionError("oops")
+
+    decoders = iter([FakeDecoder, Broken, FakeDecoder, FakeDecoder])
+    monkeypatch.setattr(FakeTranscriber, "decoder", lambda self: next(decoders)())
+    ended = aria("transcribe", music, "--out", tmp_path / "midi", "--json")
+    errors = [line["error"] for line in map(json.loads, ended.stdout.splitlines())]
+    assert [bool(error) for error in errors] == [False, True, False, False]
+    assert "b.flac: unexpected ZeroDivisionError: oops" in errors
 
 
 def test_one_file_goes_to_one_midi_file(aria, music, tmp_path):
@@ -120,6 +158,7 @@ def test_a_missing_and_a_broken_estimate_count_as_nothing_heard(aria, folders):
     assert found["files"]["one"]["num_estimate"] == 0
     assert "one: has no estimate" in ended.stderr
     assert "two.mid" in ended.stderr
+    assert found["mean"]["pedal_f1"] == pytest.approx(1 / 3)
 
 
 def test_folders_without_a_pair_are_wrong_usage(aria, folders, tmp_path):

@@ -45,6 +45,12 @@ def check_name(name: str, where: str) -> None:
         raise ConfigInvalid(f"{where}: {name!r} is not one of {', '.join(NAMES)}.")
 
 
+def check(config: TranscribeConfig, where: str) -> None:
+    """Raise `ConfigInvalid` or `UsageError` for what can be seen to be wrong before anything is loaded."""
+    check_name(config.transcriber, where)
+    weights_sha256(config)
+
+
 def _module(config: TranscribeConfig) -> ModuleType:
     check_name(config.transcriber, "transcribe.transcriber")
     return import_module(f"aria_data.transcribers.{config.transcriber}")

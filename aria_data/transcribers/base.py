@@ -35,7 +35,7 @@ class Compute:
     """Where and in how large pieces it runs. None of this counts as a change of configuration."""
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (bfloat16 where it is fast), float32 or bfloat16
+    dtype: str = "auto"  # auto (transkun: bfloat16 where it is fast), float32 or bfloat16
     batch_size: int = 0  # windows a forward pass; 0: chosen by device
     num_threads: int = 0  # windows heard at the same time on a CPU; 0: one a core
 
@@ -52,7 +52,9 @@ class Heard:
     """What a transcriber heard in one stretch of audio. Times count from its first sample."""
 
     performance: Performance
-    confidence: float = 0.0  # 0 to 1: the onset F1 that the model itself expects
+    confidence: float = (
+        0.0  # 0 to 1: for transkun the onset F1 that it expects, for bytedance the onsets' mean strength
+    )
     note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
 
 

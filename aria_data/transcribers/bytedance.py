@@ -48,8 +48,7 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
     """Load the checkpoint, fetching the published one when none is named. Raises `UsageError` for a wrong file."""
     import torch
 
-    if config.hop_s not in (0.0, float(HOP_S)):
-        raise UsageError(f"transcribe.hop_s: bytedance joins windows of 10 s in the middle, so its hop is {HOP_S} s.")
+    weights_sha256(config)  # looks at the configuration
     device = base.choose_device(compute.device)
     path = _path(config)
     with warnings.catch_warnings():
@@ -63,6 +62,8 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
 
 def weights_sha256(config: TranscribeConfig) -> str:
     """Hash the file that is named; without one, give the published file's hash, there or not."""
+    if config.hop_s not in (0.0, float(HOP_S)):
+        raise UsageError(f"transcribe.hop_s: bytedance joins windows of 10 s in the middle, so its hop is {HOP_S} s.")
     return sha256_file(_named(config)) if config.checkpoint else CHECKPOINT.sha256
 
 
@@ -196,7 +197,7 @@ class _Decoder:
         self._origin = keep_from
 
     def finish(self) -> Heard:
-        """Give all notes and pedal presses. The confidence is the mean strength of the onsets."""
+        """Give all notes and pedal presses. The confidence is the mean strength of the onsets, not an expected F1."""
         if self._last is None:
             return Heard(Performance())
         self._append(self._last, is_last=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from aria_data.audio import AudioReader
-from aria_data.errors import AudioUnreadable, TranscriptionFailed
+from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
 from aria_data.files import printable
 from aria_data.quality import tuning_of
 from aria_data.transcribers.base import Heard, Transcriber
@@ -27,6 +28,7 @@ from aria_data.transcribers.batching import Piece, hear_pieces, pieces_of
 
 SLOTS_PER_READER = 4  # windows: 22 MB of shared memory a reader of transkun
 MIN_DETUNING = 0.08  # semitones; 0.05 made no difference to the F1, 0.2 cost 0.02 of it
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 SHORT_S = 0.1  # less than this may be missing at the end of a stretch
 
 
@@ -63,7 +65,8 @@ def hear_stretches(
     """Hear stretches of files; yields each key with what was heard, or the error it ended in, once it is finished.
 
     `transcriber` is a `Transcriber`, or several (`devices.Several`). Stretches of one file are best given one after
-    the other, in order: it is then decoded once. `on_read` is told of every key's seconds as they are read.
+    the other, in order: read here, the file is then decoded once; readers in processes each decode it for themselves.
+    `on_read` is told of every key's seconds as they are read.
     """
     if hasattr(transcriber, "hear_stretches"):
         yield from transcriber.hear_stretches(stretches, on_read)
@@ -173,6 +176,19 @@ def _first(remaining: Iterator[Stretch], number: int) -> Iterator[Stretch]:
         yield stretch
 
 
+def _death(name: str, exit_code: int | None) -> Exception:
+    """Blame the file for what only a fault in decoding does to a process; anything else may go better next time."""
+    if exit_code is not None and -exit_code in CRASHES:
+        return AudioUnreadable(
+            f"{name}: decoding it crashed the process that did so. Get the file again, or remove it.",
+            reason="decoder_crashed",
+        )
+    return TemporaryError(
+        f"{name}: the process that read it ended ({exit_code}). Was there too little memory? Run the command again; "
+        "a script of your own needs `if __name__ == '__main__':`."
+    )
+
+
 class _Reader:
     """One reading process, seen from outside."""
 
@@ -205,12 +221,8 @@ class _Reader:
                 return Piece(key, window)
         except (EOFError, OSError):
             self.is_alive = False
-            kind = "end"
-            error = AudioUnreadable(
-                f"{name}: decoding it ended the process that did so. Get the file again, or remove it.",
-                reason="decoder_died",
-            )
-            value = error, 1.0
+            self.process.join(timeout=5)
+            kind, value = "end", (_death(name, self.process.exitcode), 1.0)
         if kind == "read":
             on_read(key, value)
             return None

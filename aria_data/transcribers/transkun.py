@@ -57,6 +57,7 @@ def weights_sha256(config: TranscribeConfig) -> str:
     """Hash the installed wheel's weights."""
     if config.checkpoint:
         raise UsageError("transcribe.checkpoint: transkun brings its own weights. Leave it empty.")
+    base.hop_of(config, HOP_S, WINDOW_S, 1.0)
     return sha256_file(weights_path())
 
 

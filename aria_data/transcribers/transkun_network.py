@@ -157,8 +157,8 @@ class _Patches:
         self.norm_dtype = dtype if device.type == "cpu" else torch.float32  # only a CPU takes two kinds at once
         self.padding = tuple(backbone.downConv[0].padding)
         with torch.inference_mode():
-            places = torch.arange(float(NUM_MELS), device=device)
-            self.of_mels = backbone.posEmbedBuilder(places).t()[None, :, None].to(dtype)
+            places = torch.arange(float(NUM_MELS))
+            self.of_mels = backbone.posEmbedBuilder(places).t()[None, :, None].to(device, dtype)
         self._backbone, self.targets = copy.deepcopy(backbone).to(device), targets.to(device)
         self._positions: dict[tuple[int, int], Any] = {}
 
