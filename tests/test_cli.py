@@ -150,7 +150,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(dataset, tmp_path
         (["in", "--out", "out", "--config", "bad.toml"], "bad.toml: unknown key 'segmnt'. Did you mean 'segment'?"),
         (["in", "--out", "out", "--set", "segment.min_segment_s=long"], "'long' is not of type float"),
         (["in", "--out", "out", "--set", "release.pruned_limits=no"], "no: is neither a preset (light or heavy)"),
-        (["in", "--out", "out", "--set", "transcribe.transcriber=no"], "'no' is not one of transkun"),
+        (["in", "--out", "out", "--set", "transcribe.transcriber=no"], "'no' is not one of bytedance, transkun"),
         (["in", "--out", "x[y]"], "x[y]: a dataset folder's path may not hold '['. Choose another --out."),
         (["in", "--out", "x\udcff"], "a dataset folder's path may not hold"),
     ],
