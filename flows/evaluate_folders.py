@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from aria_data.files import printable
 from aria_data.midi import Performance, read_midi
 
 MIDI_SUFFIXES = (".mid", ".midi")
+MAX_WIDTH = 160  # where there is no terminal
 CONVENTIONS = """\
 F1 of mir_eval, matched one to one by pitch; the mean is over files.
 onset           the key strike within 50 ms
@@ -83,11 +85,11 @@ def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:
 
 def print_table(accuracies: dict[str, NoteAccuracy]) -> None:
     """Print a row a file, the means and what the columns mean."""
-    console = Console(soft_wrap=True, emoji=False, markup=False)
+    console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
     for name in ("notes", "heard", *SHOWN):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=len(name), no_wrap=True)
     for stem, accuracy in accuracies.items():
         values = [_cell(getattr(accuracy, field)) for field in SHOWN.values()]
         table.add_row(Text(printable(stem, 48)), str(accuracy.num_reference), str(accuracy.num_estimate), *values)
