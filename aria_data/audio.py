@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -211,6 +212,31 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Readers:
+    """An open file for each thread: stretches of one file, asked for in order, are decoded once in each."""
+
+    def __init__(self, sample_rate: int, num_channels: int):
+        self._settings = sample_rate, num_channels
+        self._of_thread: dict[int, AudioReader] = {}
+
+    def of(self, path: Path) -> AudioReader:
+        """Give this thread's reader of a file; its last one is closed when that was another file's."""
+        number = threading.get_ident()
+        reader = self._of_thread.get(number)
+        if reader is None or reader.path != path:
+            if reader is not None:
+                reader.close()
+            reader = self._of_thread[number] = AudioReader(path, *self._settings)
+        return reader
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._of_thread.values():
+            reader.close()
 
 
 @contextmanager

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from aria_data.audio import AudioReader
 from aria_data.matching import match_notes, precision_recall_f1
 from aria_data.measures import MEASURES, measure
 from aria_data.midi import Performance
-from aria_data.quality import SAMPLE_RATE, fit, listen
+from aria_data.quality import fit, listen
 from aria_data.records import Measurement, Segment, Transcription
 from aria_data.transcribers.base import TranscribeConfig
 
@@ -29,11 +28,17 @@ class MeasureConfig:
 
 
 def measure_segment(
-    audio: Path, segment: Segment, transcription: Transcription, performance: Performance, backend_agreement: float
+    reader: AudioReader,
+    segment: Segment,
+    transcription: Transcription,
+    performance: Performance,
+    backend_agreement: float = math.nan,
 ) -> Measurement:
-    """Measure one segment's notes against each other and against its sound, which is read again."""
-    with AudioReader(audio, SAMPLE_RATE, 1) as reader:
-        trace = listen(reader.blocks(segment.start_s, segment.end_s))
+    """Measure one segment's notes against each other and against its sound, which is read again.
+
+    `reader` reads the recording in mono at `quality.SAMPLE_RATE`.
+    """
+    trace = listen(reader.blocks(segment.start_s, segment.end_s))
     values = {
         **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
         **fit(trace, performance),

@@ -9,7 +9,6 @@ that both sides do the same work. Prints the wall time of both, the ratio, and t
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ from aria_data.files import from_location
 from aria_data.ingest import ingest
 from aria_data.measure import measure_segment
 from aria_data.midi import Note, Performance
+from aria_data.quality import SAMPLE_RATE
 from aria_data.screen import screen
 from aria_data.segment import SegmentConfig, find_segments
 from aria_data.transcribe import save_transcription, stretch_of
@@ -90,7 +90,8 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
         for segment in segments:
             ((_, heard),) = hear_stretches(transcriber, [stretch_of(path, segment)])
             transcription = save_transcription(out, segment, heard, transcriber)
-            measure_segment(path, segment, transcription, heard.performance, math.nan)
+            with AudioReader(path, SAMPLE_RATE, 1) as reader:
+                measure_segment(reader, segment, transcription, heard.performance)
         annotate(candidate.title, candidate.description, candidate.uploader, {}, CONFIG.annotate)
     return time.perf_counter() - began
 

@@ -21,13 +21,14 @@ import numpy as np
 
 from aria_data import transcribers
 from aria_data.annotate import annotate
-from aria_data.audio import AudioReader
+from aria_data.audio import AudioReader, Readers
 from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.files import from_location, printable
 from aria_data.ingest import ingest
 from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.midi import read_midi
+from aria_data.quality import SAMPLE_RATE
 from aria_data.records import (
     Annotation,
     Candidate,
@@ -244,14 +245,16 @@ def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
             if isinstance(other, Exception):
                 raise other
             agreement = onset_agreement_of(performance, other.performance)
-        audio = workplace.path_of(recording.location)
-        record = measure_segment(audio, segment, transcription, performance, agreement)
+        reader = readers.of(workplace.path_of(recording.location))
+        record = measure_segment(reader, segment, transcription, performance, agreement)
         return stage.outcome(workplace, item, record)
 
-    if second is None:
-        yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
-    else:
-        yield from _each(workplace, stage, heard_again(), one)
+    items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+    with Readers(SAMPLE_RATE, 1) as readers:
+        if second is None:
+            yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
+        else:
+            yield from _each(workplace, stage, heard_again(), one)
 
 
 def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:

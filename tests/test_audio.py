@@ -12,7 +12,7 @@ from fakes import encode_audio, melody, write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.audio import FLOOR_DB, AudioReader, inspect, probe, to_db
+from aria_data.audio import FLOOR_DB, AudioReader, Readers, inspect, probe, to_db
 from aria_data.containers import has_end, share_there, states_duration
 from aria_data.errors import AudioUnreadable
 
@@ -202,3 +202,16 @@ def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable, match="samples a second|not audio"):
         probe(path)
+
+
+def test_stretches_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):
+    paths = [write_audio(tmp_path / name, melody(3, seed)) for seed, name in enumerate(("a.wav", "b.wav"))]
+    with Readers(RATE, 1) as readers:
+        first = readers.of(paths[0])
+        assert len(np.concatenate(list(first.blocks(0, 1)))) == RATE
+        assert readers.of(paths[0]) is first
+        other = readers.of(paths[1])
+        assert other is not first
+        assert first._blocks is None
+        list(other.blocks(0, 1))
+    assert other._blocks is None
