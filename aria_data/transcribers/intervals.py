@@ -157,12 +157,12 @@ def _walk(scores, single, found, probability):
                         found[begin] = begin + 1 + index
                 top = top_note
             total = after_weight[0]
-            if top_weight > total - 20.0:
+            if top_weight > total - NEGLIGIBLE_NATS:
                 level = max(total, top_weight)
                 mass = np.exp(total - level)
                 for index in range(num):
                     less = row[index] * steps[index] + after_weight[index] - level
-                    if less > -20.0:
+                    if less > -NEGLIGIBLE_NATS:
                         mass += np.exp(less)
                 total = level + np.log(mass)
         onward[begin] = total
@@ -185,6 +185,6 @@ def _walk(scores, single, found, probability):
             if here * of_note > 1e-7:
                 for end in range(begin + 1, num_frames):
                     less = scores[begin, end] * length[end - begin] + weight[end] - onward[begin]
-                    if less > -20.0:
+                    if less > -NEGLIGIBLE_NATS:
                         passing[end] += here * np.exp(less)
         probability[begin] = here * (of_note + of_single)
