@@ -214,6 +214,13 @@ class AudioReader:
         self.close()
 
 
+def mono_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yield a whole file as mono blocks of shape (num_samples,). Raises what `AudioReader` raises."""
+    with AudioReader(path, sample_rate, 1) as reader:
+        for block in reader.blocks():
+            yield block[:, 0]
+
+
 class Readers:
     """An open file for each thread: stretches of one file, asked for in order, are decoded once in each."""
 

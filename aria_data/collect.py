@@ -149,3 +149,11 @@ def _number(said: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e7:
         return None
     return float(value)
+
+
+def audio_files(given: Path) -> list[Path]:
+    """Give the audio files below a folder in order, by their names' endings; a file stands for itself."""
+    if not given.is_dir():
+        return [given]  # a missing one becomes an error of its own, beside the others' results
+    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(path for path in below if not path.name.startswith(".") and path.is_file())

@@ -57,11 +57,13 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class WindowScores:
-    """What the classifier said about each window of a recording."""
+    """What the classifier said about each window of a recording, and about each short step by itself."""
 
     recording_id: str
     hop_s: float
-    scores: list[float]  # scores[i]: probability of clean solo piano from i * hop_s to (i + 1) * hop_s
+    scores: list[float]  # scores[i]: probability of clean solo piano around i * hop_s to (i + 1) * hop_s
+    step_s: float
+    local_scores: list[float]  # local_scores[i]: the same from i * step_s to (i + 1) * step_s alone
     classifier_sha256: str
 
 

@@ -1,4 +1,10 @@
-"""From the classifier's window scores to the stretches of solo piano in a recording."""
+"""From the classifier's scores to the stretches of solo piano in a recording.
+
+evidence     both kinds of scores as log odds, weighed, for every quarter of a second
+best_states  the sequence of piano / not piano that fits the evidence best, a change costing something
+stretches    runs of piano, short gaps closed, a little sound kept around each
+segments     those long and sure enough, each judged by itself
+"""
 
 from __future__ import annotations
 
@@ -8,72 +14,150 @@ import numpy as np
 
 from aria_data.records import Segment, Verdict
 
+MAX_LOG_ODDS = 4.0  # surer than 98.2 % counts no more: one certain second must not outvote many
+
 
 @dataclass(frozen=True)
 class SegmentConfig:
     """How sure, how long and how interrupted a segment may be.
 
-    Lengths are Aria-MIDI's (aria-cl). Scores are ours, for the classifier that comes along: it was trained on
-    synthesis only, and real pianos it finds odd score 0.3 to 0.5, where other real sounds stay below 0.3
-    (LOG.md). Theirs are 0.6 for a window, the same to go on, and 0.6 for the mean of the *whole file*, which
-    drops good piano inside a talky recital.
+    Ours, chosen on synthesised programmes and leave-one-source-out networks (LOG.md), but for `min_segment_s`: the
+    shortest file the Aria model's published filter keeps. Aria-MIDI's classifier (aria-cl) has 45 s, gaps of 8 s
+    and scores of 0.6: `manifests/recipes/aria-midi.toml`. It compares the mean of the *whole file* with
+    `min_segment_score`, which drops good piano inside a talky recital; here the segment's own mean is compared.
     """
 
-    min_window_score: float = 0.5  # piano begins where a window reaches this,
-    min_held_score: float = 0.25  # and goes on until one is below this
-    min_segment_score: float = 0.35  # mean over the segment itself
-    min_segment_s: float = 45.0
-    max_gap_s: float = 8.0  # a shorter dip in the score does not end a segment
+    min_window_score: float = 0.5  # where the evidence changes sides
+    min_segment_score: float = 0.5  # mean window score over the segment itself
+    min_segment_s: float = 30.0
+    max_gap_s: float = 2.0  # a shorter gap does not end a segment, whatever is heard in it
+    local_weight: float = 0.5  # of what is heard right there, beside the 5 s around
+    switch_cost: float = 3.0  # of a beginning or an end, in log odds times seconds
+    lead_s: float = 0.1  # kept before the first attack
+    tail_s: float = 0.25  # kept after the last resonance
+
+    def __post_init__(self) -> None:
+        for name in ("min_window_score", "min_segment_score", "local_weight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but lies between 0 and 1.")
+        for name in ("min_segment_s", "max_gap_s", "switch_cost", "lead_s", "tail_s"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but may not be negative.")
 
 
-def find_segments(
-    recording_id: str, scores: np.ndarray, hop_s: float, duration_s: float, config: SegmentConfig
-) -> list[Segment]:
-    """Find the stretches where the score stays high, in order, not overlapping.
+@dataclass(frozen=True)
+class Scored:
+    """What the classifier said about one recording.
 
-    `scores[i]` is the probability of solo piano from `i * hop_s` to `(i + 1) * hop_s`; the last stretch ends
-    with the recording, at `duration_s`.
+    `scores[i]` is the probability of solo piano in the 5 s around `i * hop_s` to `(i + 1) * hop_s`;
+    `local_scores[i]` that from `i * step_s` to `(i + 1) * step_s` alone. The last of each ends with the recording.
     """
+
+    scores: np.ndarray
+    hop_s: float
+    local_scores: np.ndarray
+    step_s: float
+    duration_s: float
+
+
+def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:
+    """Find the stretches of solo piano, in order, not overlapping."""
     segments: list[Segment] = []
-    for first, last in _stretches(scores, config, hop_s):
-        start_s, end_s = first * hop_s, min((last + 1) * hop_s, duration_s)
-        score = float(np.mean(scores[first : last + 1]))
+    for start_s, end_s in _stretches(scored, config):
+        score = _mean_score(scored, start_s, end_s)
         if end_s - start_s >= config.min_segment_s and score >= config.min_segment_score:
             segments.append(Segment(recording_id, len(segments), start_s, end_s, round(score, 4)))
     return segments
 
 
-def verdict(
-    segments: list[Segment], scores: np.ndarray, hop_s: float, duration_s: float, config: SegmentConfig
-) -> Verdict:
-    """Say why a recording without segments has none: no window is piano, or no stretch is long or sure enough."""
+def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> Verdict:
+    """Say why a recording without segments has none: nowhere piano, or no stretch long or sure enough."""
     if segments:
         return Verdict(True)
-    stretches = _stretches(scores, config, hop_s)
+    stretches = _stretches(scored, config)
     if not stretches:
-        return Verdict(False, "no_solo_piano", round(float(np.max(scores, initial=0.0)), 4))
-    lengths_s = [min((last + 1) * hop_s, duration_s) - first * hop_s for first, last in stretches]
-    if max(lengths_s) < config.min_segment_s:
-        return Verdict(False, "segment_shorter_than_min", round(max(lengths_s), 3))
-    best = max(
-        float(np.mean(scores[first : last + 1]))
-        for (first, last), length_s in zip(stretches, lengths_s, strict=True)
-        if length_s >= config.min_segment_s
-    )
+        return Verdict(False, "no_solo_piano", round(float(np.max(scored.scores, initial=0.0)), 4))
+    longest_s = max(end_s - start_s for start_s, end_s in stretches)
+    if longest_s < config.min_segment_s:
+        return Verdict(False, "segment_shorter_than_min", round(longest_s, 3))
+    long_enough = [stretch for stretch in stretches if stretch[1] - stretch[0] >= config.min_segment_s]
+    best = max(_mean_score(scored, *stretch) for stretch in long_enough)
     return Verdict(False, "audio_score_below_min", round(best, 4))
 
 
-def _stretches(scores: np.ndarray, config: SegmentConfig, hop_s: float) -> list[tuple[int, int]]:
-    """Give first and last window of each run of piano windows, runs joined over gaps shorter than `max_gap_s`."""
-    scores = np.asarray(scores)
-    held = np.concatenate([[0], (scores >= min(config.min_held_score, config.min_window_score)).astype(int), [0]])
-    starts, ends = (np.flatnonzero(np.diff(held) == step) for step in (1, -1))
-    stretches: list[tuple[int, int]] = []
-    for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        if scores[first:end].max() < config.min_window_score:
-            continue
-        if stretches and (first - stretches[-1][1] - 1) * hop_s < config.max_gap_s:
-            stretches[-1] = (stretches[-1][0], end - 1)
+def piano_share(scored: Scored, config: SegmentConfig) -> float:
+    """How much of a recording is solo piano, 0 to 1, in stretches of any length."""
+    found_s = sum(end_s - start_s for start_s, end_s in _stretches(scored, config))
+    return found_s / scored.duration_s if scored.duration_s else 0.0
+
+
+def evidence(scored: Scored, config: SegmentConfig) -> np.ndarray:
+    """Log odds of solo piano for every step, above 0 where it is likelier than `min_window_score`."""
+    local = _log_odds(scored.local_scores)
+    if not len(local) or not len(scored.scores):
+        return np.zeros(0)
+    steps_s = (np.arange(len(local)) + 0.5) * scored.step_s
+    hops_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
+    around = np.interp(steps_s, hops_s, _log_odds(scored.scores))
+    limit = float(_log_odds(np.array([config.min_window_score]))[0])
+    return (1.0 - config.local_weight) * around + config.local_weight * local - limit
+
+
+def _log_odds(probabilities: np.ndarray) -> np.ndarray:
+    inside = np.clip(np.asarray(probabilities, dtype=float), 1e-6, 1.0 - 1e-6)
+    return np.clip(np.log(inside / (1.0 - inside)), -MAX_LOG_ODDS, MAX_LOG_ODDS)
+
+
+def best_states(gains: np.ndarray, switch_cost: float) -> np.ndarray:
+    """The True / False sequence that maximises the gains of what is True less `switch_cost` for every change.
+
+    It may begin and end in either state for nothing. Dynamic programming over the two states, O(len(gains)); of
+    equally good ways the one that stays False longer.
+    """
+    if not len(gains):
+        return np.zeros(0, dtype=bool)
+    came_from = np.zeros((len(gains), 2), dtype=bool)
+    outside, inside = 0.0, float(gains[0])
+    for index, gain in enumerate(gains[1:].tolist(), 1):
+        came_from[index] = inside - switch_cost > outside, inside > outside - switch_cost
+        outside, inside = max(outside, inside - switch_cost), max(inside, outside - switch_cost) + gain
+    states = np.zeros(len(gains), dtype=bool)
+    states[-1] = inside > outside
+    for index in range(len(gains) - 1, 0, -1):
+        states[index - 1] = came_from[index, int(states[index])]
+    return states
+
+
+def _stretches(scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
+    """Give start and end of each run of piano, runs joined over gaps shorter than `max_gap_s`, then padded."""
+    states = best_states(evidence(scored, config) * scored.step_s, config.switch_cost)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], states, [False]]).astype(int)))
+    stretches: list[tuple[float, float]] = []
+    for first, last in edges.reshape(-1, 2).tolist():
+        start_s, end_s = first * scored.step_s, min(last * scored.step_s, scored.duration_s)
+        if stretches and start_s - stretches[-1][1] < config.max_gap_s:
+            stretches[-1] = (stretches[-1][0], end_s)
         else:
-            stretches.append((first, end - 1))
-    return stretches
+            stretches.append((start_s, end_s))
+    return _padded(stretches, scored.duration_s, config)
+
+
+def _padded(
+    stretches: list[tuple[float, float]], duration_s: float, config: SegmentConfig
+) -> list[tuple[float, float]]:
+    """A little more at both ends, never past the middle of the gap to the next stretch."""
+    middles_s = [(before[1] + after[0]) / 2 for before, after in zip(stretches[:-1], stretches[1:], strict=True)]
+    lows_s, highs_s = [0.0, *middles_s], [*middles_s, duration_s]
+    return [
+        (max(low_s, start_s - config.lead_s), min(high_s, end_s + config.tail_s))
+        for (start_s, end_s), low_s, high_s in zip(stretches, lows_s, highs_s, strict=False)
+    ]
+
+
+def _mean_score(scored: Scored, start_s: float, end_s: float) -> float:
+    """Mean of the window scores of the hops whose middle lies inside, or of the nearest one."""
+    middles_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
+    inside = (middles_s >= start_s) & (middles_s < end_s)
+    if not inside.any():
+        inside[int(np.argmin(np.abs(middles_s - (start_s + end_s) / 2)))] = True
+    return float(np.mean(scored.scores[inside]))

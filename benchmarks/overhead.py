@@ -27,7 +27,7 @@ from aria_data.measure import measure_segment
 from aria_data.midi import Note, Performance
 from aria_data.quality import SAMPLE_RATE
 from aria_data.screen import screen
-from aria_data.segment import SegmentConfig, find_segments
+from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.transcribe import save_transcription, stretch_of
 from aria_data.transcribers.base import Heard
 from aria_data.transcribers.stretches import hear_stretches
@@ -38,7 +38,8 @@ CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))
 
 class Scores:
     def __init__(self, num_windows: int):
-        self.scores, self.hop_s = np.full(num_windows, 0.9), 1.0
+        self.scores = self.local_scores = np.full(num_windows, 0.9)
+        self.hop_s = self.step_s = 1.0
 
 
 class EvenClassifier:
@@ -48,6 +49,10 @@ class EvenClassifier:
 
     def score_blocks(self, blocks) -> Scores:
         return Scores(-(-sum(len(block) for block in blocks) // RATE))
+
+    def score_many(self, streams, num_readers: int):
+        for key, open_blocks in streams:
+            yield key, self.score_blocks(open_blocks())
 
 
 class WaitingTranscriber:
@@ -84,9 +89,8 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
         recording, _ = ingest(candidate, path, CONFIG.ingest)
         with AudioReader(path, RATE, 1) as reader:
             found = classifier.score_blocks(block[:, 0] for block in reader.blocks())
-        segments = find_segments(
-            recording.recording_id, found.scores, found.hop_s, recording.duration_s, CONFIG.segment
-        )
+        scored = Scored(found.scores, found.hop_s, found.local_scores, found.step_s, recording.duration_s)
+        segments = find_segments(recording.recording_id, scored, CONFIG.segment)
         for segment in segments:
             ((_, heard),) = hear_stretches(transcriber, [stretch_of(path, segment)])
             transcription = save_transcription(out, segment, heard, transcriber)

@@ -20,8 +20,9 @@ from classifiers.features import FeatureConfig, log_mel
 from classifiers.synthesize import CAUSES, SynthesisConfig, make_session
 
 DB_STEP = 0.5  # frames are kept as one byte: half decibels above the floor
-RECIPE_MODULES = ("effects", "features", "instruments", "music", "noises", "soundfont", "synthesize")
+RECIPE_MODULES = ("effects", "features", "instruments", "music", "noises", "samples", "soundfont", "synthesize")
 PIANO, OTHER, BOTH, SPEECH, NOISE, SILENCE = range(len(CAUSES))
+REAL_SHARES = {PIANO: 0.5, OTHER: 0.28, BOTH: 0.07, SPEECH: 0.05, NOISE: 0.1}  # as in SynthesisConfig, more piano
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Clips:
     frames: np.ndarray
     causes: np.ndarray  # index into CAUSES
     sha256: str
+    details: tuple[str, ...] = ()  # the instrument or noise of each, where it was kept
+
+    def detail(self, index: int) -> str:
+        return self.details[index] if index < len(self.details) else ""
 
 
 def build_cache(
@@ -72,7 +77,7 @@ def _write_session(job: tuple[Path, int, int, FeatureConfig, SynthesisConfig]) -
     causes = np.array([CAUSES.index(clip.cause) for clip in clips], np.int64)
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
-        np.savez(file, frames=frames, causes=causes)
+        np.savez(file, frames=frames, causes=causes, details=np.array([clip.detail for clip in clips]))
     os.replace(partial, path)
 
 
@@ -83,21 +88,24 @@ def to_bytes(frames_db: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 def load_clips(paths: list[Path]) -> Clips:
     frames, causes, digest = [], [], hashlib.sha256()
+    details: list[str] = []
     for path in paths:
         with np.load(path) as session:
             frames.append(session["frames"])
             causes.append(session["causes"])
+            details += session["details"].tolist() if "details" in session else [""] * len(causes[-1])
         digest.update(frames[-1].tobytes())
         digest.update(causes[-1].tobytes())
-    return Clips(np.concatenate(frames), np.concatenate(causes), digest.hexdigest())
+    return Clips(np.concatenate(frames), np.concatenate(causes), digest.hexdigest(), tuple(details))
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """How batches are changed. Tried by hand on synthetic clips held out; none of it was searched over."""
 
-    mix_share: float = 0.25
-    splice_share: float = 0.15
+    recorded_share: float = 0.35  # of a batch, where there are real recordings
+    mix_share: float = 0.28
+    splice_share: float = 0.30
     min_other_db: float = -12.0  # as in SynthesisConfig: from here on it is no solo
     max_other_db: float = 12.0
     faint_other_db: float = -25.0  # up to here a cough, a bird or the street do not spoil a recording
@@ -118,30 +126,78 @@ class Batch:
     cause: np.ndarray  # (batch, num_frames) index into CAUSES
 
 
-class Batches:
-    """An endless stream of changed batches; the same seed gives the same stream."""
+@dataclass(frozen=True)
+class Recorded:
+    """Clips of real recordings and the source of each: every source of a cause is drawn equally often."""
 
-    def __init__(self, clips: Clips, features: FeatureConfig, augment: AugmentConfig, batch_size: int, seed: int):
-        self.clips, self.features, self.augment, self.batch_size = clips, features, augment, batch_size
+    clips: Clips
+    sources: list[str]
+
+
+class Batches:
+    """An endless stream of changed batches; the same seed gives the same stream.
+
+    With `recorded`, `augment.recorded_share` of every batch starts from a real recording, and so does as large a
+    share of what is mixed in or spliced on. `chosen` are the indices of the synthesised clips to train on.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        features: FeatureConfig,
+        augment: AugmentConfig,
+        batch_size: int,
+        seed: int,
+        recorded: Recorded | None = None,
+        chosen: np.ndarray | None = None,
+    ):
+        self.features, self.augment, self.batch_size = features, augment, batch_size
         self.rng = np.random.default_rng([seed, 1])
-        self.of_cause = [np.flatnonzero(clips.causes == cause) for cause in range(len(CAUSES))]
-        self.not_piano = np.flatnonzero(np.isin(clips.causes, (OTHER, SPEECH, NOISE)))
+        self.num_synthetic = len(clips.causes)
+        self.parts = [clips.frames] if recorded is None else [clips.frames, recorded.clips.frames]
+        self.causes = clips.causes if recorded is None else np.concatenate([clips.causes, recorded.clips.causes])
+        self.chosen = np.arange(self.num_synthetic) if chosen is None else chosen
+        self.not_piano = self.chosen[np.isin(clips.causes[self.chosen], (OTHER, SPEECH, NOISE))]
+        self.real = {} if recorded is None else _by_cause_and_source(recorded, self.num_synthetic)
 
     def __iter__(self) -> Iterator[Batch]:
+        num_real = round(self.augment.recorded_share * self.batch_size) if self.real else 0
+        num_synthetic = self.batch_size - num_real
         while True:
-            order = self.rng.permutation(len(self.clips.causes))
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-                examples = [self._example(int(index)) for index in order[start : start + self.batch_size]]
-                frames, labels = zip(*examples, strict=True)
+            order = self.rng.permutation(self.chosen)
+            for start in range(0, len(order) - num_synthetic + 1, num_synthetic):
+                indices = [int(index) for index in order[start : start + num_synthetic]]
+                indices += [self._draw_real(REAL_SHARES) for _ in range(num_real)]
+                frames, labels = zip(*(self._example(index) for index in indices), strict=True)
                 solo, any_piano, cause = np.stack(labels, axis=1)
                 yield Batch(np.stack(frames), solo.astype(np.float32), any_piano.astype(np.float32), cause)
 
     def _frames(self, index: int) -> np.ndarray:
-        return self.clips.frames[index].astype(np.float32) * DB_STEP + np.float32(self.features.floor_db)
+        part, place = (0, index) if index < self.num_synthetic else (1, index - self.num_synthetic)
+        return self.parts[part][place].astype(np.float32) * DB_STEP + np.float32(self.features.floor_db)
+
+    def _draw_real(self, shares: dict[int, float]) -> int:
+        """A real clip: its cause by `shares`, then any source of that cause, then any clip of the source."""
+        causes = [cause for cause in shares if cause in self.real]
+        weights = np.array([shares[cause] for cause in causes])
+        sources = self.real[causes[int(self.rng.choice(len(causes), p=weights / weights.sum()))]]
+        return int(self.rng.choice(sources[int(self.rng.integers(len(sources)))]))
+
+    def _draw_other(self) -> int:
+        """What is mixed beside a sound: real as often as the sounds themselves."""
+        shares = {cause: 1.0 for cause in (OTHER, SPEECH, NOISE) if cause in self.real}
+        if shares and self.rng.random() < self.augment.recorded_share:
+            return self._draw_real(shares)
+        return int(self.rng.choice(self.not_piano))
+
+    def _draw_any(self) -> int:
+        if self.real and self.rng.random() < self.augment.recorded_share:
+            return self._draw_real(REAL_SHARES)
+        return int(self.rng.choice(self.chosen))
 
     def _example(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rng, augment = self.rng, self.augment
-        frames_db, cause = self._frames(index), int(self.clips.causes[index])
+        frames_db, cause = self._frames(index), int(self.causes[index])
         labels = np.repeat(labels_of(cause)[:, None], len(frames_db), axis=1)
         kind = rng.random()
         if kind < augment.mix_share and cause in (PIANO, OTHER):
@@ -154,8 +210,8 @@ class Batches:
     def _mix(self, frames_db: np.ndarray, cause: int) -> tuple[np.ndarray, int]:
         """Put another sound beside this one, at a level that either spoils a solo or clearly does not."""
         rng, augment = self.rng, self.augment
-        other = int(rng.choice(self.not_piano))
-        other_cause = int(self.clips.causes[other])
+        other = self._draw_other()
+        other_cause = int(self.causes[other])
         level_db = rng.uniform(augment.min_other_db, augment.max_other_db)
         if other_cause == NOISE:
             level_db = max(level_db, augment.min_noise_db)
@@ -169,13 +225,35 @@ class Batches:
         return mixed, cause if level_db < 0 else other_cause
 
     def _splice(self, frames_db: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Something else begins within the clip, at a level of its own."""
-        index = int(self.rng.integers(len(self.clips.causes)))
-        cut = int(self.rng.integers(len(frames_db) // 6, len(frames_db)))
-        gain_db = self.rng.uniform(-12, 12) if self.clips.causes[index] != SILENCE else 0.0
-        after = self._frames(index)[cut:] + np.float32(gain_db)
-        new = np.repeat(labels_of(int(self.clips.causes[index]))[:, None], len(after), axis=1)
-        return np.concatenate([frames_db[:cut], after]), np.concatenate([labels[:, :cut], new], axis=1)
+        """Something else begins within the clip, at a level of its own, at once or faded in over half a second.
+
+        One time of three what was there rings on below it, as a last chord does. The boundary is the middle.
+        """
+        rng = self.rng
+        index = self._draw_any()
+        cut = int(rng.integers(len(frames_db) // 6, len(frames_db)))
+        gain_db = rng.uniform(-12, 12) if self.causes[index] != SILENCE else 0.0
+        after = self._frames(index) + np.float32(gain_db)
+        fade = int(rng.choice([1, self.features.frames_per_s // 4, self.features.frames_per_s // 2]))
+        past = np.clip((np.arange(len(frames_db)) - cut) / fade + 0.5, 0.0, 1.0)
+        floor = np.float32(-60.0)
+        rise = np.maximum(20.0 * np.log10(past + 1e-6), floor)[:, None].astype(np.float32)
+        fall = np.maximum(20.0 * np.log10(1.0 - past + 1e-6), floor)[:, None].astype(np.float32)
+        rings_s = 0.0
+        if rng.random() < 0.33:
+            per_s = rng.uniform(20, 80)  # dB that a ringing sound loses a second
+            rings_s = 30.0 / per_s  # until it is 36 dB quieter
+            ringing = -per_s * np.maximum(np.arange(len(frames_db)) - cut, 0) / self.features.frames_per_s
+            fall = np.maximum(np.maximum(fall, ringing[:, None] - 6.0), floor).astype(np.float32)
+        spliced = add_sounds(
+            np.where(fall > floor, frames_db + fall, np.float32(self.features.floor_db)),
+            np.where(rise > floor, after + rise, np.float32(self.features.floor_db)),
+        )
+        if rings_s and self.causes[index] == SILENCE:  # a last chord belongs to the piano until it has died away
+            cut += int(rings_s * self.features.frames_per_s)
+        new = labels.copy()
+        new[:, cut:] = labels_of(int(self.causes[index]))[:, None]
+        return spliced, new
 
     def _colour(self, frames_db: np.ndarray, is_silence: bool) -> np.ndarray:
         """Another microphone, another noise floor, another level, holes."""
@@ -202,6 +280,18 @@ class Batches:
             frames_db[start : start + width] = self.features.floor_db
         gain_db = 0.0 if is_silence else rng.uniform(-30, 6)
         return np.maximum(frames_db + np.float32(gain_db), np.float32(self.features.floor_db))
+
+
+def _by_cause_and_source(recorded: Recorded, first: int) -> dict[int, list[np.ndarray]]:
+    """cause -> for each of its sources the indices of its clips, which begin at `first`."""
+    names = np.array(recorded.sources)
+    found: dict[int, list[np.ndarray]] = {}
+    for cause in range(len(CAUSES)):
+        is_cause = recorded.clips.causes == cause
+        places = [np.flatnonzero(is_cause & (names == name)) + first for name in np.unique(names[is_cause])]
+        if places:
+            found[cause] = places
+    return found
 
 
 def labels_of(cause: int) -> np.ndarray:

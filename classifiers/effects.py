@@ -27,8 +27,8 @@ def rms(waveform: np.ndarray) -> float:
 
 
 def room(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Direct sound, a few echoes and an exponential tail (T60 0.15 to 4 s), as one or two microphones hear it."""
-    decay_s = float(np.exp(rng.uniform(np.log(0.15), np.log(4.0))))
+    """Direct sound, a few echoes and an exponential tail (T60 0.15 to 3.5 s), as one or two microphones hear it."""
+    decay_s = float(np.exp(rng.uniform(np.log(0.15), np.log(3.5))))
     length = int(min(decay_s, 3.0) * sample_rate)
     response = np.zeros(length, np.float32)
     for _ in range(int(rng.integers(1, 3))):
@@ -37,7 +37,7 @@ def room(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np
         early = np.zeros(length)
         places = rng.integers(1, max(2, int(0.06 * sample_rate)), 8) % length
         early[places] = rng.normal(0, 0.4, 8)
-        wet = bright * 10 ** (rng.uniform(-25, 5) / 20) / (np.linalg.norm(bright) + 1e-9)
+        wet = bright * 10 ** (rng.triangular(-28, -12, 3) / 20) / (np.linalg.norm(bright) + 1e-9)
         direct = np.zeros(length)
         direct[int(rng.uniform(0, 0.004) * sample_rate) % length] = 1.0
         response += (direct + early * rng.uniform(0, 1) + wet).astype(np.float32)
@@ -45,14 +45,14 @@ def room(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np
 
 
 def equalise(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A random microphone: tilt, bumps and dips of up to 12 dB, always some low and high cut."""
+    """A random microphone: tilt, bumps and dips of up to 9 dB, always some low and high cut."""
     spectrum = np.fft.rfft(waveform)
     hz = np.fft.rfftfreq(len(waveform), 1 / sample_rate)
     octaves = np.log2(np.maximum(hz, 20.0) / 500.0)
-    gain_db = rng.uniform(-4, 3) * octaves
+    gain_db = rng.uniform(-3, 2) * octaves
     for _ in range(int(rng.integers(1, 7))):
         centre, width = rng.uniform(-4, 4), np.exp(rng.uniform(np.log(0.08), np.log(1.5)))
-        gain_db += rng.uniform(-12, 9) * np.exp(-0.5 * ((octaves - centre) / width) ** 2)
+        gain_db += rng.uniform(-9, 6) * np.exp(-0.5 * ((octaves - centre) / width) ** 2)
     low_hz = float(np.exp(rng.uniform(np.log(15), np.log(120))))
     gain = 10 ** (gain_db / 20) / np.sqrt(1 + (low_hz / np.maximum(hz, 1.0)) ** 4)
     if rng.random() < 0.4:
@@ -65,7 +65,7 @@ def compress(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -
     level = signal.lfilter(
         [1 - (a := np.exp(-1 / (rng.uniform(0.02, 0.4) * sample_rate)))], [1, -a], np.square(waveform)
     )
-    ratio = rng.uniform(0.0, 0.7)
+    ratio = rng.uniform(0.0, 0.45)
     squeezed = waveform / np.power(level + 1e-4 * level.max() + 1e-12, ratio / 2)
     if rng.random() < 0.4:
         drive = 10 ** (rng.uniform(-12, 6) / 20)
@@ -133,11 +133,11 @@ def record(rng: np.random.Generator, waveform: np.ndarray, sample_rate: int) -> 
     """The whole random chain; peak between 0.03 and 0.99 at the end, silence stays silence."""
     if not waveform.any():
         return waveform
-    if rng.random() < 0.8:
+    if rng.random() < 0.75:
         waveform = room(rng, waveform, sample_rate)
-    if rng.random() < 0.85:
+    if rng.random() < 0.8:
         waveform = equalise(rng, waveform, sample_rate)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         waveform = compress(rng, waveform, sample_rate)
     if rng.random() < 0.12:
         waveform = old_record(rng, waveform, sample_rate)

@@ -1,10 +1,9 @@
-"""Measure the classifier on labelled recordings: clips with one label, or programmes with labelled stretches.
+"""Measure window scores on labelled recordings: by threshold, by label, by cause, and how honest they are.
 
     python -m classifiers.evaluate --labels labels.csv --root recordings/
-    python -m classifiers.evaluate --labels programmes.csv --root recordings/
 
-`labels.csv` has columns file,label; `programmes.csv` has file,start,end,label (seconds). The label `piano` is to be
-kept, every other to be removed. Other columns are ignored.
+`labels.csv` has columns file,label and, where a label holds for a part of a file, start_s,end_s. The label `piano` is
+to be kept, every other to be removed. Other columns are ignored. Segments are judged by whoever makes them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import argparse
 import csv
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,22 +23,37 @@ from classifiers.checkpoint import CheckpointInvalid
 from classifiers.predict import Classifier, WindowScores
 
 PIANO = "piano"
+WITH_PIANO = (PIANO, "piano_plus_other")
+NUM_BINS = 10
+THRESHOLDS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row of a labels CSV. `end_s` None: to the end of the file."""
+
+    file: str
+    label: str
+    start_s: float = 0.0
+    end_s: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One labelled clip and what the classifier made of it."""
+    """One labelled stretch and what the classifier made of it."""
 
     file: str
     label: str
     mean_score: float
     any_piano: float
     main_cause: str
+    scores: tuple[float, ...] = ()  # of its windows
 
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """How many clips of a label are on the right side of the threshold."""
+    """How many stretches of a label are on the right side of the threshold."""
 
     label: str
     num_clips: int
@@ -48,27 +63,67 @@ class LabelFigures:
 
 
 @dataclass(frozen=True)
-class ProgrammeFigures:
-    """Second by second, over all programmes: solo piano found against solo piano there."""
+class ThresholdFigures:
+    """Keeping every stretch whose mean score reaches the threshold."""
 
-    precision: float
-    recall: float
-    iou: float
-    seconds: int
-    wrong_by_label: dict[str, tuple[int, int]]  # label -> (wrong seconds, all seconds)
-
-
-def score_clips(classifier: Classifier, rows: list[dict[str, str]], root: Path) -> list[ClipResult]:
-    """Mean score of every file; an empty recording counts as 0."""
-    results = []
-    for row in rows:
-        scored = classifier.score_file(root / row["file"])
-        mean, heard = (float(values.mean()) if len(values) else 0.0 for values in (scored.scores, scored.any_piano))
-        results.append(ClipResult(row["file"], row["label"], mean, heard, scored.main_cause))
-    return results
+    threshold: float
+    precision: float  # share of what is kept that is solo piano
+    recall: float  # share of solo piano that is kept
+    removed: float  # share of everything else that is removed
 
 
-def figures_by_label(results: list[ClipResult], threshold: float) -> list[LabelFigures]:
+@dataclass(frozen=True)
+class Bin:
+    """Windows whose score lies in one tenth: what the score says, and how many are solo piano."""
+
+    num_windows: int
+    mean_score: float
+    share_piano: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How honest the probabilities are. `ece`: mean distance of score and share, weighed by the windows of each bin."""
+
+    ece: float
+    bins: list[Bin]
+
+
+def read_rows(path: Path) -> list[Labelled]:
+    """Rows of a labels CSV. Raises `ValueError` with the file for a missing column, with the line for a bad time."""
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = {"file", "label"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}: needs the columns file,label; missing: {', '.join(sorted(missing))}.")
+        return [_row(path, line, row) for line, row in enumerate(reader, 2)]
+
+
+def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
+    try:
+        start, end = (row.get(f"{name}_s") or row.get(name) or "" for name in ("start", "end"))
+        end_s = float(end) if end else None
+        start_s = float(start) if start and end_s is not None else 0.0  # a lone `start` says where a clip was cut from
+    except ValueError:
+        raise ValueError(f"{path}:{line}: start_s and end_s are seconds, such as 12.5.") from None
+    if not (row["file"] and row["label"]):
+        raise ValueError(f"{path}:{line}: has no file or no label.")
+    return Labelled(row["file"], row["label"], start_s, end_s, row.get("detail") or "")
+
+
+def clip_result(row: Labelled, scored: WindowScores) -> ClipResult:
+    """What the windows of one labelled stretch say; an empty recording counts as 0."""
+    middles_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
+    end_s = scored.duration_s if row.end_s is None else row.end_s
+    inside = (middles_s >= row.start_s) & (middles_s < max(end_s, row.start_s + scored.hop_s))
+    if not inside.any():
+        return ClipResult(row.file, row.label, 0.0, 0.0, "silence")
+    cause = scored.cause_names[int(scored.causes[inside].mean(axis=0).argmax())]
+    mean, heard = float(scored.scores[inside].mean()), float(scored.any_piano[inside].mean())
+    return ClipResult(row.file, row.label, mean, heard, cause, tuple(scored.scores[inside].tolist()))
+
+
+def figures_by_label(results: Sequence[ClipResult], threshold: float) -> list[LabelFigures]:
     groups: dict[str, list[float]] = defaultdict(list)
     for result in results:
         groups[result.label].append(result.mean_score)
@@ -84,57 +139,77 @@ def figures_by_label(results: list[ClipResult], threshold: float) -> list[LabelF
     ]
 
 
-def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Chance that a random positive is above a random negative; ties count half."""
+def figures_by_threshold(results: Sequence[ClipResult], positive: Sequence[str] = (PIANO,)) -> list[ThresholdFigures]:
+    """For `THRESHOLDS`. What would divide by nothing is NaN."""
+    scores = np.array([result.mean_score for result in results])
+    is_piano = np.array([result.label in positive for result in results], dtype=bool)
+    figures = []
+    for threshold in THRESHOLDS:
+        kept = scores >= threshold
+        figures.append(
+            ThresholdFigures(
+                threshold,
+                _share(is_piano[kept]),
+                _share(kept[is_piano]),
+                _share(~kept[~is_piano]),
+            )
+        )
+    return figures
+
+
+def _share(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def area_under_curve(results: Sequence[ClipResult]) -> float:
+    """Chance that a random solo piano stretch scores above a random other one; ties count half."""
+    positive, negative = (
+        np.array([result.mean_score for result in results if (result.label == PIANO) is side]) for side in (True, False)
+    )
     if not len(positive) or not len(negative):
         return float("nan")
     above = (positive[:, None] > negative[None, :]).mean()
     return float(above + 0.5 * (positive[:, None] == negative[None, :]).mean())
 
 
-def programme_figures(
-    scored: dict[str, WindowScores], rows: list[dict[str, str]], threshold: float, collar_s: float
-) -> ProgrammeFigures:
-    """Compare every hop with the label at its middle, unless that is within `collar_s` of a boundary."""
-    counts = {"hit": 0, "false": 0, "missed": 0, "seconds": 0}
-    wrong: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for row in rows:
-        scores = scored[row["file"]]
-        middles_s = (np.arange(len(scores.scores)) + 0.5) * scores.hop_s
-        inside = (middles_s >= float(row["start"]) + collar_s) & (middles_s < float(row["end"]) - collar_s)
-        found, is_piano = scores.scores[inside] >= threshold, row["label"] == PIANO
-        counts["hit"] += int(found.sum()) if is_piano else 0
-        counts["false"] += 0 if is_piano else int(found.sum())
-        counts["missed"] += int((~found).sum()) if is_piano else 0
-        counts["seconds"] += len(found)
-        wrong[row["label"]][0] += int((found != is_piano).sum())
-        wrong[row["label"]][1] += len(found)
-    hit, false, missed = counts["hit"], counts["false"], counts["missed"]
-    return ProgrammeFigures(
-        precision=hit / max(1, hit + false),
-        recall=hit / max(1, hit + missed),
-        iou=hit / max(1, hit + false + missed),
-        seconds=counts["seconds"],
-        wrong_by_label={label: (pair[0], pair[1]) for label, pair in sorted(wrong.items())},
-    )
+def any_piano_auc(results: Sequence[ClipResult]) -> float:
+    """The same for the second output: any piano, alone or not, against none."""
+    as_clips = [
+        ClipResult(result.file, PIANO if result.label in WITH_PIANO else "none", result.any_piano, 0.0, "")
+        for result in results
+    ]
+    return area_under_curve(as_clips)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a labels or programmes CSV; a missing column is named."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    missing = {"file", "label"} - set(rows[0] if rows else ())
-    if missing:
-        raise ValueError(f"{path}: needs columns file,label (and start,end for programmes); missing {sorted(missing)}.")
-    return rows
+def calibration(results: Sequence[ClipResult]) -> Calibration:
+    """Reliability of window scores in ten bins (Guo et al. 2017); every window has its stretch's label."""
+    scores = np.array([score for result in results for score in result.scores])
+    is_piano = np.array([result.label == PIANO for result in results for _ in result.scores], dtype=float)
+    places = np.minimum((scores * NUM_BINS).astype(int), NUM_BINS - 1)
+    bins = []
+    for number in range(NUM_BINS):
+        inside = places == number
+        count = int(inside.sum())
+        mean, share = (float(values[inside].mean()) if count else float("nan") for values in (scores, is_piano))
+        bins.append(Bin(count, mean, share))
+    total = max(1, len(scores))
+    ece = sum(one.num_windows * abs(one.mean_score - one.share_piano) for one in bins if one.num_windows) / total
+    return Calibration(ece, bins)
+
+
+def confusion(results: Sequence[ClipResult]) -> dict[str, Counter[str]]:
+    """label -> how often which cause was heard most."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for result in results:
+        table[result.label][result.main_cause] += 1
+    return dict(table)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m classifiers.evaluate", description=__doc__.split("\n")[0])
-    parser.add_argument("--labels", type=Path, required=True, help="CSV: file,label or file,start,end,label")
+    parser.add_argument("--labels", type=Path, required=True, help="CSV: file,label[,start_s,end_s]")
     parser.add_argument("--root", type=Path, help="folder the files are in (default: the CSV's)")
     parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--collar", type=float, default=0.3, help="seconds around a boundary that are not judged")
     parser.add_argument("--weights", type=Path, help="another checkpoint than the one that comes along")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -144,40 +219,29 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, CheckpointInvalid) as error:
         print(error, file=sys.stderr)
         return 2
-    if {"start", "end"} <= rows[0].keys():
-        scored = {name: classifier.score_file(root / name) for name in sorted({row["file"] for row in rows})}
-        figures = programme_figures(scored, rows, options.threshold, options.collar)
-        _print_programmes(figures) if not options.json else print(json.dumps(asdict(figures)))
+    scored = {name: classifier.score_file(root / name) for name in dict.fromkeys(row.file for row in rows)}
+    results = [clip_result(row, scored[row.file]) for row in rows]
+    if options.json:
+        print(json.dumps([asdict(result) for result in results]))
     else:
-        results = score_clips(classifier, rows, root)
-        if options.json:
-            print(json.dumps([asdict(result) for result in results]))
-        else:
-            _print_clips(results, options.threshold)
+        _print(results, options.threshold)
     return 0
 
 
-def _print_clips(results: list[ClipResult], threshold: float) -> None:
+def _print(results: list[ClipResult], threshold: float) -> None:
     print(f"{'label':18s} {'clips':>5s} {'right':>5s} {'share':>7s} {'lowest':>7s} {'highest':>7s}")
     for row in figures_by_label(results, threshold):
         share = row.num_right / row.num_clips
         print(
             f"{row.label:18s} {row.num_clips:5d} {row.num_right:5d} {share:7.1%} {row.lowest:7.3f} {row.highest:7.3f}"
         )
-    positive = np.array([result.mean_score for result in results if result.label == PIANO])
-    negative = np.array([result.mean_score for result in results if result.label != PIANO])
-    print(f"AUC {area_under_curve(positive, negative):.4f}   threshold {threshold}")
+    print(f"AUC {area_under_curve(results):.4f}   any piano {any_piano_auc(results):.4f}   threshold {threshold}")
+    print(f"ECE {calibration(results).ece:.4f}")
     for result in sorted(results, key=lambda result: result.mean_score):
         if (result.mean_score >= threshold) != (result.label == PIANO):
             kind = "removed" if result.label == PIANO else "kept"
             heard = f"{result.label}, heard as {result.main_cause}"
             print(f"  wrongly {kind}: {result.mean_score:.3f}  {result.file} ({heard})")
-
-
-def _print_programmes(figures: ProgrammeFigures) -> None:
-    print(f"precision {figures.precision:.4f}  recall {figures.recall:.4f}  IoU {figures.iou:.4f}  {figures.seconds} s")
-    for label, (num_wrong, num_all) in figures.wrong_by_label.items():
-        print(f"  {label:18s} {num_wrong:4d} of {num_all:4d} s wrong")
 
 
 if __name__ == "__main__":

@@ -144,12 +144,52 @@ def random_bars(rng: np.random.Generator) -> Struck:
     )
 
 
-class StruckBank:
-    """Every fourth string of one instrument, sounded once soft and once hard; `play` cuts and mixes from them."""
+class Bank:
+    """Some notes of an instrument, each once soft and once hard; `play` cuts, bends and mixes them."""
+
+    def __init__(self, pitches: Sequence[int], sample_rate: int, has_dynamics: bool, release_s: float):
+        self.pitches, self.sample_rate = np.asarray(pitches), sample_rate
+        self.has_dynamics, self.release_s = has_dynamics, release_s
+        self._layers: list[tuple[np.ndarray, np.ndarray]] = []  # (soft, hard) of each pitch, peak 1
+
+    def play(self, notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -> np.ndarray:
+        """Mono float32 of `duration_s`. The pedal holds every note that is released while it is down."""
+        out = np.zeros(int(duration_s * self.sample_rate), np.float32)
+        for onset_s, offset_s, pitch, velocity in notes:
+            for down_s, up_s, controller in pedals:
+                if controller == 64 and down_s <= offset_s < up_s:
+                    offset_s = up_s
+            self._add(out, onset_s, offset_s, pitch, velocity)
+        return out
+
+    def _add(self, out: np.ndarray, onset_s: float, offset_s: float, pitch: int, velocity: int) -> None:
+        index = int(np.argmin(np.abs(self.pitches - pitch)))
+        hardness = (velocity / 127.0) ** 2 if self.has_dynamics else 1.0
+        level = 10 ** ((velocity - 127) * 0.3 / 20) if self.has_dynamics else 1.0
+        soft, hard = self._layers[index]
+        start = int(onset_s * self.sample_rate)
+        length = min(int((offset_s - onset_s + 3 * self.release_s) * self.sample_rate), len(out) - start)
+        if length <= 0:
+            return
+        speed = 2.0 ** ((pitch - int(self.pitches[index])) / 12.0)
+        needed = min(len(soft), len(hard), int(length * speed) + 2)
+        tone = (1 - hardness) * soft[:needed] + hardness * hard[:needed]
+        if speed != 1.0:
+            tone = np.interp(np.arange(0, needed - 1, speed), np.arange(needed), tone).astype(np.float32)
+        tone = tone[:length] * np.float32(level)
+        key_up = int((offset_s - onset_s) * self.sample_rate)
+        if key_up < len(tone):
+            after = np.arange(len(tone) - key_up, dtype=np.float32) / np.float32(self.sample_rate)
+            tone[key_up:] *= np.exp(-after * np.float32(3.0 / self.release_s))
+        out[start : start + len(tone)] += tone
+
+
+class StruckBank(Bank):
+    """Every fourth string of one instrument made from a formula."""
 
     def __init__(self, rng: np.random.Generator, struck: Struck, sample_rate: int, low: int = 21, high: int = 108):
-        self.struck, self.sample_rate = struck, sample_rate
-        self.pitches = np.arange(low, high + 1, BANK_STEP)
+        super().__init__(range(low, high + 1, BANK_STEP), sample_rate, struck.has_dynamics, struck.release_s)
+        self.struck = struck
         self._layers = [self._string(rng, int(pitch)) for pitch in self.pitches]
 
     def _string(self, rng: np.random.Generator, pitch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,37 +223,6 @@ class StruckBank:
         stretch = self.struck.inharmonicity * 2.0 ** (max(0, pitch - 45) / self.struck.inharmonicity_step)
         partials = [(n * np.sqrt(1 + stretch * n * n), n) for n in range(1, 41)]
         return [(ratio, n) for ratio, n in partials if ratio * frequency_hz < limit]
-
-    def play(self, notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -> np.ndarray:
-        """Mono float32 of `duration_s`. The pedal holds every note that is released while it is down."""
-        out = np.zeros(int(duration_s * self.sample_rate), np.float32)
-        for onset_s, offset_s, pitch, velocity in notes:
-            for down_s, up_s, controller in pedals:
-                if controller == 64 and down_s <= offset_s < up_s:
-                    offset_s = up_s
-            self._add(out, onset_s, offset_s, pitch, velocity)
-        return out
-
-    def _add(self, out: np.ndarray, onset_s: float, offset_s: float, pitch: int, velocity: int) -> None:
-        index = int(np.argmin(np.abs(self.pitches - pitch)))
-        hardness = (velocity / 127.0) ** 2 if self.struck.has_dynamics else 1.0
-        level = 10 ** ((velocity - 127) * 0.3 / 20) if self.struck.has_dynamics else 1.0
-        soft, hard = self._layers[index]
-        start = int(onset_s * self.sample_rate)
-        length = min(int((offset_s - onset_s + 3 * self.struck.release_s) * self.sample_rate), len(out) - start)
-        if length <= 0:
-            return
-        speed = 2.0 ** ((pitch - int(self.pitches[index])) / 12.0)
-        needed = min(len(hard), int(length * speed) + 2)
-        tone = (1 - hardness) * soft[:needed] + hardness * hard[:needed]
-        if speed != 1.0:
-            tone = np.interp(np.arange(0, needed - 1, speed), np.arange(needed), tone).astype(np.float32)
-        tone = tone[:length] * np.float32(level)
-        key_up = int((offset_s - onset_s) * self.sample_rate)
-        if key_up < len(tone):
-            after = np.arange(len(tone) - key_up, dtype=np.float32) / np.float32(self.sample_rate)
-            tone[key_up:] *= np.exp(-after * np.float32(3.0 / self.struck.release_s))
-        out[start : start + len(tone)] += tone
 
 
 def _knock(rng: np.random.Generator, length: int, sample_rate: int) -> np.ndarray:

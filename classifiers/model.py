@@ -3,7 +3,8 @@
 The trunk does not know about windows, so a window moved by 1 s costs a fifth of what it costs to start afresh.
 
     frames (batch, frames, mels) dB -> relative_level -> Trunk (batch, channels, 4 steps a second)
-        -> windows -> Head -> logits of solo piano, any piano, and six causes
+        -> windows -> head  -> what a stretch of 5 s is: logits of solo piano, any piano, and six causes
+        -> steps   -> local -> the same for each quarter of a second: where exactly it begins and ends
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class ModelConfig:
 
     num_mels: int = 96
     frames_per_s: int = 64
-    channels: tuple[int, ...] = (24, 48, 80, 112, 128)
-    num_features: int = 192
-    hidden: int = 96
+    channels: tuple[int, ...] = (32, 64, 128, 192, 256)
+    num_features: int = 256
+    hidden: int = 128
     num_causes: int = 6
     window_s: int = 5
     hop_s: int = 1
@@ -47,7 +48,7 @@ class ModelConfig:
 
 
 class Logits(NamedTuple):
-    """Each of shape (batch, windows); causes (batch, windows, num_causes)."""
+    """Each of shape (batch, windows or steps); causes with one more dimension (num_causes)."""
 
     solo: Tensor
     any_piano: Tensor
@@ -77,7 +78,7 @@ class Block(nn.Sequential):
 
 
 class PianoNet(nn.Module):
-    """About 0.65 million parameters; 60 million operations for a second of sound."""
+    """About 1.6 million parameters; 170 million operations for a second of sound."""
 
     def __init__(self, config: ModelConfig | None = None):
         super().__init__()
@@ -105,6 +106,7 @@ class PianoNet(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(config.hidden, 2 + config.num_causes),
         )
+        self.local = nn.Sequential(nn.Dropout(0.2), nn.Linear(config.num_features, 2 + config.num_causes))
 
     def steps(self, frames_db: Tensor) -> Tensor:
         """(batch, frames, mels) in dB -> (batch, features, steps), `config.steps_per_s` steps a second."""
@@ -117,11 +119,19 @@ class PianoNet(nn.Module):
         middle = torch.hann_window(windows.shape[3] + 2, periodic=False, device=windows.device)[1:-1]
         centred = windows @ (middle / middle.sum()).to(windows.dtype)  # knows what stands in the middle of the window
         pooled = torch.cat([windows.mean(dim=3), windows.amax(dim=3), deviation, centred], dim=1)
-        out = self.head(pooled.transpose(1, 2))
-        return Logits(out[..., 0], out[..., 1], out[..., 2:])
+        return _split(self.head(pooled.transpose(1, 2)))
 
-    def forward(self, frames_db: Tensor, window_s: float | None = None) -> Logits:
-        """Logits of all whole windows, moved by `hop_s`. Frames: (batch, frames, mels) in dB."""
+    def judge_steps(self, steps: Tensor) -> Logits:
+        """(batch, features, steps) -> logits of every step."""
+        return _split(self.local(steps.transpose(1, 2)))
+
+    def forward(self, frames_db: Tensor, window_s: float | None = None) -> tuple[Logits, Logits]:
+        """Logits of all whole windows, moved by `hop_s`, and of all steps. Frames: (batch, frames, mels) in dB."""
         length = int((window_s or self.config.window_s) * self.config.steps_per_s)
         steps = self.steps(frames_db)
-        return self.judge(steps.unfold(2, min(length, steps.shape[2]), self.config.hop_s * self.config.steps_per_s))
+        windows = steps.unfold(2, min(length, steps.shape[2]), self.config.hop_s * self.config.steps_per_s)
+        return self.judge(windows), self.judge_steps(steps)
+
+
+def _split(out: Tensor) -> Logits:
+    return Logits(out[..., 0], out[..., 1], out[..., 2:])

@@ -327,7 +327,7 @@ def perform(
     """Play beats as a person would: rubato, uneven timing and touch, rolled chords. Pitches are folded into range."""
     rubato, phase = rng.uniform(0, 0.12), rng.uniform(0, 6.3)
     period, base, depth = rng.uniform(3, 12), rng.uniform(40, 95), rng.uniform(0, 25)
-    jitter_s, legato = rng.uniform(0, 0.02), rng.uniform(0.7, 1.15)
+    jitter_s, legato = rng.uniform(0, 0.02), articulation(rng)
     played = []
     for onset, length, pitch, loudness in notes:
         bend = rubato * np.sin(2 * np.pi * onset / period + phase)
@@ -344,10 +344,20 @@ def perform(
     return sorted(played)
 
 
+def articulation(rng: np.random.Generator) -> float:
+    """How much of its length a note is held: legato mostly, staccato one time of five, rarely overheld."""
+    return float(
+        rng.choice([rng.uniform(0.75, 1.15), rng.uniform(0.15, 0.7), rng.uniform(1.2, 3.0)], p=[0.7, 0.2, 0.1])
+    )
+
+
 def pedalling(rng: np.random.Generator, beats_per_s: float, duration_s: float) -> list[Pedal]:
-    """Sustain pedal changed every one to four beats, or not used at all."""
-    if rng.random() < 0.35:
+    """Sustain pedal changed every one to four beats, held all the time, or not used at all."""
+    kind = rng.random()
+    if kind < 0.33:
         return []
+    if kind < 0.40:
+        return [(0.0, duration_s + 1.0, 64)]
     length_s = float(rng.choice([1, 2, 4])) / beats_per_s
     starts = np.arange(0.0, duration_s, length_s)
     return [(float(s + 0.05), float(s + length_s * rng.uniform(0.8, 1.02)), 64) for s in starts if rng.random() < 0.9]

@@ -1,7 +1,8 @@
 """Sounds that are no music: speech, applause, weather, machines, animals, tones and near-silence. Mono float32.
 
-Speech comes from espeak-ng where it is installed (many languages and voices), otherwise, and always in part, from a
-source-filter synthesiser here. Levels are left to the caller; only `near_silence` has a level of its own.
+Speech comes from espeak-ng (many languages) and flite (voices made of recorded people) where they are installed,
+otherwise, and always in part, from a source-filter synthesiser here.
+Levels are left to the caller; only `near_silence` has a level of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import tempfile
 import wave
 from functools import lru_cache
 
@@ -18,6 +20,14 @@ from scipy import signal
 from classifiers.instruments import VOWELS_HZ, resonate, tone_from_hz
 
 ESPEAK_VARIANTS = ("", "+f1", "+f2", "+f3", "+f4", "+m1", "+m2", "+m3", "+m4", "+m5", "+m7", "+croak", "+whisper")
+FLITE_VOICES = ("slt", "rms", "awb", "kal16")
+COMMON_WORDS = (
+    "the of and to in that it was for on are with as his they be at one have this from by hot but some what there we "
+    "can out other were all your when up use word how said an each she which do their time if will way about many "
+    "then them would write like so these her long make thing see him two has look more day could go come did my sound "
+    "number people over water call first who may down side been now find any new work part take get place made live "
+    "ladies gentlemen welcome evening tonight concert piece next composer played written thank you very much sonata"
+).split()
 SYLLABLES = ("ka", "to", "ri", "me", "su", "na", "lo", "vi", "pe", "du", "sha", "gro", "tin", "bal", "fre", "mon", "ol")
 
 
@@ -50,8 +60,11 @@ def espeak_languages() -> tuple[str, ...]:
 
 
 def speech(rng: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """Someone talking; with espeak-ng three times of four, from formulas otherwise."""
-    if espeak_languages() and rng.random() < 0.75:
+    """Someone talking; by a speech program three times of four if there is one, from formulas otherwise."""
+    kind = rng.random()
+    if kind < 0.35 and shutil.which("flite"):
+        return flite_speech(rng, num_samples, sample_rate)
+    if kind < 0.75 and espeak_languages():
         return espeak_speech(rng, num_samples, sample_rate)
     return formant_speech(rng, num_samples, sample_rate)
 
@@ -69,13 +82,37 @@ def espeak_speech(rng: np.random.Generator, num_samples: int, sample_rate: int) 
     rate, pitch = str(rng.integers(110, 230)), str(rng.integers(10, 95))
     command = ["espeak-ng", "-v", voice, "-s", rate, "-p", pitch, "--stdout", " ".join(words)]
     raw = subprocess.run(command, capture_output=True, check=False).stdout
-    if len(raw) < 1000:
-        return formant_speech(rng, num_samples, sample_rate)
-    with wave.open(io.BytesIO(raw)) as file:
+    spoken = _spoken(raw, sample_rate)
+    return formant_speech(rng, num_samples, sample_rate) if spoken is None else np.resize(spoken, num_samples)
+
+
+def flite_speech(rng: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
+    """Common words and numbers read by one of flite's voices, at a random rate and pitch."""
+    words = [
+        str(rng.integers(0, 2000)) if rng.random() < 0.2 else str(rng.choice(COMMON_WORDS))
+        for _ in range(int(3.5 * num_samples / sample_rate) + 4)
+    ]
+    text = "".join(f"{word}{rng.choice(['. ', ', ', ' '], p=[0.08, 0.08, 0.84])}" for word in words)
+    stretch, pitch_hz = (
+        f"duration_stretch={rng.uniform(0.8, 1.3):.2f}",
+        f"int_f0_target_mean={rng.uniform(80, 230):.0f}",
+    )
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        voice = str(rng.choice(FLITE_VOICES))
+        command = ["flite", "-voice", voice, "--setf", stretch, "--setf", pitch_hz, "-t", text, "-o", file.name]
+        subprocess.run(command, capture_output=True, check=False)
+        spoken = _spoken(file.read(), sample_rate)
+    return formant_speech(rng, num_samples, sample_rate) if spoken is None else np.resize(spoken, num_samples)
+
+
+def _spoken(wav: bytes, sample_rate: int) -> np.ndarray | None:
+    """A speech program's WAV, whose length field may be wrong, as mono float32; None if it said nothing."""
+    if len(wav) < 1000:
+        return None
+    with wave.open(io.BytesIO(wav)) as file:
         source_rate = file.getframerate()
-    waveform = np.frombuffer(raw[44:], dtype="<i2", count=(len(raw) - 44) // 2).astype(np.float32) / 32768.0
-    waveform = signal.resample_poly(waveform, sample_rate, source_rate).astype(np.float32)
-    return np.resize(waveform, num_samples)
+    waveform = np.frombuffer(wav[44:], dtype="<i2", count=(len(wav) - 44) // 2).astype(np.float32) / 32768.0
+    return signal.resample_poly(waveform, sample_rate, source_rate).astype(np.float32)
 
 
 def formant_speech(rng: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:

@@ -7,6 +7,7 @@ loudspeakers and is never imported here. A soundfont comes with pretty_midi; Deb
 from __future__ import annotations
 
 import math
+import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -52,10 +53,15 @@ def default_soundfont() -> Path:
     return Path(spec.origin).parent / "TimGM6mb.sf2"
 
 
+def sounds_folder() -> Path:
+    """Where `make classifier-sounds` puts soundfonts and sampled pianos: $CLASSIFIER_SOUNDS, else below build/."""
+    return Path(os.environ.get("CLASSIFIER_SOUNDS", "build/classifier_sounds"))
+
+
 def find_soundfonts() -> list[Path]:
     """The default soundfont, then every other .sf2 and .sf3 the system has; links and copies are left out."""
     found = {"timgm6mb": default_soundfont()}
-    for folder in SYSTEM_FOLDERS:
+    for folder in (*SYSTEM_FOLDERS, sounds_folder() / "fonts"):
         for path in sorted(folder.glob("*.sf[23]")):
             real = path.resolve()
             if real.is_file() and real.stem.lower() not in NOT_GENERAL_MIDI:
@@ -111,7 +117,7 @@ def _without_clipping(waveform: np.ndarray) -> np.ndarray:
     return waveform * np.float32(MAX_PEAK / peak) if peak > MAX_PEAK else waveform
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _synth(soundfont: str, sample_rate: int):
     """A synthesiser with one soundfont loaded (a 150 MB file takes a second, so they are kept)."""
     import tinysoundfont

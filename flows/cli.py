@@ -12,22 +12,8 @@ from typing import Any
 import click
 
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
-
-DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-
-class Examples(click.Command):
-    """A command whose help ends with examples, one a line, shown as written."""
-
-    def __init__(self, *arguments: Any, examples: str = "", **settings: Any):
-        super().__init__(*arguments, **settings)
-        self.examples = examples
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            with formatter.section("Examples"):
-                for line in self.examples.strip().splitlines():
-                    formatter.write(f"  {line.strip()}\n")
+from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
+from flows.cli_tools import classify, evaluate, transcribe
 
 
 class Commands(click.Group):
@@ -39,31 +25,6 @@ class Commands(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(DONE)
-
-
-def compute_options(command: Any) -> Any:
-    """Add the options that say where and in how large pieces the transcriber runs."""
-    options = (
-        click.option(
-            "--device",
-            default="auto",
-            show_default=True,
-            help="Where the transcriber runs: auto, cpu, cuda, cuda:1, or several with commas between.",
-        ),
-        click.option(
-            "--dtype",
-            default="auto",
-            show_default=True,
-            help="auto (for transkun bfloat16 where it is fast), float32 or bfloat16.",
-        ),
-        click.option("--batch-size", default=0, help="Windows a forward pass; 0: chosen by device."),
-        click.option(
-            "--threads", default=0, help="Windows heard at the same time on a CPU; 0: one a core, at most 16."
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -124,90 +85,6 @@ def build(
         show.closing_tables(summary, str(out))
     is_clean = dry_run or (not summary.failures and not summary.not_done and summary.version > 0)
     sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
-
-
-@cli.command(
-    cls=Examples,
-    examples="""
-    aria-data transcribe concert.mp3 --out concert.mid
-    aria-data transcribe recordings/ more/*.flac --out midi/
-    aria-data transcribe recordings/ --out midi/ --json --threads 4
-    aria-data transcribe concert.mp3 --out concert.mid --transcriber bytedance --checkpoint weights.pth
-    """,
-)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or for one file its .mid.")
-@click.option("--transcriber", default="transkun", show_default=True, help="Which model hears the notes.")
-@click.option("--checkpoint", default="", help="A file with weights, where the transcriber does not bring its own.")
-@click.option("--hop-s", default=0.0, help="Seconds from one window to the next; 0: measured best.")
-@click.option(
-    "--correct-tuning/--as-tuned", default=True, help="Hear what is off 440 Hz by 8 to 50 cents as at 440 Hz."
-)
-@compute_options
-@click.option("--overwrite", is_flag=True, help="Replace .mid files that are there already.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file.")
-@click.option("-v", "--verbose", is_flag=True, help="Show full errors.")
-def transcribe(
-    files: tuple[Path, ...],
-    out: Path,
-    transcriber: str,
-    checkpoint: str,
-    hop_s: float,
-    correct_tuning: bool,
-    device: str,
-    dtype: str,
-    batch_size: int,
-    threads: int,
-    overwrite: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Transcribe audio FILES, or those in folders, to MIDI: all of each file, piano or not."""
-    from aria_data import transcribers
-    from aria_data.transcribers.base import Compute, TranscribeConfig
-    from flows import show
-    from flows.transcribe_files import plan, transcribe_files
-
-    config = TranscribeConfig(transcriber, hop_s, correct_tuning, checkpoint)
-    transcribers.check(config, "--transcriber")
-    targets = plan(files, out)
-    num_failed = 0
-    with show.progress() as progress:
-        compute = Compute(device, dtype, batch_size, threads)
-        for result in transcribe_files(targets, config, compute, progress, overwrite):
-            num_failed += bool(result.error)
-            show.file_result(result, as_json)
-    sys.exit(DONE_WITH_FAILURES if num_failed else DONE)
-
-
-@cli.group()
-def evaluate() -> None:
-    """Say how good something is, against what is known to be true."""
-
-
-@evaluate.command(
-    "transcription",
-    cls=Examples,
-    examples="""
-    aria-data evaluate transcription --reference true_midi/ --estimate midi/
-    aria-data evaluate transcription --reference true_midi/ --estimate midi/ --json
-    """,
-)
-@click.option("--reference", required=True, type=click.Path(path_type=Path), help="A folder with true .mid files.")
-@click.option("--estimate", required=True, type=click.Path(path_type=Path), help="A folder with those to judge.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_transcription(reference: Path, estimate: Path, as_json: bool) -> None:
-    """Compare .mid files with the true ones of the same name: F1 of notes, velocities and pedal (mir_eval)."""
-    from flows import evaluate_folders
-
-    accuracies, wrong = evaluate_folders.compare_folders(reference, estimate)
-    if as_json:
-        click.echo(json.dumps(evaluate_folders.as_json(accuracies), ensure_ascii=False))
-    else:
-        evaluate_folders.print_table(accuracies)
-    for line in wrong.values():
-        click.echo(f"aria-data: {line}", err=True)
-    sys.exit(DONE_WITH_FAILURES if wrong else DONE)
 
 
 @cli.command(
@@ -323,6 +200,10 @@ def demo(out: Path, recordings: Path) -> None:
     from flows.demo import run_demo
 
     sys.exit(run_demo(recordings, out))
+
+
+for command in (classify, transcribe, evaluate):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ item's own failure; a `TemporaryError` leaves the item not done; anything else i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -21,7 +22,7 @@ import numpy as np
 
 from aria_data import transcribers
 from aria_data.annotate import annotate
-from aria_data.audio import AudioReader, Readers
+from aria_data.audio import Readers, mono_blocks
 from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.files import from_location, printable
@@ -42,7 +43,7 @@ from aria_data.records import (
 )
 from aria_data.screen import screen
 from aria_data.screen import verdict as screening_verdict
-from aria_data.segment import find_segments
+from aria_data.segment import Scored, find_segments
 from aria_data.segment import verdict as segment_verdict
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
 from aria_data.transcribe import save_transcription, stretch_of
@@ -174,26 +175,42 @@ def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterat
 
 def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     classifier = workplace.classifier
+    found: dict[str, Any] = {}
+
+    def finished() -> Iterator[Item]:
+        by_id = {item.item_id: item for item in items}
+        paths = {item.item_id: workplace.path_of(item.payload.location) for item in items}
+        streams = ((key, functools.partial(mono_blocks, path, classifier.sample_rate)) for key, path in paths.items())
+        for item_id, scores in classifier.score_many(streams, workplace.num_threads):
+            found[item_id] = scores
+            yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
-        recording: Recording = item.payload
-        with AudioReader(workplace.path_of(recording.location), classifier.sample_rate, 1) as reader:
-            found = classifier.score_blocks(block[:, 0] for block in reader.blocks())
-        scores = [round(float(score), 4) for score in found.scores]
-        record = WindowScores(recording.recording_id, found.hop_s, scores, workplace.classifier_sha256)
+        scores = found.pop(item.item_id)
+        if isinstance(scores, Exception):
+            raise scores
+        record = WindowScores(
+            item.payload.recording_id,
+            scores.hop_s,
+            [round(float(score), 4) for score in scores.scores],
+            scores.step_s,
+            [round(float(score), 3) for score in scores.local_scores],
+            workplace.classifier_sha256,
+        )
         return stage.outcome(workplace, item, record)
 
-    yield from _each(workplace, stage, items, one)
+    yield from _each(workplace, stage, finished(), one)
 
 
 def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = workplace.config.segment
 
     def one(item: Item) -> Outcome:
-        recording, window_scores = item.payload
-        scores, hop_s = np.array(window_scores.scores), window_scores.hop_s
-        segments = find_segments(recording.recording_id, scores, hop_s, recording.duration_s, config)
-        verdict = segment_verdict(segments, scores, hop_s, recording.duration_s, config)
+        recording, said = item.payload
+        scores, local_scores = np.array(said.scores), np.array(said.local_scores)
+        scored = Scored(scores, said.hop_s, local_scores, said.step_s, recording.duration_s)
+        segments = find_segments(recording.recording_id, scored, config)
+        verdict = segment_verdict(segments, scored, config)
         return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
 
     yield from _each(workplace, stage, items, one)
@@ -314,8 +331,8 @@ def _settings_of(name: str) -> Callable[[Workplace], Mapping[str, Any]]:
 
 SCREEN = Stage("screen", 1, Screening, _screen, _settings_of("screen"))
 INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
-CLASSIFY = Stage("classify", 1, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
-SEGMENT = Stage("segment", 1, Segmentation, _segment, _settings_of("segment"))
+CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
+SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))
 TRANSCRIBE = Stage(
     "transcribe",
     2,

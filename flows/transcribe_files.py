@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aria_data import transcribers
 from aria_data.audio import probe
-from aria_data.collect import AUDIO_SUFFIXES
+from aria_data.collect import audio_files
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
 from aria_data.files import printable, write_whole
 from aria_data.midi import midi_bytes
@@ -46,7 +46,7 @@ def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
 
     Files of one stem get numbers. Raises `UsageError` when there is nothing to do or `out` cannot be meant.
     """
-    found = [path for given in files for path in _audio_files(given)]
+    found = [path for given in files for path in audio_files(given)]
     if not found:
         raise UsageError(f"{printable(str(files[0]))}: holds no audio files.")
     if out.suffix.lower() in MIDI_SUFFIXES and not out.is_dir():
@@ -68,13 +68,6 @@ def _shortened(stem: str) -> str:
     while len(os.fsencode(stem)) > MAX_STEM_BYTES:
         stem = stem[:-1]
     return stem
-
-
-def _audio_files(given: Path) -> list[Path]:
-    if not given.is_dir():
-        return [given]  # a missing one becomes an error of its own, beside the others' results
-    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return sorted(path for path in below if not path.name.startswith(".") and path.is_file())
 
 
 def transcribe_files(

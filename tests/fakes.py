@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ class FakeScores:
     """The part of `classifiers.predict.WindowScores` that a build reads."""
 
     scores: np.ndarray
+    local_scores: np.ndarray
     hop_s: float
+    step_s: float
+    duration_s: float
 
 
 class FakeClassifier:
@@ -37,7 +40,17 @@ class FakeClassifier:
     def score_blocks(self, blocks: Iterable[np.ndarray]) -> FakeScores:
         heard = np.concatenate([np.zeros(0, np.float32), *blocks])
         seconds = [heard[start : start + RATE] for start in range(0, len(heard), RATE)]
-        return FakeScores(np.array([self._score(second) for second in seconds], np.float32), 1.0)
+        scores = np.array([self._score(second) for second in seconds], np.float32)
+        return FakeScores(scores, scores, 1.0, 1.0, len(heard) / RATE)
+
+    def score_many(
+        self, streams: Iterable[tuple[str, Callable[[], Iterable[np.ndarray]]]], num_readers: int
+    ) -> Iterator[tuple[str, FakeScores | Exception]]:
+        for key, open_blocks in streams:
+            try:
+                yield key, self.score_blocks(open_blocks())
+            except Exception as error:
+                yield key, error
 
     def _score(self, second: np.ndarray) -> float:
         if np.sqrt(np.mean(second**2)) < 0.003:

@@ -17,6 +17,7 @@ NOUNS = [  # a noun imports only nouns listed before it
     "text",
     "midi",
     "matching",
+    "boundaries",
     "containers",
     "audio",
     "tables",

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import threading
 import wave
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 import classifiers
-from classifiers import checkpoint, evaluate, music, predict, soundfont, synthesize
+from classifiers import checkpoint, chunks, music, predict, soundfont, synthesize
 from classifiers.features import FeatureConfig, LogMel, log_mel
-from classifiers.predict import Classifier, WindowScores
+from classifiers.predict import Classifier
 
 RATE = 16000
 PACKAGE = Path(classifiers.__file__).parent
@@ -130,6 +131,7 @@ def test_there_is_one_score_a_second_of_any_length(classifier, seconds):
     scored = classifier.score_blocks([np.zeros(int(seconds * RATE), np.float32)])
     assert scored.scores.shape == scored.any_piano.shape == (int(np.ceil(seconds)),)
     assert scored.causes.shape == (int(np.ceil(seconds)), len(synthesize.CAUSES))
+    assert scored.local_scores.shape == (int(np.ceil(seconds / scored.step_s)),)
     assert scored.duration_s == pytest.approx(seconds, abs=1e-3)
 
 
@@ -142,8 +144,47 @@ def test_scores_do_not_depend_on_blocks_or_chunks(classifier, monkeypatch):
     waveform = np.concatenate([played(0, 15, texture=music.arpeggios), played(48, 8.3, texture=music.chorale)])
     once = scores_of(classifier, waveform, len(waveform))
     np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
-    monkeypatch.setattr(predict, "CHUNK_S", 9)
+    monkeypatch.setattr(chunks, "CHUNK_S", 9)
     np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
+
+
+def test_many_recordings_at_a_time_get_the_scores_of_each_alone(classifier):
+    waveforms = {f"{seconds} s": played(0, seconds, seed=int(seconds)) for seconds in (3.0, 60.0, 20.0, 0.5)}
+    streams = [(key, lambda waveform=waveform: iter([waveform])) for key, waveform in waveforms.items()]
+    found = dict(classifier.score_many(streams, num_readers=2))
+    assert found.keys() == waveforms.keys()
+    for key, waveform in waveforms.items():
+        alone = classifier.score_blocks([waveform])
+        np.testing.assert_allclose(found[key].scores, alone.scores, atol=2e-3)
+        np.testing.assert_allclose(found[key].local_scores, alone.local_scores, atol=2e-3)
+        assert found[key].duration_s == alone.duration_s
+
+
+def test_a_stream_that_breaks_costs_only_itself_and_leaves_no_thread(classifier):
+    def broken():
+        yield played(0, 60)
+        raise OSError("the disk is gone")
+
+    before = threading.active_count()
+    streams = [("a", lambda: iter([played(0, 3)])), ("b", broken), ("c", lambda: iter([played(0, 3)]))]
+    found = dict(classifier.score_many(streams, num_readers=2))
+    assert isinstance(found["b"], OSError)
+    assert len(found["a"].scores) == len(found["c"].scores) == 3
+    assert threading.active_count() == before
+
+
+def test_leaving_early_ends_the_readers(classifier):
+    before = threading.active_count()
+    streams = ((str(number), lambda: iter([played(0, 3)] * 50)) for number in range(50))
+    scored = classifier.score_many(streams, num_readers=2)
+    next(scored)
+    scored.close()
+    assert threading.active_count() == before
+
+
+def test_a_device_that_is_not_there_is_one_clear_line(capsys):
+    assert predict.main(["x.wav", "--device", "cuda:77"]) == 2
+    assert "cuda:77" in capsys.readouterr().err
 
 
 def test_piano_is_kept(classifier):
@@ -271,57 +312,9 @@ def test_every_texture_gives_playable_notes():
         assert all(0 <= on < off and on < 8.0 and 21 <= p <= 108 and 1 <= v <= 127 for on, off, p, v in notes)
 
 
-def test_a_tiny_training_run_learns_from_its_cache(tmp_path):
-    torch = pytest.importorskip("torch")
-    from classifiers import dataset, train
-
-    torch.set_num_threads(2)
-    clips = dataset.build_cache(tmp_path, 2, 5, FeatureConfig(), SMALL, num_workers=1)
-    again = dataset.build_cache(tmp_path, 2, 5, FeatureConfig(), SMALL, num_workers=1)
-    assert clips.sha256 == again.sha256
-    config = train.TrainConfig(batch_size=4)
-    model = train.train(clips, clips, config, 0, dataset.AugmentConfig(), num_steps=4)
-    out = model(torch.full((1, 640, 96), -60.0))
-    assert out.solo.shape == (1, 6)
-    assert out.causes.shape == (1, 6, 6)
-
-
 def test_adding_two_equal_sounds_is_three_decibels_more():
     from classifiers import dataset
 
     frames = np.full((4, 3), -20.0, np.float32)
     np.testing.assert_allclose(dataset.add_sounds(frames, frames), -20 + 3.0103, atol=1e-4)
     assert dataset.loudness(frames) == pytest.approx(-20)
-
-
-# -- evaluate --------------------------------------------------------------------------------------------------------
-
-
-def test_programmes_are_judged_by_the_middle_of_each_second():
-    values = np.array([0.1, 0.9, 0.9, 0.9, 0.2, 0.8], np.float32)
-    scored = {"a.wav": WindowScores(values, values, np.zeros((6, 6), np.float32), synthesize.CAUSES, 1.0, 6.0)}
-    rows = [
-        {"file": "a.wav", "start": "0", "end": "1", "label": "speech"},
-        {"file": "a.wav", "start": "1", "end": "5", "label": "piano"},
-        {"file": "a.wav", "start": "5", "end": "6", "label": "noise"},
-    ]
-    figures = evaluate.programme_figures(scored, rows, 0.5, collar_s=0.0)
-    assert (figures.precision, figures.recall, figures.iou) == (3 / 4, 3 / 4, 3 / 5)
-    assert figures.wrong_by_label == {"noise": (1, 1), "piano": (1, 4), "speech": (0, 1)}
-
-
-def test_clips_are_counted_by_label():
-    results = [
-        evaluate.ClipResult("a", "piano", 0.9, 0.9, "piano"),
-        evaluate.ClipResult("b", "piano", 0.4, 0.9, "piano"),
-        evaluate.ClipResult("c", "speech", 0.2, 0.1, "speech"),
-    ]
-    figures = {row.label: (row.num_clips, row.num_right) for row in evaluate.figures_by_label(results, 0.5)}
-    assert figures == {"piano": (2, 1), "speech": (1, 1)}
-    assert evaluate.area_under_curve(np.array([0.9, 0.4]), np.array([0.2])) == 1.0
-
-
-def test_a_labels_file_without_labels_is_refused(tmp_path):
-    (tmp_path / "labels.csv").write_text("name,kind\na,b\n")
-    with pytest.raises(ValueError, match="missing"):
-        evaluate.read_rows(tmp_path / "labels.csv")

@@ -1,0 +1,135 @@
+"""Recordings cut into chunks of frames of one size, with sound around them; several recordings at a time in threads.
+
+All chunks are alike, so that those of different recordings fit into one batch and the numbers do not depend on which.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from classifiers.features import FeatureConfig, LogMel
+
+if TYPE_CHECKING:
+    from classifiers.model import ModelConfig
+
+CHUNK_S = 48  # seconds the network sees at once, beside its context; more is no faster on two cores
+MAX_WAITING = 8  # chunks decoded ahead of the network: 8 x 1.4 MB
+POLL_S = 0.1
+
+Blocks = Iterable[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Frames (num_frames, num_mels) in dB, padded to the usual size; which of their steps are this chunk's own."""
+
+    frames: np.ndarray
+    first: int
+    num_steps: int
+
+
+class ChunkStream:
+    """One recording's chunks from its blocks; `duration_s` is known when they are all out."""
+
+    def __init__(self, features: FeatureConfig, config: ModelConfig):
+        self.features, self.config = features, config
+        self._log_mel = LogMel(features)
+
+    @property
+    def duration_s(self) -> float:
+        return self._log_mel.num_samples / self.features.sample_rate
+
+    def chunks(self, blocks: Blocks) -> Iterator[Chunk]:
+        """Every chunk knows `config.context_s` of sound before and after what is its own."""
+        per_s = self.config.frames_per_s
+        context, size = self.config.context_s * per_s, CHUNK_S * per_s
+        held, before = np.zeros((0, self.features.num_mels), np.float32), 0
+        for piece in self._frames(blocks):
+            held = np.concatenate([held, piece])
+            while len(held) >= before + size + context:
+                yield self._chunk(held[: before + size + context], before, size)
+                held, before = held[before + size - context :], context
+        if len(held) > before:
+            yield self._chunk(held, before, len(held) - before)
+
+    def _frames(self, blocks: Blocks) -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield self._log_mel.feed(block)
+        yield self._log_mel.flush()
+
+    def _chunk(self, frames: np.ndarray, before: int, length: int) -> Chunk:
+        step = self.config.frames_per_step
+        missing = (CHUNK_S + 2 * self.config.context_s) * self.config.frames_per_s - len(frames)
+        padded = np.pad(frames, ((0, missing), (0, 0)), constant_values=self.features.floor_db)
+        return Chunk(padded, before // step, -(-length // step))
+
+
+class ChunkReaders:
+    """Threads that decode streams, a stream at a time each, into one queue of (key, chunk | duration | error)."""
+
+    def __init__(
+        self,
+        streams: Iterable[tuple[str, Callable[[], Blocks]]],
+        features: FeatureConfig,
+        config: ModelConfig,
+        num_readers: int,
+    ):
+        self.features, self.config = features, config
+        self._streams, self._next = iter(streams), threading.Lock()
+        self._found: queue.Queue[tuple[str, Any]] = queue.Queue(MAX_WAITING)
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._read, daemon=True) for _ in range(max(1, num_readers))]
+
+    def __enter__(self) -> ChunkReaders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def next_batch(self, size: int) -> list[tuple[str, Any]]:
+        """What is there, up to `size`, waiting for the first; empty when all streams have ended."""
+        batch: list[tuple[str, Any]] = []
+        while len(batch) < size:
+            try:
+                batch.append(self._found.get(timeout=0 if batch else POLL_S))
+            except queue.Empty:
+                if batch:
+                    break
+                if not any(thread.is_alive() for thread in self._threads) and self._found.empty():
+                    break
+        return batch
+
+    def _read(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with self._next:
+                    key, open_blocks = next(self._streams)
+            except StopIteration:
+                return
+            stream = ChunkStream(self.features, self.config)
+            try:
+                for chunk in stream.chunks(open_blocks()):
+                    self._put(key, chunk)
+                    if self._stopped.is_set():
+                        return
+                self._put(key, stream.duration_s)
+            except Exception as error:  # the stream's own, handed to whoever asked for its scores
+                self._put(key, error)
+
+    def _put(self, key: str, found: Any) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._found.put((key, found), timeout=POLL_S)
+                return
+            except queue.Full:
+                continue
