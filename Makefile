@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test test-all check format benchmark train-classifier clean
+.PHONY: help install demo test test-all check format benchmark classifier-sounds train-classifier clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -35,8 +35,13 @@ format: $(READY) ## bring the code into shape
 benchmark: $(READY) ## what the flow and the tables cost, against a bare loop
 	@$(BIN)/python benchmarks/overhead.py
 
-train-classifier: $(READY) ## make the classifier's weights again (the command of classifiers/README.md; 30 minutes)
-	@$(BIN)/python -m classifiers.train --out classifiers/weights/piano_classifier.pt --hours 12.444 --seed 0 --epochs 16 --minutes 17
+classifier-sounds: $(READY) ## fetch the soundfonts and sampled pianos the classifier was trained with
+	@PYTHON=$(BIN)/python bash classifiers/get_sounds.sh
+
+train-classifier: $(READY) ## make the classifier's weights again (classifiers/README.md; about 40 minutes)
+	@$(BIN)/python -m classifiers.train --out build/synthetic.pt --hours 32 --epochs 16 --minutes 15
+	@$(BIN)/python -m classifiers.train --out classifiers/weights/piano_classifier.pt --hours 32 --start build/synthetic.pt \
+	    --steps 300 --learning-rate 1e-3 $(if $(LABELS),--labels $(LABELS))
 
 clean: ## delete what make demo made (the environment stays)
 	rm -rf demo_dataset demo_recordings

@@ -21,18 +21,18 @@ MAX_LOG_ODDS = 4.0  # surer than 98.2 % counts no more: one certain second must 
 class SegmentConfig:
     """How sure, how long and how interrupted a segment may be.
 
-    Ours, chosen on synthesised programmes and leave-one-source-out networks (LOG.md), but for `min_segment_s`: the
-    shortest file the Aria model's published filter keeps. Aria-MIDI's classifier (aria-cl) has 45 s, gaps of 8 s
+    `min_segment_s` is the shortest file the Aria model's published filter keeps. The others are ours: weight and cost
+    were set so that a few seconds of silence between two pieces are seen (LOG.md). Aria-MIDI's classifier (aria-cl) has 45 s, gaps of 8 s
     and scores of 0.6: `manifests/recipes/aria-midi.toml`. It compares the mean of the *whole file* with
     `min_segment_score`, which drops good piano inside a talky recital; here the segment's own mean is compared.
     """
 
     min_window_score: float = 0.5  # where the evidence changes sides
-    min_segment_score: float = 0.5  # mean window score over the segment itself
+    min_segment_score: float = 0.6  # mean window score over the segment itself; the number is Aria-MIDI's
     min_segment_s: float = 30.0
     max_gap_s: float = 2.0  # a shorter gap does not end a segment, whatever is heard in it
-    local_weight: float = 0.5  # of what is heard right there, beside the 5 s around
-    switch_cost: float = 3.0  # of a beginning or an end, in log odds times seconds
+    local_weight: float = 0.65  # of what is heard right there, beside the 5 s around
+    switch_cost: float = 2.0  # of a beginning or an end, in log odds times seconds: 3 s of silence end a piece
     lead_s: float = 0.1  # kept before the first attack
     tail_s: float = 0.25  # kept after the last resonance
 
@@ -86,8 +86,9 @@ def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> V
 
 
 def piano_share(scored: Scored, config: SegmentConfig) -> float:
-    """How much of a recording is solo piano, 0 to 1, in stretches of any length."""
-    found_s = sum(end_s - start_s for start_s, end_s in _stretches(scored, config))
+    """How much of a recording is solo piano, 0 to 1, in stretches of any length that are sure enough."""
+    sure = (span for span in _stretches(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
+    found_s = sum(end_s - start_s for start_s, end_s in sure)
     return found_s / scored.duration_s if scored.duration_s else 0.0
 
 

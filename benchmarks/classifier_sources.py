@@ -67,7 +67,7 @@ def main() -> int:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--segments", type=Path)
     parser.add_argument("--hold-out", action="append", required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--hours", type=float, default=32.0)
     parser.add_argument("--cache", type=Path, default=Path("build/classifier_cache"))

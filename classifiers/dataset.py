@@ -105,7 +105,8 @@ class AugmentConfig:
 
     recorded_share: float = 0.35  # of a batch, where there are real recordings
     mix_share: float = 0.28
-    splice_share: float = 0.30
+    splice_share: float = 0.28
+    gap_share: float = 0.08  # silence of 2 to 5 s within a clip, as between two pieces
     min_other_db: float = -12.0  # as in SynthesisConfig: from here on it is no solo
     max_other_db: float = 12.0
     faint_other_db: float = -25.0  # up to here a cough, a bird or the street do not spoil a recording
@@ -158,6 +159,7 @@ class Batches:
         self.causes = clips.causes if recorded is None else np.concatenate([clips.causes, recorded.clips.causes])
         self.chosen = np.arange(self.num_synthetic) if chosen is None else chosen
         self.not_piano = self.chosen[np.isin(clips.causes[self.chosen], (OTHER, SPEECH, NOISE))]
+        self.silences = self.chosen[clips.causes[self.chosen] == SILENCE]
         self.real = {} if recorded is None else _by_cause_and_source(recorded, self.num_synthetic)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -205,6 +207,8 @@ class Batches:
             labels = np.repeat(labels_of(cause)[:, None], len(frames_db), axis=1)
         elif kind < augment.mix_share + augment.splice_share:
             frames_db, labels = self._splice(frames_db, labels)
+        elif kind < augment.mix_share + augment.splice_share + augment.gap_share and self.silences.size:
+            frames_db, labels = self._gap(frames_db, labels)
         return self._colour(frames_db, is_silence=cause == SILENCE), labels
 
     def _mix(self, frames_db: np.ndarray, cause: int) -> tuple[np.ndarray, int]:
@@ -254,6 +258,19 @@ class Batches:
         new = labels.copy()
         new[:, cut:] = labels_of(int(self.causes[index]))[:, None]
         return spliced, new
+
+    def _gap(self, frames_db: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The end of one piece and the beginning of the next, with silence between."""
+        rng, per_s = self.rng, self.features.frames_per_s
+        length = int(rng.uniform(2.0, 5.0) * per_s)
+        start = int(rng.integers(per_s, len(frames_db) - length))
+        gap = slice(start, start + length)
+        quiet = self._frames(int(rng.choice(self.silences)))[gap]
+        ringing = -rng.uniform(30, 200) * np.arange(length, dtype=np.float32)[:, None] / per_s
+        with_gap, new = frames_db.copy(), labels.copy()
+        with_gap[gap] = add_sounds(quiet, np.maximum(frames_db[start - 1] + ringing, self.features.floor_db))
+        new[:, gap] = labels_of(SILENCE)[:, None]
+        return with_gap.astype(np.float32), new
 
     def _colour(self, frames_db: np.ndarray, is_silence: bool) -> np.ndarray:
         """Another microphone, another noise floor, another level, holes."""

@@ -99,7 +99,10 @@ def scored_of(found: WindowScores) -> Scored:
 
 
 def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedFile:
-    """Segments by the rules of a build; whether most of what is heard is solo piano, however short."""
+    """Segments by the rules of a build; whether what is heard is solo piano on the whole, however short.
+
+    That is: at least half of what is not silence lies in sure stretches, and its mean score reaches that of a segment.
+    """
     scored = scored_of(found)
     segments = find_segments(file, scored, config)
     lengths_s = np.array([segment.end_s - segment.start_s for segment in segments])
@@ -107,12 +110,13 @@ def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedF
     whole = float(found.scores.mean()) if len(found.scores) else 0.0
     score = float((means * lengths_s).sum() / lengths_s.sum()) if segments else whole
     piano_s = piano_share(scored, config) * found.duration_s
-    is_silence = found.causes.argmax(axis=1) == found.cause_names.index("silence") if len(found.causes) else np.ones(0)
-    sounding_s = max(found.duration_s - float(is_silence.sum()) * found.hop_s, piano_s)
+    sounding = sounding_scores(found)
+    sounding_s = max(len(sounding) * found.hop_s, piano_s)
+    is_sure = len(sounding) > 0 and float(sounding.mean()) >= config.min_segment_score
     return ClassifiedFile(
         file,
         round(score, 4),
-        bool(piano_s > 0 and piano_s >= MIN_PIANO_SHARE * sounding_s),
+        bool(is_sure and piano_s >= MIN_PIANO_SHARE * sounding_s),
         [
             {"start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3), "audio_score": item.audio_score}
             for item in segments
@@ -120,6 +124,13 @@ def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedF
         found.main_cause,
         round(found.duration_s, 3),
     )
+
+
+def sounding_scores(found: WindowScores) -> np.ndarray:
+    """Window scores where silence is not what is heard most."""
+    if not len(found.scores):
+        return found.scores
+    return found.scores[found.causes.argmax(axis=1) != found.cause_names.index("silence")]
 
 
 def _failed(file: str, error: Exception) -> ClassifiedFile:

@@ -9,8 +9,11 @@ import pytest
 from click.testing import CliRunner
 from fakes import noise, write_audio
 
-from classifiers import music, soundfont
+from aria_data.segment import SegmentConfig
+from classifiers import music, soundfont, synthesize
+from classifiers.predict import WindowScores
 from flows import cli
+from flows.classify_files import judged
 
 RATE = 16_000
 
@@ -68,6 +71,27 @@ def test_a_short_file_can_be_solo_piano_without_a_segment_that_is_long_enough(ar
     assert (kept["is_solo_piano"], kept["segments"]) == (True, [])
     kept = json.loads(aria("classify", music_folder / "piano.wav", "--json", "--min-segment-s", 5).stdout)
     assert len(kept["segments"]) == 1
+
+
+def said(scores: list[float], causes: list[str]) -> WindowScores:
+    values = np.array(scores, np.float32)
+    shares = np.eye(len(synthesize.CAUSES), dtype=np.float32)[[synthesize.CAUSES.index(cause) for cause in causes]]
+    return WindowScores(values, values, shares, synthesize.CAUSES, np.repeat(values, 4), 1.0, 0.25, float(len(scores)))
+
+
+@pytest.mark.parametrize(
+    ("scores", "causes", "is_solo_piano"),
+    [
+        ([0.9] * 10, ["piano"] * 10, True),
+        ([0.9] * 4 + [0.05] * 16, ["piano"] * 4 + ["silence"] * 16, True),  # silence is not held against it
+        ([0.9] * 4 + [0.05] * 16, ["piano"] * 4 + ["speech"] * 16, False),
+        ([0.55] * 10, ["piano"] * 10, False),  # not sure enough on the whole
+        ([0.75] * 6 + [0.35] * 4, ["piano"] * 10, False),
+        ([0.05] * 5, ["silence"] * 5, False),
+    ],
+)
+def test_a_file_is_solo_piano_when_most_of_what_sounds_surely_is(scores, causes, is_solo_piano):
+    assert judged("x", said(scores, causes), SegmentConfig()).is_solo_piano is is_solo_piano
 
 
 def test_without_json_there_is_a_table(aria, music_folder):

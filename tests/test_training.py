@@ -159,6 +159,18 @@ def test_a_splice_is_labelled_from_its_middle_on():
         assert labels[2][0] == PIANO
 
 
+def test_a_gap_is_silence_of_two_to_five_seconds_between_two_stretches_of_the_same():
+    synthetic = clips_of([PIANO, SILENCE], 100)
+    synthetic.frames[1] = 0
+    gaps = replace(dataset.AugmentConfig(), mix_share=0.0, splice_share=0.0, gap_share=1.0)
+    batches = dataset.Batches(synthetic, FeatureConfig(), gaps, 2, 4)
+    for _ in range(20):
+        _, labels = batches._example(0)
+        assert labels[2][0] == labels[2][-1] == PIANO or labels[2][-1] == SILENCE
+        assert 2 * 64 <= (labels[2] == SILENCE).sum() <= 5 * 64
+        assert (labels[0] == (labels[2] == PIANO)).all()
+
+
 # -- sampled pianos --------------------------------------------------------------------------------------------------
 
 
