@@ -22,9 +22,9 @@ class SegmentConfig:
     """How sure, how long and how interrupted a segment may be.
 
     `min_segment_s` is the shortest file the Aria model's published filter keeps. The others are ours: weight and cost
-    were set so that a few seconds of silence between two pieces are seen (LOG.md). Aria-MIDI's classifier (aria-cl) has 45 s, gaps of 8 s
-    and scores of 0.6: `manifests/recipes/aria-midi.toml`. It compares the mean of the *whole file* with
-    `min_segment_score`, which drops good piano inside a talky recital; here the segment's own mean is compared.
+    were set so that a few seconds of silence between two pieces are seen (LOG.md). Aria-MIDI's classifier (aria-cl)
+    has 45 s, gaps of 8 s and scores of 0.6 (`manifests/recipes/aria-midi.toml`), and compares the mean of the *whole
+    file*, which drops good piano inside a talky recital; here it is the segment's own.
     """
 
     min_window_score: float = 0.5  # where the evidence changes sides

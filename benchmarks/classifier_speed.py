@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder with audio files")
     parser.add_argument("--limit", type=float, default=300.0, help="x real time that is asked for")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--readers", type=int, default=2, help="threads that decode")
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -62,7 +63,8 @@ def main() -> None:
 
     def whole() -> None:
         streams = ((str(path), functools.partial(mono_blocks, path, rate)) for path in paths)
-        assert all(not isinstance(found, Exception) for _, found in classifier.score_many(streams))
+        scored = classifier.score_many(streams, options.readers)
+        assert all(not isinstance(found, Exception) for _, found in scored)
 
     network()
     parts = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from classifiers.model import ModelConfig
 
 CHUNK_S = 48  # seconds the network sees at once, beside its context; more is no faster on two cores
+FEED_S = 6.0  # decoded before frames are made: many short steps make threads wait for each other
 MAX_WAITING = 8  # chunks decoded ahead of the network: 8 x 1.4 MB
 POLL_S = 0.1
 
@@ -59,8 +60,15 @@ class ChunkStream:
             yield self._chunk(held, before, len(held) - before)
 
     def _frames(self, blocks: Blocks) -> Iterator[np.ndarray]:
+        pieces, length = [], 0
         for block in blocks:
-            yield self._log_mel.feed(block)
+            pieces.append(block)
+            length += len(block)
+            if length >= FEED_S * self.features.sample_rate:
+                yield self._log_mel.feed(np.concatenate(pieces))
+                pieces, length = [], 0
+        if pieces:
+            yield self._log_mel.feed(np.concatenate(pieces))
         yield self._log_mel.flush()
 
     def _chunk(self, frames: np.ndarray, before: int, length: int) -> Chunk:

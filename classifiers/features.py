@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+MAX_SAMPLE = 1e6  # full scale is 1
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -72,7 +74,10 @@ class LogMel:
                 f"a block is mono, of shape (num_samples,); got {block.shape}. Average the channels first."
             )
         self.num_samples += len(block)
-        return self._frames(np.concatenate([self._rest, block.astype(np.float32, copy=False)]))
+        block = block.astype(np.float32, copy=False)
+        if len(block) and not np.abs(block).max() <= MAX_SAMPLE:  # a broken file may hold NaN or absurd samples
+            block = np.where(np.abs(block) <= MAX_SAMPLE, block, np.float32(0.0))
+        return self._frames(np.concatenate([self._rest, block]))
 
     def flush(self) -> np.ndarray:
         """The last frames, which reach past the end."""
@@ -93,7 +98,6 @@ class LogMel:
         framed = np.lib.stride_tricks.sliding_window_view(samples, size)[: count * hop : hop]
         spectrum = rfft(framed * self._window, axis=1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        power = np.nan_to_num(power, nan=0.0, posinf=0.0)  # a broken file may hold NaN samples
         return 10.0 * np.log10(power @ self._filters + self._floor)
 
 

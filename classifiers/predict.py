@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,24 @@ def device_of(name: str) -> str:
         reason = str(error).splitlines()[0][:120]
         raise DeviceInvalid(f"device {name!r} cannot be used ({reason}). Known: auto, cpu, cuda, cuda:1.") from None
     return name
+
+
+@contextmanager
+def single_threaded(is_wanted: bool) -> Iterator[None]:
+    """The network and the mel filters on one core each, while readers use the others."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if not is_wanted:
+        yield
+        return
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 class Classifier:
@@ -127,7 +146,8 @@ class Classifier:
         for those whose blocks raised one. The numbers are those of `score_blocks`.
         """
         waiting: dict[str, list[np.ndarray]] = {}
-        with ChunkReaders(streams, self.features, self.config, num_readers) as readers:
+        readers = ChunkReaders(streams, self.features, self.config, num_readers)
+        with single_threaded(self.device == "cpu" and num_readers > 1), readers:
             while batch := readers.next_batch(self.batch_size):
                 chunks = [(key, found) for key, found in batch if isinstance(found, Chunk)]
                 for (key, _), steps in zip(chunks, self._run([chunk for _, chunk in chunks]), strict=True):

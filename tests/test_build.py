@@ -28,7 +28,7 @@ from flows.remove import remove_items
 from flows.run import run_build
 from flows.stages import Workplace
 
-SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
+SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
 CHILD = Path(__file__).parent / "build_child.py"
 NUM_KILLS = 20
 
