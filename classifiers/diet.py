@@ -83,11 +83,11 @@ def _scores_of(network: PianoNet, frames: np.ndarray, causes: np.ndarray) -> tup
 
 
 def hardest(scores: np.ndarray, causes: np.ndarray, share: float) -> np.ndarray:
-    """Indices of the highest scores, the same share of every cause, in order."""
+    """Indices of the highest scores, the same share of every cause (one at least), in order."""
     chosen: list[int] = []
     for cause in np.unique(causes):
         members = np.flatnonzero(causes == cause)
-        count = round(share * len(members))
+        count = max(1, round(share * len(members)))
         chosen += members[np.argsort(-scores[members], kind="stable")[:count]].tolist()
     return np.array(sorted(chosen), dtype=np.int64)
 
