@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHUNK_S = 48  # seconds the network sees at once, beside its context; more is no faster on two cores
 FEED_S = 6.0  # decoded before frames are made: many short steps make threads wait for each other
-MAX_WAITING = 8  # chunks decoded ahead of the network: 8 x 1.4 MB
+BATCHES_AHEAD = 4  # decoded before the network asks for them; a chunk is 1.4 MB
 POLL_S = 0.1
 
 Blocks = Iterable[np.ndarray]
@@ -87,10 +87,11 @@ class ChunkReaders:
         features: FeatureConfig,
         config: ModelConfig,
         num_readers: int,
+        batch_size: int,
     ):
-        self.features, self.config = features, config
+        self.features, self.config, self._batch_size = features, config, batch_size
         self._streams, self._next = iter(streams), threading.Lock()
-        self._found: queue.Queue[tuple[str, Any]] = queue.Queue(MAX_WAITING)
+        self._found: queue.Queue[tuple[str, Any]] = queue.Queue(BATCHES_AHEAD * batch_size)
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._read, daemon=True) for _ in range(max(1, num_readers))]
 
@@ -104,10 +105,10 @@ class ChunkReaders:
         for thread in self._threads:
             thread.join()
 
-    def next_batch(self, size: int) -> list[tuple[str, Any]]:
-        """What is there, up to `size`, waiting for the first; empty when all streams have ended."""
+    def next_batch(self) -> list[tuple[str, Any]]:
+        """What is there, up to a batch, waiting for the first; empty when all streams have ended."""
         batch: list[tuple[str, Any]] = []
-        while len(batch) < size:
+        while len(batch) < self._batch_size:
             try:
                 batch.append(self._found.get(timeout=0 if batch else POLL_S))
             except queue.Empty:

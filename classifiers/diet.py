@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -191,9 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in range(options.networks):
         say(f"early network {number + 1} of {options.networks}")
         seed = options.seed + 100 + number
-        networks.append(
-            train(material, TrainConfig(), seed, AugmentConfig(), options.early_steps, math.inf, on_report=say)
-        )
+        networks.append(train(material, TrainConfig(), seed, AugmentConfig(), options.early_steps, on_report=say))
     scores = score_clips(networks, material.clips)
     write_scores(options.out / "scores.csv", material.clips, scores)
     seeds = range(options.seed, options.seed + options.runs)

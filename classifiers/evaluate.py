@@ -139,10 +139,10 @@ def figures_by_label(results: Sequence[ClipResult], threshold: float) -> list[La
     ]
 
 
-def figures_by_threshold(results: Sequence[ClipResult], positive: Sequence[str] = (PIANO,)) -> list[ThresholdFigures]:
+def figures_by_threshold(results: Sequence[ClipResult]) -> list[ThresholdFigures]:
     """For `THRESHOLDS`. What would divide by nothing is NaN."""
     scores = np.array([result.mean_score for result in results])
-    is_piano = np.array([result.label in positive for result in results], dtype=bool)
+    is_piano = np.array([result.label == PIANO for result in results], dtype=bool)
     figures = []
     for threshold in THRESHOLDS:
         kept = scores >= threshold

@@ -146,9 +146,9 @@ class Classifier:
         for those whose blocks raised one. The numbers are those of `score_blocks`.
         """
         waiting: dict[str, list[np.ndarray]] = {}
-        readers = ChunkReaders(streams, self.features, self.config, num_readers)
+        readers = ChunkReaders(streams, self.features, self.config, num_readers, self.batch_size)
         with single_threaded(self.device == "cpu" and num_readers > 1), readers:
-            while batch := readers.next_batch(self.batch_size):
+            while batch := readers.next_batch():
                 chunks = [(key, found) for key, found in batch if isinstance(found, Chunk)]
                 for (key, _), steps in zip(chunks, self._run([chunk for _, chunk in chunks]), strict=True):
                     waiting.setdefault(key, []).append(steps)
@@ -161,7 +161,7 @@ class Classifier:
 
     @property
     def batch_size(self) -> int:
-        """Chunks of 48 s in a forward pass: one at a time keeps a CPU's caches warm, a GPU wants many."""
+        """Chunks of 48 s in a forward pass, ends of recordings counted too. The number for a GPU is not measured."""
         return 2 if self.device == "cpu" else 32
 
     def _scores(self, steps: Sequence[np.ndarray], duration_s: float) -> WindowScores:
