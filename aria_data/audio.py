@@ -31,6 +31,7 @@ CONTAINERS = (
 )
 RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
 LOOK_S = 30  # of a stretch, before its rate is chosen
+BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
 FLOOR_DB = -120.0  # what silence measures
 MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
 
@@ -345,16 +346,22 @@ def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channe
     rate = stream.codec_context.sample_rate
     width = num_channels or stream.codec_context.layout.nb_channels
     resampler, shape = None, None
-    for frame in _frames(container, stream, trouble):
-        if resampler is None or (frame.format.name, frame.layout.name, frame.sample_rate) != shape:
-            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate)
-        frame.pts = None  # positions are counted, and odd time stamps would make the resampler complain
+
+    def converted(frame) -> Iterator[np.ndarray]:
         try:
-            for out in resampler.resample(frame):
+            for out in resampler.resample(frame) if resampler else ():
                 yield out.to_ndarray().reshape(-1, width)
         except (av.error.FFmpegError, ValueError):
             trouble.num_faults += 1
+
+    for frame in _frames(container, stream, trouble):
+        if (frame.format.name, frame.layout.name, frame.sample_rate) != shape:
+            yield from converted(None)
+            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+            resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=BLOCK_SAMPLES)
+        frame.pts = None  # positions are counted, and odd time stamps would make the resampler complain
+        yield from converted(frame)
+    yield from converted(None)
 
 
 def _frames(container, stream, trouble: _Trouble):

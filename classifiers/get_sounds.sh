@@ -14,7 +14,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends fluid-soundfont-gm fluidr3mono-gm-soundfont \
         musescore-general-soundfont musescore-general-soundfont-small opl3-soundfont csound-soundfont \
-        espeak-ng flite npm unzip >/dev/null
+        espeak-ng flite unzip >/dev/null
+    command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm >/dev/null  # clashes with others' node
 else
     say "not root: skipping Debian's packages (see classifiers/README.md for their names)"
 fi
