@@ -345,7 +345,8 @@ def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channe
     layout = {None: stream.codec_context.layout.name, 1: "mono", 2: "stereo"}[num_channels]
     rate = stream.codec_context.sample_rate
     width = num_channels or stream.codec_context.layout.nb_channels
-    resampler, shape = None, None
+    resampler: av.AudioResampler | None = None
+    shape: tuple[str, str, int] | None = None
 
     def converted(frame) -> Iterator[np.ndarray]:
         try:

@@ -15,6 +15,8 @@ from typing import Any
 
 from aria_data import transcribers
 from aria_data.annotate import AnnotateConfig
+from aria_data.crawl import CrawlConfig
+from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.ingest import IngestConfig
 from aria_data.measure import MeasureConfig
@@ -23,13 +25,17 @@ from aria_data.release import ReleaseConfig
 from aria_data.screen import ScreenConfig
 from aria_data.segment import SegmentConfig
 from aria_data.transcribe import TranscribeConfig
+from aria_data.web import WebConfig
 
 
 @dataclass(frozen=True)
 class BuildConfig:
     """Everything that determines a dataset's content. Where and how fast it is made is not in here."""
 
+    crawl: CrawlConfig = field(default_factory=CrawlConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
+    download: DownloadConfig = field(default_factory=DownloadConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     transcribe: TranscribeConfig = field(default_factory=TranscribeConfig)
@@ -56,6 +62,14 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Build
         config = _apply(config, setting)
     _check_names(config)
     return config
+
+
+def for_crawl(config: BuildConfig) -> BuildConfig:
+    """The configuration of a dataset that is crawled: what a crawl would not accept, a build need not fetch."""
+    if config.screen.min_relevance_score != ScreenConfig().min_relevance_score:
+        return config
+    screen = dataclasses.replace(config.screen, min_relevance_score=config.crawl.min_relevance_score)
+    return dataclasses.replace(config, screen=screen)
 
 
 def _check_names(config: BuildConfig) -> None:
@@ -110,7 +124,8 @@ def _checked(wanted: Any, value: Any, where: str) -> Any:
     if wanted in (int, str, bool) and type(value) is wanted:
         return value
     if typing.get_origin(wanted) is tuple and isinstance(value, list | tuple):
-        return tuple(value)
+        of_each = typing.get_args(wanted)[0]
+        return tuple(_checked(of_each, each, f"{where}[{number}]") for number, each in enumerate(value))
     raise ConfigInvalid(f"{where}: {value!r} is not of type {getattr(wanted, '__name__', wanted)}.")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aria_data.audio import AudioFacts, inspect
-from aria_data.errors import AudioUnreadable
-from aria_data.files import printable, sha256_file
-from aria_data.records import Candidate, Recording, Verdict
+from aria_data.audio import inspect
+from aria_data.files import sha256_file
+from aria_data.records import Candidate, Download, Recording, Verdict
+from aria_data.wholeness import WholenessLimits, require_whole
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     length are expected noes and come back as the verdict.
     """
     facts = inspect(path, config.max_duration_s)
-    _require_whole(path, facts, config)
+    limits = WholenessLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
+    require_whole(path.name, facts, limits)
     audio_sha256 = sha256_file(path)
     recording = Recording(
         recording_id=f"{candidate.source}-{audio_sha256[:16]}",
@@ -48,34 +49,30 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     return recording, verdict(recording, config)
 
 
+def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording, Verdict]:
+    """Judge audio that was decoded to its end when it was fetched. Its id is its candidate's."""
+    recording = Recording(
+        recording_id=download.candidate_id,
+        candidate_id=download.candidate_id,
+        location=download.audio_path,
+        audio_sha256=download.audio_sha256,
+        samples_sha256=download.samples_sha256,
+        duration_s=download.duration_s,
+        sample_rate=download.sample_rate,
+        num_channels=download.num_channels,
+        codec=download.codec,
+        loudness_db=download.loudness_db,
+        peak_db=download.peak_db,
+    )
+    return recording, verdict(recording, config)
+
+
 def verdict(recording: Recording, config: IngestConfig) -> Verdict:
     """Whether the audio is worth listening to."""
     if recording.loudness_db < config.min_loudness_db:
         return Verdict(False, "silent", recording.loudness_db)
     if recording.duration_s < config.min_duration_s:
         return Verdict(False, "duration_below_min", recording.duration_s)
+    if recording.duration_s > config.max_duration_s:
+        return Verdict(False, "duration_above_max", recording.duration_s)
     return Verdict(True)
-
-
-def _require_whole(path: Path, facts: AudioFacts, config: IngestConfig) -> None:
-    name, announced_s = printable(path.name), facts.info.duration_s
-    if facts.early_end:
-        raise AudioUnreadable(
-            f"{name}: is cut short: after {facts.duration_s:.1f} s {facts.early_end}. Get the whole file again.",
-            reason="truncated",
-            measured=facts.duration_s,
-        )
-    if announced_s and facts.info.is_duration_stated and facts.duration_s < config.min_decoded_share * announced_s:
-        raise AudioUnreadable(
-            f"{name}: is cut short: {facts.duration_s:.1f} s decode of the {announced_s:.1f} s it announces. "
-            "Get the whole file again.",
-            reason="truncated",
-            measured=facts.duration_s / announced_s,
-        )
-    fault_share = facts.num_faults / max(facts.duration_s, 1.0)
-    if facts.num_faults > config.max_faults and fault_share > config.max_fault_share:
-        raise AudioUnreadable(
-            f"{name}: is damaged: {facts.num_faults} packets do not decode. Get the file again.",
-            reason="damaged",
-            measured=float(facts.num_faults),
-        )

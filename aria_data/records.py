@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Candidate:
     """Something that may be a recording of solo piano, known by its metadata only."""
 
-    candidate_id: str  # `<source>-<16 hex>`: for a local file, of its absolute path
-    source: str  # "local", later the name of a site
+    candidate_id: str  # `<source>-<its id there>`, or 16 hex of a hash: for a local file, of its absolute path
+    source: str  # "local", or the name of a site: "youtube", "archiveorg", "web"
     location: str  # where the audio is: a file:// or http(s):// address
     source_url: str  # what the manifest may say: the path below the source folder, or a public URL
     title: str
@@ -24,8 +24,9 @@ class Candidate:
     announced_duration_s: float | None = None
     num_bytes: int = 0
     modified_ns: int = 0  # with num_bytes: whether a local file is still the same
-    discovered_via: str = ""
+    discovered_via: str = ""  # the lead it was found by: "folder", "search: chopin nocturne", "links: https://..."
     collected_at: str = ""  # UTC, ISO 8601; of several observations of one candidate the latest counts
+    uploader_url: str = ""  # the page of whoever published it, where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,41 @@ class Screening:
     relevance_score: int  # 1 (surely not solo piano) to 5 (surely solo piano); 3 = the text does not say
     scorer: str  # "rules" or a model's name
     evidence: str  # the words of the text that decided
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Audio that was fetched and found whole: what came, and what was said of it while it was fetched."""
+
+    candidate_id: str
+    audio_path: str  # below the dataset folder
+    num_bytes: int
+    audio_sha256: str
+    samples_sha256: str
+    duration_s: float
+    sample_rate: int
+    num_channels: int
+    codec: str
+    loudness_db: float
+    peak_db: float
+    num_faults: int  # packets that did not decode
+    licence: str  # as the site says, "" where it does not
+    licence_code: str  # `licences.LICENCES`
+    fetched_from: str  # the address of the audio, without secrets
+    fetched_at: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to fetch a candidate: how it ended."""
+
+    candidate_id: str
+    host: str
+    began_at: str  # UTC, ISO 8601
+    seconds: float
+    num_bytes: int
+    kind: str  # "" = fetched, else one of `failures.KINDS`
+    detail: str  # one line for a person
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,12 @@ def to_row(record: Any) -> dict[str, Any] | None:
 def from_row(record_type: type, row: Mapping[str, Any]) -> Any:
     """Build a record from plain nested values; the inverse of `to_row`, also after a trip through Arrow."""
     hints = typing.get_type_hints(record_type)
-    return record_type(**{name: _value(hints[name], value) for name, value in row.items() if name in hints})
+    defaults = {each.name: each.default for each in dataclasses.fields(record_type)}
+    values = {name: _value(hints[name], value) for name, value in row.items() if name in hints}
+    for name, value in values.items():  # a row from before the field existed
+        if value is None and defaults[name] is not dataclasses.MISSING:
+            values[name] = defaults[name]
+    return record_type(**values)
 
 
 def _value(python_type: Any, value: Any) -> Any:

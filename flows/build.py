@@ -18,14 +18,16 @@ from aria_data.config import BuildConfig, build_record, to_toml
 from aria_data.files import PARTIAL, exclusive_lock, write_whole
 from aria_data.ledger import Balance, balance_candidates, balance_segments
 from aria_data.manifest import Manifest, Row
+from aria_data.opt_outs import OptOuts
 from aria_data.prune import PruneLimits, load_limits, prune
 from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Verdict
 from aria_data.release import FinishedSegment, build_rows, release
 from aria_data.removals import Removal, Removals
-from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans, work_key
+from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
 from aria_data.transcribers.base import Compute
 from flows import show
-from flows.items import ITEMS, Findings
+from flows.crawl import COLLECT, collect_source, observation, opt_outs_of
+from flows.items import ITEMS, LOCAL, Findings
 from flows.stages import (
     ANNOTATE,
     CLASSIFY,
@@ -40,7 +42,7 @@ from flows.stages import (
 )
 from flows.tasks import Shard, shards_of, work_on
 
-COLLECT, DEDUPLICATE, PRUNE, REMOVE = "collect", "deduplicate", "prune", "remove"  # steps that are no Stage
+DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that are no Stage
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class BuildSummary:
 class Build:
     """One run of the recipe."""
 
-    source: Path
+    source: str  # a folder, an address, a list; empty: only what is known already
     workplace: Workplace
     progress: show.Progress
     dry_run: bool = False
@@ -88,17 +90,23 @@ class Build:
     left_aside: Counter[str] = field(default_factory=Counter)
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
     clusters: dict[str, AudioCluster] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
 
     @classmethod
     @contextmanager
     def open(
-        cls, source: str, out: str, config: Mapping[str, Any] | None, compute: Mapping[str, Any] | None, dry_run: bool
+        cls,
+        source: str | None,
+        out: str,
+        config: Mapping[str, Any] | None,
+        compute: Mapping[str, Any] | None,
+        dry_run: bool,
     ) -> Iterator[Build]:
         """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
         root = Path(out).absolute()
         workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
         with show.progress() as progress:
-            build = cls(Path(source), workplace, progress, dry_run)
+            build = cls(source or "", workplace, progress, dry_run)
             if dry_run:
                 yield build
                 return
@@ -115,19 +123,39 @@ class Build:
             partial.unlink()
 
     def collect(self) -> None:
-        """Walk the source folder. Candidates of earlier builds stay candidates, found again or not."""
+        """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay
+        candidates, found again or not; those who opted out are set aside."""
         began = time.monotonic()
         table = StageTable(self.workplace.root, COLLECT, Candidate)
-        observed = sorted((outcome.record for outcome in table.all()), key=lambda one: one.collected_at)
-        known: dict[str, Candidate] = {candidate.candidate_id: candidate for candidate in observed}
-        folder = collect_folder(self.source, known)
-        self.left_aside = folder.left_aside
-        new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
-        if not self.dry_run:
-            table.append(_observation(candidate) for candidate in new)
-        known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
+        known = _latest(table)
+        opt_outs = opt_outs_of(self.workplace.root, self.workplace.config)
+        num_before = len(known)
+        num_new = 0
+        if Path(self.source).is_dir() and self.source:
+            folder = collect_folder(Path(self.source), known)
+            self.left_aside = folder.left_aside
+            new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
+            if not self.dry_run:
+                table.append(observation(candidate) for candidate in new)
+            known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
+            num_new = len(new)
+        elif self.source and not self.dry_run:
+            with self.progress.stage(COLLECT, 0, 0.0, 0):
+                summary = collect_source(self.workplace, self.source, opt_outs, lambda summary: None)
+            self.trouble = summary.lines
+            known = _latest(table)
+            num_new = len(known) - num_before
         self.found.candidates = dict(sorted(known.items()))
-        self.times[COLLECT] = StageTime(len(known) - len(new), len(new), 0.0, time.monotonic() - began)
+        self._leave_alone(opt_outs)
+        self.times[COLLECT] = StageTime(len(known) - num_new, num_new, 0.0, time.monotonic() - began)
+
+    def _leave_alone(self, opt_outs: OptOuts) -> None:
+        for candidate_id, candidate in self.found.candidates.items():
+            reason = opt_outs.reason_for(candidate)
+            if reason is not None and (candidate.source != LOCAL or candidate_id in opt_outs.ids):
+                self.found.left_alone.add(candidate_id)
+                self._turn_away(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
+            self.found.num_marks[candidate_id] = self.workplace.attempts.num_marks(candidate_id)
 
     def run(self, stage: Stage) -> None:
         """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
@@ -322,7 +350,7 @@ class Build:
             subsets={name: sum(row[name] for row in present) for name in ("in_pruned", "in_deduplicated", "in_unique")},
             rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in noes).most_common()),
             outside_subsets=dict(outside.most_common()),
-            failures=[_line(rejection) for rejection in self.rejections if rejection.is_failure],
+            failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
             not_done=[f"{item_id}: {message}" for item_id, (_, message) in sorted(self.not_done.items())],
             candidates=candidates,
             segments=segments,
@@ -331,9 +359,10 @@ class Build:
         )
 
 
-def _observation(candidate: Candidate) -> Outcome:
-    key = work_key(COLLECT, 1, {}, {"candidate": candidate.candidate_id, "at": candidate.collected_at})
-    return Outcome(candidate.candidate_id, key, DONE, record=candidate)
+def _latest(table: StageTable) -> dict[str, Candidate]:
+    """The latest observation of every candidate."""
+    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: one.collected_at)
+    return {candidate.candidate_id: candidate for candidate in observed}
 
 
 def _line(rejection: Rejection) -> str:

@@ -7,24 +7,27 @@ from typing import Any
 from prefect import flow
 
 from flows.build import Build, BuildSummary
+from flows.downloads import DOWNLOAD
 from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
 
 @flow(name="build-dataset", persist_result=False, validate_parameters=False)
 def build_dataset(
-    source: str,
+    source: str | None,
     out: str,
     config: dict[str, Any] | None = None,
     compute: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> BuildSummary:
-    """Build the dataset at `out` from the recordings below `source`.
+    """Build the dataset at `out` from the recordings below `source`: a folder, an address, a list of addresses, or
+    nothing, which stands for what earlier builds and crawls found.
 
     What is already done is not done again; a new version is made only if something changed.
     """
     with Build.open(source, out, config, compute, dry_run) as build:
-        build.collect()  # audio files, with what their tags and sidecars say
+        build.collect()  # files of a folder or finds on the web, with what is said of them
         build.run(SCREEN)  # the text: likely solo piano?
+        build.run(DOWNLOAD)  # what is not here yet: fetched, verified
         build.run(INGEST)  # the audio: whole, audible, hashed
         build.set_copies_aside()  # the same bytes again; what was removed for good
         build.run(CLASSIFY)  # a score a window

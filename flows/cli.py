@@ -13,6 +13,7 @@ import click
 
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
+from flows.cli_crawl import crawl, fetch, retry, tree
 from flows.cli_tools import classify, evaluate, transcribe
 
 
@@ -43,9 +44,11 @@ def cli() -> None:
     aria-data build recordings/ --out dataset/ --dry-run
     aria-data build recordings/ --out dataset/ --set segment.min_segment_s=20
     aria-data build recordings/ --out dataset/ --config manifests/recipes/demo.toml --json
+    aria-data build addresses.csv --out dataset/ --set 'download.licences=["cc0","pd","cc-by"]'
+    aria-data build --out dataset/
     """,
 )
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
@@ -54,7 +57,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Prefect's log and full errors.")
 def build(
-    source: Path,
+    source: str | None,
     out: Path,
     config_path: Path | None,
     settings: tuple[str, ...],
@@ -66,9 +69,10 @@ def build(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Build a dataset from the recordings below the folder SOURCE.
+    """Build a dataset from SOURCE: a folder with recordings, an address, or a list of addresses (CSV, JSONL, text).
 
-    What is already done is not done again: stop it when you like, add files, change settings, and run it again.
+    Without SOURCE, from what crawls and builds of this dataset found. What is already done is not done again: stop it
+    when you like, add files, change settings, and run it again.
     """
     from aria_data.transcribers.base import Compute
     from flows.run import run_build
@@ -202,7 +206,7 @@ def demo(out: Path, recordings: Path) -> None:
     sys.exit(run_demo(recordings, out))
 
 
-for command in (classify, transcribe, evaluate):
+for command in (crawl, fetch, retry, tree, classify, transcribe, evaluate):
     cli.add_command(command)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 from aria_data.records import Candidate, Recording, Segment
 from aria_data.removals import Removal
 from aria_data.tables import Outcome
+from flows.downloads import DOWNLOAD
 from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE, Item
+
+LOCAL = "local"  # the source of candidates whose audio is here
 
 
 @dataclass
@@ -20,6 +23,9 @@ class Findings:
     recordings: dict[str, Recording] = field(default_factory=dict)  # distinct ones, by recording_id
     done: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     removals: dict[str, Removal] = field(default_factory=dict)  # by the id they name
+    left_alone: set[str] = field(default_factory=set)  # candidates that opted out
+    only: set[str] | None = None  # candidates that are fetched; None = all
+    num_marks: dict[str, int] = field(default_factory=dict)  # candidate_id -> how often a person asked to try again
 
     def records(self, stage_name: str) -> dict[str, Any]:
         """The records of a stage, by item id."""
@@ -45,16 +51,37 @@ class Findings:
 
 
 def _to_screen(found: Findings) -> list[Item]:
-    return [_item_of(candidate, _texts(candidate)) for candidate in found.candidates.values()]
+    candidates = found.candidates.values()
+    return [screening_item(candidate) for candidate in candidates if candidate.candidate_id not in found.left_alone]
+
+
+def screening_item(candidate: Candidate) -> Item:
+    """What the screen stage works on; the crawl makes the same, so that a build finds its screenings."""
+    return _item_of(candidate, _texts(candidate))
+
+
+def _to_download(found: Findings) -> list[Item]:
+    items = []
+    for candidate_id in found.records(SCREEN.name):
+        candidate = found.candidates[candidate_id]
+        if candidate.source != LOCAL and (found.only is None or candidate_id in found.only):
+            num_marks = found.num_marks.get(candidate_id, 0)
+            inputs = {"at": candidate.location} | ({"retry": num_marks} if num_marks else {})
+            items.append(_item_of(candidate, inputs))
+    return items
 
 
 def _to_ingest(found: Findings) -> list[Item]:
-    screened = found.records(SCREEN.name)
-    return [
-        _item_of(candidate, {"at": candidate.location, "bytes": candidate.num_bytes, "time": candidate.modified_ns})
-        for candidate in found.candidates.values()
-        if candidate.candidate_id in screened
-    ]
+    items = []
+    for candidate_id in found.records(SCREEN.name):
+        candidate = found.candidates[candidate_id]
+        if candidate.source == LOCAL:
+            inputs = {"at": candidate.location, "bytes": candidate.num_bytes, "time": candidate.modified_ns}
+            items.append(_item_of(candidate, inputs))
+    for candidate_id, fetched in found.records(DOWNLOAD.name).items():
+        inputs = {"audio": fetched.audio_sha256, "path": fetched.audio_path}
+        items.append(Item(candidate_id, candidate_id, inputs, fetched, fetched.duration_s))
+    return items
 
 
 def _to_classify(found: Findings) -> list[Item]:
@@ -131,6 +158,7 @@ def _texts(candidate: Candidate) -> dict[str, str]:
 
 ITEMS: dict[str, Callable[[Findings], list[Item]]] = {
     SCREEN.name: _to_screen,
+    DOWNLOAD.name: _to_download,
     INGEST.name: _to_ingest,
     CLASSIFY.name: _to_classify,
     SEGMENT.name: _to_segment,

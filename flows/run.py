@@ -1,30 +1,39 @@
-"""Run the main job from this process: check what was asked, start Prefect's API meanwhile, run the flow."""
+"""Run jobs from this process: check what was asked, start Prefect's API where a build wants it, run."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.config import load_config, to_values
+from aria_data.config import for_crawl, load_config, to_toml, to_values
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
+from aria_data.sources import require
+from aria_data.sources.base import parse_seed
+from aria_data.sources.list import SUFFIXES as LIST_SUFFIXES
 from aria_data.tables import address_of
 from aria_data.transcribers.base import Compute
 
 if TYPE_CHECKING:
+    from aria_data.crawl import CrawlSummary
     from flows.build import BuildSummary
+    from flows.fetch import FetchSummary
+
+    Report = Callable[[CrawlSummary], None]
 
 
 ANYWHERE = Compute()
 
 
 def run_build(
-    source: Path,
+    source: str | Path | None,
     out: Path,
     config_path: Path | None = None,
     settings: Sequence[str] = (),
@@ -39,8 +48,8 @@ def run_build(
     Without Prefect (`with_prefect=False`, and for a dry run) the same functions run without retries or records of
     the run. Raises `UsageError` before anything is started when the folders cannot be what was meant.
     """
-    config = to_values(load_config(config_path, settings))
-    _check_folders(source, out)
+    config = to_values(load_config(config_path or (None if source else own_config(out)), settings))
+    source = _check_source(source, out)
     if dry_run or not with_prefect:
         return _plainly(source, out, config, asdict(compute), dry_run)
     try:
@@ -56,24 +65,86 @@ def run_build(
 
         wait_until_ready()
         with settings_of_environment():
-            return build_dataset(str(source), str(out), config, asdict(compute))
+            return build_dataset(source, str(out), config, asdict(compute))
 
 
-def _plainly(source: Path, out: Path, config: dict, compute: dict, dry_run: bool) -> BuildSummary:
-    from flows.api import quiet_environment
-
-    with tempfile.TemporaryDirectory() as home:  # Prefect's import wants one, and a dry run may leave nothing behind
-        os.environ.update(quiet_environment(Path(home), verbose=False))
+def _plainly(source: str | None, out: Path, config: dict, compute: dict, dry_run: bool) -> BuildSummary:
+    with quiet_prefect():
         from flows.build_dataset import build_dataset
 
-        return build_dataset.fn(str(source), str(out), config, compute, dry_run)
+        return build_dataset.fn(source, str(out), config, compute, dry_run)
 
 
-def _check_folders(source: Path, out: Path) -> None:
-    if not source.is_dir():
-        raise UsageError(f"{printable(str(source))}: is not a folder. Name a folder with recordings.")
+def _check_source(source: str | Path | None, out: Path) -> str | None:
+    """Give the source as `Build` takes it: a folder's path, or a seed. Raises `UsageError` when it is neither."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{printable(str(out))}: is a file, but --out names a folder.")
-    if source.resolve() == out.resolve():
-        raise UsageError("SOURCE and --out are the same folder. Choose another --out.")
     address_of(out.absolute())
+    if source is None:
+        return None
+    path, text = Path(source), str(source)
+    if path.is_dir():
+        if path.resolve() == out.resolve():
+            raise UsageError("SOURCE and --out are the same folder. Choose another --out.")
+        return text
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return f"list:{path.absolute()}"
+    if path.exists() or not re.match(r"[a-z_-]+:", text):
+        raise UsageError(
+            f"{printable(text)}: is not a folder. Name a folder with recordings, an address, or a list of addresses "
+            f"({', '.join(LIST_SUFFIXES)})."
+        )
+    require(parse_seed(text).source)
+    return text
+
+
+def own_config(root: Path) -> Path | None:
+    """The configuration that a dataset was last worked on with, if it has one."""
+    path = root / "dataset.toml"
+    return path if path.is_file() else None
+
+
+def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:
+    """Crawl into the dataset at `out`, in this process, and note the configuration for the build that follows."""
+    from aria_data.files import write_whole
+
+    config = for_crawl(load_config(config_path or own_config(out), settings))
+    if not config.crawl.seeds:
+        raise UsageError("name a seed: an address, or SOURCE:TARGET such as search:'chopin nocturne'.")
+    address_of(out.absolute())
+    with quiet_prefect():
+        from flows.crawl import crawl_into
+
+        summary = crawl_into(out, config, report)
+    write_whole(out / "dataset.toml", to_toml(config).encode())
+    return summary
+
+
+def run_fetch(
+    out: Path, config_path: Path | None, settings: Sequence[str], only: set[str] | None = None
+) -> FetchSummary:
+    """Fetch what the dataset at `out` waits for, in this process."""
+    config = load_config(config_path or own_config(out), settings)
+    with quiet_prefect():
+        from flows.fetch import fetch
+
+        return fetch(out, to_values(config), only)
+
+
+def run_retry(out: Path, kinds: Sequence[str], config_path: Path | None, settings: Sequence[str]) -> FetchSummary:
+    """Fetch again what failed for these kinds."""
+    with quiet_prefect():
+        from flows.fetch import mark
+
+        chosen = mark(out, kinds)
+    return run_fetch(out, config_path, settings, chosen)
+
+
+@contextmanager
+def quiet_prefect() -> Iterator[None]:
+    """What may import Prefect but starts no flow: its home is a folder that goes, so nothing is left behind."""
+    from flows.api import quiet_environment
+
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(quiet_environment(Path(home), verbose=False))
+        yield

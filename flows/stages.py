@@ -26,13 +26,14 @@ from aria_data.audio import Readers, mono_blocks
 from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.files import from_location, printable
-from aria_data.ingest import ingest
+from aria_data.ingest import ingest, ingest_download
 from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.midi import read_midi
 from aria_data.quality import SAMPLE_RATE
 from aria_data.records import (
     Annotation,
     Candidate,
+    Download,
     Measurement,
     Recording,
     Screening,
@@ -45,10 +46,11 @@ from aria_data.screen import screen
 from aria_data.screen import verdict as screening_verdict
 from aria_data.segment import Scored, find_segments
 from aria_data.segment import verdict as segment_verdict
-from aria_data.tables import DONE, FAILED, REJECTED, Outcome, work_key
+from aria_data.tables import DONE, FAILED, REJECTED, Outcome, StageTable, work_key
 from aria_data.transcribe import save_transcription, stretch_of
 from aria_data.transcribers.base import Compute, Heard
 from aria_data.transcribers.stretches import hear_stretches
+from aria_data.web import RequestBudget, Web
 
 KEPT = Verdict(True)
 log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Workplace:
     config: BuildConfig
     compute: Compute = Compute()
     num_threads: int = 2
+    requests: RequestBudget = field(default_factory=RequestBudget)
 
     @cached_property
     def transcriber(self) -> Any:
@@ -103,6 +106,22 @@ class Workplace:
         from classifiers import checkpoint
 
         return checkpoint.sha256_of(checkpoint.DEFAULT_PATH)
+
+    @cached_property
+    def web(self) -> Web:
+        return Web(self.config.web, self.requests)
+
+    @cached_property
+    def attempts(self) -> Any:
+        from flows.downloads import Attempts
+
+        return Attempts(self.root)
+
+    @cached_property
+    def downloads(self) -> dict[str, Download]:
+        """Everything fetched before, by candidate_id, whatever the limits were."""
+        done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
+        return {outcome.item_id: outcome.record for outcome in done}
 
     def path_of(self, location: str) -> Path:
         return from_location(location, self.root)
@@ -161,16 +180,19 @@ def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterat
         verdict = screening_verdict(screening, config)
         return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
 
-    yield from _each(workplace, stage, items, one)
+    yield from each_item(workplace, stage, items, one)
 
 
 def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     def one(item: Item) -> Outcome:
-        candidate: Candidate = item.payload
-        recording, verdict = ingest(candidate, workplace.path_of(candidate.location), workplace.config.ingest)
+        if isinstance(item.payload, Download):
+            recording, verdict = ingest_download(item.payload, workplace.config.ingest)
+        else:
+            candidate: Candidate = item.payload
+            recording, verdict = ingest(candidate, workplace.path_of(candidate.location), workplace.config.ingest)
         return stage.outcome(workplace, item, recording, verdict)
 
-    yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
+    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
 
 
 def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -199,7 +221,7 @@ def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
         )
         return stage.outcome(workplace, item, record)
 
-    yield from _each(workplace, stage, finished(), one)
+    yield from each_item(workplace, stage, finished(), one)
 
 
 def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -213,7 +235,7 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
         verdict = segment_verdict(segments, scored, config)
         return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
 
-    yield from _each(workplace, stage, items, one)
+    yield from each_item(workplace, stage, items, one)
 
 
 def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -239,7 +261,7 @@ def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> It
         record = save_transcription(workplace.root, segment, found, transcriber)
         return stage.outcome(workplace, item, record)
 
-    yield from _each(workplace, stage, finished(), one)
+    yield from each_item(workplace, stage, finished(), one)
 
 
 def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -269,9 +291,9 @@ def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
     items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
     with Readers(SAMPLE_RATE, 1) as readers:
         if second is None:
-            yield from _each(workplace, stage, items, one, num_threads=workplace.num_threads)
+            yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
         else:
-            yield from _each(workplace, stage, heard_again(), one)
+            yield from each_item(workplace, stage, heard_again(), one)
 
 
 def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -281,10 +303,10 @@ def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
         texts = (candidate.title, candidate.description, candidate.uploader)
         return stage.outcome(workplace, item, annotate(*texts, tags, workplace.config.annotate))
 
-    yield from _each(workplace, stage, items, one)
+    yield from each_item(workplace, stage, items, one)
 
 
-def _each(
+def each_item(
     workplace: Workplace, stage: Stage, items: Iterable[Item], one: Callable[[Item], Outcome], num_threads: int = 1
 ) -> Iterator[Outcome]:
     """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again."""
@@ -349,4 +371,3 @@ MEASURE = Stage(
     lambda workplace: {**_settings_of("measure")(workplace), "weights": workplace.second_sha256},
 )
 ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))
-STAGES = (SCREEN, INGEST, CLASSIFY, SEGMENT, TRANSCRIBE, MEASURE, ANNOTATE)

@@ -531,7 +531,7 @@ def test_a_source_that_is_no_folder_is_refused_before_anything_is_made(tmp_path,
         source.write_text("x")
     elif kind == "dangling link":
         source.symlink_to("nowhere")
-    with pytest.raises(UsageError, match=r"in: is not a folder\. Name a folder with recordings\."):
+    with pytest.raises(UsageError, match=r"in: is not a folder\. Name a folder with recordings, an address"):
         build(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

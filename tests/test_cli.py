@@ -143,7 +143,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(dataset, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere", "--out", "out"], "nowhere: is not a folder. Name a folder with recordings."),
+        (["nowhere", "--out", "out"], "nowhere: is not a folder. Name a folder with recordings"),
         (["in", "--out", "file"], "file: is a file, but --out names a folder."),
         (["in", "--out", "in"], "the same folder"),
         (["in", "--out", "out", "--config", "nowhere.toml"], "nowhere.toml: cannot be read"),

@@ -7,7 +7,7 @@ import typing
 
 import pytest
 
-from aria_data.config import BuildConfig, load_config, to_toml
+from aria_data.config import BuildConfig, for_crawl, load_config, to_toml
 from aria_data.errors import ConfigInvalid
 
 
@@ -102,9 +102,25 @@ def test_what_is_written_is_read_back_the_same(tmp_path, monkeypatch):
 def test_every_setting_of_every_stage_is_of_a_kind_that_is_checked():
     for stage in typing.get_type_hints(BuildConfig).values():
         for name, kind in typing.get_type_hints(stage).items():
-            assert kind in (int, float, str, bool), name
+            assert kind in (int, float, str, bool, tuple[str, ...]), name
 
 
 def test_a_configuration_cannot_be_changed_afterwards():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_config().segment.min_segment_s = 1.0
+
+
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parent.parent / "manifests/recipes").glob("*.toml")), ids=str)
+def test_every_recipe_can_be_loaded(recipe):
+    load_config(recipe)
+
+
+def test_what_a_crawl_would_not_accept_a_build_need_not_fetch():
+    assert for_crawl(load_config()).screen.min_relevance_score == 4
+    chosen = load_config(settings=["screen.min_relevance_score=3"])
+    assert for_crawl(chosen).screen.min_relevance_score == 3
+
+
+def test_a_list_with_something_else_in_it_is_refused_with_its_place():
+    with pytest.raises(ConfigInvalid, match=r"seeds\[1\]"):
+        load_config(settings=['crawl.seeds=["a", 3]'])

@@ -1,0 +1,134 @@
+"""Commands that go to the web: crawl, fetch, retry, tree. Thin."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples
+
+
+@click.command(
+    cls=Examples,
+    examples="""
+    aria-data crawl "search:chopin nocturne solo piano" --out dataset/
+    aria-data crawl https://example.org/recitals/ --out dataset/ --licence cc0,cc-by,pd --max-candidates 200
+    aria-data crawl --config manifests/recipes/crawl-internet-archive.toml --out dataset/ --build
+    aria-data crawl --config crawl.toml --out dataset/ --scorer llm --max-dollars 0.50
+    """,
+)
+@click.argument("seeds", nargs=-1)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--max-candidates", type=click.IntRange(min=0), help="New ones in this run; 0: no limit.")
+@click.option("--max-requests", type=click.IntRange(min=0), help="To all hosts together; 0: no limit.")
+@click.option("--max-minutes", type=click.FloatRange(min=0), help="Of this run; 0: no limit.")
+@click.option("--max-dollars", type=click.FloatRange(min=0), help="For the language model in this run.")
+@click.option("--licence", help="Only what has one of these licences: cc0,pd,cc-by,cc-by-sa ...")
+@click.option("--scorer", type=click.Choice(["rules", "llm"]), help="Who judges what is found.")
+@click.option("--build", "is_built", is_flag=True, help="Then fetch what was accepted and build a version.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+def crawl(
+    seeds: tuple[str, ...],
+    out: Path,
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    max_candidates: int | None,
+    max_requests: int | None,
+    max_minutes: float | None,
+    max_dollars: float | None,
+    licence: str | None,
+    scorer: str | None,
+    is_built: bool,
+    as_json: bool,
+) -> None:
+    """Find recordings from SEEDS on: addresses, or SOURCE:TARGET such as search:'chopin nocturne'.
+
+    What is found is judged by its metadata; the neighbours of what is good are followed. Run it again to go on:
+    nothing is visited or judged twice. No audio is fetched before `aria-data build` or `aria-data fetch`.
+    """
+    from flows import run, show_crawl
+
+    given: dict[str, Any] = {
+        "crawl.seeds": list(seeds) or None,
+        "crawl.max_candidates": max_candidates,
+        "crawl.max_requests": max_requests,
+        "crawl.max_minutes": max_minutes,
+        "crawl.max_dollars": max_dollars,
+        "download.licences": licence.split(",") if licence else None,
+        "screen.scorer": scorer,
+    }
+    more = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    summary = run.run_crawl(out, config_path, (*settings, *more), show_crawl.Report())
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+    else:
+        show_crawl.crawl_table(summary, str(out))
+    if not is_built:
+        sys.exit(DONE_WITH_FAILURES if summary.failures else DONE)
+    from flows import show
+
+    built = run.run_build(None, out, out / "dataset.toml")
+    show.closing_tables(built, str(out))
+    sys.exit(DONE_WITH_FAILURES if built.failures or built.not_done or not built.version else DONE)
+
+
+@click.command(
+    cls=Examples,
+    examples="aria-data fetch dataset/\naria-data fetch dataset/ --set download.max_duration_s=7200 --json",
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file, not the dataset's own.")
+@click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+def fetch(dataset: Path, config_path: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Fetch the audio of what a crawl accepted, verify it, and stop there. `build` does the same and goes on."""
+    from flows import run, show_crawl
+
+    summary = run.run_fetch(dataset, config_path, settings)
+    show_crawl.fetch_result(summary, as_json)
+    sys.exit(DONE_WITH_FAILURES if summary.kinds else DONE)
+
+
+@click.command(
+    cls=Examples,
+    examples="""
+    aria-data retry dataset/ --kind network
+    aria-data retry dataset/ --kind geo --kind private --set web.cookies=cookies.txt
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--kind", "kinds", multiple=True, help="Why it failed (see `rejections`); may be repeated.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file, not the dataset's own.")
+@click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+def retry(
+    dataset: Path, kinds: tuple[str, ...], config_path: Path | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Fetch again only what failed for the kinds named; without --kind, what failed for a reason that may pass."""
+    from flows import run, show_crawl
+
+    summary = run.run_retry(dataset, kinds, config_path, settings)
+    show_crawl.fetch_result(summary, as_json)
+    sys.exit(DONE_WITH_FAILURES if summary.kinds else DONE)
+
+
+@click.command(
+    cls=Examples,
+    examples="aria-data tree dataset/ --rejected\naria-data tree dataset/ --format dot | dot -Tsvg > tree.svg",
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--format", "format_", default="text", type=click.Choice(["text", "dot", "json"]), show_default=True)
+@click.option("--rejected", "show_rejected", is_flag=True, help="Show candidates that were not accepted, too.")
+def tree(dataset: Path, format_: str, show_rejected: bool) -> None:
+    """Draw the crawl: which lead brought which candidates, and where it came from."""
+    from flows.crawl_tree import draw
+
+    for line in draw(dataset, format_, show_rejected):
+        click.echo(line)

@@ -1,0 +1,74 @@
+"""Fetch what a dataset's crawls found, without building: what waits, or again what failed for named reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aria_data.errors import DatasetNotFound
+from aria_data.failures import KINDS, require_kind
+from aria_data.files import exclusive_lock
+from flows.build import Build
+from flows.downloads import DOWNLOAD, Attempts
+from flows.stages import SCREEN
+
+
+@dataclass(frozen=True)
+class FetchSummary:
+    """How fetching ended."""
+
+    num_fetched: int
+    num_fetched_before: int
+    num_bytes: int
+    audio_s: float
+    kinds: dict[str, int]  # candidates not fetched, by kind
+    lines: list[str]  # one a candidate not fetched
+    seconds: float
+
+
+def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -> FetchSummary:
+    """Fetch every candidate that passed screening and is not here, or those of `only`."""
+    require_dataset(root)
+    with Build.open(None, str(root), config, None, dry_run=False) as build:
+        build.collect()
+        build.run(SCREEN)
+        if only is not None:
+            build.found.only = only
+        before = set(build.workplace.downloads)
+        build.rejections.clear()
+        build.run(DOWNLOAD)
+        fetched = build.found.records(DOWNLOAD.name)
+        attempts = build.workplace.attempts
+        noes = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
+        noes += [(attempts.last_kind(key) or "network", f"{key}: {text}") for key, (_, text) in build.not_done.items()]
+        new = [record for key, record in fetched.items() if key not in before]
+        return FetchSummary(
+            num_fetched=len(new),
+            num_fetched_before=len(fetched) - len(new),
+            num_bytes=sum(record.num_bytes for record in new),
+            audio_s=sum(record.duration_s for record in new),
+            kinds=dict(Counter(kind for kind, _ in noes).most_common()),
+            lines=[line for _, line in noes],
+            seconds=build.times[DOWNLOAD.name].seconds,
+        )
+
+
+def mark(root: Path, kinds: Sequence[str]) -> set[str]:
+    """Note that all candidates which failed for these kinds are to be tried again. Gives their ids."""
+    require_dataset(root)
+    wanted = [require_kind(kind) for kind in kinds] or [kind.name for kind in KINDS.values() if kind.is_temporary]
+    with exclusive_lock(root / ".lock"):
+        attempts = Attempts(root)
+        by_kind = attempts.by_kind()
+        chosen = sorted({candidate_id for kind in wanted for candidate_id in by_kind.get(kind, ())})
+        attempts.mark(chosen)
+    return set(chosen)
+
+
+def require_dataset(root: Path) -> None:
+    """Raise `DatasetNotFound` where nothing was ever collected."""
+    if not (root / "tables" / "collect").is_dir():
+        raise DatasetNotFound(f"{root}: holds no dataset. Run `aria-data crawl` or `aria-data build` first.")

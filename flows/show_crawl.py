@@ -1,0 +1,88 @@
+"""What a person sees of a crawl and of fetching: one line that moves on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from aria_data.crawl import CrawlSummary
+from aria_data.failures import KINDS
+from flows.fetch import FetchSummary
+from flows.show import LINE_EVERY_S, MAX_LINES, duration
+
+STOPPED_BY = {
+    "frontier": "no leads are left within crawl.max_depth",
+    "candidates": "the budget of candidates is used up",
+    "requests": "the budget of requests is used up",
+    "minutes": "the time is up",
+    "dollars": "the budget for the language model is used up",
+    "resting": "the hosts that are left want to be left alone for a while",
+}
+
+
+class Report:
+    """Says how a crawl goes: a line that changes on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, summary: CrawlSummary) -> None:
+        line = (
+            f"crawl  {summary.num_leads} leads followed, {summary.num_waiting} wait; {summary.num_new} candidates, "
+            f"{summary.num_accepted} accepted; {summary.num_requests} requests in {duration(summary.seconds)}"
+        )
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{line[:150]}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._said > LINE_EVERY_S:
+            self._said = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+
+def crawl_table(summary: CrawlSummary, out: str) -> None:
+    """Print how a crawl ended."""
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    console = Console(soft_wrap=True, emoji=False)
+    table = Table(title="the crawl", title_justify="left", show_header=False)
+    for name, value in (
+        ("leads followed", f"{summary.num_leads:,}"),
+        ("leads that wait", f"{summary.num_waiting:,}"),
+        ("new candidates", f"{summary.num_new:,}"),
+        ("accepted", f"{summary.num_accepted:,}"),
+        ("known before", f"{summary.num_candidates - summary.num_new:,}"),
+        ("requests", f"{summary.num_requests:,}"),
+        ("time", duration(summary.seconds)),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    for kind, count in summary.failures.items():
+        console.print(f"{count} leads: {kind}", markup=False, highlight=False)
+    for line in summary.lines[:MAX_LINES]:
+        console.print(f"  {line}", markup=False, highlight=False)
+    ending = (
+        f"It ended because {STOPPED_BY[summary.stopped_by]}. Next: aria-data build --out {out} | aria-data tree {out}"
+    )
+    console.print(ending, markup=False, highlight=False)
+
+
+def fetch_result(summary: FetchSummary, as_json: bool) -> None:
+    """Print how fetching ended."""
+    if as_json:
+        print(json.dumps(asdict(summary), ensure_ascii=False))
+        return
+    console = Console(soft_wrap=True, emoji=False)
+    console.print(
+        f"fetched {summary.num_fetched:,} ({summary.num_bytes / 1e6:,.1f} MB, {duration(summary.audio_s)} of audio) in "
+        f"{duration(summary.seconds)}; {summary.num_fetched_before:,} were here before",
+        highlight=False,
+    )
+    for kind, count in summary.kinds.items():
+        said = KINDS[kind].next_step if kind in KINDS else "see aria-data rejections"
+        console.print(f"{count} not fetched: {kind}; {said}", markup=False, highlight=False)
+    for line in summary.lines[:MAX_LINES]:
+        console.print(f"  {line}", markup=False, highlight=False)
