@@ -11,6 +11,7 @@ One `Web` for a run: it paces every host, counts requests against the budget, an
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from aria_data.guard import GuardedYoutubeDL
 
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
+JS_RUNTIMES = ("deno", "node", "bun", "quickjs")  # that yt-dlp can use for sites that ask for one
+_PROGRAMS = {"quickjs": "qjs"}
 NO_PROGRAM = "/nonexistent"  # where ffmpeg is sought: no outside program fetches anything
 
 
@@ -52,6 +55,10 @@ class WebConfig:
     max_wait_s: float = 120.0
     max_failures: int = 5
     rest_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if "@" in self.proxy:
+            raise ValueError("web.proxy names a user. Configurations are stored: set https_proxy in the environment.")
 
     def addresses(self) -> AddressConfig:
         return AddressConfig(self.allow_private, tuple(self.allow_hosts))
@@ -166,7 +173,7 @@ class Web:
             config.max_page_bytes,
             config.page_deadline_s,
         )
-        given = {
+        given: dict[str, Any] = {
             "quiet": True,
             "no_warnings": True,
             "noprogress": True,
@@ -178,6 +185,8 @@ class Web:
             "ffmpeg_location": NO_PROGRAM,
             "fixup": "never",
             "extractor_retries": 1,
+            "js_runtimes": {name: {} for name in JS_RUNTIMES if shutil.which(_PROGRAMS.get(name, name))}
+            or {"deno": {}},
             "check_formats": False,
             "allowed_extractors": ["default"],
             "cookiefile": config.cookies or None,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aria_data.errors import DatasetError
 
+PORT = "ARIA_DATA_API_PORT"  # which port the child listens on; 0 = a free one
 START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
 
 
@@ -36,8 +37,10 @@ def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
 
 
 @contextmanager
-def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
+def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False, port: int = 0) -> Iterator[None]:
     """Start a Prefect API for this process and stop it at the end; a `PREFECT_API_URL` already set is used instead.
+
+    With `has_schedules` it also makes runs of schedules, and shows Prefect's own pages at its address.
 
     Prefect reads its settings when it is first imported, so they go into the environment; a Prefect that was
     imported before learns them by `settings_of_environment`.
@@ -55,7 +58,7 @@ def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+        env=os.environ | (_for_schedules(port) if has_schedules else _FOR_ONE_JOB),
         start_new_session=True,  # Ctrl-C is for the build; the server ends after it
     )
     try:
@@ -69,6 +72,14 @@ def temporary_api(home: Path, verbose: bool = False) -> Iterator[None]:
         child.kill()
         child.wait()
         log.close()
+
+
+_FOR_ONE_JOB = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+def _for_schedules(port: int) -> dict[str, str]:
+    """The pages ask the server at an address they are told; "/api" is wherever they came from."""
+    return {PORT: str(port), "PREFECT_UI_ENABLED": "1", "PREFECT_SERVER_UI_API_URL": "/api"}
 
 
 def settings_of_environment():
@@ -110,7 +121,8 @@ def _serve() -> None:
     import socket
 
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(os.environ.get(PORT, "0"))))
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import uvicorn

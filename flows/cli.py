@@ -13,7 +13,7 @@ import click
 
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
-from flows.cli_crawl import crawl, fetch, retry, tree
+from flows.cli_crawl import crawl, doctor, fetch, retry, serve, tree
 from flows.cli_tools import classify, evaluate, transcribe
 
 
@@ -180,20 +180,27 @@ def diff(dataset: Path, old: int, new: int, as_json: bool) -> None:
     examples="""
     aria-data remove dataset/ local-3f6a90c1d2e4b577 --reason takedown
     aria-data remove dataset/ local-3f6a90c1d2e4b577_0 --reason "wrong notes"
+    aria-data remove dataset/ "uploader:Jane Doe" domain:example.org --reason "asked to be left out"
     """,
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("ids", nargs=-1, required=True)
 @click.option("--reason", required=True, help="Recorded beside the removal.")
 def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
-    """Remove segments, recordings or source addresses for good.
+    """Remove segments, recordings, candidates, addresses, uploaders (uploader:NAME) or sites (domain:HOST) for good.
 
-    A new version is released without them, their MIDI files are deleted, and no later build brings them back.
+    A new version is released without them, their MIDI files and fetched audio are deleted, and no later build or crawl
+    brings them back.
     """
     from flows.remove import remove_items
 
     version, num_removed = remove_items(dataset, list(ids), reason)
-    click.echo(f"Removed {num_removed} MIDI files; version {version} is without them, and later builds leave them out.")
+    if num_removed:
+        click.echo(
+            f"Removed {num_removed} MIDI files; version {version} is without them, and later builds leave them out."
+        )
+    else:
+        click.echo("No MIDI file was there to remove; it is on record, and later builds and crawls leave it out.")
 
 
 @cli.command(cls=Examples, examples="aria-data demo\naria-data demo --out somewhere/demo_dataset")
@@ -206,7 +213,7 @@ def demo(out: Path, recordings: Path) -> None:
     sys.exit(run_demo(recordings, out))
 
 
-for command in (crawl, fetch, retry, tree, classify, transcribe, evaluate):
+for command in (crawl, fetch, retry, tree, serve, doctor, classify, transcribe, evaluate):
     cli.add_command(command)
 
 

@@ -118,7 +118,7 @@ def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
         return stage.outcome(workplace, item, record)
 
     try:
-        yield from each_item(workplace, stage, items, one, num_threads=config.num_parallel)
+        yield from each_item(workplace, stage, items, one, config.num_parallel, is_retried=False)
     finally:
         attempts.flush()
 

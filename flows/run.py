@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -148,3 +149,41 @@ def quiet_prefect() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(quiet_environment(Path(home), verbose=False))
         yield
+
+
+def run_serve(
+    out: Path,
+    config_path: Path | None,
+    settings: Sequence[str],
+    compute: Compute,
+    cron: str,
+    every: str,
+    port: int,
+    verbose: bool,
+    started: Callable[[str], None],
+) -> None:
+    """Serve a schedule of crawls and builds of the dataset at `out` until interrupted."""
+    from flows.api import settings_of_environment, temporary_api, wait_until_ready
+
+    config = for_crawl(load_config(config_path or own_config(out), settings))
+    every_s = _interval_s(every)
+    if bool(cron) == bool(every_s):
+        raise UsageError('say when: --cron "0 3 * * *", or --every 6h.')
+    if not config.crawl.seeds:
+        raise UsageError("the configuration names no seed: crawl.seeds.")
+    address_of(out.absolute())
+    out.mkdir(parents=True, exist_ok=True)
+    with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):
+        from flows.serve import Schedule, run_schedule
+
+        wait_until_ready()
+        with settings_of_environment():
+            values = json.loads(json.dumps(to_values(config)))
+            run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
+
+
+def _interval_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip()) if text else None
+    if text and match is None:
+        raise UsageError(f"--every {printable(text, 20)}: write a number and a unit: 90s, 30m, 6h, 1d.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]] if match else 0.0

@@ -307,9 +307,15 @@ def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
 
 
 def each_item(
-    workplace: Workplace, stage: Stage, items: Iterable[Item], one: Callable[[Item], Outcome], num_threads: int = 1
+    workplace: Workplace,
+    stage: Stage,
+    items: Iterable[Item],
+    one: Callable[[Item], Outcome],
+    num_threads: int = 1,
+    is_retried: bool = True,
 ) -> Iterator[Outcome]:
-    """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again."""
+    """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again, `is_retried`
+    telling whether that may be at once."""
     not_done: dict[str, str] = {}
     surprises = 0
 
@@ -331,7 +337,7 @@ def each_item(
 
     yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
     if not_done:
-        raise NotDone(not_done, is_worth_retrying=surprises < len(not_done))
+        raise NotDone(not_done, is_worth_retrying=is_retried and surprises < len(not_done))
 
 
 def _run(

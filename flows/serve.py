@@ -1,0 +1,79 @@
+"""A crawl on a schedule, and a build of what it found. Runs never overlap: the dataset's own lock decides.
+
+`aria-data serve` starts a Prefect server that lives as long as it does, with its records in the dataset folder, and
+waits for the schedule's runs; each runs in a process of its own. Whatever a run held is free again when its process
+ends, however it ends: locks are the system's, and nothing of a crawl or build is kept in Prefect.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, serve
+from prefect.states import Cancelled
+from prefect.types.entrypoint import EntrypointType
+
+from aria_data.config import BuildConfig, build_record
+from aria_data.errors import DatasetLocked
+from flows.build_dataset import build_dataset
+from flows.crawl import crawl_into
+
+NAME = "crawl-and-build"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When runs start: a cron line, or every so many seconds."""
+
+    cron: str = ""
+    every_s: float = 0.0
+
+
+@flow(name=NAME, persist_result=False, validate_parameters=False)
+def crawl_and_build(out: str, config: Mapping[str, Any], compute: Mapping[str, Any] | None = None) -> Any:
+    """Crawl, then build a version from what is new. A run that finds another one at work leaves at once."""
+    try:
+        found = crawl_into(Path(out), build_record(BuildConfig, config, "config"))
+    except DatasetLocked as error:
+        return Cancelled(message=f"skipped: {error}")
+    try:
+        built = build_dataset(None, out, dict(config), dict(compute or {}))
+    except DatasetLocked as error:
+        return Cancelled(message=f"crawled ({found.num_new} new candidates), not built: {error}")
+    return {"num_new": found.num_new, "num_accepted": found.num_accepted, "version": built.version}
+
+
+def run_schedule(
+    out: Path,
+    config: Mapping[str, Any],
+    compute: Mapping[str, Any],
+    schedule: Schedule,
+    started: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serve until interrupted. `PREFECT_API_URL` must name a server that makes runs of schedules."""
+    deployment = crawl_and_build.to_deployment(
+        name=out.name,
+        cron=schedule.cron or None,
+        interval=datetime.timedelta(seconds=schedule.every_s) if schedule.every_s else None,
+        parameters={"out": str(out), "config": config, "compute": compute},
+        enforce_parameter_schema=False,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        description=f"Crawl into {out}, then build what is new.",
+    )
+    started(os.environ["PREFECT_API_URL"].removesuffix("/api"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        serve(deployment, print_starting_message=False, limit=1)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit("Start it with `aria-data serve`.")
