@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, Stage
 from aria_data.transcribers.base import Compute
 from flows import show
 from flows.crawl import COLLECT, collect_source, observation, opt_outs_of
+from flows.downloads import DOWNLOAD
 from flows.items import ITEMS, LOCAL, Findings
 from flows.stages import (
     ANNOTATE,
@@ -292,10 +293,14 @@ class Build:
     def _finished(self) -> Iterator[FinishedSegment]:
         segments, found = self.found.segments(), self.found
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
+        downloads = found.records(DOWNLOAD.name)
         scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
         for segment_id, in_pruned in self.passes["in_pruned"].items():
             segment = segments[segment_id]
             candidate = found.candidate_of(segment)
+            fetched = downloads.get(candidate.candidate_id)
+            if fetched is not None and fetched.licence:  # said when the audio was fetched, so the latest word
+                candidate = replace(candidate, licence=fetched.licence)
             if candidate.candidate_id in annotations:
                 yield FinishedSegment(
                     candidate=candidate,
