@@ -74,7 +74,13 @@ def run_crawl(
 def collect_source(workplace: Workplace, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:
     """Collect what one address, list or search holds, without neighbours."""
     config = replace(
-        workplace.config.crawl, seeds=(source,), has_neighbours=False, max_candidates=0, max_requests=0, max_minutes=0.0
+        workplace.config.crawl,
+        seeds=(source,),
+        has_neighbours=False,
+        max_candidates=0,
+        max_requests=0,
+        max_minutes=0.0,
+        candidates_per_lead=0,
     )
     return run_crawl(workplace, config, opt_outs, report)
 

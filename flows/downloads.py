@@ -12,7 +12,7 @@ from pathlib import Path
 from aria_data.addresses import host_of
 from aria_data.download import DownloadConfig, download
 from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
-from aria_data.failures import KINDS, FetchDelayed, kind_of
+from aria_data.failures import FetchDelayed, kind_of
 from aria_data.files import printable
 from aria_data.records import Attempt, Candidate, Download, Verdict
 from aria_data.tables import DONE, Outcome, StageTable
@@ -130,7 +130,7 @@ def _ended(workplace: Workplace, stage: Stage, item: Item, error: AriaDataError,
     measured = getattr(error, "measured", None)
     if kind in EXPECTED:
         return stage.outcome(workplace, item, None, Verdict(False, kind, measured), str(error))
-    raise PermanentError(f"{error} ({KINDS[kind].next_step})", kind, measured) from error
+    raise PermanentError(str(error), kind, measured) from error
 
 
 def _judged(workplace: Workplace, stage: Stage, item: Item, known: Download) -> Outcome:
