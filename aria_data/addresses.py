@@ -51,7 +51,7 @@ def require_address(url: str, config: AddressConfig | None = None) -> str:
     """Give the address back if it may be asked, as far as its text tells. Raises `AddressRefused` in one line."""
     config = config or AddressConfig()
     shown = printable(without_secrets(url), 120)
-    if len(url) > MAX_URL_CHARS or any(ord(char) <= 32 or ord(char) == 127 for char in url):
+    if len(url) > MAX_URL_CHARS or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
         raise AddressRefused(f"{shown}: is no web address (too long, or with blanks in it). Mend or drop it.")
     try:
         parts = urlsplit(url)
@@ -113,6 +113,11 @@ def without_secrets(url: str) -> str:
     return re.sub(r"(?i)([?&;](?:[\w-]*(?:key|token|secret|signature|password|auth)|sig)=)[^&#\s]*", r"\1…", shown)
 
 
+def is_address(text: str) -> bool:
+    """Whether a text from outside is meant as a web address."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def canonical(url: str) -> str:
     """One spelling for all that mean the same page: host in lower case, no default port, fragment or tracking.
 
@@ -133,15 +138,17 @@ def canonical(url: str) -> str:
         return url
     netloc = f"[{host}]" if ":" in host else host
     netloc += f":{port}" if port and port != DEFAULT_PORTS.get(scheme) else ""
-    path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._")
+    path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._", errors="replace")
     kept = sorted(
         (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _NOISE.match(name)
     )
-    return urlunsplit((scheme, netloc, path, urlencode(kept), ""))
+    return urlunsplit((scheme, netloc, path, urlencode(kept, errors="replace"), ""))
 
 
 def join(base: str, link: str) -> str:
     """Give a link on a page as a whole address, or "" where it is none that can be fetched."""
+    if not link.strip():
+        return ""  # which would be the page itself
     try:
         url = urljoin(base, link.strip())
         require_address(url, AddressConfig(allow_private=True))

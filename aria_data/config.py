@@ -19,6 +19,7 @@ from aria_data.crawl import CrawlConfig
 from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.ingest import IngestConfig
+from aria_data.llm import LlmConfig
 from aria_data.measure import MeasureConfig
 from aria_data.prune import load_limits
 from aria_data.release import ReleaseConfig
@@ -34,6 +35,7 @@ class BuildConfig:
 
     crawl: CrawlConfig = field(default_factory=CrawlConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    llm: LlmConfig = field(default_factory=LlmConfig)
     screen: ScreenConfig = field(default_factory=ScreenConfig)
     download: DownloadConfig = field(default_factory=DownloadConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)

@@ -6,6 +6,7 @@ at once. The next round starts from the file, so a crawl that is killed goes on 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,23 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from aria_data.addresses import canonical
-from aria_data.composers import find_composer
+from aria_data.addresses import canonical, is_address
 from aria_data.errors import AriaDataError, TemporaryError, UsageError
 from aria_data.failures import kind_of
 from aria_data.files import printable
 from aria_data.frontier import Followed, Frontier, Seen
 from aria_data.licences import licence_code
 from aria_data.pacing import HostResting
+from aria_data.queries import query_by_rule
 from aria_data.records import Candidate, Screening
 from aria_data.sources import follow, require
 from aria_data.sources.base import Lead, parse_seed
 from aria_data.web import RequestsSpent, Web
 
 SEARCH_OF = {"youtube": "ytsearch", "soundcloud": "scsearch"}  # sites yt-dlp can search
+SEARCH_PROMISE = 0.6  # ours: a search finds more that is known, and less that fits, than an uploader's page
 HINT_SHARE = {5: 1.0, 4: 0.95, 3: 0.8, 2: 0.4, 1: 0.2}  # ours: what the words of a link make of its page's priority
 DAY_S = 86_400.0
 EXPORT_AT = 1000  # candidates: a commit to the tables costs as much for one
+log = logging.getLogger(__name__)
 REST_S = 300.0  # before a lead at a resting host is looked at again
 
 
@@ -41,20 +44,26 @@ class CrawlConfig:
     max_candidates: int = 1000
     max_requests: int = 2000
     max_minutes: float = 60.0
-    max_dollars: float = 1.0  # for the language model, if screen.scorer is "llm"
     max_depth: int = 4  # steps from a seed
     candidates_per_lead: int = 100  # of a channel or search, the first so many
     min_relevance_score: int = 4  # whose neighbours are followed; Aria-MIDI kept 3 or 4 and more
     leads_at_once: int = 8
+    queries: str = "rules"  # who writes searches from what was accepted: "rules", or "llm" where a model judges anyway
     has_neighbours: bool = True  # False: only what the seeds themselves hold
     revisit_days: float = 7.0  # after so long, seeds and feeds are looked at again
+
+    def __post_init__(self) -> None:
+        if self.queries not in ("rules", "llm"):
+            raise ValueError(f"queries is rules or llm, not {self.queries!r}.")
 
 
 @dataclass(frozen=True)
 class CrawlSummary:
     """How a run of a crawl ended."""
 
-    stopped_by: str  # "frontier" (nothing left), "candidates", "requests", "minutes", "dollars", "resting" (hosts)
+    stopped_by: (
+        str  # "frontier" (nothing left), "candidates", "requests", "minutes", "dollars", "model" (gone), "resting"
+    )
     num_leads: int
     num_candidates: int  # seen in this run, with those known before
     num_new: int
@@ -67,9 +76,10 @@ class CrawlSummary:
 
 
 class Screen(Protocol):
-    """Judges candidates; gives a screening for each id, and none for one that could not be judged now."""
+    """Judges candidates; gives a screening by id, none for one that could not be judged now, and what ended judging
+    for this run, if anything did: "dollars", "model"."""
 
-    def __call__(self, candidates: Sequence[Candidate]) -> Mapping[str, Screening]: ...
+    def __call__(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]: ...
 
 
 @dataclass
@@ -84,6 +94,7 @@ class Crawl:
     pack: Callable[[Candidate, Screening], str]
     export: Callable[[Sequence[str]], None]
     hint_score: Callable[[str], int] = lambda words: 3
+    write_queries: Callable[[Sequence[str]], list[str]] | None = None  # from titles; None: by rule
     licences: tuple[str, ...] = ()
     is_left_alone: Callable[[Candidate], bool] = lambda candidate: False  # opted out: neither judged nor stored
     report: Callable[[CrawlSummary], None] = lambda summary: None
@@ -113,7 +124,7 @@ class Crawl:
                 for one in followed:
                     totals.update(leads=1, candidates=one.num_candidates, new=len(one.candidates))
                     totals["accepted"] += sum(seen.is_accepted for seen in one.candidates)
-                    if one.kind:
+                    if one.kind and not one.is_cut:
                         failed[one.kind] += 1
                         lines.append(f"{one.lead}: {one.kind} ({one.detail})")
                 stopped_by = stopped_by or self._spent(totals["new"], began)
@@ -134,6 +145,9 @@ class Crawl:
     def _follow(self, lead: Lead) -> tuple[Followed, list[Candidate]]:
         """Ask for what a lead leads to. Never raises but for faults of this program."""
         followed, candidates = Followed(lead), []
+        if is_address(lead.target) and self.is_left_alone(Candidate("", "web", lead.target, lead.target, "")):
+            followed.kind, followed.detail = "opted-out", "its holder or you had it removed"
+            return followed, []
         try:
             for found in follow(lead, self.web, self.config.candidates_per_lead or 1_000_000):
                 if isinstance(found, Candidate):
@@ -150,6 +164,10 @@ class Crawl:
         except AriaDataError as error:
             followed.kind, followed.detail = kind_of(error), printable(str(error), 300)
             followed.is_temporary = isinstance(error, TemporaryError)
+        except Exception as error:  # a page that this program cannot take must not end the crawl
+            log.exception("%s", printable(str(lead)))
+            followed.kind, followed.is_temporary = "network", True
+            followed.detail = f"unexpected {type(error).__name__}: {printable(str(error), 200)}"
         return followed, candidates
 
     def _round(
@@ -165,11 +183,12 @@ class Crawl:
                 del candidates[max(room, 0) :]
                 followed.leads.clear()
             room -= len(candidates)
-        screenings = self.screen([candidate for _, candidates in fresh for candidate in candidates])
+        screenings, ended = self.screen([candidate for _, candidates in fresh for candidate in candidates])
         kept = []
         for followed, candidates in fresh:
             judged = [(one, screenings[one.candidate_id]) for one in candidates if one.candidate_id in screenings]
             if len(judged) < len(candidates):  # the rest waits for another visit of this lead
+                followed.is_cut = followed.is_cut or bool(ended)
                 followed.is_temporary, followed.kind = True, followed.kind or "network"
                 followed.detail = followed.detail or "not all candidates could be judged now"
             kept += judged
@@ -177,7 +196,7 @@ class Crawl:
             followed.leads = self._neighbours(followed, judged)
         if any(followed.is_cut and "requests" in followed.detail for followed, _ in fresh):
             stopped_by = "requests"
-        return [followed for followed, _ in fresh], [self.pack(*pair) for pair in kept], stopped_by
+        return [followed for followed, _ in fresh], [self.pack(*pair) for pair in kept], stopped_by or ended
 
     def _fresh(self, answers: Sequence[tuple[Followed, list[Candidate]]]) -> list[tuple[Followed, list[Candidate]]]:
         """The candidates not seen before, neither under this id nor at this page; each with the first lead."""
@@ -186,9 +205,11 @@ class Crawl:
         fresh = []
         for followed, candidates in answers:
             followed.num_candidates = len(candidates)
-            candidates = [one for one in candidates if not self.is_left_alone(one)]
+            welcome = [one for one in candidates if not self.is_left_alone(one)]
+            if candidates and not welcome:
+                followed.leads.clear()  # nobody follows what somebody who opted out points to
             new = []
-            for one in candidates:
+            for one in welcome:
                 page = _page_of(one)
                 is_known = one.candidate_id in ids or page in pages or self.frontier.is_seen(one.candidate_id, page)
                 if not is_known:
@@ -220,6 +241,19 @@ class Crawl:
         for candidate, screening in judged:
             if candidate.candidate_id in accepted:
                 leads += neighbours_of(candidate, screening.relevance_score / 5, followed.lead)
+        good = [pair[0] for pair in judged if pair[0].candidate_id in accepted and pair[0].source in SEARCH_OF]
+        return leads + self._searches(good, followed.lead)
+
+    def _searches(self, good: Sequence[Candidate], lead: Lead) -> list[Lead]:
+        """Searches made of what was accepted, at the sites it came from."""
+        leads = []
+        for site in sorted({candidate.source for candidate in good}):
+            titles = [candidate.title for candidate in good if candidate.source == site]
+            queries = self.write_queries(titles) if self.write_queries else map(query_by_rule, titles)
+            via = f"accepted: {titles[0]}"[:200]
+            for query in dict.fromkeys(filter(None, queries)):
+                target = f"{SEARCH_OF[site]}:{query}"
+                leads.append(Lead("search", target, lead.depth + 1, SEARCH_PROMISE, via, is_part=False))
         return leads
 
     def _priority(self, lead: Lead, best: float) -> float:
@@ -252,15 +286,11 @@ class Crawl:
 
 
 def neighbours_of(candidate: Candidate, promise: float, lead: Lead) -> list[Lead]:
-    """Where more like an accepted candidate may be: all of its uploader's, and a search made of its composer."""
+    """Where more like an accepted candidate may be: all of its uploader's."""
     via = f"{candidate.candidate_id} {candidate.title}"[:200]
     depth, leads = lead.depth + 1, []
     if candidate.uploader_url:
         leads.append(Lead("page", candidate.uploader_url, depth, round(promise * 0.9, 6), via, is_part=False))
-    composer = find_composer(candidate.title)
-    if composer is not None and candidate.source in SEARCH_OF:
-        query = f"{SEARCH_OF[candidate.source]}:{composer.text.lower()} solo piano"
-        leads.append(Lead("search", query, depth, round(promise * 0.6, 6), via, is_part=False))
     return leads
 
 

@@ -1,13 +1,12 @@
 """Fetch a candidate's audio: the best stream as it is, bounded before and meanwhile, verified to its last sample.
 
-What comes goes to `audio/<2 hex>/<candidate_id>.partial` and gets its name only when it was decoded to its end. A fetch
-that was cut goes on where it stopped, if the server says that the file is still the same.
+What comes gets its name only when it was decoded to its end (`partials.py` keeps it until then). A fetch that was cut
+goes on where it stopped, if the server says that the file is still the same; nothing is ever put together of two.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,23 +16,36 @@ from typing import Any
 
 from aria_data.addresses import host_of, require_address, without_secrets
 from aria_data.audio import AudioFacts, inspect
-from aria_data.errors import AriaDataError, AudioUnreadable, TemporaryError
+from aria_data.errors import AriaDataError, AudioUnreadable, PermanentError, TemporaryError
 from aria_data.failures import KINDS, FetchFailed, fetch_error, kind_of
-from aria_data.files import PARTIAL, not_writable, printable, require_space, sha256_file, write_whole
+from aria_data.files import not_writable, printable, sha256_file
+from aria_data.incoming import Watch
 from aria_data.licences import licence_code, require_known
 from aria_data.pacing import HostResting
+from aria_data.partials import (
+    forget,
+    is_whole,
+    mark_of,
+    note_record,
+    num_bytes_of,
+    partial_path,
+    prepare,
+    unsettled,
+)
 from aria_data.records import Candidate, Download
-from aria_data.robots import reservation_in, robots_of
+from aria_data.robots import robots_of
 from aria_data.sources.base import Lead
 from aria_data.sources.html import AUDIO_SUFFIXES, is_audio_address
 from aria_data.sources.media import GENERIC, extractor_of
 from aria_data.sources.page import follow as follow_page
-from aria_data.web import Web
+from aria_data.web import RequestsSpent, Web
 from aria_data.wholeness import WholenessLimits, require_whole
 
 # Streams that yt-dlp reads by itself; others it would hand to outside programs, which nothing here guards.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
+MAX_ON_PAGE = 1000  # recordings on a page among which a candidate is sought
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp puts together
 
 
 @dataclass(frozen=True)
@@ -63,9 +75,14 @@ class _Plan:
     """Where the audio is now, and what the site says of it."""
 
     info: dict[str, Any]  # as yt-dlp's downloaders take it
-    is_direct: bool
+    is_direct: bool  # at no site that yt-dlp knows: the server's own wishes count
     announced_s: float | None
     licence: str
+
+    @property
+    def is_one_file(self) -> bool:
+        """Not a stream of pieces."""
+        return self.info.get("protocol") in ("http", "https")
 
 
 def download(
@@ -76,20 +93,37 @@ def download(
     Raises `FetchFailed` (for good) or `FetchDelayed`, `HostResting` (try later), their `reason` being one of
     `failures.KINDS`; `AddressRefused`; `DatasetNotWritable`. Nothing is left behind but what a later run goes on with.
     """
+    partial = partial_path(root, candidate.candidate_id)
     require_address(candidate.location, web.config.addresses())
     _require_length(candidate.location, candidate.announced_duration_s, config)
     _require_licence(candidate.location, candidate.licence, config, is_final=False)
-    partial = partial_path(root, candidate.candidate_id)
     fetcher = _Fetcher(candidate, partial, config, web)
-    for number in range(1, config.max_tries + 1):
+    try:
+        return unsettled(root, partial) or _in_tries(fetcher, root, wait)
+    except PermanentError:
+        forget(partial)
+        raise
+    except TemporaryError:
+        if not mark_of(partial):
+            forget(partial)
+        raise
+
+
+def _in_tries(fetcher: _Fetcher, root: Path, wait: Callable[[float], None]) -> Download:
+    config, number = fetcher.config, 1
+    failed: AriaDataError | None = None
+    while True:
         try:
-            with web.pacer.place(host_of(candidate.location)):
+            with fetcher.web.pacer.place(host_of(fetcher.candidate.location)):
                 return fetcher.fetch(root)
         except (FetchFailed, TemporaryError) as error:
-            if not fetcher.is_worth_another_try(error) or number == config.max_tries:
+            if isinstance(error, HostResting) and failed is not None:
+                raise failed from error  # why it rests says more
+            failed = error
+            if not fetcher.is_worth_another_try(error) or number >= config.max_tries:
                 raise
         wait(config.backoff_s * 2 ** (number - 1))
-    raise AssertionError("unreachable")
+        number += 1
 
 
 class _Fetcher:
@@ -100,12 +134,14 @@ class _Fetcher:
         self._sha256_of_corrupt: set[str] = set()
         self._has_extracted_again = False
         self._location = candidate.location
-        self._begun = 0.0
+        self._gone_from = ""  # an address that the server says is none
 
     def fetch(self, root: Path) -> Download:
         """One try: find the audio, let it come, verify it, give it its name."""
         plan = self._plan()
         url = plan.info["url"]
+        if url == self._gone_from:
+            raise fetch_error("gone", f"{printable(without_secrets(url), 160)}: is gone, and its page names no other.")
         if plan.is_direct:
             robots_of(self.web).require(url)
         _require_length(url, plan.announced_s, self.config)
@@ -114,13 +150,10 @@ class _Fetcher:
         facts = self._verified(plan)
         audio_sha256 = sha256_file(self.partial)
         target = self.partial.with_name(f"{self.candidate.candidate_id}{_suffix(plan.info)}")
-        num_bytes = self.partial.stat().st_size
-        self.partial.replace(target)
-        forget(self.partial)
-        return Download(
+        record = Download(
             candidate_id=self.candidate.candidate_id,
             audio_path=str(target.relative_to(root)),
-            num_bytes=num_bytes,
+            num_bytes=num_bytes_of(self.partial),
             audio_sha256=audio_sha256,
             samples_sha256=facts.samples_sha256,
             duration_s=round(facts.duration_s, 6),
@@ -135,16 +168,22 @@ class _Fetcher:
             fetched_from=printable(without_secrets(url), 500),
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        note_record(self.partial, record)
+        self.partial.replace(target)
+        return record
 
     def is_worth_another_try(self, error: AriaDataError) -> bool:
         """Whether the next try in this run may end otherwise."""
         kind = kind_of(error)
-        if isinstance(error, HostResting) or kind == "bot-check":
+        if isinstance(error, HostResting | RequestsSpent) or kind == "bot-check":
             if kind == "bot-check":
                 self.web.pacer.rest(host_of(self.candidate.location))
             return False
+        if getattr(error, "measured", None) == 416:
+            forget(self.partial)  # the file is shorter now than the part that came
         if not self._has_extracted_again and self._may_have_run_out(kind, getattr(error, "measured", None)):
             self._has_extracted_again = True
+            self._gone_from = self._location if kind == "gone" else ""
             self._location = ""
             return True
         return kind in KINDS and KINDS[kind].is_temporary and not isinstance(error, FetchFailed)
@@ -159,22 +198,32 @@ class _Fetcher:
         candidate, page = self.candidate, self.candidate.source_url
         location = self._location or (page if page.startswith("http") else candidate.location)
         self._location = self._location or candidate.location
-        if extractor_of(location, self.web) != GENERIC:
+        if extractor_of(location, self.web) != GENERIC or _is_stream(location):
             return self._plan_of_site(location)
         if is_audio_address(location) or (location != page and location == candidate.location):
             return self._plan_direct(location, candidate)
         lead = Lead("page", location, hint=candidate.title)
-        found = next((one for one in follow_page(lead, self.web, 1) if isinstance(one, Candidate)), None)
-        if found is None:
-            raise fetch_error("unsupported", f"{printable(location, 160)}: no audio was found at this address.")
+        found = self._own([one for one in follow_page(lead, self.web, MAX_ON_PAGE) if isinstance(one, Candidate)])
         said = replace(
             candidate,
             licence=candidate.licence or found.licence,
             announced_duration_s=candidate.announced_duration_s or found.announced_duration_s,
         )
-        if found.location != location and extractor_of(found.location, self.web) != GENERIC:
+        is_read_by_yt_dlp = found.location == location and not found.num_bytes and not is_audio_address(location)
+        if is_read_by_yt_dlp or extractor_of(found.location, self.web) != GENERIC or _is_stream(found.location):
             return self._plan_of_site(found.location)
         return self._plan_direct(found.location, said)
+
+    def _own(self, found: list[Candidate]) -> Candidate:
+        """Which recording of a page is this candidate. Never a guess: another's audio would get this one's name."""
+        for one in found:
+            if one.candidate_id == self.candidate.candidate_id:
+                return one
+        is_known = self.candidate.location != self.candidate.source_url
+        if len(found) != 1 or is_known:
+            shown = f"{printable(self.candidate.source_url, 160)}: holds {len(found)} recordings, none surely this one."
+            raise fetch_error("gone" if is_known else "unsupported", shown)
+        return found[0]
 
     def _plan_direct(self, url: str, said: Candidate) -> _Plan:
         info = {
@@ -197,21 +246,25 @@ class _Fetcher:
         if info.get("is_live"):
             raise fetch_error("unsupported", f"{printable(url, 160)}: is live, and has no end yet.")
         announced = info.get("duration") if isinstance(info.get("duration"), int | float) else None
-        return _Plan(info, False, announced, str(info.get("license") or self.candidate.licence))
+        is_direct = info.get("extractor_key") in (GENERIC, "HtmlEmbed")
+        return _Plan(info, is_direct, announced, str(info.get("license") or self.candidate.licence))
 
     def _transfer(self, plan: _Plan) -> None:
         """Let the audio come, within bounds, going on from what is there if it is still the same file."""
         url = plan.info["url"]
         self._require_protocol(plan.info)
+        prepare(self.partial)
+        if plan.is_direct and is_whole(self.partial, url):
+            return  # a run was killed between the last byte and the name
         headers = {**(plan.info.get("http_headers") or {}), **self._resume_headers(url)}
         headers.setdefault("User-Agent", self.web.user_agent)
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
-        watch = _Watch(self, plan, url)
+        watch = Watch(
+            self.partial, url, plan.is_direct, plan.is_one_file, self.config.max_bytes, self.config.max_fetch_s
+        )
         params: dict[str, Any] = {
             "retries": 0, "fragment_retries": 3, "skip_unavailable_fragments": False, "hls_prefer_native": True,
             "nopart": True, "continuedl": True, "updatetime": False,
         }  # fmt: skip
-        self._begun = time.monotonic()
         with self.web.errors_of(url), self.web.watched(watch.answer) as ydl:
             from yt_dlp.downloader import get_suitable_downloader
 
@@ -222,7 +275,7 @@ class _Fetcher:
                 is_there, _ = downloader.download(str(self.partial), {**plan.info, "http_headers": headers})
             except OSError as error:
                 raise not_writable(self.partial, error) from error
-        if not is_there or not self.partial.exists():
+        if not is_there or not num_bytes_of(self.partial):
             raise fetch_error("network", f"{printable(url, 160)}: nothing came.")
 
     def _require_protocol(self, info: Mapping[str, Any]) -> None:
@@ -239,9 +292,9 @@ class _Fetcher:
 
     def _resume_headers(self, url: str) -> dict[str, str]:
         """What makes a server go on only if the file has not changed; without it, begin anew."""
-        known = _read_validators(self.partial)
-        if self.partial.exists() and known.get("url") == url and known.get("validator"):
-            return {"If-Range": known["validator"]}
+        mark = mark_of(self.partial, url)
+        if mark:
+            return {"If-Range": mark}
         forget(self.partial)
         return {}
 
@@ -253,7 +306,7 @@ class _Fetcher:
             self._require_announced(facts, plan.announced_s or self.candidate.announced_duration_s)
             return facts
         except AudioUnreadable as error:
-            shown, sha256 = printable(plan.info["url"], 120), sha256_file(self.partial)
+            shown, sha256 = printable(without_secrets(plan.info["url"]), 120), sha256_file(self.partial)
             forget(self.partial)
             if error.reason == "too_long":
                 raise fetch_error("too-long", f"{shown}: {error}", error.measured) from error
@@ -275,67 +328,8 @@ class _Fetcher:
             )
 
 
-class _Watch:
-    """Looks on while audio comes: what the server says of it first, then how much it becomes."""
-
-    def __init__(self, fetcher: _Fetcher, plan: _Plan, url: str):
-        self._fetcher, self._plan, self._url = fetcher, plan, url
-        self._checked_at = 0
-
-    def answer(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Judge the headers of an answer before its body comes."""
-        config, shown = self._fetcher.config, printable(without_secrets(url), 160)
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        if self._plan.is_direct:
-            word = reservation_in(headers)
-            if word:
-                raise fetch_error("robots", f"{shown}: the site asks that it is not used ({word}).")
-            if kind in ("text/html", "application/xhtml+xml"):
-                raise fetch_error("unsupported", f"{shown}: is a web page now, not audio.")
-            if kind.endswith("mpegurl"):
-                raise fetch_error("unsupported", f"{shown}: is a playlist of a stream, not audio.")
-        size = headers.get("content-length", "")
-        size = headers.get("content-range", "").rpartition("/")[2] if status == 206 else size
-        if size.isdigit() and int(size) > config.max_bytes:
-            raise fetch_error(
-                "too-long", f"{shown}: {int(size):,} bytes, more than download.max_bytes allows.", float(size)
-            )
-        if size.isdigit():
-            require_space(self._fetcher.partial, int(size))
-        if self._plan.is_direct:
-            etag = headers.get("etag", "")
-            validator = etag if etag and not etag.startswith("W/") else headers.get("last-modified", "")
-            if headers.get("accept-ranges", "").lower() == "none":
-                validator = ""
-            _write_validators(self._fetcher.partial, {"url": self._url, "validator": validator[:300]})
-
-    def progress(self, said: Mapping[str, Any]) -> None:
-        """Judge how much has come. yt-dlp calls this after every block."""
-        config, come = self._fetcher.config, int(said.get("downloaded_bytes") or 0)
-        shown = printable(without_secrets(self._url), 160)
-        if come > config.max_bytes:
-            forget(self._fetcher.partial)
-            raise fetch_error("too-long", f"{shown}: more than {config.max_bytes:,} bytes, and no end.", float(come))
-        if time.monotonic() - self._fetcher._begun > config.max_fetch_s:
-            forget(self._fetcher.partial)
-            raise fetch_error(
-                "too-long", f"{shown}: did not end within {config.max_fetch_s:.0f} s.", config.max_fetch_s
-            )
-        if come - self._checked_at > 16 << 20:
-            self._checked_at = come
-            require_space(self._fetcher.partial, 16 << 20)
-
-
-def partial_path(root: Path, candidate_id: str) -> Path:
-    """Where a candidate's audio is while it comes."""
-    bucket = hashlib.sha256(candidate_id.encode()).hexdigest()[:2]
-    return root / "audio" / bucket / f"{candidate_id}{PARTIAL}"
-
-
-def forget(partial: Path) -> None:
-    """Delete what a try left behind: a partial file, its fragments and notes."""
-    for path in partial.parent.glob(f"{partial.name}*"):
-        path.unlink(missing_ok=True)
+def _is_stream(url: str) -> bool:
+    return re.split(r"[?#]", url)[0].lower().endswith(STREAM_SUFFIXES)
 
 
 def _require_length(shown: str, announced_s: float | None, config: DownloadConfig) -> None:
@@ -364,15 +358,3 @@ def _suffix(info: Mapping[str, Any]) -> str:
     from_url = next((suffix for suffix in AUDIO_SUFFIXES if path.endswith(suffix)), "")
     said = f".{info.get('ext') or ''}".lower()
     return said if said in AUDIO_SUFFIXES else from_url or ".audio"
-
-
-def _read_validators(partial: Path) -> dict[str, str]:
-    try:
-        said = json.loads(partial.with_name(f"{partial.name}.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
-
-
-def _write_validators(partial: Path, said: Mapping[str, str]) -> None:
-    write_whole(partial.with_name(f"{partial.name}.json"), json.dumps(dict(said)).encode())

@@ -123,6 +123,6 @@ def kind_of_status(status: int) -> str:
         return "private"
     if status == 451:
         return "copyright"  # unavailable for legal reasons
-    if status in (408, 425, 429):
+    if status in (408, 416, 425, 429):
         return "rate-limited" if status == 429 else "network"
     return "network" if status >= 500 else "unsupported"

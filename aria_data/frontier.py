@@ -8,17 +8,21 @@ never taken again; `revisit` puts leads that may have news back.
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aria_data.addresses import host_of
-from aria_data.errors import DatasetCorrupt
+from aria_data.errors import DatasetCorrupt, DatasetLocked
 from aria_data.files import not_writable
 from aria_data.sources.base import Lead
 
 WAITING, DONE, FAILED, DROPPED = "waiting", "done", "failed", "dropped"
+_NOT_WRITABLE = r"unable to open|readonly|full|disk I/O"  # words of SQLite; the file itself is not damaged
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)  # what reading a damaged file raises
+CLOCK_S = 86_400.0  # a lead that would wait longer was written while the clock was wrong
 MAX_TRIES = 3  # of a lead that could not be followed for a reason that may pass
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leads (
@@ -76,7 +80,7 @@ class Frontier:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise self._error(error) from error
         except OSError as error:
             raise not_writable(path, error) from error
@@ -106,20 +110,20 @@ class Frontier:
 
     def next_leads(self, count: int, max_depth: int, now: float) -> list[Lead]:
         """The most promising leads that wait, in a fixed order. They stay waiting until `finish_round`."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT source, target, depth, priority, via, hint, is_part FROM leads WHERE state = ? AND depth <= ? "
-            "AND not_before <= ? ORDER BY priority DESC, depth, rowid LIMIT ?",
-            (WAITING, max_depth, now, count),
+            "AND (not_before <= ? OR not_before > ?) ORDER BY priority DESC, depth, rowid LIMIT ?",
+            (WAITING, max_depth, now, now + CLOCK_S, count),
         )
         return [Lead(a, b, c, d, e, f, bool(is_part)) for a, b, c, d, e, f, is_part in rows]
 
     def is_seen(self, candidate_id: str, address: str = "") -> bool:
         """Whether a candidate, or the same page under another id, is known."""
-        row = self._db.execute(
+        rows = self._rows(
             "SELECT 1 FROM seen WHERE candidate_id = ? OR (address = ? AND address != '') LIMIT 1",
             (candidate_id, address),
-        ).fetchone()
-        return row is not None
+        )
+        return bool(rows)
 
     def finish_round(
         self, followed: Sequence[Followed], now: float, outbox: Iterable[str] = (), retry_s: float = 600.0
@@ -131,16 +135,17 @@ class Frontier:
             self._db.executemany("INSERT INTO outbox (content) VALUES (?)", ((content,) for content in outbox))
 
     def num_in_outbox(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        return int(self._rows("SELECT count(*) FROM outbox")[0][0])
 
     def outbox(self, count: int) -> tuple[int, list[str]]:
         """The oldest entries, and the number of the last of them."""
-        rows = self._db.execute("SELECT number, content FROM outbox ORDER BY number LIMIT ?", (count,)).fetchall()
+        rows = self._rows("SELECT number, content FROM outbox ORDER BY number LIMIT ?", (count,))
         return (rows[-1][0] if rows else 0), [content for _, content in rows]
 
     def clear_outbox(self, last: int) -> None:
         """Forget entries up to a number: they are in the tables."""
-        self._db.execute("DELETE FROM outbox WHERE number <= ?", (last,))
+        with self._transaction():
+            self._db.execute("DELETE FROM outbox WHERE number <= ?", (last,))
 
     def _finish(self, one: Followed, now: float, retry_s: float) -> None:
         lead_id, num_new, num_accepted = one.lead.lead_id, 0, 0
@@ -215,41 +220,48 @@ class Frontier:
     def num_ready(self, max_depth: int) -> int:
         """Leads that wait, also those that wait for a time."""
         sql = "SELECT count(*) FROM leads WHERE state = ? AND depth <= ?"
-        return int(self._db.execute(sql, (WAITING, max_depth)).fetchone()[0])
+        return int(self._rows(sql, (WAITING, max_depth))[0][0])
 
     def counts(self) -> dict[str, int]:
         """Leads by state, candidates seen and accepted."""
-        found = dict(self._db.execute("SELECT state, count(*) FROM leads GROUP BY state"))
-        seen, accepted = self._db.execute("SELECT count(*), coalesce(sum(is_accepted), 0) FROM seen").fetchone()
+        found = dict(self._rows("SELECT state, count(*) FROM leads GROUP BY state"))
+        ((seen, accepted),) = self._rows("SELECT count(*), coalesce(sum(is_accepted), 0) FROM seen")
         return {**{state: found.get(state, 0) for state in (WAITING, DONE, FAILED)}, "seen": seen, "accepted": accepted}
 
     def failures(self) -> list[tuple[str, str, str]]:
         """Leads that could not be followed: (lead, kind, what happened)."""
-        return self._db.execute(
-            "SELECT source || ': ' || target, kind, detail FROM leads WHERE kind != '' ORDER BY rowid"
-        ).fetchall()
+        return self._rows("SELECT source || ': ' || target, kind, detail FROM leads WHERE kind != '' ORDER BY rowid")
 
     def tree(self) -> Iterator[tuple[str, str, str, str, int, int]]:
         """Every lead as (lead_id, its parent's, text, state, candidates, accepted), in the order they were found."""
-        yield from self._db.execute(
+        yield from self._rows(
             "SELECT lead_id, parent, source || ': ' || target, state, num_new, num_accepted FROM leads ORDER BY rowid"
         )
 
     def candidates_of(self, lead_id: str) -> list[Seen]:
         """The candidates that a lead was the first to bring."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT candidate_id, address, title, relevance_score, is_accepted FROM seen WHERE lead_id = ? "
             "ORDER BY rowid",
             (lead_id,),
         )
         return [Seen(a, b, c, d, bool(is_accepted)) for a, b, c, d, is_accepted in rows]
 
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:
+        """Read. Raises `DatasetCorrupt` where the file is damaged."""
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except DAMAGE as error:
+            raise self._error(error) from error
+
     def _transaction(self) -> _Transaction:
         return _Transaction(self)
 
-    def _error(self, error: sqlite3.DatabaseError) -> Exception:
-        if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
+    def _error(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.OperationalError) and re.search(_NOT_WRITABLE, str(error)):
             return not_writable(self.path, error)
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return DatasetLocked(f"{self.path}: another crawl is working on it. Wait for it to end.")
         return DatasetCorrupt(
             f"{self.path}: the frontier is damaged ({error}). Restore it from a backup, or delete it: the crawl then "
             "starts from its seeds, and candidates found before stay in the dataset."
@@ -261,9 +273,15 @@ class _Transaction:
         self._frontier = frontier
 
     def __enter__(self) -> None:
-        self._frontier._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._frontier._db.execute("BEGIN IMMEDIATE")
+        except DAMAGE as error:
+            raise self._frontier._error(error) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._frontier._db.execute("ROLLBACK" if kind else "COMMIT")
-        if isinstance(error, sqlite3.DatabaseError):
+        try:
+            self._frontier._db.execute("ROLLBACK" if kind else "COMMIT")
+        except DAMAGE as failure:  # a full disk is found out here, and has rolled back by itself
+            error = error or failure
+        if isinstance(error, DAMAGE) and not isinstance(error, sqlite3.ProgrammingError):
             raise self._frontier._error(error) from error

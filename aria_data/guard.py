@@ -1,9 +1,8 @@
-"""Every request of this project and of yt-dlp goes through here: which machine it reaches, how long, how much.
+"""Every request of this project and of yt-dlp goes through here: how long it takes, how much it brings.
 
-`GuardedRH` is yt-dlp's own urllib handler with other connections: a name is resolved once, every address it leads to is
-judged, and the connection goes to a judged address, so no redirect, no extractor and no second answer of a name server
-leads into the own network. Files, FTP, impersonation and outside programs are not to be had. Answers are bounded in
-bytes and seconds, also when compressed or dripping. Imports yt-dlp, so import it late (`web.py` does).
+`GuardedRH` is yt-dlp's own urllib handler with connections that the gate opens (`gate.py`), so no redirect and no
+extractor leads into the own network. Files, FTP, impersonation and outside programs are not to be had. Answers are
+bounded in bytes and seconds, also when compressed or dripping. Imports yt-dlp, so import it late (`web.py` does).
 """
 
 from __future__ import annotations
@@ -11,108 +10,28 @@ from __future__ import annotations
 import functools
 import http.client
 import io
-import socket
 import time
 import urllib.error
 import urllib.request
 import urllib.response
 import zlib
-from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import _urllib
-from yt_dlp.networking._helper import _socket_connect
 from yt_dlp.networking.common import Response
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, RequestError, TransportError
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils.networking import HTTPHeaderDict, select_proxy
 
-from aria_data.addresses import (
-    AddressConfig,
-    host_of,
-    is_public,
-    literal_ip,
-    may_be_private,
-    private_refused,
-    require_address,
-)
+from aria_data.addresses import host_of
 from aria_data.errors import AriaDataError
+from aria_data.gate import Gate, Known, Stopped
 from aria_data.pacing import Pacer
 
 READ_BLOCK_BYTES = 1 << 16
 DRIP_AFTER_S = 20.0  # before that no rate is judged
-
-
-class Stopped(RequestError):
-    """Carries one of our own errors through yt-dlp, which passes `RequestError` on unharmed."""
-
-    def __init__(self, error: AriaDataError):
-        super().__init__(str(error))
-        self.error = error
-
-
-class Gate:
-    """What every request has to pass: its address, its host's pace, the budget. And the bounds of every answer."""
-
-    def __init__(
-        self,
-        addresses: AddressConfig,
-        pacer: Pacer,
-        count_request: Callable[[], None] = lambda: None,
-        min_bytes_per_s: float = 1000.0,
-        max_page_bytes: int = 20 << 20,
-        deadline_s: float = 60.0,
-    ):
-        self.on_answer: Callable[[str, int, Mapping[str, str]], None] | None = None
-        self.addresses, self.pacer, self.count_request = addresses, pacer, count_request
-        self.min_bytes_per_s, self.max_page_bytes, self.deadline_s = min_bytes_per_s, max_page_bytes, deadline_s
-
-    def enter(self, url: str, proxy: str | None = None) -> None:
-        """Judge an address, count the request, wait for the host's turn. Raises `Stopped`."""
-        try:
-            require_address(url, self.addresses)
-            if proxy is not None:
-                self._require_public_behind_proxy(url)
-            self.count_request()
-            self.pacer.wait(host_of(url))
-        except AriaDataError as error:
-            raise Stopped(error) from error
-
-    def connect(
-        self, address: tuple[str, int], timeout: Any = None, source: Any = None, *, is_proxy: bool = False
-    ) -> socket.socket:
-        """Open a connection to a judged address of this host."""
-        host, port = address
-        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-        if not is_proxy and not may_be_private(host, port, self.addresses):
-            self._require_public(host, port, found)
-        error: OSError | None = None
-        for one in found:
-            try:
-                return _socket_connect(one, timeout, source)
-            except OSError as failure:
-                error = failure
-        raise error or OSError(f"{host} has no address")
-
-    def _require_public(self, host: str, port: int, found: list[Any]) -> None:
-        """One private address among several is enough for a no: which one is used is luck."""
-        for one in found:
-            ip = literal_ip(str(one[4][0]))
-            if ip is None or not is_public(ip):
-                raise Stopped(private_refused(f"{host}:{port}"))
-
-    def _require_public_behind_proxy(self, url: str) -> None:
-        """Through a proxy someone else resolves the name; what it means here is the best that can be known."""
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 443
-        if may_be_private(host, port, self.addresses):
-            return
-        try:
-            found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-        except OSError:
-            return  # only the proxy knows this name
-        self._require_public(host, port, found)
+MAX_ENCODINGS = 3  # one inside the other
+MAX_COOKIES = 50, 4096, 3000  # in one answer, characters of one, in all
 
 
 class _HTTPHandler(_urllib.HTTPHandler):
@@ -139,11 +58,17 @@ class _HTTPHandler(_urllib.HTTPHandler):
         encodings = [
             name.strip().lower() for name in resp.headers.get("Content-Encoding", "").split(",") if name.strip()
         ]
-        if not encodings or encodings == ["identity"]:
+        is_packed = bool(encodings) and encodings != ["identity"]
+        content = resp.read(self._gate.max_page_bytes + 1) if is_packed else b""  # the clock runs meanwhile
+        if self._gate.stop_clock():
+            resp.close()
+            raise http.client.HTTPException(f"no whole answer within {self._gate.deadline_s:.0f} s")
+        if not is_packed:
             return resp
-        content = _bounded(resp.read(self._gate.max_page_bytes + 1), self._gate.max_page_bytes)
+        resp.close()
+        _bounded(content, self._gate.max_page_bytes)
         for encoding in reversed(encodings):
-            if encoding not in ("gzip", "x-gzip", "deflate"):
+            if encoding not in ("gzip", "x-gzip", "deflate") or len(encodings) > MAX_ENCODINGS:
                 raise http.client.HTTPException(f"the answer is packed as {encoding!r}, which was not asked for")
             content = _unpacked(content, self._gate.max_page_bytes)
         unpacked = urllib.response.addinfourl(io.BytesIO(content), resp.headers, resp.url, resp.code)
@@ -177,6 +102,8 @@ class _RedirectHandler(_urllib.RedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None:
+            if isinstance(fp, http.client.HTTPResponse):
+                fp.close()  # its body, which urllib would read to the end, may have none
             try:
                 self._gate.enter(newurl, select_proxy(newurl, self._proxies))
             except Stopped:
@@ -186,6 +113,19 @@ class _RedirectHandler(_urllib.RedirectHandler):
                 if host_of(newurl) != host_of(req.full_url):
                     request.headers.pop(name, None)
         return request
+
+
+class _CookieProcessor(urllib.request.HTTPCookieProcessor):
+    """Takes no more cookies than browsers do (RFC 6265, 6.1), or a site could fill the memory with them."""
+
+    def http_response(self, request, response):
+        said = response.headers.get_all("Set-Cookie") or ()
+        is_bounded = len(said) <= MAX_COOKIES[0] and all(len(one) <= MAX_COOKIES[1] for one in said)
+        if is_bounded and len(self.cookiejar) < MAX_COOKIES[2]:
+            return super().http_response(request, response)
+        return response
+
+    https_response = http_response
 
 
 class _Answer(_urllib.UrllibResponseAdapter):
@@ -247,7 +187,7 @@ class GuardedRH(_urllib.UrllibRH):
                 context=self._make_sslcontext(legacy_ssl_support=legacy_ssl_support),
                 source_address=self.source_address,
             ),
-            urllib.request.HTTPCookieProcessor(cookiejar),
+            _CookieProcessor(cookiejar),
             urllib.request.DataHandler(),
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
@@ -261,6 +201,8 @@ class GuardedRH(_urllib.UrllibRH):
     def _send(self, request: Any) -> Response:
         if request.url.startswith("data:"):
             return super()._send(request)
+        if self.gate.known is not None and request.url in self.gate.known.asked and not request.data:
+            return self.gate.known.answer()
         host = host_of(request.url)
         self.gate.enter(request.url, select_proxy(request.url, self._get_proxies(request)))
         try:
@@ -268,6 +210,7 @@ class GuardedRH(_urllib.UrllibRH):
         except HTTPError as error:
             _note_status(self.gate.pacer, host, error.status, error.response.headers)
             error.response = _Answer(error.response, self.gate)
+            self._keep(error.response)
             raise
         except Stopped:
             raise
@@ -276,9 +219,17 @@ class GuardedRH(_urllib.UrllibRH):
             if isinstance(error, TransportError):
                 raise
             raise TransportError(cause=error) from error
+        finally:
+            self.gate.stop_clock()
         self.gate.pacer.succeeded(host)
         self._show(answer)
-        return _Answer(answer, self.gate)
+        guarded = _Answer(answer, self.gate)
+        self._keep(guarded)
+        return guarded
+
+    def _keep(self, answer: Response) -> None:
+        if self.gate.on_answer is not None:
+            self.gate.watched = [one for one in self.gate.watched if not one.closed] + [answer]
 
     def _show(self, answer: Response) -> None:
         """Let whoever asked judge the headers before the body comes."""
@@ -333,3 +284,6 @@ class GuardedYoutubeDL(YoutubeDL):
 
     def build_request_director(self, handlers, preferences=None):
         return super().build_request_director([self._handler], None)
+
+
+__all__ = ["Gate", "GuardedRH", "GuardedYoutubeDL", "Known", "Stopped", "retry_after_s"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aria_data.addresses import canonical, host_of, is_below
+from aria_data.addresses import canonical, host_of, is_address, is_below
 from aria_data.errors import ConfigInvalid
 from aria_data.records import Candidate
 from aria_data.text import clean, fold
@@ -64,8 +64,8 @@ def kind_of_entry(entry: str) -> tuple[str, str]:
         return "domain", name.strip().lower().removeprefix("www.").strip("./")
     if colon and kind == "uploader":
         name = name.strip()
-        return "uploader", _plain(canonical(name) if name.startswith("http") else name)
-    if entry.startswith(("http://", "https://")):
+        return "uploader", _plain(canonical(name) if is_address(name) else name)
+    if is_address(entry):
         return "address", canonical(entry)
     return "id", entry
 

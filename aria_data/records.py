@@ -37,6 +37,7 @@ class Screening:
     relevance_score: int  # 1 (surely not solo piano) to 5 (surely solo piano); 3 = the text does not say
     scorer: str  # "rules" or a model's name
     evidence: str  # the words of the text that decided
+    reason: str = ""  # a model's sentence; the rules have only their evidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,18 @@ def _is_json(content_type: str) -> bool:
 
 
 def _fits(pattern: str, url: str) -> bool:
-    """A location of tdmrep.json: a path with `*` and `$` as in robots.txt."""
-    path = urlsplit(url).path or "/"
-    regex = ".*".join(re.escape(part) for part in pattern.rstrip("$").split("*"))
-    return re.match(regex + ("$" if pattern.endswith("$") else ""), path) is not None
+    """A location of tdmrep.json: a path with `*` and `$` as in robots.txt. Piece by piece, in a time that the site
+    cannot make long."""
+    path, is_to_end = urlsplit(url).path or "/", pattern.endswith("$")
+    first, *rest = pattern.rstrip("$").split("*")
+    if not path.startswith(first):
+        return False
+    place = len(first)
+    for piece in rest[:-1] if is_to_end else rest:
+        place = path.find(piece, place)
+        if place < 0:
+            return False
+        place += len(piece)
+    if not is_to_end:
+        return True
+    return path.endswith(rest[-1]) and len(path) - len(rest[-1]) >= place if rest else place == len(path)

@@ -27,7 +27,7 @@ from aria_data.files import not_writable, printable
 from aria_data.pacing import Pacer, PacingConfig
 
 if TYPE_CHECKING:
-    from aria_data.guard import GuardedYoutubeDL
+    from aria_data.guard import GuardedYoutubeDL, Known
 
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 JS_RUNTIMES = ("deno", "node", "bun", "quickjs")  # that yt-dlp can use for sites that ask for one
@@ -159,6 +159,9 @@ class Web:
             yield ydl
         finally:
             ydl.gate.on_answer = None
+            for answer in ydl.gate.watched:
+                answer.close()
+            ydl.gate.watched.clear()
 
     def youtube_dl(self, **params: Any) -> GuardedYoutubeDL:
         """A yt-dlp of its own (not shared between threads), quiet, behind the gate, without outside programs."""
@@ -188,11 +191,18 @@ class Web:
             "js_runtimes": {name: {} for name in JS_RUNTIMES if shutil.which(_PROGRAMS.get(name, name))}
             or {"deno": {}},
             "check_formats": False,
+            "geo_bypass": False,  # it would invent an address to be from
             "allowed_extractors": ["default"],
             "cookiefile": config.cookies or None,
             **({"proxy": config.proxy} if config.proxy else {}),
         }
         return GuardedYoutubeDL(gate, given | params)
+
+    def known(self, page: Page, *asked: str) -> Known:
+        """A page as yt-dlp takes it instead of asking for it again."""
+        from aria_data.guard import Known
+
+        return Known((*asked, page.url), page.url, page.status, page.headers, page.body)
 
     def own_youtube_dl(self) -> GuardedYoutubeDL:
         """This thread's yt-dlp, for its connections and what it knows of sites."""

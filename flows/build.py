@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Build:
         """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
         root = Path(out).absolute()
         workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
-        with show.progress() as progress:
+        with show.progress() as progress, closing(workplace):
             build = cls(source or "", workplace, progress, dry_run)
             if dry_run:
                 yield build

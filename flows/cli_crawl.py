@@ -60,7 +60,7 @@ def crawl(
         "crawl.max_candidates": max_candidates,
         "crawl.max_requests": max_requests,
         "crawl.max_minutes": max_minutes,
-        "crawl.max_dollars": max_dollars,
+        "llm.max_dollars": max_dollars,
         "download.licences": licence.split(",") if licence else None,
         "screen.scorer": scorer,
     }

@@ -6,6 +6,7 @@ It fetches no audio; `build` and `download` do, for whatever the crawl accepted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from aria_data.crawl import Crawl, CrawlConfig, CrawlSummary
 from aria_data.files import exclusive_lock
 from aria_data.frontier import Frontier
 from aria_data.opt_outs import OptOuts, read_opt_outs
+from aria_data.queries import queries_by_model
 from aria_data.records import Candidate, Screening
 from aria_data.removals import Removals
 from aria_data.screen import ScreenConfig, screen
@@ -27,6 +29,7 @@ from flows.items import screening_item
 from flows.stages import SCREEN, NotDone, Workplace
 
 COLLECT = "collect"
+STOPS = {"budget_spent": "dollars", "llm_stopped": "model"}  # after these no other candidate would fare better
 SCREEN_SHARD = 500  # candidates judged together
 
 Report = Callable[[CrawlSummary], None]
@@ -44,7 +47,11 @@ def crawl_into(root: Path, config: BuildConfig, report: Report = lambda summary:
     with exclusive_lock(root / ".lock"):
         for name in (COLLECT, SCREEN.name):
             remove_orphans(root / "tables" / name)
-        return run_crawl(Workplace(root, config), config.crawl, opt_outs_of(root, config), report)
+        workplace = Workplace(root, config)
+        try:
+            return run_crawl(workplace, config.crawl, opt_outs_of(root, config), report)
+        finally:
+            workplace.close()
 
 
 def run_crawl(
@@ -63,6 +70,7 @@ def run_crawl(
             pack=judge.pack,
             export=judge.export,
             hint_score=hint_score,
+            write_queries=_query_writer(workplace, config),
             licences=tuple(workplace.config.download.licences),
             is_left_alone=lambda candidate: opt_outs.reason_for(candidate) is not None,
             report=report,
@@ -103,6 +111,12 @@ def observation(candidate: Candidate) -> Outcome:
     return Outcome(candidate.candidate_id, key, "done", record=candidate)
 
 
+def _query_writer(workplace: Workplace, config: CrawlConfig) -> Callable[[Sequence[str]], list[str]] | None:
+    if config.queries != "llm" or workplace.llm is None:
+        return None
+    return functools.partial(queries_by_model, llm=workplace.llm)
+
+
 class _Judge:
     """Screens by the build's own stage, so that a build finds the screenings done."""
 
@@ -112,16 +126,19 @@ class _Judge:
         self._collected = StageTable(workplace.root, COLLECT, Candidate)
         self._screened = StageTable(workplace.root, SCREEN.name, Screening)
 
-    def screen(self, candidates: Sequence[Candidate]) -> Mapping[str, Screening]:
+    def screen(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]:
+        ended = ""
         self._outcomes.clear()
         items = [screening_item(candidate) for candidate in candidates]
         for start in range(0, len(items), SCREEN_SHARD):
             try:
                 for outcome in SCREEN.work(self._workplace, SCREEN, items[start : start + SCREEN_SHARD]):
                     self._outcomes[outcome.item_id] = outcome
-            except NotDone:
-                continue  # their leads are followed again later
-        return {key: outcome.record for key, outcome in self._outcomes.items() if outcome.record is not None}
+            except NotDone as error:  # their leads are followed again later
+                ended = next((STOPS[reason] for reason in error.reasons if reason in STOPS), "")
+                if ended:
+                    break
+        return {key: outcome.record for key, outcome in self._outcomes.items() if outcome.record is not None}, ended
 
     def pack(self, candidate: Candidate, screening: Screening) -> str:
         outcome = self._outcomes[screening.candidate_id]

@@ -150,9 +150,10 @@ def _language_model(config: BuildConfig) -> Iterator[Check]:
 
 def _limits(config: BuildConfig) -> Iterator[Check]:
     crawl, web = config.crawl, config.web
+    dollars = f"${config.llm.max_dollars:g}" if config.llm.max_dollars >= 0 else "any sum for a language model"
     saw = (
         f"{crawl.max_candidates or 'any number of'} candidates, {crawl.max_requests or 'any number of'} requests, "
-        f"{crawl.max_minutes:g} min, ${crawl.max_dollars:g} a run; one request to a host every {web.min_interval_s:g} s"
+        f"{crawl.max_minutes:g} min, {dollars} a run; one request to a host every {web.min_interval_s:g} s"
     )
     is_polite = web.min_interval_s >= 0.5 and web.is_robots_honoured
     yield Check("budgets", OK if is_polite else WARNING, saw, "" if is_polite else "only for a site of your own")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from aria_data.download import DownloadConfig, download
 from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
 from aria_data.failures import FetchDelayed, kind_of
 from aria_data.files import printable
+from aria_data.pacing import HostResting
+from aria_data.partials import settle
 from aria_data.records import Attempt, Candidate, Download, Verdict
 from aria_data.tables import DONE, Outcome, StageTable
 from flows.stages import Item, Stage, Workplace, each_item
@@ -34,6 +36,8 @@ class Attempts:
         for outcome in sorted(self._table.all(), key=lambda outcome: outcome.record.began_at):
             self._of[outcome.item_id].append(outcome.record)
         self._new: list[Attempt] = []
+        self._is_settled = False
+        self.resting: set[str] = set()  # candidates that were not asked for, because their host is left alone
         self._flushed = time.monotonic()
 
     def add(self, attempt: Attempt) -> None:
@@ -50,6 +54,13 @@ class Attempts:
             new, self._new, self._flushed = self._new, [], time.monotonic()
             keys = ((one, f"{one.candidate_id} {one.began_at} {one.kind}") for one in new)
             self._table.append(Outcome(one.candidate_id, key, DONE, record=one) for one, key in keys)
+
+    def settle(self, root: Path, fetched: Collection[str]) -> None:
+        """Once in a run, forget the notes of audio whose records earlier runs brought into the table."""
+        with self._lock:
+            is_settled, self._is_settled = self._is_settled, True
+        if not is_settled:
+            settle(root, fetched)
 
     def last_kind(self, candidate_id: str) -> str:
         """The kind of a candidate's latest failure; "" if it has none, or was fetched since."""
@@ -89,13 +100,14 @@ class Attempts:
             raise FetchDelayed(message, kind)
         wait_s = min(config.retry_s * 2 ** (count - 1), MAX_WAIT_S)
         due = datetime.fromisoformat(failed[-1].began_at).timestamp() + wait_s
-        if due > time.time():
+        if 0 < due - time.time() <= wait_s:  # more is left only of a clock that was wrong
             at = datetime.fromtimestamp(due).strftime("%Y-%m-%d %H:%M")
             raise FetchDelayed(f"{failed[-1].detail} Tried {count} times; not again before {at}.", kind)
 
 
 def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config, attempts = workplace.config.download, workplace.attempts
+    attempts.settle(workplace.root, workplace.downloads)
 
     def one(item: Item) -> Outcome:
         candidate: Candidate = item.payload
@@ -107,6 +119,9 @@ def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
         try:
             record = download(candidate, workplace.root, config, workplace.web)
         except DatasetError:
+            raise
+        except HostResting:  # nobody was asked: no attempt
+            attempts.resting.add(candidate.candidate_id)
             raise
         except AriaDataError as error:
             kind, detail = kind_of(error), printable(str(error), 300)

@@ -11,6 +11,7 @@ from typing import Any
 from aria_data.errors import DatasetNotFound
 from aria_data.failures import KINDS, require_kind
 from aria_data.files import exclusive_lock
+from aria_data.partials import settle
 from flows.build import Build
 from flows.downloads import DOWNLOAD, Attempts
 from flows.stages import SCREEN
@@ -41,9 +42,12 @@ def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -
         build.rejections.clear()
         build.run(DOWNLOAD)
         fetched = build.found.records(DOWNLOAD.name)
+        settle(root, fetched)
         attempts = build.workplace.attempts
         noes = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
-        noes += [(attempts.last_kind(key) or "network", f"{key}: {text}") for key, (_, text) in build.not_done.items()]
+        for key, (_, text) in build.not_done.items():
+            kind = "rate-limited" if key in attempts.resting else attempts.last_kind(key) or "network"
+            noes.append((kind, f"{key}: {text}"))
         new = [record for key, record in fetched.items() if key not in before]
         return FetchSummary(
             num_fetched=len(new),

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aria_data.download import forget, partial_path
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.files import exclusive_lock
 from aria_data.manifest import Manifest, Row
 from aria_data.opt_outs import OptOuts, kind_of_entry
+from aria_data.partials import forget, partial_path
 from aria_data.records import Candidate, Download
 from aria_data.release import remove_rows
 from aria_data.removals import Removals

@@ -21,6 +21,7 @@ STOPPED_BY = {
     "requests": "the budget of requests is used up",
     "minutes": "the time is up",
     "dollars": "the budget for the language model is used up",
+    "model": "the language model does not answer any more",
     "resting": "the hosts that are left want to be left alone for a while",
 }
 

@@ -27,6 +27,7 @@ from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.files import from_location, printable
 from aria_data.ingest import ingest, ingest_download
+from aria_data.llm import Llm
 from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.midi import read_midi
 from aria_data.quality import SAMPLE_RATE
@@ -42,7 +43,7 @@ from aria_data.records import (
     Verdict,
     WindowScores,
 )
-from aria_data.screen import screen
+from aria_data.screen import PROMPT, screen_many
 from aria_data.screen import verdict as screening_verdict
 from aria_data.segment import Scored, find_segments
 from aria_data.segment import verdict as segment_verdict
@@ -108,6 +109,15 @@ class Workplace:
         return checkpoint.sha256_of(checkpoint.DEFAULT_PATH)
 
     @cached_property
+    def llm(self) -> Llm | None:
+        """The language model that judges, if one is to. Raises `UsageError` without a key or model."""
+        screen = self.config.screen
+        if screen.scorer != "llm":
+            return None
+        config = dataclasses.replace(self.config.llm, model=screen.model or self.config.llm.model)
+        return Llm(config, self.root / "llm" / "ledger.sqlite")
+
+    @cached_property
     def web(self) -> Web:
         return Web(self.config.web, self.requests)
 
@@ -122,6 +132,12 @@ class Workplace:
         """Everything fetched before, by candidate_id, whatever the limits were."""
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
+
+    def close(self) -> None:
+        """Let go of what holds threads and connections."""
+        llm = self.__dict__.get("llm")
+        if llm is not None:
+            llm.close()
 
     def path_of(self, location: str) -> Path:
         return from_location(location, self.root)
@@ -165,22 +181,37 @@ class Stage:
 
 class NotDone(TemporaryError):
     """Some items of a shard could not be finished now. `items` maps their ids to what went wrong;
-    `is_worth_retrying` tells whether it was a `TemporaryError`, rather than a fault of this program."""
+    `is_worth_retrying` tells whether trying at once may help, `reasons` are those of the errors."""
 
-    def __init__(self, items: Mapping[str, str], is_worth_retrying: bool):
+    def __init__(self, items: Mapping[str, str], is_worth_retrying: bool, reasons: Iterable[str] = ()):
         super().__init__(next(iter(items.values()), "not done"))
-        self.items, self.is_worth_retrying = dict(items), is_worth_retrying
+        self.items, self.is_worth_retrying, self.reasons = dict(items), is_worth_retrying, frozenset(reasons)
 
 
 def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = workplace.config.screen
+    by_id = {item.item_id: item for item in items}
+    found: dict[str, Screening | Exception] = {}
+
+    def judged() -> Iterator[Item]:
+        try:
+            for candidate, screening in screen_many((item.payload for item in items), config, workplace.llm):
+                found[candidate.candidate_id] = screening
+                yield by_id[candidate.candidate_id]
+        except TemporaryError as error:  # the account is empty or the server gone: no other would fare better
+            for item in items:
+                if item.item_id not in found:
+                    found[item.item_id] = error
+                    yield item
 
     def one(item: Item) -> Outcome:
-        screening = screen(item.payload, config)
+        screening = found[item.item_id]
+        if isinstance(screening, Exception):
+            raise screening
         verdict = screening_verdict(screening, config)
         return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
 
-    yield from each_item(workplace, stage, items, one)
+    yield from each_item(workplace, stage, judged(), one, is_retried=False)
 
 
 def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -317,6 +348,7 @@ def each_item(
     """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again, `is_retried`
     telling whether that may be at once."""
     not_done: dict[str, str] = {}
+    reasons: set[str] = set()
     surprises = 0
 
     def guarded(item: Item) -> Outcome | None:
@@ -326,6 +358,7 @@ def each_item(
             return stage.failure(workplace, item, error)
         except TemporaryError as error:
             not_done[item.item_id] = str(error)
+            reasons.add(error.reason)
         except DatasetError:  # no space, no permission: no other item would fare better
             raise
         except Exception as error:  # a fault of this program must not cost the other items
@@ -337,7 +370,7 @@ def each_item(
 
     yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
     if not_done:
-        raise NotDone(not_done, is_worth_retrying=is_retried and surprises < len(not_done))
+        raise NotDone(not_done, is_retried and surprises < len(not_done), reasons)
 
 
 def _run(
@@ -357,7 +390,12 @@ def _settings_of(name: str) -> Callable[[Workplace], Mapping[str, Any]]:
     return lambda workplace: dataclasses.asdict(getattr(workplace.config, name))
 
 
-SCREEN = Stage("screen", 1, Screening, _screen, _settings_of("screen"))
+def _screen_settings(workplace: Workplace) -> Mapping[str, Any]:
+    settings = dict(_settings_of("screen")(workplace))
+    return settings | ({"model": workplace.llm.model, "prompt": PROMPT} if workplace.llm else {})
+
+
+SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
 INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
 CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
 SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from web_server import Site, announces, cut_after, endless, redirect, status
+from web_server import Site, announces, cut_after, endless, raw, redirect, status
 
-from aria_data import guard
+from aria_data import gate, guard
 from aria_data.errors import AriaDataError, ConfigInvalid
 from aria_data.failures import KINDS, FetchDelayed, FetchFailed, kind_of, kind_of_status, kind_said, require_kind
 from aria_data.guard import retry_after_s
 from aria_data.pacing import HostResting, Pacer, PacingConfig
-from aria_data.robots import Robots, require_unreserved, reservation_in
+from aria_data.robots import Robots, _fits, require_unreserved, reservation_in
 from aria_data.web import Page, RequestBudget, RequestsSpent, Web, WebConfig
 
 
@@ -76,9 +76,9 @@ def test_what_goes_wrong_has_a_kind(site, answer, kind):
 
 def test_a_name_that_leads_into_the_own_network_is_refused_where_it_is_resolved(site, monkeypatch):
     site.add("/a", "secret")
-    real = guard.socket.getaddrinfo
+    real = gate.socket.getaddrinfo
     monkeypatch.setattr(  # a name server of somebody else's cannot be had here; what it would say can
-        guard.socket, "getaddrinfo", lambda host, *rest: real("127.0.0.1" if host == "evil.example" else host, *rest)
+        gate.socket, "getaddrinfo", lambda host, *rest: real("127.0.0.1" if host == "evil.example" else host, *rest)
     )
     port = site.server.server_port
     fails(a_web(), f"http://evil.example:{port}/a", "refused")
@@ -102,6 +102,57 @@ def test_an_answer_that_drips_ends(site, monkeypatch):
     began = time.monotonic()
     fails(a_web(), site.address("/a"), "network")
     assert time.monotonic() - began < 10
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raw(b"<html>no header at all</html>"), raw(b""), raw(b"HTTP/1.1 99999999999 OK\r\n\r\n"),
+        raw(OK + b"X: " + b"x" * 1_000_000 + b"\r\n\r\n"), raw(OK, b"X: " + b"x" * 60_000 + b"\r\n"),
+        raw(OK, b"X", every_s=0.05), raw(b"", b"HTTP/1.1 100 Continue\r\n\r\n", every_s=0.001),
+        raw(CHUNKED + b"ZZZ\r\nhello\r\n"), raw(CHUNKED + b"5\r\nhello\r\nff\r\nab"),
+        raw(CHUNKED + b"f" * 15 + b"\r\nab"), raw(OK + b"Content-Encoding: gzip\r\n\r\n", b"x", every_s=0.05),
+        raw(OK + b"Content-Encoding: " + b"gzip, " * 9000 + b"\r\n\r\nx"),
+    ],
+    ids=["HTTP 0.9", "nothing", "odd status", "long header", "headers for ever", "dripping headers", "100 for ever",
+         "odd chunks", "cut chunks", "huge chunk", "dripping and packed", "packed many times"],
+)  # fmt: skip
+def test_a_server_that_speaks_nonsense_is_left_in_time(site, answer):
+    began = time.monotonic()
+    fails(a_web(page_deadline_s=0.5), site.route("/a", answer), "network")
+    assert time.monotonic() - began < 3
+
+
+def test_the_body_of_a_redirect_is_not_read(site):
+    site.add("/b", "there")
+    site.route("/a", raw(b"HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n", b"x" * 65_536))
+    assert a_web().get(site.address("/a")).body == b"there"
+
+
+def test_a_site_cannot_fill_the_memory_with_cookies(site):
+    web = a_web()
+    for number, cookies in enumerate((1, 60)):
+        given = b"".join(b"Set-Cookie: a%d=1\r\n" % n for n in range(cookies))
+        web.get(site.route(f"/{number}", raw(OK + given + b"Content-Length: 2\r\n\r\nhi")))
+    web.get(site.route("/big", raw(OK + b"Set-Cookie: b=" + b"x" * 60_000 + b"\r\nContent-Length: 2\r\n\r\nhi")))
+    web.get(site.add("/last", "x"))
+    assert site.requests[-1][2]["Cookie"] == "a0=1"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "does_fit"),
+    [
+        ("/", "/a", True), ("/music/*", "/music/a", True), ("/music/", "/other", False), ("/a$", "/a", True),
+        ("/a$", "/ab", False), ("*.mp3$", "/x/a.mp3", True), ("/*/b*c$", "/a/bxc", True), ("/*/b*c$", "/a/bxcd", False),
+        ("/ab*b$", "/ab", False), ("/" + "*a" * 60 + "b", "/" + "a" * 1900, False), ("", "/a", True),
+    ],
+)  # fmt: skip
+def test_a_location_of_tdmrep_json_fits_in_a_time_that_nobody_can_make_long(pattern, path, does_fit):
+    assert _fits(pattern, f"http://a.org{path}") == does_fit
 
 
 def test_a_silent_server_is_not_waited_for_longer_than_the_time_out(site):

@@ -138,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.give(416, b"", kind, content_range=f"bytes */{len(content)}")
                 return
             rest = content[start:]
-            self.give(206, rest, kind, content_range=f"bytes {start}-{len(content) - 1}/{len(content)}", **given)
+            given = {"content_range": f"bytes {start}-{len(content) - 1}/{len(content)}"} | given
+            self.give(206, rest, kind, **given)
             return
         self.give(200, content, kind, **given)
 
@@ -199,5 +200,19 @@ def announces(num_bytes: int, kind: str = "audio/flac") -> Answer:
         handler.end_headers()
         handler.wfile.write(b"fLaC" + b"\0" * 4096)
         handler.close_connection = True
+
+    return answer
+
+
+def raw(first: bytes, more: bytes = b"", every_s: float = 0.0) -> Answer:
+    """Bytes as they are, well formed or not; `more` of them for ever, if there are any."""
+
+    def answer(handler: Handler) -> None:
+        handler.close_connection = True
+        handler.wfile.write(first)
+        while more:
+            handler.wfile.write(more)
+            handler.wfile.flush()
+            time.sleep(every_s)
 
     return answer

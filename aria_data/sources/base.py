@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aria_data.addresses import candidate_id_of, canonical
+from aria_data.addresses import MAX_URL_CHARS, candidate_id_of, canonical, is_address
 from aria_data.errors import UsageError
 from aria_data.files import printable
 from aria_data.records import Candidate
@@ -32,10 +32,9 @@ class Lead:
     @property
     def lead_id(self) -> str:
         """Equal for leads that mean the same."""
-        is_address = self.target.startswith(("http://", "https://"))
         words = " ".join(self.target.split())
         words = words.lower() if self.source == "search" else words  # elsewhere case may tell names apart
-        return f"{self.source}:{canonical(self.target) if is_address else words}"
+        return f"{self.source}:{canonical(self.target) if is_address(self.target) else words}"
 
     def __str__(self) -> str:
         return f"{self.source}: {self.target}"
@@ -44,7 +43,7 @@ class Lead:
 def parse_seed(text: str) -> Lead:
     """Read a seed as people write it: an address, or `source:target`, such as `search:chopin nocturne piano`."""
     text = text.strip()
-    if text.startswith(("http://", "https://")):
+    if is_address(text):
         return Lead("page", text)
     source, colon, target = text.partition(":")
     if not colon or not target.strip():
@@ -79,8 +78,8 @@ def make_candidate(
     return Candidate(
         candidate_id=candidate_id_of(source, identity),
         source=candidate_id_of(source, "x").rpartition("-")[0],
-        location=location,
-        source_url=page_url or location,
+        location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays so, and is refused
+        source_url=text(page_url or location, MAX_URL_CHARS + 1),
         title=text(title, MAX_TITLE),
         description=text(description, MAX_DESCRIPTION),
         uploader=text(uploader, MAX_NAME),
@@ -90,7 +89,7 @@ def make_candidate(
         num_bytes=size,
         discovered_via=printable(str(lead), MAX_NAME),
         collected_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-        uploader_url=uploader_url if isinstance(uploader_url, str) and uploader_url.startswith("http") else "",
+        uploader_url=_address_or_nothing(uploader_url),
     )
 
 
@@ -102,6 +101,11 @@ def text(value: Any, max_chars: int) -> str:
         return ""
     kept = "".join(char for char in str(value)[:max_chars] if char.isprintable() or char in "\n\t")
     return kept.encode("utf-8", "replace").decode().strip()
+
+
+def _address_or_nothing(value: Any) -> str:
+    is_one = isinstance(value, str) and is_address(value) and len(value) <= MAX_URL_CHARS
+    return text(value, MAX_URL_CHARS) if is_one else ""
 
 
 def seconds(value: Any) -> float | None:

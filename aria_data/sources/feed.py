@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,11 +51,14 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]
             io.BytesIO(page.body), response_headers={"content-type": "application/xml; charset=utf-8"}
         )
     about = said.get("feed", {})
+    links = Counter(_string(entry.get("link")) for entry in said.get("entries", []))
+    shared = {link for link, count in links.items() if count > 1} | {_string(about.get("link"))}
     for entry in said.get("entries", [])[:limit]:
         enclosure = _audio_of(entry)
         link = join(page.url, _string(entry.get("link")))
         if enclosure:
-            yield _candidate(page, entry, about, enclosure, link, lead)
+            is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
+            yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -41,11 +42,9 @@ def is_audio_address(url: str) -> bool:
 def read_page(url: str, content: str) -> Found:
     """Read a page. Never raises, whatever it holds."""
     reader = _Reader(url)
-    try:
-        reader.feed(content)
-        reader.close()
-    except (AssertionError, ValueError, RecursionError):  # html.parser gives up on some broken declarations
-        pass
+    with suppress(AssertionError, ValueError, RecursionError):  # html.parser gives up on some broken declarations
+        reader.feed(content)  # never its `close`: what has no end is read again from each mark on, which takes minutes
+    reader.close_link()
     found = reader.found
     found.title = " ".join(found.title.split())
     labels = dict(reversed(found.audio))
@@ -75,8 +74,9 @@ class _Reader(HTMLParser):
         elif tag == "link":
             self._link(given)
         elif tag == "a":
-            self._close_link()
-            self._href = join(self.base, given.get("href", ""))
+            self.close_link()
+            is_wanted = len(found.links) < MAX_LINKS or is_audio_address(given.get("href", ""))
+            self._href = join(self.base, given.get("href", "")) if is_wanted else ""
             if "license" in given.get("rel", "").lower().split():
                 found.licence = found.licence or self._href
         elif tag == "title":
@@ -89,7 +89,7 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "a":
-            self._close_link()
+            self.close_link()
         elif tag in ("title", "script"):
             if self._inside == "json-ld":
                 self._json_ld("".join(self._words))
@@ -102,11 +102,7 @@ class _Reader(HTMLParser):
         elif self._inside == "json-ld" or (self._href and not self._inside):
             self._words.append(data)
 
-    def close(self) -> None:
-        super().close()
-        self._close_link()
-
-    def _close_link(self) -> None:
+    def close_link(self) -> None:
         if not self._href:
             return
         words = text(" ".join(" ".join(self._words).split()), 200)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aria_data.addresses import canonical
+from aria_data.addresses import canonical, is_address
 from aria_data.errors import UsageError
 from aria_data.files import printable
 from aria_data.records import Candidate
@@ -39,14 +39,14 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
     path = Path(lead.target)
     for number, row in rows_of(path):
         url = str(row.get("url") or "").strip()
-        is_address = url.startswith(("http://", "https://"))
-        if is_address and not row.get("title") and not is_audio_address(url):
+        is_url = is_address(url)
+        if is_url and not row.get("title") and not is_audio_address(url):
             yield deeper(lead, "page", url, f"list: {path.name}", lead.priority)
             continue
         yield make_candidate(
             "web",
-            canonical(url) if is_address else f"{path.name}:{number}:{url}",
-            location=url if is_address else f"row {number} of {printable(path.name, 80)}: {printable(url, 80)}",
+            canonical(url) if is_url else f"{path.name}:{number}:{url}",
+            location=url if is_url else f"row {number} of {printable(path.name, 80)}: {printable(url, 80)}",
             title=row.get("title") or _file_name(url),
             description=row.get("description"),
             uploader=row.get("uploader"),

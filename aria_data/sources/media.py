@@ -10,7 +10,7 @@ from aria_data.failures import fetch_error
 from aria_data.files import printable
 from aria_data.records import Candidate
 from aria_data.sources.base import Lead, deeper, make_candidate, text
-from aria_data.web import Web
+from aria_data.web import Page, Web
 
 GENERIC = "Generic"
 MAX_NESTED = 50  # playlists inside a playlist that become leads
@@ -21,10 +21,11 @@ def extractor_of(url: str, web: Web) -> str:
     return next((name for name, each in web.own_youtube_dl()._ies.items() if each.suitable(url)), GENERIC)
 
 
-def entries_of(address: str, web: Web, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
+def entries_of(address: str, web: Web, lead: Lead, limit: int, page: Page | None = None) -> Iterator[Candidate | Lead]:
     """What yt-dlp finds at an address or search: candidates, and leads to playlists inside and to uploaders.
 
     A playlist is read flat: one or a few requests, no page of its entries. At most `limit` entries are looked at.
+    `page` is what the address gave, if it was read before: it is not asked for again.
     """
     params: dict[str, Any] = {
         "extract_flat": "in_playlist",
@@ -33,6 +34,7 @@ def entries_of(address: str, web: Web, lead: Lead, limit: int) -> Iterator[Candi
         "skip_download": True,
     }
     with web.errors_of(address), web.youtube_dl(**params) as ydl:
+        ydl.gate.known = web.known(page, address) if page is not None else None
         info = ydl.extract_info(address, download=False, process=False)
         hops = 0
         while isinstance(info, dict) and info.get("_type") in ("url", "url_transparent") and hops < 3:

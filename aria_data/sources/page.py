@@ -69,7 +69,7 @@ def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate
     candidates = list(_candidates(page, found, lead))[:limit]
     if not candidates and not found.feeds:
         try:  # players and embedded sites that only yt-dlp can read
-            candidates = [one for one in entries_of(lead.target, web, lead, limit) if isinstance(one, Candidate)]
+            candidates = [one for one in entries_of(lead.target, web, lead, limit, page) if isinstance(one, Candidate)]
         except FetchFailed as error:
             if not found.links:
                 raise

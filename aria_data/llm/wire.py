@@ -1,0 +1,287 @@
+"""One request to an OpenAI-compatible server, and what became of it. No cache, no money, no second attempt.
+
+    Reply       the server answered with text
+    NotNow      trying again can mend it (`NetworkError`); says whether the work may have been done, and charged
+    NotLikeThat the server refuses this form of request, or what is in it
+    UsageError, LlmStopped   no request of this run will fare better
+
+A server's words are printed only through `Endpoint.scrub`: bounded, printable, without the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from aria_data.errors import NetworkError, TemporaryError, UsageError
+from aria_data.files import printable
+from aria_data.llm.limits import retry_after_s
+from aria_data.llm.prices import Usage
+
+OPENAI_URL = "https://api.openai.com/v1"
+MAX_RESPONSE_BYTES = 8 << 20  # ours; ten answers are some kilobytes
+MAX_BATCH_BYTES = 512 << 20  # a batch has at most 200 MB of input (OpenAI's limit)
+CONNECT_S = 10.0
+_SECRETS = re.compile(r"(?i)\bsk-[\w-]{6,}|\bbearer\s+\S+|\bauthorization\b\W{0,4}\S+(?:\s+\S+)?|(?<=://)[^/@\s]+(?=@)")
+FORMATS = ("json_schema", "json_object", "text")  # from the strictest to what every server has
+
+
+class LlmStopped(TemporaryError):
+    """The server will not serve this run any more: the account is empty, or nothing comes through."""
+
+    reason = "llm_stopped"
+
+
+class NotAllowed(UsageError):
+    """This key may not ask this model, or there is no such model; or, where others were answered, not this item."""
+
+
+class NotNow(NetworkError):
+    """The server did not answer, or not properly."""
+
+    def __init__(self, message: str, may_be_charged: bool, wait_s: float | None = None, is_refusal: bool = False):
+        super().__init__(message)
+        self.may_be_charged, self.wait_s, self.is_refusal = may_be_charged, wait_s, is_refusal
+
+
+class NotLikeThat(TemporaryError):
+    """The server refuses the request as it is; `names` is what it says of the parameter at fault."""
+
+    reason = "llm_rejected"
+
+    def __init__(self, message: str, names: str):
+        super().__init__(message)
+        self.names = names
+        self.dialect: Dialect | None = None  # in which the refused request was
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: text, or the complaint why there is none. `usage` is as claimed, unchecked but for its type."""
+
+    content: str
+    usage: Usage | None
+    complaint: str = ""
+    is_cut: bool = False
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the server understands. Begins at the best and goes down as the server refuses; kept for the run."""
+
+    format: str = FORMATS[0]
+    limit_name: str = "max_tokens"
+    has_other_limit_name: bool = True
+    has_temperature: bool = True
+    has_seed: bool = True
+
+    def after(self, refusal: NotLikeThat, may_guess: bool) -> Dialect | None:
+        """The dialect to try next, or None when the refusal is not about the form."""
+        names = refusal.names
+        if any(word in names for word in ("response_format", "json_schema", "json_object", "structured", "schema")):
+            return self._plainer()
+        if "max_tokens" in names or "max_completion_tokens" in names:
+            other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[self.limit_name]
+            return replace(self, limit_name=other, has_other_limit_name=False) if self.has_other_limit_name else None
+        if self.has_temperature and "temperature" in names:
+            return replace(self, has_temperature=False)
+        if self.has_seed and "seed" in names:
+            return replace(self, has_seed=False)
+        return self._plainer() if may_guess else None
+
+    def _plainer(self) -> Dialect | None:
+        place = FORMATS.index(self.format) + 1
+        return replace(self, format=FORMATS[place]) if place < len(FORMATS) else None
+
+
+class Endpoint:
+    """Where the server is and how it is greeted. The key is held here and shown nowhere."""
+
+    def __init__(self, base_url: str, model: str, environ: Mapping[str, str] | None = None):
+        environ = os.environ if environ is None else environ
+        self.base_url = (base_url or environ.get("OPENAI_BASE_URL", "") or OPENAI_URL).strip()
+        self.model = (model or environ.get("ARIA_DATA_MODEL", "")).strip()
+        self._key = environ.get("OPENAI_API_KEY", "").strip()
+        if not self._key:
+            raise UsageError(
+                "no key for a language model: set OPENAI_API_KEY (any text, for a server that asks for none), or use "
+                "--scorer rules, which needs neither key nor network."
+            )
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UsageError("OPENAI_API_KEY: holds characters that no key has. Set it again.")
+        if not self.model:
+            raise UsageError("no model named: set ARIA_DATA_MODEL or give --model, for example gpt-4o-mini.")
+        self._check_address()
+        self.is_openai = urlsplit(self.base_url).hostname == "api.openai.com"
+
+    def _check_address(self) -> None:
+        try:
+            parts = urlsplit(self.base_url)
+            is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            is_good = False
+        if "@" in self.base_url:
+            raise UsageError("OPENAI_BASE_URL: holds a name or a password. The key belongs in OPENAI_API_KEY.")
+        if not is_good:
+            raise UsageError(
+                f"OPENAI_BASE_URL: {self.scrub(self.base_url)} is not an address such as {OPENAI_URL} "
+                "or http://127.0.0.1:8000/v1."
+            )
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.name!r}, {self.model!r})"
+
+    @property
+    def name(self) -> str:
+        """The address as it may be shown: without what follows a question mark."""
+        return self.scrub(self.base_url.partition("?")[0])
+
+    def first_dialect(self) -> Dialect:
+        """OpenAI's own models take `max_completion_tokens`; every other server has `max_tokens`, not all the new."""
+        return Dialect(limit_name="max_completion_tokens" if self.is_openai else "max_tokens")
+
+    def scrub(self, text: object, limit: int = 200) -> str:
+        """Make a server's words fit to print: no key, no password, no control characters, one short line."""
+        plain = str(text)[: 50 * limit].replace(self._key, "[key]") if len(self._key) > 3 else str(text)[: 50 * limit]
+        return printable(" ".join(_SECRETS.sub("[secret]", plain).split()), limit)
+
+    def open(self, max_bytes: int = MAX_RESPONSE_BYTES) -> Any:
+        """Give an `openai.AsyncOpenAI` that tries once, follows nothing, and reads at most `max_bytes`."""
+        import httpx2
+        import openai
+
+        class Bounded(httpx2.AsyncByteStream):
+            def __init__(self, stream: Any):
+                self._stream, self._room = stream, max_bytes
+
+            async def __aiter__(self) -> Any:
+                async for piece in self._stream:
+                    self._room -= len(piece)
+                    if self._room < 0:
+                        raise httpx2.RemoteProtocolError(f"the response is longer than {max_bytes} bytes")
+                    yield piece
+
+            async def aclose(self) -> None:
+                await self._stream.aclose()
+
+        async def bound(response: Any) -> None:
+            if response.headers.get("content-encoding", "identity") != "identity":  # could unpack without end
+                raise httpx2.RemoteProtocolError("the response is compressed, which was not asked for")
+            response.stream = Bounded(response.stream)
+
+        http_client = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False,
+            timeout=httpx2.Timeout(None, connect=CONNECT_S),
+            event_hooks={"response": [bound]},
+            headers={"Accept-Encoding": "identity"},
+        )
+        return openai.AsyncOpenAI(
+            api_key=self._key, base_url=self.base_url, max_retries=0, timeout=None, http_client=http_client
+        )
+
+    async def ask(self, client: Any, body: Mapping[str, Any], deadline_s: float) -> Reply:
+        """Send one chat completion; all of it, name look-up to last byte, within `deadline_s`."""
+        raw = await self.call(client.chat.completions.with_raw_response.create(**body), deadline_s)
+        return self.read(raw.content, raw.headers)
+
+    async def call(self, request: Any, deadline_s: float) -> Any:
+        """Await a call of the openai client; its errors become those of this file."""
+        import openai
+
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await request
+        except TimeoutError:
+            raise NotNow(f"{self.name}: no whole answer within {deadline_s:g} s.", may_be_charged=True) from None
+        except openai.APIStatusError as error:
+            failure = self._explain(error)
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            may_be_charged = type(cause).__name__ not in ("ConnectError", "ConnectTimeout", "PoolTimeout")
+            what = self.scrub(str(cause) or type(cause).__name__)
+            failure = NotNow(f"{self.name}: the connection failed ({what}).", may_be_charged)
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
+            failure = NotNow(f"{self.name}: answered nothing that can be read ({self.scrub(error)}).", True)
+        raise failure from None  # the client's own errors carry the request, and the request the key
+
+    def _explain(self, error: Any) -> Exception:
+        status, headers = error.status_code, error.response.headers
+        said = f"{self.name}: answered {status} ({self.scrub(_message(error))})."
+        names = self.scrub(f"{error.param or ''} {_message(error)}", 2000).lower()
+        if status == 401:
+            return UsageError(f"{said} Check OPENAI_API_KEY.")
+        if status in (301, 302, 303, 307, 308):
+            return UsageError(f"{said} It redirects; give the final address as OPENAI_BASE_URL.")
+        if status == 402 or (status == 429 and "insufficient_quota" in f"{error.code} {error.type}"):
+            return LlmStopped(f"{said} The account has nothing left; top it up and run again.")
+        if status in (429, 503):
+            return NotNow(said, may_be_charged=status == 503, wait_s=retry_after_s(headers), is_refusal=True)
+        if status in (408, 409) or status >= 500:
+            return NotNow(said, may_be_charged=True, wait_s=retry_after_s(headers))
+        if status in (403, 404):
+            return NotAllowed(f"{said} Check the model {self.scrub(self.model)!r} and OPENAI_BASE_URL.")
+        return NotLikeThat(said, names)
+
+    def read(self, content: bytes, headers: Mapping[str, str] | None = None) -> Reply:
+        """Read a chat completion without believing in its shape."""
+        try:
+            body = json.loads(content, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            start = self.scrub(content[:80].decode("utf-8", "replace"), 80)
+            return Reply("", None, f"is not JSON: {start}", headers=headers)
+        return self.read_body(body, headers)
+
+    def read_body(self, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
+        usage = _usage(_get(body, "usage"))
+        choices = _get(body, "choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message, finish = _get(choice, "message"), _get(choice, "finish_reason")
+        text = _text(_get(message, "content"))
+        complaint = ""
+        if choice is None:
+            complaint = f"holds no choice ({self.scrub(_get(body, 'error') or 'no reason given')})"
+        elif _get(message, "refusal") or finish == "content_filter":
+            complaint = f"is a refusal ({self.scrub(_get(message, 'refusal') or finish)})"
+        elif not text:
+            complaint = "is empty"
+        return Reply(text, usage, complaint, finish == "length", headers)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):  # parts, as some servers give them
+        content = "".join(part for part in (_get(each, "text") for each in content) if isinstance(part, str))
+    return content.strip() if isinstance(content, str) else ""
+
+
+def _usage(claimed: Any) -> Usage | None:
+    """The claimed tokens where they are counts; None where they are nothing that can be counted."""
+    prompt, completion = _get(claimed, "prompt_tokens"), _get(claimed, "completion_tokens")
+    if not (_is_count(prompt) and _is_count(completion) and prompt > 0):
+        return None
+    cached = _get(_get(claimed, "prompt_tokens_details"), "cached_tokens")
+    return Usage(prompt, completion, cached if _is_count(cached) and cached <= prompt else 0)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 10**12
+
+
+def _message(error: Any) -> str:
+    inner = _get(error.body, "error") if _get(error.body, "error") is not None else error.body
+    said = _get(inner, "message") or (inner if isinstance(inner, str) else None) or error.message
+    return str(said)[:4000]
