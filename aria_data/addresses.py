@@ -124,6 +124,7 @@ def canonical(url: str) -> str:
     Parameters are sorted; an empty path is `/`. What cannot be parsed comes back as it is. To compare, not to fetch:
     parameters that a server asks for (a token) are gone.
     """
+    url = url.encode("utf-8", "replace").decode()  # half a character cannot be part of an address
     try:
         parts = urlsplit(url.strip())
         port = parts.port
@@ -138,11 +139,11 @@ def canonical(url: str) -> str:
         return url
     netloc = f"[{host}]" if ":" in host else host
     netloc += f":{port}" if port and port != DEFAULT_PORTS.get(scheme) else ""
-    path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._", errors="replace")
+    path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._")
     kept = sorted(
         (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _NOISE.match(name)
     )
-    return urlunsplit((scheme, netloc, path, urlencode(kept, errors="replace"), ""))
+    return urlunsplit((scheme, netloc, path, urlencode(kept), ""))
 
 
 def join(base: str, link: str) -> str:

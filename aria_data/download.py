@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -272,7 +273,8 @@ class _Fetcher:
             downloader = get_suitable_downloader(plan.info, params)(ydl, params)
             downloader.add_progress_hook(watch.progress)
             try:
-                is_there, _ = downloader.download(str(self.partial), {**plan.info, "http_headers": headers})
+                with _closing_files(downloader):
+                    is_there, _ = downloader.download(str(self.partial), {**plan.info, "http_headers": headers})
             except OSError as error:
                 raise not_writable(self.partial, error) from error
         if not is_there or not num_bytes_of(self.partial):
@@ -326,6 +328,26 @@ class _Fetcher:
                 reason="wrong_duration",
                 measured=facts.duration_s / announced_s,
             )
+
+
+@contextmanager
+def _closing_files(downloader: Any) -> Iterator[None]:
+    """Close what a downloader opened: one of streams leaves its file open when a piece fails."""
+    opened: list[Any] = []
+    open_file = downloader.sanitize_open
+
+    def noted(*arguments: Any) -> tuple[Any, str]:
+        stream, path = open_file(*arguments)
+        opened.append(stream)
+        return stream, path
+
+    downloader.sanitize_open = noted
+    try:
+        yield
+    finally:
+        for stream in opened:
+            with suppress(OSError):  # what was not written yet does not fit on a full disk either
+                stream.close()
 
 
 def _is_stream(url: str) -> bool:

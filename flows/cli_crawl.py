@@ -1,4 +1,4 @@
-"""Commands that go to the web: crawl, fetch, retry, tree, serve, doctor. Thin."""
+"""Commands that go to the web, and what they leave: crawl, fetch, retry, attempts, costs, tree, serve, doctor. Thin."""
 
 from __future__ import annotations
 
@@ -189,3 +189,37 @@ def doctor(dataset: Path | None, config_path: Path | None, as_json: bool) -> Non
         checks = list(examination.examine(dataset, config))
     examination.show(checks, as_json)
     sys.exit(DONE_WITH_FAILURES if any(check.state == examination.FAILURE for check in checks) else DONE)
+
+
+@click.command(
+    cls=Examples,
+    examples="aria-data attempts dataset/ --kind network\naria-data attempts dataset/ --format csv > attempts.csv",
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--kind", "kinds", multiple=True, help="Only what ended so; may be repeated.")
+@click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]), show_default=True)
+def attempts(dataset: Path, kinds: tuple[str, ...], format_: str) -> None:
+    """List every try to fetch audio: when, from where, how long it took, how it ended."""
+    from aria_data.failures import require_kind
+    from aria_data.records import Attempt
+    from aria_data.tables import StageTable
+    from flows.fetch import require_dataset
+    from flows.output import records_table, write_table
+    from flows.run import quiet_prefect
+
+    wanted = {require_kind(kind) for kind in kinds}
+    with quiet_prefect():
+        require_dataset(dataset)
+    found = [outcome.record for outcome in StageTable(dataset, "attempts", Attempt).all()]
+    chosen = sorted((one for one in found if not wanted or one.kind in wanted), key=lambda one: one.began_at)
+    write_table(records_table(chosen, Attempt), format_, None, dataset, all_columns=True)
+
+
+@click.command(cls=Examples, examples="aria-data costs dataset/\naria-data costs ~/.cache/aria-data/llm.sqlite --json")
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a model and task.")
+def costs(place: Path, as_json: bool) -> None:
+    """Show what language models took, in tokens and dollars: of a dataset, or of a ledger's file."""
+    from flows import show_crawl
+
+    show_crawl.costs(place / "llm" / "ledger.sqlite" if place.is_dir() else place, as_json)

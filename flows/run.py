@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.config import for_crawl, load_config, to_toml, to_values
+from aria_data.config import BuildConfig, for_crawl, load_config, to_toml, to_values
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
 from aria_data.sources import require
@@ -110,8 +110,7 @@ def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], repo
     from aria_data.files import write_whole
 
     config = for_crawl(load_config(config_path or own_config(out), settings))
-    if not config.crawl.seeds:
-        raise UsageError("name a seed: an address, or SOURCE:TARGET such as search:'chopin nocturne'.")
+    _check_seeds(config)
     address_of(out.absolute())
     with quiet_prefect():
         from flows.crawl import crawl_into
@@ -119,6 +118,13 @@ def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], repo
         summary = crawl_into(out, config, report)
     write_whole(out / "dataset.toml", to_toml(config).encode())
     return summary
+
+
+def _check_seeds(config: BuildConfig) -> None:
+    if not config.crawl.seeds:
+        raise UsageError("name a seed: an address, or SOURCE:TARGET such as search:'chopin nocturne' (crawl.seeds).")
+    for seed in config.crawl.seeds:
+        require(parse_seed(seed).source)
 
 
 def run_fetch(
@@ -169,8 +175,7 @@ def run_serve(
     every_s = _interval_s(every)
     if bool(cron) == bool(every_s):
         raise UsageError('say when: --cron "0 3 * * *", or --every 6h.')
-    if not config.crawl.seeds:
-        raise UsageError("the configuration names no seed: crawl.seeds.")
+    _check_seeds(config)
     address_of(out.absolute())
     out.mkdir(parents=True, exist_ok=True)
     with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):

@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from aria_data.crawl import CrawlSummary
+from aria_data.errors import DatasetNotFound
 from aria_data.failures import KINDS
 from flows.fetch import FetchSummary
 from flows.show import LINE_EVERY_S, MAX_LINES, duration
@@ -87,3 +89,31 @@ def fetch_result(summary: FetchSummary, as_json: bool) -> None:
         console.print(f"{count} not fetched: {kind}; {said}", markup=False, highlight=False)
     for line in summary.lines[:MAX_LINES]:
         console.print(f"  {line}", markup=False, highlight=False)
+
+
+def costs(path: Path, as_json: bool) -> None:
+    """Print a ledger's sums. Raises `DatasetNotFound` where there is none."""
+    from aria_data.llm.ledger import Ledger
+
+    if not path.is_file():
+        raise DatasetNotFound(f"{path}: is not there; no language model was asked.")
+    ledger = Ledger(path)
+    try:
+        rows = ledger.table()
+    finally:
+        ledger.close()
+    if as_json:
+        for row in rows:
+            print(json.dumps({**asdict(row), "dollars": row.picodollars / 1e12}))
+        return
+    table = Table("model", "task", "requests", "tokens read", "written", "dollars", title="costs", title_justify="left")
+    for row in rows:
+        counts = (row.num_requests, row.prompt_tokens, row.completion_tokens)
+        table.add_row(row.model, row.task, *(f"{count:,}" for count in counts), f"{row.picodollars / 1e12:.6f}")
+    console = Console()
+    console.print(table)
+    unsure = sum(row.num_unsettled for row in rows)
+    if unsure:
+        console.print(f"{unsure} requests were cut off; the most they could have cost is counted.", highlight=False)
+    if any(row.num_unpriced for row in rows):
+        console.print("Some requests went to a model without a known price and count as 0.", highlight=False)

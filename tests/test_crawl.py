@@ -562,7 +562,7 @@ def test_a_second_run_asks_for_nothing_and_judges_nothing(site, world):
 
 
 def test_a_crawl_in_small_steps_finds_the_same_as_one_in_one_go(site, world, tmp_path):
-    must_see, _ = snow_site(site, 60)
+    must_see, _ = snow_site(site, 40)
     for _ in range(200):
         summary = world.crawl(seeds=(site.address("/0.html"),), max_candidates=7)
         assert summary.num_new <= 7
@@ -587,7 +587,7 @@ def test_a_budget_of_requests_is_kept_to_the_one(site, world, limit):
 
 
 def test_what_a_budget_of_requests_cut_is_made_good_by_the_next_runs(site, world):
-    must_see, _ = snow_site(site, 60)
+    must_see, _ = snow_site(site, 30)
     for _ in range(100):
         if world.crawl(seeds=(site.address("/0.html"),), max_requests=7).stopped_by == "frontier":
             break
@@ -889,8 +889,8 @@ def state_of(out: Path) -> dict[str, Any]:
 
 
 def site_to_kill(site: Site) -> str:
-    """Sixty linked items, each answer taking long enough for a kill to meet it."""
-    _, accepted = snow_site(site, 60)
+    """Forty linked items, each answer taking long enough for a kill to meet it."""
+    _, accepted = snow_site(site, 40)
     for title in accepted:
         number = int(title.rpartition(" ")[2])
         site.add_audio(f"/{number}.flac", seconds=2, number=number)
@@ -900,7 +900,7 @@ def site_to_kill(site: Site) -> str:
 
 def slowly(answer: Answer) -> Answer:
     def later(handler: Handler) -> None:
-        time.sleep(0.03)
+        time.sleep(0.02)
         answer(handler)
 
     return later
@@ -915,7 +915,7 @@ def test_a_crawl_killed_at_twenty_random_moments_ends_with_the_same_and_asks_not
         length_s = time.monotonic() - began
     whole = state_of(tmp_path / "whole")
     path_of = {key: urlsplit(record.fetched_from).path for key, record in whole["fetched"].items()}
-    assert len(path_of) > 20
+    assert len(path_of) > 15
     site.hits.clear()
     moments, finished = random.Random(5), {}  # path -> how often it was asked when it was found finished
     with Children(seed, killed) as children:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fakes import melody
+from fakes import encode_audio, melody
 from web_server import RATE, Answer, Handler, Site, announces, cut_after, endless, redirect, sound, status
 
 from aria_data import download as module
@@ -509,6 +509,39 @@ def test_a_page_that_only_yt_dlp_can_read_is_fetched_as_yt_dlp_says(site, tmp_pa
     script = f'jwplayer("p").setup({{"file": "{site.address("/hidden/a.flac")}", "title": "Sonata"}});'
     page = site.add("/a.html", f'<html><body><div id="p"></div><script>{script}</script></body></html>')
     require_true(get(at(page), tmp_path), FLAC, tmp_path)
+
+
+def stream(site: Site, tmp_path: Path, name: str, pieces: list[str]) -> str:
+    """A playlist of pieces; "0", "1", "2" are the thirds of eight seconds of audio."""
+    content = encode_audio(tmp_path / "audio" / "a.aac", melody(8, rate=48_000), "aac").read_bytes()
+    third = len(content) // 3
+    for number in range(3):
+        part = content[number * third : (number + 1) * third if number < 2 else None]
+        site.add(f"/{number}.aac", part, "audio/aac")
+    lines = "".join(f"#EXTINF:2.7,\n{piece}.aac\n" for piece in pieces)
+    body = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n{lines}#EXT-X-ENDLIST\n"
+    return site.add(f"/{name}.m3u8", body, "application/vnd.apple.mpegurl")
+
+
+@pytest.mark.parametrize("is_on_page", [True, False])
+def test_a_stream_of_pieces_is_put_together(site, tmp_path, is_on_page):
+    url = stream(site, tmp_path, "a", ["0", "1", "2"])
+    page = site.add_page("/a.html", "Sonata", [url]) if is_on_page else url
+    record = get(at(page), tmp_path / "dataset")
+    assert (record.codec, record.duration_s) == ("aac", pytest.approx(8, abs=0.1))
+    assert left(tmp_path / "dataset") == ["web-a.mp4"]
+    assert [site.hits[f"/{number}.aac"] for number in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("piece", "kind"),
+    [("file:///etc/passwd", "unsupported"), ("http://169.254.169.254/x", "refused"), ("gone", "gone")],
+)
+def test_no_piece_of_a_stream_leads_where_an_address_may_not(site, tmp_path, piece, kind):
+    site.route("/gone.aac", status(404))
+    url = stream(site, tmp_path, "a", ["0", piece, "2"])
+    fails(kind, at(url), tmp_path / "dataset", max_tries=1)
+    assert left(tmp_path / "dataset") == []
 
 
 def test_a_page_without_audio_is_unsupported(site, tmp_path):
