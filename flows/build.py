@@ -19,6 +19,7 @@ from aria_data.files import PARTIAL, exclusive_lock, write_whole
 from aria_data.ledger import Balance, balance_candidates, balance_segments
 from aria_data.manifest import Manifest, Row
 from aria_data.opt_outs import OptOuts
+from aria_data.partials import settle
 from aria_data.prune import PruneLimits, load_limits, prune
 from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Verdict
 from aria_data.release import FinishedSegment, build_rows, release
@@ -122,6 +123,7 @@ class Build:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
+        settle(root, self.workplace.downloads)
 
     def collect(self) -> None:
         """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay

@@ -90,7 +90,7 @@ def _check_source(source: str | Path | None, out: Path) -> str | None:
         return text
     if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
         return f"list:{path.absolute()}"
-    if path.exists() or not re.match(r"[a-z_-]+:", text):
+    if path.exists() or not re.match(r"[A-Za-z_-]+:", text):
         raise UsageError(
             f"{printable(text)}: is not a folder. Name a folder with recordings, an address, or a list of addresses "
             f"({', '.join(LIST_SUFFIXES)})."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.addresses import (
@@ -76,6 +76,7 @@ def test_pages_that_differ_stay_different():
     assert len({canonical(f"https://example.org/{path}") for path in ("a", "b", "A", "a?id=1", "a?id=2", "a/")}) == 6
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_can_be_asked_about_and_a_second_time_changes_nothing(text):
     once = canonical(f"http://example.org/{text}")
@@ -83,6 +84,7 @@ def test_any_text_can_be_asked_about_and_a_second_time_changes_nothing(text):
     host_of(text), join("http://example.org/", text), without_secrets(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_identity_makes_an_id_that_is_safe_as_a_file_name(identity):
     made = candidate_id_of("You Tube!", identity)

@@ -355,6 +355,7 @@ def test_a_hostile_page_gives_plain_candidates_or_an_error_of_a_known_kind(site,
     assert all(each.target.startswith(site.address("")) for each in leads)
 
 
+@pytest.mark.slow
 def test_five_megabytes_of_links_are_read_in_time_and_bounded(site):
     body = "".join(f'<a href="/{number}">link {number}</a>\n' for number in range(180_000))
     assert len(body) > 5_000_000
@@ -586,6 +587,7 @@ def test_a_budget_of_requests_is_kept_to_the_one(site, world, limit):
     assert (summary.num_requests, sum(site.hits.values()), summary.stopped_by) == (limit, limit, "requests")
 
 
+@pytest.mark.slow
 def test_what_a_budget_of_requests_cut_is_made_good_by_the_next_runs(site, world):
     must_see, _ = snow_site(site, 30)
     for _ in range(100):
@@ -662,6 +664,7 @@ def test_a_calendar_without_end_is_left_at_the_depth_allowed(site, world):
     assert (summary.stopped_by, sum(path.startswith("/calendar") for path in site.hits)) == ("frontier", 2**5 - 1)
 
 
+@pytest.mark.slow
 def test_a_calendar_without_end_does_not_keep_a_crawl_from_what_is_good(site, world):
     calendar(site, "Events")
     site.add_page("/0.html", "Piano recitals", links=["/calendar?month=0", *(f"/p{n}.html" for n in range(30))])

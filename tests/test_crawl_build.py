@@ -211,6 +211,7 @@ def test_a_permanent_failure_stays_one_after_a_retry_that_fails_and_is_not_tried
     assert dataset.attempts()["Solo piano gone", "gone"] == 2
 
 
+@pytest.mark.slow
 def test_retry_without_a_kind_means_what_may_pass(site, dataset):
     dataset.crawl(faulty_site(site, FEW))
     dataset.build()
@@ -277,7 +278,9 @@ def test_a_limit_that_is_lowered_later_turns_away_what_was_fetched_and_asks_nobo
     assert site.hits == asked
 
 
-@pytest.mark.parametrize("entry", ["id", "address", "audio", "uploader", "domain"])
+@pytest.mark.parametrize(
+    "entry", ["id", "uploader", "domain", *(pytest.param(one, marks=pytest.mark.slow) for one in ("address", "audio"))]
+)
 def test_who_is_removed_is_neither_fetched_nor_in_a_later_version_nor_crawled_again(site, dataset, entry):
     head = '<meta name="author" content="Jane Doe">'
     pages = [add_item(site, "one", number=1, head=head), add_item(site, "two", number=2)]

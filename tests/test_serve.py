@@ -72,7 +72,12 @@ def test_a_run_that_meets_another_one_leaves_at_once_and_changes_nothing(tmp_pat
 
 @pytest.mark.parametrize(
     ("cron", "every", "says"),
-    [("", "", "say when"), ("0 3 * * *", "6h", "say when"), ("", "soon", "--every soon"), ("0 3 * * *", "", "name a seed")],
+    [
+        ("", "", "say when"),
+        ("0 3 * * *", "6h", "say when"),
+        ("", "soon", "--every soon"),
+        ("0 3 * * *", "", "name a seed"),
+    ],
 )
 def test_a_schedule_that_says_nothing_or_too_much_is_refused(tmp_path, cron, every, says):
     from aria_data.transcribers.base import Compute
