@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.files import require_space
@@ -24,6 +26,8 @@ from aria_data.tables import KEEP_HISTORY, address_of, data_files, open_delta, t
 
 SCHEMA_VERSION = 1
 BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; not part of a row as people see it
+DIGEST = "row_digest"  # hidden as well: 128 bits of the row's content, for comparing without reading the row
+BATCH_ROWS = 10_000
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 
 Row = dict[str, Any]
@@ -146,84 +150,174 @@ class Manifest:
 
     def diff(self, old: int, new: int) -> Difference:
         """Compare two versions row by row. What carries a `removed_in` counts as removed."""
-        before, after = (self._present(version) for version in (old, new))
+        before, after = (self._index(version, only_present=True) for version in (old, new))
+        changes = _compare(before, after)
+        was, now = (self._rows_of(version, changes.changed) for version in (old, new))
         changed = {
-            key: [name for name, value in after[key].items() if before[key].get(name) != value]
-            for key in sorted(before.keys() & after.keys())
-            if before[key] != after[key]
+            key: [name for name, value in now[key].items() if was[key].get(name) != value]
+            for key in sorted(changes.changed)
         }
-        return Difference(sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys()), changed)
+        return Difference(sorted(changes.added), sorted(changes.gone), changed)
 
-    def _present(self, version: int) -> dict[str, Row]:
-        return {row["segment_id"]: row for row in self.rows(version) if row["removed_in"] is None}
+    def _rows_of(self, version: int, segment_ids: Collection[str]) -> dict[str, Row]:
+        if not segment_ids:
+            return {}
+        wanted = pads.field("segment_id").isin(pa.array(sorted(segment_ids), pa.string()))
+        table = self._dataset(version).to_table(columns=arrow_schema().names, filter=wanted)
+        return {row["segment_id"]: row for row in table.to_pylist()}
 
-    def commit(self, rows: Sequence[Row], note: str = "") -> int:
+    def _index(self, version: int, only_present: bool = False) -> pa.Table:
+        """`segment_id` and `row_digest` of a version's rows: all that comparing takes."""
+        dataset = self._dataset(version)
+        filter_ = pads.field("removed_in").is_null() if only_present else None
+        try:
+            if DIGEST in dataset.schema.names:
+                index = dataset.to_table(columns=["segment_id", DIGEST], filter=filter_)
+                if index[DIGEST].null_count == 0:
+                    return index
+            return _indexed(dataset.to_table(columns=arrow_schema().names, filter=filter_)).select(
+                ["segment_id", DIGEST]
+            )
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from error
+
+    def content_sha256(self, version: int | None = None) -> str:
+        """The hash of a version's content; two versions of any two datasets with the same rows have the same."""
+        return _hash_of(self._index(self.version() if version is None else version))
+
+    def commit(self, rows: Sequence[Row] | pa.Table, note: str = "") -> int:
         """Release `rows` as the next version in one atomic commit and give its number.
 
-        Only buckets that differ from the newest version are written. Raises `DatasetNotWritable`.
+        Rows that are only new are appended; otherwise the buckets that differ are written anew. Raises
+        `DatasetNotWritable`.
         """
+        given = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=arrow_schema())
+        table = _indexed(given.select(arrow_schema().names).sort_by("segment_id"))
+        newest = self.version()
+        old = self._index(newest) if newest else table.select(["segment_id", DIGEST]).slice(0, 0)
+        changes = _compare(old, table)
+        if newest and not changes.gone and not changes.changed:
+            chosen, buckets = table.filter(_is_in(table["segment_id"], changes.added)), None
+        else:
+            touched = {_bucket(segment_id) for segment_id in changes.added | changes.gone | changes.changed}
+            chosen = table.filter(_is_in(table[BUCKET], touched))
+            buckets = touched if newest else None
+        return self._write(chosen, buckets, _facts(table, _hash_of(table), note))
+
+    def append(self, rows: Sequence[Row], note: str = "") -> int:
+        """Release a version with these rows more, without reading the others but for their ids. Gives its number.
+
+        Raises `UsageError` when one of the ids is there already.
+        """
+        newest = self.version()
+        if newest == 0:
+            return self.commit(rows, note)
+        added = _indexed(pa.Table.from_pylist(list(rows), schema=arrow_schema()).sort_by("segment_id"))
+        index = self._index(newest)
+        known = added.filter(_is_in(added["segment_id"], index["segment_id"]))
+        if known.num_rows:
+            raise UsageError(f"{self.root}: has {known['segment_id'][0].as_py()} already; append only new rows.")
+        whole = pa.concat_tables([index, added.select(["segment_id", DIGEST])])
+        before = self.versions()[-1]
+        facts = _facts(added, _hash_of(whole), note)
+        facts["aria_num_files"] = str(int(facts["aria_num_files"]) + before.num_files)
+        facts["aria_hours"] = f"{float(facts['aria_hours']) + before.hours:.6f}"
+        facts["aria_num_removed"] = str(int(facts["aria_num_removed"]) + before.num_removed)
+        return self._write(added, None, facts)
+
+    def _write(self, table: pa.Table, buckets: set[str] | None, facts: dict[str, str]) -> int:
+        """Add the rows, or put them in the place of all that these buckets hold."""
         from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-        schema = arrow_schema().append(pa.field(BUCKET, pa.string()))
         try:
-            require_space(self.path, sum(len(str(row)) for row in rows))
+            require_space(self.path, table.nbytes)
             if open_delta(self.path) is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                DeltaTable.create(
-                    address_of(self.path), schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY
-                )
-            newest = self.version()
-            old_rows = self.rows(newest) if newest else []
-            buckets = _differing_buckets(old_rows, rows)
-            chosen = [{**row, BUCKET: bucket_of(row)} for row in _sorted(rows) if bucket_of(row) in buckets]
-            write_deltalake(
-                address_of(self.path),
-                pa.Table.from_pylist(chosen, schema=schema),
-                mode="overwrite",
-                schema_mode="merge",
-                predicate=f"{BUCKET} IN ({', '.join(repr(bucket) for bucket in sorted(buckets))})" if newest else None,
-                commit_properties=CommitProperties(custom_metadata=_facts(rows, note)),
-            )
+                address, configuration = address_of(self.path), KEEP_HISTORY
+                DeltaTable.create(address, schema=table.schema, partition_by=[BUCKET], configuration=configuration)
+            way: dict[str, Any] = {"mode": "append"}
+            if buckets is not None:
+                named = ", ".join(map(repr, sorted(buckets)))
+                way = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
+            properties = CommitProperties(custom_metadata=facts)
+            write_deltalake(address_of(self.path), table, schema_mode="merge", commit_properties=properties, **way)
         except Exception as error:  # deltalake raises its own and OSError; both mean: not written
             raise table_error(self.path, error, writing=True) from error
         return self.version()
 
 
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Segment ids by what became of them."""
+
+    added: set[str]
+    gone: set[str]
+    changed: set[str]
+
+
+def _compare(old: pa.Table, new: pa.Table) -> _Changes:
+    keys = ["segment_id", DIGEST]
+    both = old.select(keys).join(new.select(keys), "segment_id", join_type="full outer", right_suffix="_new")
+    was, now = both[DIGEST], both[f"{DIGEST}_new"]
+    is_changed = pc.fill_null(pc.not_equal(was, now), False)
+    chosen = [both.filter(which)["segment_id"].to_pylist() for which in (pc.is_null(was), pc.is_null(now), is_changed)]
+    return _Changes(*map(set, chosen))
+
+
+def _is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    found = wanted if isinstance(wanted, pa.ChunkedArray) else pa.array(sorted(wanted), pa.string())
+    return pc.is_in(values, value_set=found)
+
+
+def _indexed(table: pa.Table) -> pa.Table:
+    """The rows with their bucket and digest, a batch at a time, so that a million rows need no million dictionaries."""
+    buckets: list[str] = []
+    digests: list[str] = []
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        for row in batch.to_pylist():
+            buckets.append(_bucket(row["segment_id"]))
+            digests.append(digest_of(row))
+    with_bucket = table.append_column(pa.field(BUCKET, pa.string()), pa.array(buckets, pa.string()))
+    return with_bucket.append_column(pa.field(DIGEST, pa.string()), pa.array(digests, pa.string()))
+
+
+def digest_of(row: Mapping[str, Any]) -> str:
+    """128 bits of a row's content. A column that is empty counts as not there, so a new column changes no old row."""
+    said = {name: value for name, value in row.items() if value is not None}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
+
+
 def content_sha256(rows: Sequence[Row]) -> str:
     """Hash rows independently of their order: the same content gives the same hash anywhere."""
+    schema = pa.schema([("segment_id", pa.string()), (DIGEST, pa.string())])
+    return _hash_of(pa.Table.from_pylist([{"segment_id": r["segment_id"], DIGEST: digest_of(r)} for r in rows], schema))
+
+
+def _hash_of(index: pa.Table) -> str:
     digest = hashlib.sha256()
-    for row in _sorted(rows):
-        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=True).encode() + b"\n")
+    for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
+        lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
+        digest.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
     return digest.hexdigest()
 
 
 def bucket_of(row: Mapping[str, Any]) -> str:
     """The partition a row belongs to, one of 16, for ever."""
-    return hashlib.sha256(row["segment_id"].encode()).hexdigest()[0]
+    return _bucket(row["segment_id"])
 
 
-def _sorted(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row["segment_id"])
+def _bucket(segment_id: str) -> str:
+    return hashlib.sha256(segment_id.encode()).hexdigest()[0]
 
 
-def _differing_buckets(old: Sequence[Row], new: Sequence[Row]) -> set[str]:
-    def by_bucket(rows: Sequence[Row]) -> dict[str, list[Row]]:
-        groups: dict[str, list[Row]] = {}
-        for row in _sorted(rows):
-            groups.setdefault(bucket_of(row), []).append(row)
-        return groups
-
-    before, after = by_bucket(old), by_bucket(new)
-    return {bucket for bucket in before.keys() | after.keys() if before.get(bucket) != after.get(bucket)}
-
-
-def _facts(rows: Sequence[Row], note: str) -> dict[str, str]:
-    present = [row for row in rows if row["removed_in"] is None]
+def _facts(table: pa.Table, content: str, note: str) -> dict[str, str]:
+    present = table.filter(pc.is_null(table["removed_in"]))
+    seconds = pc.sum(present["duration_s"]).as_py() or 0.0
     return {
-        "aria_num_files": str(len(present)),
-        "aria_hours": f"{sum(row['duration_s'] for row in present) / 3600:.6f}",
-        "aria_num_removed": str(len(rows) - len(present)),
-        "aria_content_sha256": content_sha256(rows),
+        "aria_num_files": str(present.num_rows),
+        "aria_hours": f"{seconds / 3600:.6f}",
+        "aria_num_removed": str(table.num_rows - present.num_rows),
+        "aria_content_sha256": content,
         "aria_note": note,
     }
 

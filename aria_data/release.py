@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from aria_data.manifest import Manifest, Row, columns
+from aria_data.manifest import Manifest, Row, columns, content_sha256
 from aria_data.records import (
     Annotation,
     AudioCluster,
@@ -81,7 +81,7 @@ def release(manifest: Manifest, rows: list[Row], note: str = "") -> tuple[int, b
     newest = manifest.version()
     if newest == 0 and not rows:
         return 0, False
-    if newest and manifest.rows(newest) == rows:
+    if newest and manifest.content_sha256(newest) == content_sha256(rows):
         return newest, False
     return manifest.commit(rows, note), True
 

@@ -11,7 +11,7 @@ import pytest
 from fakes import manifest_row, melody, write_audio
 
 from aria_data.errors import DatasetNotFound, DatasetNotWritable, UsageError
-from aria_data.manifest import BUCKET, Manifest, arrow_schema, bucket_of, columns, content_sha256
+from aria_data.manifest import BUCKET, DIGEST, Manifest, arrow_schema, bucket_of, columns, content_sha256
 from aria_data.midi import read_midi
 from aria_data.release import release
 from flows.remove import remove_items
@@ -47,7 +47,7 @@ def test_the_rows_of_a_real_build_have_the_names_the_types_and_the_values_that_t
     table = Manifest(dataset).table()
     assert table.schema.remove_metadata() == arrow_schema()
     raw = deltalake.DeltaTable(str(dataset / "manifest")).to_pyarrow_table()
-    assert sorted(raw.column_names) == sorted([*arrow_schema().names, BUCKET])
+    assert sorted(raw.column_names) == sorted([*arrow_schema().names, BUCKET, DIGEST])
     assert table.num_rows == 3
     for column in columns():
         num_null = table[column["name"]].null_count
@@ -295,3 +295,43 @@ def test_a_changed_setting_makes_a_version_and_taking_it_back_makes_the_first_co
     assert back.version == 3
     assert all(stage.num_worked_on == 0 for stage in back.stages.values())
     assert Manifest(dataset).versions()[2].content_sha256 == first
+
+
+def test_rows_are_appended_without_reading_the_others_and_the_version_says_the_same_as_a_whole_commit(tmp_path):
+    appended, whole = Manifest(tmp_path / "a"), Manifest(tmp_path / "b")
+    appended.commit(rows_of(1, 2, 3))
+    assert appended.append(rows_of(4, 5), note="two more") == 2
+    whole.commit(rows_of(1, 2, 3, 4, 5))
+    assert appended.rows() == whole.rows()
+    (last, only) = appended.versions()[-1], whole.versions()[-1]
+    assert (last.num_files, last.content_sha256, last.note) == (5, only.content_sha256, "two more")
+    assert abs(last.hours - only.hours) < 1e-6
+    assert appended.diff(1, 2).added == sorted(row["segment_id"] for row in rows_of(4, 5))
+    with pytest.raises(UsageError, match="already"):
+        appended.append(rows_of(5, 6))
+
+
+def test_a_table_of_rows_is_the_same_as_a_list_of_them(tmp_path):
+    import pyarrow as pa
+
+    Manifest(tmp_path / "a").commit(rows_of(1, 2))
+    Manifest(tmp_path / "b").commit(pa.Table.from_pylist(rows_of(2, 1), schema=arrow_schema()))
+    hashes = {Manifest(tmp_path / name).content_sha256() for name in ("a", "b")}
+    assert hashes == {content_sha256(rows_of(1, 2))}
+
+
+def test_a_manifest_from_before_rows_had_digests_is_compared_and_added_to_all_the_same(tmp_path):
+    from deltalake import DeltaTable, write_deltalake
+
+    manifest = Manifest(tmp_path / "a")
+    manifest.commit(rows_of(1, 2))
+    old = DeltaTable(str(manifest.path)).to_pyarrow_table().drop_columns([DIGEST])
+    other = Manifest(tmp_path / "b")
+    other.path.mkdir(parents=True)
+    DeltaTable.create(str(other.path), schema=old.schema, partition_by=[BUCKET])
+    write_deltalake(str(other.path), old, mode="append")
+    assert other.content_sha256() == content_sha256(rows_of(1, 2))
+    other.commit([*rows_of(1, 2), *rows_of(3)])
+    assert other.rows() == rows_of(1, 2, 3)
+    assert other.diff(1, 2).added == [rows_of(3)[0]["segment_id"]]
+    assert other.content_sha256() == content_sha256(rows_of(1, 2, 3))

@@ -1,0 +1,158 @@
+"""A manifest of a million rows: write, append, query, diff, with peak memory, beside one JSON file read by Python.
+
+    python benchmarks/manifest_scale.py [--rows 1000000] [--without-json]
+
+Every step runs in a process of its own, whose peak memory is printed. The named peer is `json.load` of the same rows in
+one file and a comprehension over them, which is how Aria-MIDI's metadata is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+COMPOSERS = ["chopin", "bach_js", "beethoven", "debussy", "liszt", "schubert", "joplin", "satie", ""]
+WHERE = "composer_id = 'chopin' AND audio_score > 0.99 AND in_deduplicated"
+LIMITS = {"query s": 1.0, "append 1,000 s": 5.0, "diff s": 10.0, "peak GB": 2.0, "query times JSON": 20.0}
+
+
+def rows(start: int, stop: int) -> pa.Table:
+    """Rows as like real ones as made-up ones can be: long hashes, free titles, numbers of every kind."""
+    from aria_data.manifest import arrow_schema
+
+    count, numbers = stop - start, np.arange(start, stop)
+    random = np.random.default_rng(start)
+    ids = [f"youtube-{number:011x}" for number in numbers]
+    hashes = [f"{int(number) * 2654435761 % 2**64:016x}" * 4 for number in numbers]
+    special: dict[str, Any] = {
+        "segment_id": [f"{one}_0" for one in ids],
+        "recording_id": ids,
+        "number": np.zeros(count, np.int64),
+        "midi_path": [f"midi/{one[:2]}/{name}_0.{one[:8]}.mid" for one, name in zip(hashes, ids, strict=True)],
+        "composer_id": random.choice(COMPOSERS, count),
+        "title": [f"Piece No. {number} in {'CDEFGAB'[number % 7]} minor, Op. {number % 90}" for number in numbers],
+        "source_url": [f"https://example.org/watch?v={one}" for one in ids],
+        "removed_in": pa.nulls(count, pa.int64()),
+        "removal_reason": pa.nulls(count, pa.string()),
+        "first_version": np.ones(count, np.int64),
+    }
+    columns = []
+    for field in arrow_schema():
+        if field.name in special:
+            columns.append(pa.array(special[field.name], field.type))
+        elif field.name.endswith("sha256") or field.name.endswith("cluster"):
+            columns.append(pa.array(hashes, field.type))
+        elif pa.types.is_string(field.type):
+            columns.append(pa.array(random.choice(["", "classical", "sonata", "op"], count), field.type))
+        elif pa.types.is_boolean(field.type):
+            columns.append(pa.array(random.random(count) < 0.5))
+        elif pa.types.is_integer(field.type):
+            columns.append(pa.array(random.integers(0, 5000, count), field.type))
+        else:
+            columns.append(pa.array(np.round(random.random(count), 6), field.type))
+    return pa.Table.from_arrays(columns, schema=arrow_schema())
+
+
+def write(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return Manifest(root).commit(rows(0, count))
+
+
+def append(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return Manifest(root).append(rows(count, count + 1000).to_pylist(), "a thousand more")
+
+
+def query(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return Manifest(root).query(WHERE).num_rows
+
+
+def diff(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return len(Manifest(root).diff(1, 2).added)
+
+
+def write_json(root: Path, count: int) -> int:
+    with open(root / "all.json", "w", encoding="utf-8") as file:
+        file.write("[")
+        for number, batch in enumerate(rows(0, count).to_batches(max_chunksize=10_000)):
+            lines = ",\n".join(json.dumps(row) for row in batch.to_pylist())
+            file.write(("," if number else "") + lines)
+        file.write("]")
+    return (root / "all.json").stat().st_size
+
+
+def query_json(root: Path, count: int) -> int:
+    with open(root / "all.json", encoding="utf-8") as file:
+        said = json.load(file)
+    return sum(r["composer_id"] == "chopin" and r["audio_score"] > 0.99 and r["in_deduplicated"] for r in said)
+
+
+def measured(step: Callable[[Path, int], int], root: Path, count: int, pipe: Any) -> None:
+    began = time.perf_counter()
+    found = step(root, count)
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    pipe.send((found, time.perf_counter() - began, peak_gb))
+
+
+def run(step: Callable[[Path, int], int], root: Path, count: int) -> tuple[int, float, float]:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=measured, args=(step, root, count, theirs))
+    process.start()
+    theirs.close()  # a step that fails ends this, too
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--without-json", action="store_true", help="leave the peer out; it needs some 8 GB")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        figures: dict[str, float] = {}
+        peaks = []
+        for name, step, times in (
+            ("write", write, 1),
+            ("append 1,000", append, 1),
+            ("query", query, 3),
+            ("diff", diff, 1),
+        ):
+            done = [run(step, root, options.rows) for _ in range(times)]
+            took_s = statistics.median(one[1] for one in done)
+            figures[f"{name} s"], peak = took_s, max(one[2] for one in done)
+            peaks.append(peak)
+            print(f"{name:14s} {took_s:8.2f} s   peak {peak:5.2f} GB   ({done[0][0]:,})", flush=True)
+        figures["peak GB"] = max(peaks)
+        size = sum(path.stat().st_size for path in (root / "manifest").rglob("*.parquet"))
+        print(f"size           {size / 1e6:8.1f} MB")
+        if not options.without_json:
+            num_bytes, _, _ = run(write_json, root, options.rows)
+            found, took_s, peak = run(query_json, root, options.rows)
+            figures["query times JSON"] = took_s / figures["query s"]
+            print(f"json.load      {took_s:8.2f} s   peak {peak:5.2f} GB   ({found:,}; {num_bytes / 1e6:.0f} MB)")
+        for name, limit in LIMITS.items():
+            if name in figures:
+                print(f"{name:18s} {figures[name]:8.2f}   limit {limit:g}   ratio {figures[name] / limit:.2f}")
+
+
+if __name__ == "__main__":
+    main()
