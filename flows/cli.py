@@ -146,6 +146,29 @@ def rejections(dataset: Path, format_: str) -> None:
     write_table(records_table(records, Rejection), format_, None, dataset, all_columns=True)
 
 
+@cli.command(
+    cls=Examples,
+    examples="""
+    aria-data explain dataset/ local-3f6a90c1d2e4b577_0
+    aria-data explain dataset/ "Chopin/nocturne (live).mp3" --all
+    aria-data explain dataset/ https://example.org/recital.html --json
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("item_id", metavar="ID")
+@click.option("--all", "shows_all", is_flag=True, help="Show the limits that hold, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(dataset: Path, item_id: str, shows_all: bool, as_json: bool) -> None:
+    """Say why something is or is not in the dataset and its subsets: a segment, recording, candidate or address."""
+    from flows import explain as explaining
+
+    found = explaining.explain(dataset, item_id)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
+    else:
+        explaining.show(found, shows_all)
+
+
 @cli.command(cls=Examples, examples="aria-data versions dataset/\naria-data versions dataset/ --json")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
