@@ -109,8 +109,16 @@ class Manifest:
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from error
 
-    def query(self, where: str = "", version: int | None = None, limit: int | None = None) -> pa.Table:
+    def query(
+        self,
+        where: str = "",
+        version: int | None = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
         """Select the rows for which the SQL expression `where` holds, removed ones left out unless it names them.
+
+        Only `columns` are read and held, all without them.
 
         The expression can only read: it runs in an empty in-memory database without access to files or network.
         Raises `UsageError` in one line for an expression that does not parse.
@@ -118,7 +126,8 @@ class Manifest:
         import duckdb
 
         present = "" if "removed_in" in where else "removed_in IS NULL AND "
-        names = ", ".join(f'"{name}"' for name in arrow_schema().names)
+        chosen = arrow_schema().names if columns is None else [n for n in arrow_schema().names if n in set(columns)]
+        names = ", ".join(f'"{name}"' for name in chosen)
         sql = f"SELECT {names} FROM manifest WHERE {present}(\n{where or 'true'}\n) ORDER BY segment_id"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"

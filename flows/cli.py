@@ -14,6 +14,7 @@ import click
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
 from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve, tree
+from flows.cli_dataset import export, sample, stats
 from flows.cli_screen import evaluate_screen_command, screen_command
 from flows.cli_tools import classify, evaluate, transcribe
 
@@ -239,7 +240,7 @@ def demo(out: Path, recordings: Path) -> None:
 
 evaluate.add_command(evaluate_screen_command)
 web_commands = (crawl, fetch, retry, attempts, tree, screen_command, costs, serve, doctor)
-for command in (*web_commands, classify, transcribe, evaluate):
+for command in (*web_commands, stats, sample, export, classify, transcribe, evaluate):
     cli.add_command(command)
 
 

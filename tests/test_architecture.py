@@ -26,6 +26,7 @@ NOUNS = [  # a noun imports only nouns listed before it
     "wholeness",
     "tables",
     "manifest",
+    "dataset",
     "removals",
     "measures",
     "quality",
@@ -65,6 +66,7 @@ VERBS = [
     "deduplicate",
     "release",
     "evaluate",
+    "exports",
 ]
 GATHERS = "config"  # holds the verbs' own configurations together
 
@@ -124,3 +126,9 @@ def modules_after(statement: str) -> set[str]:
 )
 def test_a_light_import_loads_neither_torch_nor_prefect(statement):
     assert not modules_after(statement) & {"torch", "torchaudio", "prefect"}
+
+
+def test_the_library_is_light_until_its_dataset_is_asked_for():
+    assert not modules_after("import aria_data") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}
+    assert not modules_after("import aria_data; aria_data.Dataset") & {"torch", "prefect", "duckdb"}
+    assert not modules_after("import flows.cli_dataset") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}

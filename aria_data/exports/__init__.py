@@ -1,0 +1,40 @@
+"""Copies of a dataset in layouts that others read: one file a format, `export(dataset, out, where)` in each.
+
+    huggingface.py   parquet shards with the MIDI bytes in them; `datasets.load_dataset(out)`
+    webdataset.py    tar shards of `<key>.mid` and `<key>.json`
+    aria.py          Aria-MIDI's own layout: `metadata.json` and `data/<2 letters>/<id>_<segment>.mid`
+    aria_jsonl.py    JSON lines of messages, as EleutherAI's aria reads them
+    folder.py        .mid files, at most 10,000 a folder, and one CSV
+
+    writing.py       what all share: whole or not at all, checksums, counts, names
+    checking.py      `verify(out)`: is everything there, and as it was written
+
+An export holds no row that was removed, in its version or since. The same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from aria_data.dataset import Dataset
+from aria_data.errors import UsageError
+from aria_data.exports.checking import verify
+from aria_data.exports.writing import Exported, Progress
+
+FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")
+
+__all__ = ["FORMATS", "Exported", "export", "verify"]
+
+
+def export(
+    dataset: Dataset, out: Path | str, format_: str, where: str = "", progress: Progress | None = None
+) -> Exported:
+    """Write the rows for which `where` holds into the new or empty folder `out`, in one of `FORMATS`.
+
+    Raises `UsageError` for an unknown format, a folder that is not empty, and a condition that names no row.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"{format_!r} is no format of export. Known: {', '.join(FORMATS)}.")
+    module = import_module(f"aria_data.exports.{format_.replace('-', '_')}")
+    return module.export(dataset, out, where, progress)

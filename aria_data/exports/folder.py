@@ -1,0 +1,27 @@
+"""Plain .mid files, at most 10,000 a folder, and `manifest.csv`, whose `file_name` says which row is whose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aria_data.dataset import Dataset
+from aria_data.exports.writing import MAX_FILES, CsvFile, Exported, Names, Progress, exported, new_export
+
+CSV = "manifest.csv"
+
+
+def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
+    """Write `midi/<number>/<segment_id>.mid` and `manifest.csv`, in the order of segment ids."""
+    with (
+        new_export(dataset, out, where, "folder", progress) as writer,
+        writer.large_file(CSV, len(writer.selection)) as path,
+        open(path, "w", encoding="utf-8", newline="") as file,
+    ):
+        table = CsvFile(file)
+        for position, (row, midi) in enumerate(writer.pairs()):
+            if position % MAX_FILES == 0:
+                names = Names()
+            name = f"midi/{position // MAX_FILES:04d}/{names.name(row['segment_id'])}.mid"
+            writer.write(name, midi)
+            table.add(name, row)
+    return exported(writer, dataset, out, "folder")

@@ -1,0 +1,264 @@
+"""What every export shares: a folder that appears whole or not at all, checksums, counts, safe names. No format."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from aria_data import __version__
+from aria_data.dataset import Dataset, Selection, read_midi_of, statistics
+from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
+from aria_data.files import PARTIAL, exclusive_lock, not_writable, printable, sha256_file
+from aria_data.manifest import Row, arrow_schema
+
+LAYOUT_VERSION = 1
+SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"
+MAX_FILES = 10_000  # in one folder or one tar
+NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # where the file was, and always empty
+SAY_EVERY = 100  # rows between two reports of progress
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+_PLAIN_SPLIT = re.compile(r"[A-Za-z0-9_]{1,40}")
+
+Progress = Callable[[int, int], None]  # rows written, rows in all
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export came to."""
+
+    out: Path
+    format: str
+    version: int
+    num_rows: int
+    num_files: int  # on disk, checksums and facts included
+    num_bytes: int
+
+
+def exported_columns() -> list[str]:
+    """The manifest's columns that an export has."""
+    return [name for name in arrow_schema().names if name not in NOT_EXPORTED]
+
+
+def exported_row(row: Row) -> Row:
+    """A row as an export has it."""
+    return {name: value for name, value in row.items() if name not in NOT_EXPORTED}
+
+
+class Names:
+    """File names made of segment ids: plain ASCII without a dot, none twice, also where case does not count.
+
+    An id is used as it is when it is plain, which those of our sources are; of any other comes a hash.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name(self, segment_id: str) -> str:
+        name = segment_id
+        if not _PLAIN_NAME.fullmatch(name) or name.lower() in self._taken:
+            name = f"segment-{hashlib.sha256(segment_id.encode()).hexdigest()[:32]}"
+        self._taken.add(name.lower())
+        return name
+
+
+class Writer:
+    """An export while it is written. Every file goes through it, so that none is without a checksum."""
+
+    def __init__(self, folder: Path, selection: Selection, progress: Progress | None):
+        self.folder, self.selection = folder, selection
+        self.files: dict[str, dict[str, int]] = {}  # those that hold many rows
+        self.num_files = self.num_bytes = self._num_done = 0
+        self._progress = progress
+        self._sums: TextIO = open(folder / SUMS, "w", encoding="ascii", newline="\n")  # noqa: SIM115
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        path = self.folder / name
+        try:
+            with open(path, "xb") as file:
+                file.write(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self._count(name, hashlib.sha256(content).hexdigest(), len(content))
+
+    @contextmanager
+    def large_file(self, name: str, num_rows: int) -> Iterator[Path]:
+        """Give the path to write a file with `num_rows` rows to, and count it afterwards."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        num_bytes = path.stat().st_size
+        self.files[name] = {"num_rows": num_rows, "num_bytes": num_bytes}
+        self._count(name, sha256_file(path), num_bytes)
+
+    def pairs(self, table: pa.Table | None = None) -> Iterator[tuple[Row, bytes]]:
+        """Give (row, MIDI bytes) of the selection, or of a part of it; says how far it has come."""
+        for row, midi in self.selection if table is None else Selection(self.selection.root, table):
+            yield row, midi
+            self.advance(1)
+
+    def midis(self, table: pa.Table) -> list[bytes]:
+        """Read the MIDI files of a few rows at once."""
+        named = table.select(["segment_id", "midi_path", "midi_sha256"]).to_pylist()
+        found = [read_midi_of(self.selection.root, row) for row in named]
+        self.advance(len(found))
+        return found
+
+    def advance(self, num_rows: int) -> None:
+        """So many rows more are done."""
+        before, self._num_done = self._num_done, self._num_done + num_rows
+        if self._progress and (before // SAY_EVERY != self._num_done // SAY_EVERY or self._is_done()):
+            self._progress(self._num_done, len(self.selection))
+
+    def _is_done(self) -> bool:
+        return self._num_done == len(self.selection)
+
+    def _count(self, name: str, sha256: str, num_bytes: int) -> None:
+        self._sums.write(f"{sha256}  {name}\n")
+        self.num_files += 1
+        self.num_bytes += num_bytes
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Write the facts and close the checksums. A format that left rows out is a fault of ours."""
+        if not self._is_done():
+            raise AssertionError(f"{self._num_done} of {len(self.selection)} rows were exported")
+        content = {**facts, "files": {name: self.files[name] for name in sorted(self.files)}}
+        self.write(FACTS, json.dumps(content, indent=1).encode() + b"\n")
+        self._sums.flush()
+        os.fsync(self._sums.fileno())
+        self._sums.close()
+        self.num_files += 1
+        self.num_bytes += (self.folder / SUMS).stat().st_size
+
+    def close(self) -> None:
+        self._sums.close()
+
+
+@contextmanager
+def new_export(
+    dataset: Dataset, out: Path | str, where: str, format_: str, progress: Progress | None
+) -> Iterator[Writer]:
+    """Give a writer for the rows for which `where` holds; `out` appears when the block has ended well.
+
+    Raises `UsageError` when `out` is not a new or empty folder, or no row is chosen; `DatasetNotWritable` for a disk
+    that is full.
+    """
+    target = Path(os.path.realpath(out))
+    _require_new(target)
+    selection = dataset.select(where)
+    if not len(selection):
+        raise UsageError(f"{dataset.root}: version {dataset.version} has no MIDI file for which {where!r} holds.")
+    if progress:
+        progress(0, len(selection))
+    try:
+        with _whole_folder(target) as partial:
+            writer = Writer(partial, selection, progress)
+            try:
+                yield writer
+                writer.finish(_facts(dataset, where, format_, selection))
+            finally:
+                writer.close()
+    except (OSError, pa.ArrowException) as error:
+        raise not_writable(target, error) from error
+
+
+def exported(writer: Writer, dataset: Dataset, out: Path | str, format_: str) -> Exported:
+    """Sum up a writer whose block has ended."""
+    num_rows = len(writer.selection)
+    return Exported(Path(out), format_, dataset.version, num_rows, writer.num_files, writer.num_bytes)
+
+
+def _facts(dataset: Dataset, where: str, format_: str, selection: Selection) -> dict[str, Any]:
+    version = next(each for each in dataset.versions() if each.number == dataset.version)
+    counts = statistics(selection.table)
+    return {
+        "format": format_,
+        "layout_version": LAYOUT_VERSION,
+        "made_by": f"aria-data {__version__}",
+        "version": dataset.version,
+        "content_sha256": version.content_sha256,
+        "where": where,
+        "num_rows": counts["num_files"],
+        "hours": counts["hours"],
+        "num_notes": counts["num_notes"],
+        "num_rows_by_split": {name: group["num_files"] for name, group in sorted(counts["by"]["split"].items())},
+    }
+
+
+def _require_new(target: Path) -> None:
+    if target.is_dir():
+        if any(entry.name != LOCK for entry in target.iterdir()):
+            raise UsageError(f"{printable(str(target))}: is not empty; an export goes into a new or an empty folder.")
+        if os.path.ismount(target):
+            raise UsageError(f"{printable(str(target))}: is a whole disk; name a new folder in it.")
+    elif os.path.lexists(target):
+        raise UsageError(f"{printable(str(target))}: is a file, but --out names a folder.")
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target` that takes its place in the end; what a killed export left is cleared away."""
+    partial = target.with_name(target.name + PARTIAL)
+    if partial.is_dir() and any(partial.iterdir()) and not (partial / LOCK).exists():
+        raise UsageError(
+            f"{printable(str(partial))}: is in the way and not of an export; move it or name another --out."
+        )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(partial / LOCK))
+        except DatasetLocked as error:
+            text = f"{printable(str(target))}: another export is writing this folder. Wait for it to end."
+            raise DatasetLocked(text) from error
+        _require_new(target)
+        try:
+            _clear(partial)
+            yield partial
+            os.rename(partial, target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        with suppress(OSError):
+            (target / LOCK).unlink()
+
+
+def _clear(partial: Path) -> None:
+    for entry in partial.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+def splits_of(table: pa.Table) -> list[str]:
+    """The splits of rows, which become parts of file names. Raises `DatasetCorrupt` for one that is no plain word."""
+    found = table["split"].unique().to_pylist()
+    for split in found:
+        if not isinstance(split, str) or not _PLAIN_SPLIT.fullmatch(split):
+            raise DatasetCorrupt(f"a split of the manifest is {printable(repr(split))}, which is no plain word.")
+    return sorted(found)
+
+
+class CsvFile:
+    """A CSV with `file_name` and the exported columns. Text is quoted; empty means that nothing is known."""
+
+    def __init__(self, file: TextIO):
+        self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        self._writer.writerow(["file_name", *exported_columns()])
+
+    def add(self, file_name: str, row: Row) -> None:
+        values = exported_row(row).values()
+        self._writer.writerow([file_name, *(str(v).lower() if isinstance(v, bool) else v for v in values)])
