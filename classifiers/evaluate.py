@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,17 @@ class Calibration:
 
 def read_rows(path: Path) -> list[Labelled]:
     """Rows of a labels CSV. Raises `ValueError` with the file for a missing column, with the line for a bad time."""
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"file", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: needs the columns file,label; missing: {', '.join(sorted(missing))}.")
-        return [_row(path, line, row) for line, row in enumerate(reader, 2)]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark before the first column
+            reader = csv.DictReader(file)
+            names = set(reader.fieldnames or ())
+            missing = {"file", "label"} - names
+            if missing:
+                hint = " Commas separate columns, not semicolons." if any(";" in name for name in names) else ""
+                raise ValueError(f"{path}: needs the columns file,label; missing: {', '.join(sorted(missing))}.{hint}")
+            return [_row(path, line, row) for line, row in enumerate(reader, 2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no CSV in UTF-8 ({error}). Save it as such.") from None
 
 
 def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
@@ -108,7 +114,28 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
         raise ValueError(f"{path}:{line}: start_s and end_s are seconds, such as 12.5.") from None
     if not (row["file"] and row["label"]):
         raise ValueError(f"{path}:{line}: has no file or no label.")
-    return Labelled(row["file"], row["label"], start_s, end_s, row.get("detail") or "")
+    if not (0 <= start_s < (math.inf if end_s is None else end_s) and (end_s is None or math.isfinite(end_s))):
+        raise ValueError(f"{path}:{line}: start_s {start} and end_s {end} are no stretch: 0 or more, start before end.")
+    return Labelled(row["file"], row["label"].strip().lower(), start_s, end_s, row.get("detail") or "")
+
+
+def stretch_of(row: Labelled, scored: WindowScores) -> WindowScores:
+    """The scores of the labelled stretch alone, as if it were a recording of its own."""
+    if row.end_s is None:
+        return scored
+    end_s = min(row.end_s, scored.duration_s)
+
+    def part(values: np.ndarray, step_s: float) -> np.ndarray:
+        return values[round(row.start_s / step_s) : max(round(end_s / step_s), round(row.start_s / step_s) + 1)]
+
+    return replace(
+        scored,
+        scores=part(scored.scores, scored.hop_s),
+        any_piano=part(scored.any_piano, scored.hop_s),
+        causes=part(scored.causes, scored.hop_s),
+        local_scores=part(scored.local_scores, scored.step_s),
+        duration_s=end_s - row.start_s,
+    )
 
 
 def clip_result(row: Labelled, scored: WindowScores) -> ClipResult:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -249,7 +250,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (checkpoint.CheckpointInvalid, DeviceInvalid) as error:
         print(error, file=sys.stderr)
         return 2
-    failed = [path for path in options.files if not _report(classifier, path, options.json)]
+    try:
+        failed = [path for path in options.files if not _report(classifier, path, options.json)]
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 1 if failed else 0
 
 

@@ -257,6 +257,8 @@ def _print_now(line: str) -> None:
 def load_synthesised(cache: Path, hours: float, seed: int, num_workers: int) -> Material:
     """Synthesise what is missing; another seed's clips are held out."""
     features, synthesis = FeatureConfig(), SynthesisConfig()
+    if not hours > 0:
+        raise SystemExit("--hours: name a time above 0; 32 made the weights that come along.")
     num_sessions = max(1, round(hours * 3600 / (synthesis.clip_s * synthesis.clips_per_session)))
     clips = build_cache(cache, num_sessions, seed, features, synthesis, num_workers)
     held_out = build_cache(cache, HELD_OUT_SESSIONS, seed + HELD_OUT_SEED, features, synthesis, num_workers)

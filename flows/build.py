@@ -142,7 +142,9 @@ class Build:
                 table.append(observation(candidate) for candidate in new)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
             num_new = len(new)
-        elif self.source and not self.dry_run:
+        elif self.source and self.dry_run:
+            self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
+        elif self.source:
             with self.progress.stage(COLLECT, 0, 0.0, 0):
                 summary = collect_source(self.workplace, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines

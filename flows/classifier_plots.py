@@ -6,7 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+from aria_data.errors import UsageError
 from flows.evaluate_classifier import PIANO, Evaluation
+
+
+def require_folder(folder: Path) -> None:
+    """Make the folder before the work is done. Raises `UsageError` where there can be none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--plots {folder}: cannot be made ({error.strerror}). Name another folder.") from None
 
 
 def draw(evaluation: Evaluation, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -143,7 +144,9 @@ def rejections(dataset: Path, format_: str) -> None:
 
     records = RecordTable(dataset, "rejections", Rejection).read()
     if not records and Manifest(dataset).version() == 0:
-        raise DatasetNotFound(f"{dataset}: holds no dataset. Run `aria-data build SOURCE --out {dataset}` first.")
+        attempted = (dataset / "tables" / "attempts").is_dir()
+        first = f"`aria-data attempts {dataset}` lists what was fetched" if attempted else "nothing is here"
+        raise DatasetNotFound(f"{dataset}: was not built yet; {first}. Run `aria-data build --out {dataset}` first.")
     write_table(records_table(records, Rejection), format_, None, dataset, all_columns=True)
 
 
@@ -256,6 +259,11 @@ def main() -> None:
         sys.exit(USAGE)
     except (KeyboardInterrupt, click.Abort):
         _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
+    except OSError as error:
+        if verbose or error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end_at_once(f"the output cannot be written ({error.strerror}).", DONE_WITH_FAILURES)
     except AriaDataError as error:
         if verbose:
             raise

@@ -13,6 +13,7 @@ import click
 from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples, compute_options
 
 EXPECTED = {"robots", "opted-out", "refused"}  # leads that nobody may follow: no failure of the crawl
+TURNED_AWAY = EXPECTED | {"licence", "too-long"}  # by settings, the person's or the site's
 
 
 @click.command(
@@ -73,7 +74,10 @@ def crawl(
     else:
         show_crawl.crawl_table(summary, str(out))
     if not is_built:
-        sys.exit(DONE_WITH_FAILURES if set(summary.failures) - EXPECTED else DONE)
+        found_nothing = not summary.num_candidates and bool(summary.failures)
+        judged_nothing = summary.stopped_by in ("dollars", "model") and not summary.num_new
+        is_clean = not set(summary.failures) - EXPECTED and not found_nothing and not judged_nothing
+        sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
     from flows import show
 
     built = run.run_build(None, out, out / "dataset.toml")
@@ -95,7 +99,7 @@ def fetch(dataset: Path, config_path: Path | None, settings: tuple[str, ...], as
 
     summary = run.run_fetch(dataset, config_path, settings)
     show_crawl.fetch_result(summary, as_json)
-    sys.exit(DONE_WITH_FAILURES if summary.kinds else DONE)
+    sys.exit(DONE_WITH_FAILURES if set(summary.kinds) - TURNED_AWAY else DONE)
 
 
 @click.command(
@@ -118,7 +122,7 @@ def retry(
 
     summary = run.run_retry(dataset, kinds, config_path, settings)
     show_crawl.fetch_result(summary, as_json)
-    sys.exit(DONE_WITH_FAILURES if summary.kinds else DONE)
+    sys.exit(DONE_WITH_FAILURES if set(summary.kinds) - TURNED_AWAY else DONE)
 
 
 @click.command(
@@ -201,7 +205,7 @@ def doctor(dataset: Path | None, config_path: Path | None, as_json: bool) -> Non
 @click.option("--kind", "kinds", multiple=True, help="Only what ended so; may be repeated.")
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]), show_default=True)
 def attempts(dataset: Path, kinds: tuple[str, ...], format_: str) -> None:
-    """List every try to fetch audio: when, from where, how long it took, how it ended."""
+    """List how fetching ended, a row for each candidate and run: when, from where, how long it took, why it failed."""
     from aria_data.failures import require_kind
     from aria_data.records import Attempt
     from aria_data.tables import StageTable

@@ -69,6 +69,8 @@ def screen_command(
     from flows import show, title_lists
 
     config = ScreenConfig(scorer=scorer, model=model)
+    if output is not None and output.exists() and source.exists() and output.samefile(source):
+        raise UsageError(f"{output}: is the input. Name another file for the scores.")
     if output is None and not forecast:
         raise UsageError("name --output, the file for the scores, or --forecast.")
     with _opened(scorer, model, max_dollars, input_price, output_price, ledger) as llm:

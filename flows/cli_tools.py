@@ -180,6 +180,10 @@ def evaluate_classifier_command(
     if not given:
         raise UsageError("name --labels or --segments, or both.")
     clips, programmes = (evaluate_classifier.read_labels(path) if path else [] for path in (labels, segments))
+    if segments:
+        evaluate_classifier.require_apart(segments, programmes)
+    if plots:
+        classifier_plots.require_folder(plots)
     config, classifier = segment_config(settings, min_segment_s), load_classifier(weights, device)
     found = evaluate_classifier.evaluate(clips, programmes, root or given[0].parent, classifier, config)
     if as_json:

@@ -77,6 +77,18 @@ def read_labels(path: Path) -> list[Labelled]:
     return rows
 
 
+def require_apart(path: Path, rows: Sequence[Labelled]) -> None:
+    """Raise `UsageError` when two rows of one file overlap: true boundaries would count twice."""
+    last: dict[str, float] = {}
+    for row in sorted(rows, key=lambda row: (row.file, row.start_s)):
+        if row.start_s < last.get(row.file, 0.0) - 1e-6:
+            name = printable(row.file)
+            raise UsageError(
+                f"{printable(str(path))}: two rows of {name} overlap at {row.start_s:g} s. Mend the table."
+            )
+        last[row.file] = float("inf") if row.end_s is None else row.end_s
+
+
 def rules_of(config: SegmentConfig) -> dict[str, Callable[[Scored], list[Span]]]:
     """Our rule and the published ones, all with the same shortest segment."""
     aria = replace(AriaRule(), min_segment_s=config.min_segment_s)
@@ -102,12 +114,22 @@ def evaluate(
             raise found
         else:
             scored[name] = found
+    for row in (*labels, *segments):
+        if row.file in scored and row.start_s >= scored[row.file].duration_s:
+            lasts_s = scored[row.file].duration_s
+            says = f"{printable(row.file)}: lasts {lasts_s:.1f} s, but a row begins at {row.start_s:g} s."
+            wrong[f"{row.file} from {row.start_s:g} s"] = says
+    labels, segments = (
+        [row for row in rows if row.file not in scored or row.start_s < scored[row.file].duration_s]
+        for rows in (labels, segments)
+    )
     rules = rules_of(config)
     clips = [_clip(row, scored[row.file], config, rules) for row in labels if row.file in scored]
     true: dict[str, list[Span]] = {row.file: [] for row in segments if row.file in scored}
     for row in segments:
         if row.file in scored and row.label == PIANO:
-            true[row.file].append((row.start_s, scored[row.file].duration_s if row.end_s is None else row.end_s))
+            lasts_s = scored[row.file].duration_s
+            true[row.file].append((row.start_s, lasts_s if row.end_s is None else min(row.end_s, lasts_s)))
     programmes = [
         Programme(name, spans, {rule: find(scored_of(scored[name])) for rule, find in rules.items()})
         for name, spans in true.items()
@@ -118,10 +140,11 @@ def evaluate(
 def _clip(
     row: Labelled, found: WindowScores, config: SegmentConfig, rules: Mapping[str, Callable[[Scored], list[Span]]]
 ) -> Clip:
-    from classifiers.evaluate import clip_result
+    from classifiers.evaluate import clip_result, stretch_of
 
-    kept_by = {rule: bool(find(scored_of(found))) for rule, find in rules.items()}
-    kept_by[OURS] = bool(judged(row.file, found, config).is_solo_piano)
+    stretch = stretch_of(row, found)
+    kept_by = {rule: bool(find(scored_of(stretch))) for rule, find in rules.items()}
+    kept_by[OURS] = bool(judged(row.file, stretch, config).is_solo_piano)
     return Clip(clip_result(row, found), kept_by)
 
 

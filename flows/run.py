@@ -174,7 +174,13 @@ def run_serve(
     config = for_crawl(load_config(config_path or own_config(out), settings))
     every_s = _interval_s(every)
     if bool(cron) == bool(every_s):
-        raise UsageError('say when: --cron "0 3 * * *", or --every 6h.')
+        raise UsageError('say when, in one way: --cron "0 3 * * *", or --every 6h.')
+    if cron and not re.fullmatch(
+        r"@(hourly|daily|weekly|monthly|yearly)|([\d*/,\-A-Za-z#L?]+\s+){4}[\d*/,\-A-Za-z#L?]+", cron
+    ):
+        raise UsageError(
+            f'--cron {printable(cron, 40)}: is no cron line such as "0 3 * * *" (minute, hour, day, month, weekday).'
+        )
     _check_seeds(config)
     address_of(out.absolute())
     out.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from prefect.states import Cancelled
 from prefect.types.entrypoint import EntrypointType
 
 from aria_data.config import BuildConfig, build_record
-from aria_data.errors import DatasetLocked
+from aria_data.errors import DatasetLocked, UsageError
 from flows.build_dataset import build_dataset
 from flows.crawl import crawl_into
 
@@ -60,7 +60,18 @@ def run_schedule(
     started: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve until interrupted. `PREFECT_API_URL` must name a server that makes runs of schedules."""
-    deployment = crawl_and_build.to_deployment(
+    try:
+        deployment = _deployment(out, config, compute, schedule)
+    except ValueError as error:
+        raise UsageError(f"--cron {schedule.cron}: is no schedule ({str(error).splitlines()[-1][:120]}).") from error
+    started(os.environ["PREFECT_API_URL"].removesuffix("/api"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        serve(deployment, print_starting_message=False, limit=1)
+
+
+def _deployment(out: Path, config: Mapping[str, Any], compute: Mapping[str, Any], schedule: Schedule) -> Any:
+    return crawl_and_build.to_deployment(
         name=out.name,
         cron=schedule.cron or None,
         interval=datetime.timedelta(seconds=schedule.every_s) if schedule.every_s else None,
@@ -69,10 +80,6 @@ def run_schedule(
         entrypoint_type=EntrypointType.MODULE_PATH,
         description=f"Crawl into {out}, then build what is new.",
     )
-    started(os.environ["PREFECT_API_URL"].removesuffix("/api"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        serve(deployment, print_starting_message=False, limit=1)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -192,6 +192,8 @@ def plan_table(summary: BuildSummary, console: Console | None = None) -> None:
         table.add_row(name, f"{stage.num_done_before:,}", f"{at_least}{stage.num_worked_on:,}", duration(stage.audio_s))
         unknown = unknown or (name != "collect" and stage.num_worked_on > 0)
     console.print(table)
+    for line in summary.failures:
+        console.print(printable(line), markup=False, highlight=False)
 
 
 def error(message: str) -> None:

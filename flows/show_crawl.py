@@ -57,7 +57,7 @@ def crawl_table(summary: CrawlSummary, out: str) -> None:
         ("leads that wait", f"{summary.num_waiting:,}"),
         ("new candidates", f"{summary.num_new:,}"),
         ("accepted", f"{summary.num_accepted:,}"),
-        ("known before", f"{summary.num_candidates - summary.num_new:,}"),
+        ("known before, or not judged", f"{summary.num_candidates - summary.num_new:,}"),
         ("requests", f"{summary.num_requests:,}"),
         ("time", duration(summary.seconds)),
     ):

@@ -70,7 +70,7 @@ def test_budgets_and_licences_of_the_command_line_hold(site, tmp_path):
     found = json.loads(aria("crawl", site.address("/"), "--out", tmp_path / "b", *HERE, "--max-requests", 3, "--json"))
     assert (found["num_requests"], found["stopped_by"]) == (3, "requests")
     aria("crawl", site.address("/"), "--out", tmp_path / "c", *HERE, "--licence", "cc0,pd")
-    fetched = json.loads(aria("fetch", tmp_path / "c", "--json", code=1))
+    fetched = json.loads(aria("fetch", tmp_path / "c", "--json"))
     assert fetched["kinds"] == {"licence": 2}
     assert not site.hits["/one.flac"]
 

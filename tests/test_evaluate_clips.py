@@ -95,3 +95,41 @@ def test_the_command_prints_a_result_a_stretch(tmp_path, capsys):
     assert row["label"] == "silence"
     assert evaluate.main(["--labels", str(tmp_path / "labels.csv")]) == 0
     assert "AUC" in capsys.readouterr().out
+
+
+def test_a_labelled_stretch_is_judged_by_its_own_windows_alone():
+    from classifiers.evaluate import Labelled, stretch_of
+    from classifiers.predict import WindowScores
+
+    scores = np.array([0.1] * 10 + [0.9] * 20, np.float32)
+    causes = np.tile(np.array([[0.5, 0.5]], np.float32), (30, 1))
+    whole = WindowScores(scores, scores, causes, ("piano", "noise"), np.repeat(scores, 4), 1.0, 0.25, 30.0)
+    cut = stretch_of(Labelled("a.wav", "piano", 10.0, 20.0, ""), whole)
+    assert (len(cut.scores), len(cut.local_scores), cut.duration_s) == (10, 40, 10.0)
+    assert float(cut.scores.min()) > 0.8
+    assert stretch_of(Labelled("a.wav", "piano", 0.0, None, ""), whole) is whole
+    assert stretch_of(Labelled("a.wav", "piano", 25.0, 99.0, ""), whole).duration_s == 5.0
+
+
+@pytest.mark.parametrize("times", ["5,3", "nan,9", "-1,4", "2,inf", "3,3"])
+def test_times_that_are_no_stretch_are_refused_with_their_line(tmp_path, times):
+    from classifiers.evaluate import read_rows
+
+    path = tmp_path / "labels.csv"
+    path.write_text(f"file,start_s,end_s,label\na.wav,{times},piano\n")
+    with pytest.raises(ValueError, match=r"labels.csv:2: start_s"):
+        read_rows(path)
+
+
+def test_a_table_as_spreadsheets_save_it_is_read_and_one_that_is_no_csv_is_named(tmp_path):
+    from classifiers.evaluate import read_rows
+
+    path = tmp_path / "labels.csv"
+    path.write_bytes("\ufefffile,label\na.wav, Piano \n".encode())
+    assert [(row.file, row.label) for row in read_rows(path)] == [("a.wav", "piano")]
+    path.write_text("file;label\na.wav;piano\n")
+    with pytest.raises(ValueError, match="not semicolons"):
+        read_rows(path)
+    path.write_bytes(b"file,label\n\xe4.wav,piano\n")
+    with pytest.raises(ValueError, match=r"labels.csv: is no CSV in UTF-8"):
+        read_rows(path)
