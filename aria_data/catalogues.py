@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aria_data.forms import NUMBER_SIGN, arabic, find_form, find_key
+from aria_data.forms import NUMBER_SIGN, arabic, find_form, find_forms, find_key
 from aria_data.text import fold
 
 # Abbreviations of two letters and more name their catalogue; one letter alone may be anything.
@@ -23,30 +23,59 @@ _LONG_NAMES = {
     "koechel": "k", "kochel": "k", "deutsch": "d", "longo": "l", "kirkpatrick": "k", "searle": "s", "анх": "anh",
 }  # fmt: skip
 _ALWAYS = frozenset(
-    {"op", "bwv", "hob", "hwv", "woo", "wq", "twv", "buxwv", "rct", "wwv", "kv", "rv", "sz", "fwv", "koechel"}
+    {
+        "op",
+        "bwv",
+        "hob",
+        "hwv",
+        "woo",
+        "wq",
+        "twv",
+        "buxwv",
+        "rct",
+        "wwv",
+        "kv",
+        "rv",
+        "sz",
+        "bb",
+        "fwv",
+        "mwv",
+        "koechel",
+    }
 )
 _RANGED = frozenset({"bwv", "hwv", "buxwv"})  # "BWV 846-869" is a book; "K. 355/576b" is two numbers of one piece
 _COMPOSER_OF = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "kv": "mozart", "koechel": "mozart", "kochel": "mozart",
                 "wq": "bach_cpe", "rv": "vivaldi", "sz": "bartok", "buxwv": "buxtehude", "twv": "telemann",
-                "rct": "rameau", "wwv": "wagner"}  # fmt: skip
-_MOZART_SONATAS = frozenset({*range(279, 285), *range(309, 312), *range(330, 334), 457, 533, 545, 570, 576})
+                "rct": "rameau", "wwv": "wagner", "bb": "bartok", "fwv": "franck", "mwv": "mendelssohn",
+                "trv": "strauss_richard", "longo": "scarlatti", "kirkpatrick": "scarlatti", "deutsch": "schubert",
+                "searle": "liszt"}  # fmt: skip
+_MOZART_SONATAS = {279: "c", 280: "f", 281: "bb", 282: "eb", 283: "g", 284: "d", 309: "c", 310: "a", 311: "d", 330: "c",
+                   331: "a", 332: "f", 333: "bb", 457: "c", 533: "f", 545: "c", 570: "bb", 576: "d"}  # fmt: skip
+_NOT_SCARLATTIS = frozenset({"rondo", "fantasia", "variations", "concerto", "symphony", "suite", "serenade", "romance",
+                             "overture", "march"})  # fmt: skip
 _UNMISTAKABLE_LETTER = {"s": "liszt", "d": "schubert"}  # "S. 139", "D. 960" beside a form, a key or No.
 
 _NAMES = "|".join(sorted(map(re.escape, _LONG_NAMES), key=len, reverse=True))
 _ANH = r"anh(?:ang)?\.? ?"
-_NUMBER = rf"(?P<anh>{_ANH}(?:[ivx]{{1,4}} ?[/. ] ?)?)?(?P<number>[0-9]{{1,4}})(?P<letter>[a-h](?![a-z0-9]))?"
-_SUB = r"(?:(?:\s?/\s?|,(?=[0-9])|-(?=[0-9]{1,2}\b))(?P<slash>[0-9]{1,2})(?![0-9]))?"
+_NUMBER = rf"(?P<anh>{_ANH}(?:[ivx]{{1,4}} ?[/. ] ?)?)?(?P<number>[0-9]{{1,4}})(?P<letter>[a-m](?![a-z0-9]))?"
+_SUB = (
+    r"(?:(?:\s?/\s?|,(?=[0-9])|,\s(?=[0-9]{1,2}\s?(?:$|[:,;(\"“]))|-(?=[0-9]{1,2}\b))(?P<slash>[0-9]{1,2})(?![0-9]))?"
+)
 _PIECE = (
-    rf"(?:[\s,;.:()\-–/]{{0,4}}(?:posth?\w*\.?[\s,]{{0,2}})?{NUMBER_SIGN}\s?(?P<piece>[0-9]{{1,3}}|[ivx]{{1,5}}\b))?"
+    rf"(?:[\s,;.:()\-–/]{{0,4}}(?:posth?\w*\.?[\s,]{{0,2}})?{NUMBER_SIGN}\s?(?P<piece>[0-9]{{1,3}}|[ivx]{{1,5}}\b)"
+    r"(?P<more>\s?(?:[-–]|to|bis|à|a|&|and|und|et|y|e)\s?(?:no\.?\s?|nr\.?\s?)?[0-9]{1,2}(?![0-9.)]|\s?(?:st|nd|rd|th)))?)?"
 )
 _CATALOGUE = re.compile(
-    rf"(?<![a-z0-9])(?P<name>{_NAMES}|[a-z])(?P<dot>\.?)[ :]{{0,2}}(?:{NUMBER_SIGN}\s?)?{_NUMBER}(?![0-9])"
+    rf"(?<![a-z0-9])(?P<name>{_NAMES}|[a-z])(?P<dot>\.?)[ :]{{0,2}}(?:posth?\w*\.? ?)?(?:{NUMBER_SIGN}\s?)?"
+    rf"{_NUMBER}(?![0-9])"
     rf"(?:(?P<range>\s?[-–/]\s?(?P<to>[0-9]{{3,4}}))|{_SUB}){_PIECE}"
 )
 _HOBOKEN = re.compile(
     r"(?<![a-z0-9])(?:hob(?:oken)?|h)(?:\.|\s|:){0,2}(?P<group>[ivx]{1,6})(?:a|bis)?[\s.:/,\-–]{0,3}"
     r"(?:no?\.?\s?)?(?P<number>[a-z]{0,2}[0-9]{1,3})"
 )
+_LONGO_TOO = re.compile(r"\bl\.? ?[0-9]{1,3}\b")  # Mozart's works have no number in Longo's list
+_OTHER_PLAYERS = re.compile(r"violin|viola|cello|flute|organ|church|kirchen|four hands|4 hands|two pianos|duo|bassoon")
 _POSTHUMOUS = re.compile(r"\bop(?:us)?\.? ?posth?(?:\.|umous|um)?")
 
 
@@ -87,7 +116,9 @@ def catalogue_numbers(cleaned: str, catalogues: tuple[str, ...] = ()) -> list[Ca
 
 def _hoboken_numbers(cleaned: str, folded: str, catalogues: tuple[str, ...]) -> Iterator[CatalogueNumber]:
     for match in _HOBOKEN.finditer(folded):
-        if match.group().startswith("hob") or "hob" in catalogues:
+        is_plain = not match.group().startswith("hob")
+        is_roman = cleaned[match.start()] == "H" and len(match["group"]) > 1 and bool(find_form(folded))
+        if not is_plain or "hob" in catalogues or (is_roman and not catalogues):
             start, end = match.span()
             number = f"{match['group']}:{match['number']}"
             yield CatalogueNumber("hob", number, "", start, end, cleaned[start:end], "haydn")
@@ -106,6 +137,22 @@ def _is_catalogue(match: re.Match[str], catalogue: str, cleaned: str, folded: st
     return (has_dot and is_long) or ((has_dot or is_long) and bool(find_form(folded) or find_key(cleaned)))
 
 
+def _composer_of_k(number: int, name: str, cleaned: str, folded: str) -> str:
+    """Köchel's Mozart or Kirkpatrick's Scarlatti, told by the number, the form and the key; else ""."""
+    forms = {form for form, *_ in find_forms(folded)}
+    key = find_key(cleaned)
+    if number > 555:
+        return "mozart"  # Kirkpatrick's list of Scarlatti ends there
+    if name == "kk" or "keyboard sonata" in folded or _LONGO_TOO.search(folded):
+        return "scarlatti" if "sonata" in forms else ""
+    if "sonata" in forms and number in _MOZART_SONATAS:
+        is_his_key = key is not None and key[0].split()[0] == _MOZART_SONATAS[number]
+        return "mozart" if is_his_key or "piano sonata" in folded or "klaviersonate" in folded else ""
+    if "sonata" in forms:
+        return "scarlatti" if key and not _OTHER_PLAYERS.search(folded) and "piano sonata" not in folded else ""
+    return "mozart" if forms & _NOT_SCARLATTIS or (key and number > 30) else ""
+
+
 def _to_number(match: re.Match[str], catalogue: str, cleaned: str, folded: str) -> CatalogueNumber:
     number, piece, end = match["number"].lstrip("0") or "0", match["piece"] or match["slash"] or "", match.end()
     if match["range"] and catalogue in _RANGED and int(match["to"]) > int(number):
@@ -116,12 +163,14 @@ def _to_number(match: re.Match[str], catalogue: str, cleaned: str, folded: str) 
     piece = str(arabic(piece)) if piece and arabic(piece) else ""
     anh = re.sub(r"[\s.]", "", match["anh"] or "")
     composer_id = _COMPOSER_OF.get(match["name"], "")
-    if len(match["name"]) == 1 and match["dot"]:
+    if len(match["name"]) == 1 and (match["dot"] or len(match["number"]) == 3):
         composer_id = _UNMISTAKABLE_LETTER.get(match["name"], "")
-    if catalogue == "k" and not composer_id and int(match["number"]) > 555:
-        composer_id = "mozart"  # Kirkpatrick's list of Scarlatti ends at 555
-    if catalogue == "k" and int(match["number"]) in _MOZART_SONATAS and "piano sonata" in folded:
-        composer_id = "mozart"
+    if match["name"] in ("k", "kk"):
+        composer_id = (
+            "mozart" if match["letter"] else _composer_of_k(int(match["number"]), match["name"], cleaned, folded)
+        )
+    if match["more"]:
+        piece = ""  # "Nos. 1-4" is not one piece
     text = cleaned[match.start() : end].strip(" ,.;:-–")
     return CatalogueNumber(
         catalogue, anh + number + (match["letter"] or ""), piece, match.start(), end, text, composer_id

@@ -44,6 +44,7 @@ _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
 _FORM_NUMBER = re.compile(
     rf"(?P<gap>[^:0-9]{{0,40}}?){NUMBER_SIGN}\s?(?P<n>[0-9]{{1,3}}|[ivx]{{1,5}}\b)|\s(?P<m>[0-9]{{1,2}})\b(?!\s?[.:)])"
 )
+_COUNT = re.compile(r"\W{0,2}([0-9]{1,2}) (?=[a-z])")
 _OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # the No. after it is a piece's
 
 
@@ -92,9 +93,11 @@ def find_forms(folded: str) -> tuple[tuple[str, str, int, int], ...]:
 
 def _is_only_an_adjective(found: tuple, after: tuple | None) -> bool:
     """Fantaisie-Impromptu is an impromptu, Polonaise-Fantaisie a polonaise, "symphonic etude" an etude."""
+    if re.fullmatch(r"(?:sym|sin)(?:ph|f)oni(?:c|ques?|sche?|schen)", found[1]):
+        return True
     if after is None or after[2] - found[3] > 1:
         return False
-    return (found[0], after[0]) in {("fantasia", "impromptu"), ("symphony", "etude"), ("rag", "rag")}
+    return (found[0], after[0]) in {("fantasia", "impromptu"), ("rag", "rag")}
 
 
 def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
@@ -104,6 +107,12 @@ def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
         number = arabic(match["n"] or match["m"]) if match else 0
         if match and number and not _OTHER_NUMBER.search(match["gap"] or ""):
             yield form, number
+
+
+def count_of(folded: str) -> int:
+    """How many pieces the title says a set has: 24 of "24 Préludes"; 0 if it says nothing."""
+    match = _COUNT.match(folded)
+    return int(match[1]) if match else 0
 
 
 def find_key(cleaned: str) -> tuple[str, str] | None:

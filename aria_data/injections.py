@@ -34,6 +34,9 @@ _FIGURE = re.compile(
     r"(?<![\d.,№#])(?<!no )(?<!no\. )(?<!op )(?<!op\. )(?:[0-5]|10|100)(?:\.0)?(?:\s?/\s?(?:5|10|100))?(?![\d.,]?\d)"
 )
 _WORD = re.compile(r"\w+")
+_CLAUDES = frozenset(  # who is meant by a first name that is also a model's
+    "achille debussy debussys balbastre bolling frank helffer goudimel gervaise kahn pascal bénigne benigne".split()
+)
 _BREAK = re.compile(r"[\n.!?。！？]\s*")
 
 # Which kinds of words, close together, are an order.
@@ -203,6 +206,8 @@ class _Words:
         found = [(*match.span(), "number") for match in _FIGURE.finditer(text)]
         words = [(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)]
         for place, (start, _, word) in enumerate(words):
+            if word == "claude" and place + 1 < len(words) and words[place + 1][2] in _CLAUDES:
+                continue
             stems = [word, *(word[:length] + "*" for length in range(2, min(len(word), MAX_STEM_CHARS) + 1))]
             for kind, rest in (phrase for stem in stems if stem in self.phrases for phrase in self.phrases[stem]):
                 following = words[place + 1 : place + 1 + len(rest)]

@@ -157,7 +157,7 @@ class Annotation:
 
     composer: str = ""  # the authority list's spelling, else as written
     composer_id: str = ""  # of the authority list; empty when not in it
-    performer: str = ""
+    performer: str = ""  # as written
     title: str = ""
     catalogue: str = ""  # "op", "bwv", "k", "d", "hob", ...
     catalogue_number: str = ""
@@ -171,11 +171,12 @@ class Annotation:
     annotation_source: str = ""  # "rules" or a model's name
     annotation_confidence: float = 0.0  # 0 to 1
     evidence: str = ""  # JSON object: field -> the words of the text it was read from
+    performer_id: str = ""  # of the list of pianists; empty when not in it
 
 
 @dataclass(frozen=True, slots=True)
 class AudioCluster:
-    """Where a recording stands among those with the same decoded audio. Most are alone in theirs."""
+    """Where a recording or segment stands among its copies, of whichever level. Most are alone in theirs."""
 
     cluster_id: str
     is_lead: bool

@@ -27,6 +27,7 @@ from aria_data.injections import without_instructions
 from aria_data.llm import Answer, Llm, Question, Task
 from aria_data.llm.batch import ask_in_batches
 from aria_data.llm.questions import Payload, load_prompt
+from aria_data.quotes import is_quoted, trim_quote
 from aria_data.records import Candidate, Screening, Verdict
 from aria_data.text import clean, fold
 
@@ -131,24 +132,13 @@ def _honest(candidate: Candidate) -> tuple[Candidate, bool]:
 
 def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload]) -> dict[str, Any]:
     """Evidence is a quote of the candidate's own text, or none. A quote of another's means a mix-up: asked again."""
-    quote = clean(fields["evidence"], 4 * MAX_EVIDENCE_CHARS).strip("\"'“”„«» .…")[:MAX_EVIDENCE_CHARS]
-    if not _is_quoted(quote, payload):
-        if quote and any(_is_quoted(quote, other) for other in company):
+    quote = trim_quote(fields["evidence"], MAX_EVIDENCE_CHARS)
+    if not is_quoted(quote, payload.values()):
+        if quote and any(is_quoted(quote, other.values()) for other in company):
             raise ValueError("it quotes another item's text")
         quote = ""
     reason = printable(clean(fields["reason"], MAX_REASON_CHARS), MAX_REASON_CHARS)
     return {"relevance_score": fields["relevance_score"], "evidence": quote, "reason": reason}
-
-
-def _is_quoted(quote: str, payload: Payload) -> bool:
-    words = _plain(quote)
-    return bool(words.strip()) and any(words in f" {_plain(text)} " for text in payload.values())
-
-
-def _plain(text: str) -> str:
-    """The words alone, with a space before and behind, so that only whole words are found."""
-    words = re.sub(r"[\W_]+", " ", fold(text)).strip()
-    return words if _EAST_ASIAN.search(words) else f" {words} "
 
 
 def _by_model(candidate: Candidate, answer: Answer) -> Screening:

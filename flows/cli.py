@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
+from flows.cli_annotate import annotate_command, evaluate_annotate_command
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
 from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve, tree
 from flows.cli_dataset import export, sample, stats
@@ -242,8 +243,9 @@ def demo(out: Path, recordings: Path) -> None:
 
 
 evaluate.add_command(evaluate_screen_command)
+evaluate.add_command(evaluate_annotate_command)
 web_commands = (crawl, fetch, retry, attempts, tree, screen_command, costs, serve, doctor)
-for command in (*web_commands, stats, sample, export, classify, transcribe, evaluate):
+for command in (*web_commands, annotate_command, stats, sample, export, classify, transcribe, evaluate):
     cli.add_command(command)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import math
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from aria_data import transcribers
-from aria_data.annotate import annotate
+from aria_data.annotate import annotate_many
 from aria_data.audio import Readers, mono_blocks
 from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
@@ -30,6 +30,7 @@ from aria_data.ingest import ingest, ingest_download
 from aria_data.llm import Llm
 from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.midi import read_midi
+from aria_data.model_tags import annotation_task
 from aria_data.quality import SAMPLE_RATE
 from aria_data.records import (
     Annotation,
@@ -77,6 +78,7 @@ class Workplace:
     compute: Compute = Compute()
     num_threads: int = 2
     requests: RequestBudget = field(default_factory=RequestBudget)
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # what a run's language models spend together
 
     @cached_property
     def transcriber(self) -> Any:
@@ -112,10 +114,17 @@ class Workplace:
     def llm(self) -> Llm | None:
         """The language model that judges, if one is to. Raises `UsageError` without a key or model."""
         screen = self.config.screen
-        if screen.scorer != "llm":
-            return None
-        config = dataclasses.replace(self.config.llm, model=screen.model or self.config.llm.model)
-        return Llm(config, self.root / "llm" / "ledger.sqlite")
+        return self._model(screen.model) if screen.scorer == "llm" else None
+
+    @cached_property
+    def annotator(self) -> Llm | None:
+        """The language model that reads tags, if one is to; it shares the run's budget."""
+        annotate = self.config.annotate
+        return self._model(annotate.model) if annotate.annotator == "llm" else None
+
+    def _model(self, name: str) -> Llm:
+        config = dataclasses.replace(self.config.llm, model=name or self.config.llm.model)
+        return Llm(config, self.root / "llm" / "ledger.sqlite", run_id=self.run_id)
 
     @cached_property
     def web(self) -> Web:
@@ -135,9 +144,9 @@ class Workplace:
 
     def close(self) -> None:
         """Let go of what holds threads and connections."""
-        llm = self.__dict__.get("llm")
-        if llm is not None:
-            llm.close()
+        for name in ("llm", "annotator"):
+            if self.__dict__.get(name) is not None:
+                self.__dict__[name].close()
 
     def path_of(self, location: str) -> Path:
         return from_location(location, self.root)
@@ -190,19 +199,7 @@ class NotDone(TemporaryError):
 
 def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = workplace.config.screen
-    by_id = {item.item_id: item for item in items}
     found: dict[str, Screening | Exception] = {}
-
-    def judged() -> Iterator[Item]:
-        try:
-            for candidate, screening in screen_many((item.payload for item in items), config, workplace.llm):
-                found[candidate.candidate_id] = screening
-                yield by_id[candidate.candidate_id]
-        except TemporaryError as error:  # the account is empty or the server gone: no other would fare better
-            for item in items:
-                if item.item_id not in found:
-                    found[item.item_id] = error
-                    yield item
 
     def one(item: Item) -> Outcome:
         screening = found[item.item_id]
@@ -211,7 +208,26 @@ def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterat
         verdict = screening_verdict(screening, config)
         return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
 
-    yield from each_item(workplace, stage, judged(), one, is_retried=False)
+    read = _as_read(items, lambda candidates: screen_many(candidates, config, workplace.llm), found)
+    yield from each_item(workplace, stage, read, one, is_retried=False)
+
+
+def _as_read(
+    items: Sequence[Item],
+    read: Callable[[Iterable[Candidate]], Iterable[tuple[Candidate, Any]]],
+    found: dict[str, Any],
+) -> Iterator[Item]:
+    """Items of candidates in the order in which they are read; `found` gets what was read, or the error."""
+    by_id = {item.item_id: item for item in items}
+    try:
+        for candidate, said in read(item.payload for item in items):
+            found[candidate.candidate_id] = said
+            yield by_id[candidate.candidate_id]
+    except TemporaryError as error:  # the account is empty or the server gone: no other would fare better
+        for item in items:
+            if item.item_id not in found:
+                found[item.item_id] = error
+                yield item
 
 
 def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -328,13 +344,17 @@ def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
 
 
 def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    def one(item: Item) -> Outcome:
-        candidate: Candidate = item.payload
-        tags = json.loads(candidate.tags) if candidate.tags else {}
-        texts = (candidate.title, candidate.description, candidate.uploader)
-        return stage.outcome(workplace, item, annotate(*texts, tags, workplace.config.annotate))
+    config = workplace.config.annotate
+    found: dict[str, Annotation | Exception] = {}
 
-    yield from each_item(workplace, stage, items, one)
+    def one(item: Item) -> Outcome:
+        annotation = found[item.item_id]
+        if isinstance(annotation, Exception):
+            raise annotation
+        return stage.outcome(workplace, item, annotation)
+
+    read = _as_read(items, lambda candidates: annotate_many(candidates, config, workplace.annotator), found)
+    yield from each_item(workplace, stage, read, one, is_retried=False)
 
 
 def each_item(
@@ -414,4 +434,14 @@ MEASURE = Stage(
     _measure,
     lambda workplace: {**_settings_of("measure")(workplace), "weights": workplace.second_sha256},
 )
-ANNOTATE = Stage("annotate", 1, Annotation, _annotate, _settings_of("annotate"))
+
+
+def _annotate_settings(workplace: Workplace) -> Mapping[str, Any]:
+    settings = dict(_settings_of("annotate")(workplace))
+    model = (
+        {"model": workplace.annotator.model, "prompt": annotation_task().prompt_version} if workplace.annotator else {}
+    )
+    return settings | model
+
+
+ANNOTATE = Stage("annotate", 2, Annotation, _annotate, _annotate_settings)

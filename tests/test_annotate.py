@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.annotate import annotate, confidence
+from aria_data.annotate import annotate
 from aria_data.forms import arabic, find_form, find_key
+from aria_data.readings import confidence
 from aria_data.records import Annotation
 from aria_data.text import clean, fold
 
@@ -78,6 +79,15 @@ def test_the_performer_is_found_and_cut_from_the_title(title, performer, rest):
         ("Ravel: Miroirs, M. 43: 4. Alborada", "m 43 4"), ("Chopin d 4 b 5", "  "), ("Beethoven L. 5", "  "),
         ("Beethoven: Piano Sonata No. 3, Op. 2", "op 2 3"), ("Beethoven: Sonata in E, Op. 109 No. 30", "op 109 "),
         ("Mozart: Rondo, K. 511 - 1991 Recording", "k 511 "), ("Beethoven Moonlight Sonata", "op 27 2"),
+        ("Beethoven: Sonata, Op. 27, 2", "op 27 2"), ("Beethoven op27no2", "op 27 2"),
+        ("Chopin: Etudes, Op. 10 Nos. 1-4", "op 10 "), ("Chopin: Etudes, Op. 10: Nos. 3 & 4", "op 10 "),
+        ("Chopin: Mazurka, Op. posth. 68 No. 2", "op 68 2"), ("Scarlatti: Sonata, Kk. 141", "k 141 "),
+        ("Mozart: Fantasia, KV 385g", "k 385g "), ("Chopin: Nocturne in E-flat, Op. 9", "op 9 2"),
+        ("Schubert: Impromptu in G-flat, D. 899", "d 899 3"), ("Janáček: In the Mists, JW VIII/22", "  "),
+        ("Strauss, Richard: Sonata, TrV 103", "trv 103 "), ("Purcell: Suite, Z. 660", "z 660 "),
+        ("Dvořák: Humoresques, Op. 101, B. 187: No. 7", "op 101 7"), ("Soler: Sonata, R. 84", "r 84 "),
+        ("Nielsen: Suite, FS 91", "fs 91 "), ("Bartók: Out of Doors, BB 89", "bb 89 "),
+        ("Debussy: Préludes, Livre 2, L. 123, 12: Feux d'artifice", "l 123 12"),
     ],
 )  # fmt: skip
 def test_catalogue_numbers_are_read_in_their_many_spellings(title, number):
@@ -93,10 +103,37 @@ def test_catalogue_numbers_are_read_in_their_many_spellings(title, number):
         ("Piano Sonata No. 23 in F minor, Op. 57", "beethoven"), ("Piano Sonata No. 22, Op. 57", ""),
         ("Sonata op. 57", ""),
         ("12 Lieder von Schubert, S. 558: No. 4, Erlkönig", "liszt"), ("Nocturne L. 5", ""),
+        ("Rondo in A minor, K.511", "mozart"), ("Piano Sonata in A, K. 331", "mozart"),
+        ("Sonata in B minor, K. 87", "scarlatti"), ("Keyboard Sonata in B minor, K. 87 / L. 33", "scarlatti"),
+        ("Violin Sonata in G, K. 301", ""), ("Sonata in C, H.XVI No.50", "haydn"),
+        ("6 Romanian Folk Dances, BB 68", "bartok"), ("Sonata in B flat, D960", "schubert"),
     ],
 )  # fmt: skip
 def test_a_catalogue_that_is_one_composers_tells_the_composer(title, composer_id):
     assert annotate(title).composer_id == composer_id
+
+
+@pytest.mark.parametrize(
+    ("title", "composer_id"),
+    [
+        ("Nocturne No. 2 in E-Flat Major, Op. 9, No. 2", "chopin"), ("12 Etudes, Op. 25: XI. Lento", "chopin"),
+        ("Nocturne in C major, Op. 9 No. 2", ""), ("Piano Sonata, Op. 10 No. 3", ""),
+        ("Piano Sonata in D major, Op. 10 No. 3", "beethoven"), ("Scherzo, Op. 31", "chopin"),
+        ("Zebulon Qwxyz: Nocturne in E-Flat Major, Op. 9 No. 2", ""), ("Qwxyz: Etude, Op. 10 No. 4", ""),
+        ("Lyric Pieces, Book 5, Op. 54: No. 5, Scherzo", "grieg"), ("Gaspard de la nuit: 1. Ondine", "ravel"),
+        ("Kreisleriana: 1. Äußerst bewegt", "schumann"), ("Pictures at an Exhibition: X. The Great Gate", "mussorgsky"),
+        ("3 Gymnopédies: 1. Lent", "satie"), ("Carnaval, Op. 9: 12. Chopin", "schumann"),
+        ("Clair de lune", ""), ("Ondine", ""), ("Sonata No. 2", ""),
+    ],
+)  # fmt: skip
+def test_a_work_that_is_one_composers_tells_the_composer(title, composer_id):
+    assert annotate(title).composer_id == composer_id
+
+
+def test_a_composer_told_by_a_work_is_evidenced_by_words_of_the_title():
+    for title in ("Nocturne No. 2 in E-Flat Major, Op. 9, No. 2", "Hungarian Rhapsodies: 2", "Gaspard de la nuit"):
+        evidence = json.loads(annotate(title).evidence)
+        assert evidence["composer"] in title
 
 
 @pytest.mark.parametrize(
@@ -106,7 +143,12 @@ def test_a_catalogue_that_is_one_composers_tells_the_composer(title, composer_id
         ("Beethoven: Sonata op. 13 - III. Rondo", "3"), ("Beethoven Sonata op. 13, 3rd movement", "3"),
         ("Beethoven Sonata op. 13 mvt 3", "3"), ("Beethoven Sonate op. 13, 3. Satz", "3"),
         ("ベートーヴェン 月光 第3楽章", "3"),
-        ("Beethoven: Sonata op. 110: IIIa. Adagio", "3a"), ("Bach: Goldberg Variations: Variatio 8 a 2 Clav.", "var8"),
+        ("Beethoven: Sonata op. 110: IIIa. Adagio", "3a"), ("Beethoven: Sonata op. 110: III. (b) Fuga", "3b"),
+        ("Beethoven: Sonata op. 13: III Rondo", "3"), ("Haydn: Sonata in C, Hob. XVI:50", ""),
+        ("Рахманинов: Прелюдия соч. 23 № 5", ""), ("Бетховен: Соната № 14, 3-я часть", "3"),
+        ("Brahms: Paganini Variations, Op. 35, Book 2: Variation III", "book2-var3"),
+        ("Beethoven: Sonata op. 111: II. Arietta - Var. I - Var. II", "2"),
+        ("Bach: Goldberg Variations: Variatio 8 a 2 Clav.", "var8"),
         ("Bach: Prelude and Fugue in C minor, BWV 847: Fugue", "fugue"), ("Bach: Prelude and Fugue BWV 847", ""),
         ("Beethoven: Sonata op. 13", ""),
     ],
@@ -130,6 +172,15 @@ def test_movements_are_read(title, movement):
         ("Mozart: Rondo alla turca", "mozart:k331:3"), ("Mozart: Sonata K. 331: III. Alla turca", "mozart:k331:3"),
         ("Bach: French Suite No. 5: III. Sarabande", "bach:bwv816:sarabande"),
         ("Bach: French Suite No. 5, BWV 816: 3. Sarabande", "bach:bwv816:sarabande"),
+        ("Schubert: Impromptus, Op. 90: No. 3", "schubert:d899-3"),
+        ("Schubert: Impromptu, D. 899/3", "schubert:d899-3"),
+        ("Mozart: Sonata, K. 300i: III. Alla turca", "mozart:k331:3"),
+        ("Scarlatti: Sonata, K. 87: Andante", "scarlatti:k87"),
+        ("Mozart: Rondo in D, K. 485: Allegro", "mozart:k485"),
+        ("Mendelssohn: Lied, Op. 19b No. 1", "mendelssohn:op19-1"),
+        ("Chopin: Nocturne in C-sharp minor, Op. posth.", "chopin:nocturne.20"),
+        ("Albéniz: Iberia, Book 2: III. Triana", "albeniz:iberia-6"),
+        ("Schumann: Symphonic Etudes, Op. 13: Etude III", "schumann:op13-3"),
         ("chopin_ballade_op23", "chopin:op23"), ("Lang Lang: Beethoven Für Elise", "beethoven:woo59"),
         ("Chopin: Nocturne", ""), ("Chopin: Prelude in A", ""), ("Nocturne No. 2", ""), ("Maple Leaf Rag", ""),
     ],

@@ -33,8 +33,16 @@ NOUNS = [  # a noun imports only nouns listed before it
     "composers",
     "forms",
     "catalogues",
+    "movements",
     "works",
+    "opuses",
+    "pianists",
     "performers",
+    "readings",
+    "credits",
+    "parts",
+    "quotes",
+    "model_tags",
     "queries",
     "ledger",
     "transcribers",
@@ -65,8 +73,8 @@ VERBS = [
     "prune",
     "deduplicate",
     "release",
-    "evaluate",
     "exports",
+    "evaluate",
 ]
 GATHERS = "config"  # holds the verbs' own configurations together
 
