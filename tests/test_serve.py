@@ -48,7 +48,13 @@ def test_a_schedule_produces_runs_and_ends_with_its_command(tmp_path):
             str(ARIA), "serve", "--out", str(tmp_path / "dataset"), "--every", "5s", "--set", f"crawl.seeds={seeds}",
             "--set", 'web.allow_hosts=["127.0.0.1"]', "--set", "web.min_interval_s=0",
         ]  # fmt: skip
-        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        server = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # a shell that runs tests in the background has SIGINT ignored, and children inherit that
         try:
             assert wait_for(lambda: collected(tmp_path / "dataset") == 1, 150)
         finally:
