@@ -145,9 +145,12 @@ def rejections(dataset: Path, format_: str) -> None:
 
     records = RecordTable(dataset, "rejections", Rejection).read()
     if not records and Manifest(dataset).version() == 0:
-        attempted = (dataset / "tables" / "attempts").is_dir()
-        first = f"`aria-data attempts {dataset}` lists what was fetched" if attempted else "nothing is here"
-        raise DatasetNotFound(f"{dataset}: was not built yet; {first}. Run `aria-data build --out {dataset}` first.")
+        if (dataset / "tables" / "attempts").is_dir():
+            raise DatasetNotFound(
+                f"{dataset}: holds no built dataset yet; `aria-data attempts {dataset}` lists what was fetched and what "
+                f"was not. Run `aria-data build --out {dataset}` for the rest."
+            )
+        raise DatasetNotFound(f"{dataset}: holds no dataset. Run `aria-data build SOURCE --out {dataset}` first.")
     write_table(records_table(records, Rejection), format_, None, dataset, all_columns=True)
 
 
