@@ -30,6 +30,8 @@ NOUNS = [  # a noun imports only nouns listed before it
     "removals",
     "measures",
     "quality",
+    "note_index",
+    "fingerprints",
     "composers",
     "forms",
     "catalogues",

@@ -26,7 +26,7 @@ from aria_data.files import exclusive_lock
 from aria_data.manifest import Manifest, arrow_schema
 from flows import cli
 
-COMMANDS = ["build", "query", "explain", "rejections", "versions", "diff", "remove", "stats", "sample", "export", "demo"]
+COMMANDS = "build query explain rejections versions diff remove stats sample export annotate demo".split()
 
 
 @dataclass

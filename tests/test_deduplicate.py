@@ -1,10 +1,16 @@
-"""Copies are found by bytes and by decoded audio, whatever order the recordings come in."""
+"""Copies are found by bytes, decoded audio, fingerprints and notes, whatever order they come in."""
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 
-from aria_data.deduplicate import AudioCluster, same_audio, same_bytes
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aria_data import fingerprints
+from aria_data.deduplicate import AudioCluster, clusters, same_audio, same_bytes, same_notes, same_recording
+from aria_data.note_index import NoteIndex, Notes
 from aria_data.records import Recording
 
 
@@ -40,3 +46,90 @@ def test_with_equal_metadata_the_first_address_leads():
 def test_nothing_has_no_copies():
     assert same_bytes([]) == {}
     assert same_audio([]) == {}
+
+
+def leads(found: dict[str, AudioCluster]) -> dict[str, set[str]]:
+    """Members by lead."""
+    groups = {cluster.cluster_id: item for item, cluster in found.items() if cluster.is_lead}
+    return {
+        lead: {item for item, cluster in found.items() if cluster.cluster_id == name} for name, lead in groups.items()
+    }
+
+
+def test_a_chain_does_not_join_what_is_different():
+    chain = [(f"{number}", f"{number + 1}") for number in range(4)]  # each like the next, none like the one after
+    found = clusters(chain, {f"{number}": number for number in range(5)}, lambda one, other: False, "notes")
+    assert leads(found) == {"0": {"0", "1"}, "2": {"2", "3"}, "4": {"4"}}
+
+
+def test_a_copy_that_the_index_links_to_another_copy_only_is_compared_with_the_lead():
+    found = clusters([("a", "b"), ("b", "c")], {"a": 0, "b": 1, "c": 2}, lambda one, other: True, "notes")
+    assert leads(found) == {"a": {"a", "b", "c"}}
+
+
+def test_the_best_leads_and_between_equals_the_first_id():
+    assert leads(clusters([("a", "b")], {"a": 2, "b": 1}, lambda *_: False, "notes")) == {"b": {"a", "b"}}
+    assert leads(clusters([("b", "a")], {"a": 1, "b": 1}, lambda *_: False, "notes")) == {"a": {"a", "b"}}
+
+
+def test_a_cluster_keeps_its_name_when_another_leads():
+    one = clusters([("a", "b")], {"a": 1, "b": 2}, lambda *_: False, "notes")
+    other = clusters([("a", "b")], {"a": 2, "b": 1}, lambda *_: False, "notes")
+    assert one["a"].cluster_id == other["b"].cluster_id
+
+
+def test_pairs_of_what_is_gone_are_left_aside():
+    assert leads(clusters([("a", "gone"), ("gone", "b")], {"a": 1, "b": 2}, lambda *_: True, "notes")) == {
+        "a": {"a"},
+        "b": {"b"},
+    }
+
+
+@given(st.sets(st.sampled_from(list(combinations("abcdefgh", 2)))), st.randoms(use_true_random=False))
+def test_clusters_do_not_depend_on_order_and_hold_each_once_with_a_lead_it_is_like(pairs, random):
+    quality = {name: random.randrange(3) for name in "abcdefgh"}
+
+    def is_like(one: str, other: str) -> bool:
+        return (one, other) in pairs or (other, one) in pairs
+
+    mixed = [pair[:: random.choice([1, -1])] for pair in random.sample(sorted(pairs), len(pairs))]
+    names = dict(random.sample(sorted(quality.items()), len(quality)))
+    found = clusters(sorted(pairs), quality, is_like, "notes")
+    assert clusters(mixed, names, is_like, "notes") == found
+    assert set(found) == set(quality)
+    for lead, members in leads(found).items():
+        assert all(member == lead or is_like(lead, member) for member in members)
+        assert quality[lead] == min(quality[member] for member in members)
+
+
+def notes(seed: int, tempo: float = 1.0, num_notes: int = 300) -> Notes:
+    rng = np.random.default_rng(seed)
+    return Notes.of(np.cumsum(rng.uniform(0.05, 0.4, num_notes)) * tempo, rng.integers(30, 90, num_notes))
+
+
+def test_segments_with_the_same_notes_share_a_cluster():
+    index = NoteIndex()
+    index.add([("a_0", notes(1)), ("b_0", notes(2)), ("c_0", notes(1, 1.02)), ("d_0", notes(1, 0.98))])
+    found = same_notes(index, {"a_0": 3, "b_0": 1, "c_0": 2, "d_0": 4})
+    assert leads(found) == {"b_0": {"b_0"}, "c_0": {"a_0", "c_0", "d_0"}}
+    assert all(cluster.cluster_id.startswith("notes-") for cluster in found.values())
+
+
+def test_the_same_recording_is_known_by_its_fingerprint():
+    index = NoteIndex(fingerprints.CONFIG)
+    index.add([("a", notes(1)), ("b", notes(2)), ("c", notes(1, 1.01))])
+    found = same_recording(index, {"a": 2, "b": 1, "c": 1})
+    assert leads(found) == {"b": {"b"}, "c": {"a", "c"}}
+
+
+def test_whole_recording_and_its_two_halves_are_one_cluster_when_the_whole_leads_and_two_when_a_half_does():
+    whole = notes(1)
+    middle = int(whole.onset_ms[150])
+    halves = (
+        Notes(whole.onset_ms[:150], whole.pitch[:150]),
+        Notes(whole.onset_ms[150:] - middle, whole.pitch[150:]),
+    )
+    index = NoteIndex()
+    index.add([("whole", whole), ("one", halves[0]), ("two", halves[1])])
+    assert leads(same_notes(index, {"whole": 0, "one": 1, "two": 2})) == {"whole": {"whole", "one", "two"}}
+    assert leads(same_notes(index, {"whole": 3, "one": 1, "two": 2})) == {"one": {"one", "whole"}, "two": {"two"}}
