@@ -147,8 +147,8 @@ def rejections(dataset: Path, format_: str) -> None:
     if not records and Manifest(dataset).version() == 0:
         if (dataset / "tables" / "attempts").is_dir():
             raise DatasetNotFound(
-                f"{dataset}: holds no built dataset yet; `aria-data attempts {dataset}` lists what was fetched and what "
-                f"was not. Run `aria-data build --out {dataset}` for the rest."
+                f"{dataset}: holds no built dataset yet; `aria-data attempts {dataset}` lists what was fetched. "
+                f"Run `aria-data build --out {dataset}` for the rest."
             )
         raise DatasetNotFound(f"{dataset}: holds no dataset. Run `aria-data build SOURCE --out {dataset}` first.")
     write_table(records_table(records, Rejection), format_, None, dataset, all_columns=True)
