@@ -20,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.addresses import AddressConfig, host_of, without_secrets
+from aria_data.addresses import AddressConfig, without_secrets
 from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
-from aria_data.failures import FetchDelayed, FetchFailed, fetch_error, kind_of_status, kind_said
+from aria_data.failures import fetch_error, kind_of_status, kind_said
 from aria_data.files import not_writable, printable
 from aria_data.pacing import Pacer, PacingConfig
 
@@ -297,8 +297,3 @@ class _Silent:
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
-
-
-__all__ = [
-    "FetchDelayed", "FetchFailed", "Page", "RequestBudget", "RequestsSpent", "Web", "WebConfig", "host_of", "translate",
-]  # fmt: skip
