@@ -16,6 +16,7 @@ from typing import Any
 from aria_data import transcribers
 from aria_data.annotate import AnnotateConfig
 from aria_data.crawl import CrawlConfig
+from aria_data.deduplicate import DeduplicateConfig
 from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.ingest import IngestConfig
@@ -43,6 +44,7 @@ class BuildConfig:
     transcribe: TranscribeConfig = field(default_factory=TranscribeConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    deduplicate: DeduplicateConfig = field(default_factory=DeduplicateConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
 
 

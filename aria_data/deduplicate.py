@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from aria_data.note_index import NoteIndex, is_same
 from aria_data.records import AudioCluster, Recording
 
 
@@ -22,40 +21,60 @@ def same_bytes(recordings: Iterable[tuple[str, Recording]]) -> dict[str, str]:
     return {copy: min(group)[1] for group in groups.values() for _, copy in sorted(group)[1:]}
 
 
-def same_audio(recordings: Iterable[tuple[str, int, Recording]]) -> dict[str, AudioCluster]:
-    """Cluster recordings by their decoded samples: the same audio in FLAC and WAV, or tagged anew.
+@dataclass(frozen=True)
+class DeduplicateConfig:
+    """Which copies are looked for besides those of the same bytes and the same decoded audio."""
 
-    `recordings` are (source_url, amount of metadata, recording); the lead has the most metadata, then the
-    first `source_url`.
-    """
-    groups: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-    for source_url, amount, recording in recordings:
-        groups[recording.samples_sha256].append((-amount, source_url, recording.recording_id))
-    return {
-        recording_id: AudioCluster(f"audio-{samples_sha256[:16]}", position == 0)
-        for samples_sha256, group in groups.items()
-        for position, (_, _, recording_id) in enumerate(sorted(group))
-    }
+    by_sound: bool = True  # the same recording; each recording with piano in it is decoded once more
+    by_notes: bool = True  # the same performance, or notes that are nearly identical
 
 
-def same_recording(index: NoteIndex, quality: Mapping[str, Any]) -> dict[str, AudioCluster]:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A recording or segment among which copies are looked for."""
+
+    item_id: str
+    content: str  # sha256 of its samples or of its MIDI file: equal ones are the same without being compared
+    quality: tuple[Any, ...]  # sort key, the best lowest; the longer should come first: a copy may be part of its lead
+
+
+def same_audio(recordings: Iterable[Recording]) -> dict[str, str]:
+    """Give `{recording_id: cluster_id}` by the decoded samples: the same audio in FLAC and WAV, or tagged anew."""
+    return {each.recording_id: f"audio-{each.samples_sha256[:16]}" for each in recordings}
+
+
+def same_recording(
+    items: Sequence[Item], pairs: Iterable[tuple[str, str]], compare: Callable[[str, str], bool]
+) -> dict[str, AudioCluster]:
     """Cluster recordings by their `fingerprints`: one recording in another codec, cut, louder, 1 % faster.
 
-    `index` was made with `fingerprints.CONFIG`; `quality` gives for each recording_id what to sort by, the best
-    lowest: the longer one should come first, because a copy may be a part of its lead. Ids that `quality` does not
-    name are left aside.
+    `pairs` of contents that are the same come from an index (`kept_index`), `compare` tells it of any two of them.
     """
-    return _of_index(index, quality, "recording")
+    return _of_contents(items, pairs, compare, "recording")
 
 
-def same_notes(index: NoteIndex, quality: Mapping[str, Any]) -> dict[str, AudioCluster]:
-    """Cluster segments by their notes: copies, excerpts, the same audio transcribed again. `quality` as above."""
-    return _of_index(index, quality, "notes")
+def same_notes(
+    items: Sequence[Item], pairs: Iterable[tuple[str, str]], compare: Callable[[str, str], bool]
+) -> dict[str, AudioCluster]:
+    """Cluster segments by their notes: copies, excerpts, the same audio transcribed again. As `same_recording`."""
+    return _of_contents(items, pairs, compare, "notes")
 
 
-def _of_index(index: NoteIndex, quality: Mapping[str, Any], kind: str) -> dict[str, AudioCluster]:
-    pairs = ((one, other) for one, other, _ in index.matches())
-    return clusters(pairs, quality, lambda one, other: is_same(index.compare(one, other), index.config), kind)
+def _of_contents(
+    items: Sequence[Item], pairs: Iterable[tuple[str, str]], compare: Callable[[str, str], bool], kind: str
+) -> dict[str, AudioCluster]:
+    quality: dict[str, tuple[Any, ...]] = {}
+    for item in items:
+        mine = (*item.quality, item.item_id)
+        quality[item.content] = min(quality.get(item.content, mine), mine)
+    found = clusters(pairs, quality, compare, kind)
+    return {
+        item.item_id: AudioCluster(
+            found[item.content].cluster_id,
+            found[item.content].is_lead and quality[item.content] == (*item.quality, item.item_id),
+        )
+        for item in items
+    }
 
 
 def clusters(
@@ -68,7 +87,7 @@ def clusters(
     the pairs of the index are only where to look. What is left over makes a cluster of its own.
 
     Neither the order of pairs nor of ids matters: leads go by quality, then by id, and a cluster is named by its
-    first id. Those without a copy are alone in theirs.
+    first id, a hash. Those without a copy are alone in theirs.
     """
     linked: dict[str, set[str]] = defaultdict(set)
     for one, other in pairs:
@@ -80,7 +99,7 @@ def clusters(
         if lead in found:
             continue
         members = _around(lead, linked, found, compare)
-        cluster_id = f"{kind}-{hashlib.sha256(min(members).encode()).hexdigest()[:16]}"
+        cluster_id = f"{kind}-{min(members)[:16]}"
         found |= {member: AudioCluster(cluster_id, member == lead) for member in members}
     return found
 

@@ -93,6 +93,14 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a recording sounds like, small enough to keep: its most marked onsets (`fingerprints`)."""
+
+    recording_id: str
+    onsets: str  # base64 of `fingerprints.to_bytes`
+
+
+@dataclass(frozen=True, slots=True)
 class WindowScores:
     """What the classifier said about each window of a recording, and about each short step by itself."""
 

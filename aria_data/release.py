@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from aria_data.records import (
     Segment,
     Transcription,
 )
+from aria_data.splits import EXCLUDED, groups_of, split_of
 
 CUT_LEVEL_DB = -20.0  # ours: an edge this near to the loud parts is inside the music; what dies away ends below
 
@@ -28,8 +29,17 @@ class ReleaseConfig:
 
     pruned_limits: str = "light"
     deduplicated_limits: str = "heavy"
+    max_recordings_per_composition: int = 1  # in in_deduplicated, of known compositions; 0: all
     validation_share: float = 0.1
     test_share: float = 0.1
+    exclude: tuple[str, ...] = ()  # exclusion lists: names of those in `manifests/exclusions`, or paths
+    exclude_by: str = "both"  # "composition", "notes" or "both"
+
+    def __post_init__(self) -> None:
+        if self.exclude_by not in ("composition", "notes", "both"):
+            raise ValueError(f"exclude_by is composition, notes or both, not {self.exclude_by!r}")
+        if self.max_recordings_per_composition < 0:
+            raise ValueError("max_recordings_per_composition is 0 (all) or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,17 @@ class FinishedSegment:
     transcription: Transcription
     measurement: Measurement
     annotation: Annotation
-    cluster: AudioCluster
+    audio_cluster: str
+    recording_cluster: AudioCluster
+    notes_cluster: AudioCluster
     passes_pruned: bool
     passes_deduplicated: bool
+    excluded_by: str = ""  # the exclusion list that names it, and why
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether it is no copy on any level."""
+        return self.recording_cluster.is_lead and self.notes_cluster.is_lead
 
 
 def build_rows(
@@ -55,25 +73,34 @@ def build_rows(
     """Make the manifest's rows, sorted by segment_id. `previous` (the newest version's rows) gives each
     `first_version`, and its removed rows are carried on for ever."""
     finished = sorted(finished, key=lambda one: one.segment.segment_id)
-    leads = _recording_kept_of_each_composition(finished)
-    composition_of_cluster = {
-        one.cluster.cluster_id: one.annotation.composition_id for one in finished if one.cluster.is_lead
-    }
+    kept = _recordings_kept(finished, config.max_recordings_per_composition)
     before = {row["segment_id"]: row for row in previous}
     rows = []
     for one in finished:
-        group = composition_of_cluster.get(one.cluster.cluster_id) or one.cluster.cluster_id
         known = before.get(one.segment.segment_id)
-        rows.append(
-            _row(one, is_lead_of_composition=leads.get(one.annotation.composition_id, one.recording.recording_id))
-            | {
-                "split": split_of(group, config),
-                "first_version": known["first_version"] if known else next_version,
-            }
-        )
+        is_kept = not one.annotation.composition_id or one.recording.recording_id in kept
+        rows.append(_row(one, is_kept) | {"first_version": known["first_version"] if known else next_version})
+    _split(rows, config)
     made = {row["segment_id"] for row in rows}
     rows += [row for row in before.values() if row["removed_in"] is not None and row["segment_id"] not in made]
     return sorted(rows, key=lambda row: row["segment_id"])
+
+
+def _split(rows: list[Row], config: ReleaseConfig) -> None:
+    """Put every group into one split. A group is named by whoever came first, so additions do not move it."""
+    by_id = {row["segment_id"]: row for row in rows}
+    together = ("recording_id", "audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
+    labels = {key: [f"{name}={row[name]}" for name in together if row[name]] for key, row in by_id.items()}
+    for group in groups_of(labels):
+        members = [by_id[key] for key in group]
+        first = min(members, key=lambda row: (row["first_version"], not row["composition_id"], row["segment_id"]))
+        named = sorted(filter(None, (row["excluded_by"] for row in members)))
+        name = first["composition_id"] or first["audio_cluster"]
+        split = EXCLUDED if named else split_of(name, config.test_share, config.validation_share)
+        for row in members:
+            row["split"] = split
+            if named and not row["excluded_by"]:
+                row["excluded_by"] = f"together with what is excluded by {named[0]}"
 
 
 def release(manifest: Manifest, rows: list[Row], note: str = "") -> tuple[int, bool]:
@@ -84,14 +111,6 @@ def release(manifest: Manifest, rows: list[Row], note: str = "") -> tuple[int, b
     if newest and manifest.content_sha256(newest) == content_sha256(rows):
         return newest, False
     return manifest.commit(rows, note), True
-
-
-def split_of(group: str, config: ReleaseConfig) -> str:
-    """Give the split of a composition or cluster: by its hash, so it never moves when data is added."""
-    place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32
-    if place < config.test_share:
-        return "test"
-    return "validation" if place < config.test_share + config.validation_share else "train"
 
 
 def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: str) -> tuple[list[Row], list[Row]]:
@@ -116,25 +135,23 @@ def tombstone(row: Row, version: int, reason: str) -> Row:
     return blank | {name: row[name] for name in stays} | {"removed_in": version, "removal_reason": reason}
 
 
-def _recording_kept_of_each_composition(finished: list[FinishedSegment]) -> dict[str, str]:
-    """Give `{composition_id: recording_id}`: the recording with the surest segment, among those that may count."""
-    best: dict[str, tuple[float, str]] = {}
+def _recordings_kept(finished: list[FinishedSegment], cap: int) -> set[str]:
+    """Give the recordings that may stand for their composition: those with the surest segments, among those that
+    may count; `cap` of each known composition, all for 0."""
+    surest: dict[tuple[str, str], float] = {}
     for one in finished:
-        composition_id = one.annotation.composition_id
-        if composition_id and one.cluster.is_lead and one.passes_deduplicated:
-            rank = (-one.segment.audio_score, one.recording.recording_id)
-            best[composition_id] = min(best.get(composition_id, rank), rank)
-    return {composition_id: recording_id for composition_id, (_, recording_id) in best.items()}
+        if one.annotation.composition_id and one.is_lead and one.passes_deduplicated:
+            key = one.annotation.composition_id, one.recording.recording_id
+            surest[key] = max(surest.get(key, 0.0), one.segment.audio_score)
+    of_composition: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for (composition_id, recording_id), score in surest.items():
+        of_composition[composition_id].append((-score, recording_id))
+    return {recording_id for ranks in of_composition.values() for _, recording_id in sorted(ranks)[: cap or None]}
 
 
-def _row(one: FinishedSegment, is_lead_of_composition: str) -> Row:
+def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
     measures, annotation, segment = one.measurement.measures, one.annotation, one.segment
-    in_deduplicated = (
-        one.passes_pruned
-        and one.passes_deduplicated
-        and one.cluster.is_lead
-        and is_lead_of_composition == one.recording.recording_id
-    )
+    in_deduplicated = one.passes_pruned and one.passes_deduplicated and one.is_lead and is_kept_of_composition
     values: Mapping[str, object] = {
         **{name: getattr(annotation, name) for name in _FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in _FROM_TRANSCRIPTION},
@@ -153,9 +170,11 @@ def _row(one: FinishedSegment, is_lead_of_composition: str) -> Row:
         "classifier_sha256": one.classifier_sha256,
         "relevance_score": one.screening.relevance_score,
         "audio_sha256": one.recording.audio_sha256,
-        "audio_cluster": one.cluster.cluster_id,
-        "notes_cluster": f"notes-{one.transcription.midi_sha256[:16]}",
-        "is_cluster_lead": one.cluster.is_lead,
+        "audio_cluster": one.audio_cluster,
+        "recording_cluster": one.recording_cluster.cluster_id,
+        "notes_cluster": one.notes_cluster.cluster_id,
+        "is_cluster_lead": one.is_lead,
+        "excluded_by": one.excluded_by,
         "in_pruned": one.passes_pruned,
         "in_deduplicated": in_deduplicated,
         "in_unique": in_deduplicated and bool(annotation.composition_id),
@@ -164,8 +183,8 @@ def _row(one: FinishedSegment, is_lead_of_composition: str) -> Row:
 
 
 _FROM_ANNOTATION = (
-    "composer composer_id performer title catalogue catalogue_number piece_number movement form genre period key "
-    "composition_id annotation_source annotation_confidence"
+    "composer composer_id performer performer_id title catalogue catalogue_number piece_number movement form genre "
+    "period key composition_id annotation_source annotation_confidence"
 ).split()
 _FROM_TRANSCRIPTION = "midi_path midi_sha256 transcriber transcriber_sha256 num_notes num_pedal_events".split()
 _FROM_MEASUREMENT = (

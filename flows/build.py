@@ -21,7 +21,7 @@ from aria_data.manifest import Manifest, Row
 from aria_data.opt_outs import OptOuts
 from aria_data.partials import settle
 from aria_data.prune import PruneLimits, load_limits, prune
-from aria_data.records import AudioCluster, Candidate, Recording, Rejection, Verdict
+from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import FinishedSegment, build_rows, release
 from aria_data.removals import Removal, Removals
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
@@ -29,6 +29,7 @@ from aria_data.transcribers.base import Compute
 from flows import show
 from flows.crawl import COLLECT, collect_source, observation, opt_outs_of
 from flows.downloads import DOWNLOAD
+from flows.duplicates import Copies, find_copies
 from flows.items import ITEMS, LOCAL, Findings
 from flows.stages import (
     ANNOTATE,
@@ -91,7 +92,7 @@ class Build:
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
-    clusters: dict[str, AudioCluster] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
 
     @classmethod
@@ -165,7 +166,7 @@ class Build:
     def run(self, stage: Stage) -> None:
         """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
         began = time.monotonic()
-        items = ITEMS[stage.name](self.found)
+        items = ITEMS[stage.name](self.found) if stage.is_wanted(self.workplace) else []
         table = StageTable(self.workplace.root, stage.name, stage.record_type)
         item_of_key = {stage.key(self.workplace, item): item for item in items}
         found = table.lookup(list(item_of_key))
@@ -268,14 +269,9 @@ class Build:
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
 
     def deduplicate(self) -> None:
-        """Cluster the recordings in which piano was found by their decoded audio."""
-        used = sorted({segment.recording_id for segment in self.found.segments().values()})
-        recordings = [self.found.recordings[recording_id] for recording_id in used]
-        candidates = [self.found.candidates[recording.candidate_id] for recording in recordings]
-        self.clusters = deduplicate.same_audio(
-            (candidate.source_url, len(candidate.tags) + len(candidate.description), recording)
-            for candidate, recording in zip(candidates, recordings, strict=True)
-        )
+        """Cluster what is the same audio, the same recording, the same notes."""
+        if not self.dry_run:
+            self.copies = find_copies(self.workplace, self.found, self.passes, self.progress)
 
     def release(self) -> BuildSummary:
         """Release a version if anything changed, after the books are balanced."""
@@ -315,7 +311,9 @@ class Build:
                     transcription=transcriptions[segment_id],
                     measurement=measurements[segment_id],
                     annotation=annotations[candidate.candidate_id],
-                    cluster=self.clusters[segment.recording_id],
+                    audio_cluster=self.copies.audio[segment.recording_id],
+                    recording_cluster=self.copies.recordings[segment.recording_id],
+                    notes_cluster=self.copies.notes[segment_id],
                     passes_pruned=in_pruned.is_kept,
                     passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
                 )

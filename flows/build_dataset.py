@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.build import Build, BuildSummary
 from flows.downloads import DOWNLOAD
+from flows.duplicates import FINGERPRINT
 from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
 
@@ -32,9 +33,10 @@ def build_dataset(
         build.set_copies_aside()  # the same bytes again; what was removed for good
         build.run(CLASSIFY)  # a score a window
         build.run(SEGMENT)  # stretches of solo piano
+        build.run(FINGERPRINT)  # what it sounds like, to know it again
         build.run(TRANSCRIBE)  # notes and pedals, a .mid a segment
         build.run(MEASURE)  # numbers about the notes
         build.run(ANNOTATE)  # composer, title, opus ...
         build.prune()  # notes outside the limits
-        build.deduplicate()  # the same audio in another file
+        build.deduplicate()  # the same audio, the same recording, the same notes
         return build.release()  # a version of the manifest, if anything changed

@@ -97,20 +97,31 @@ def _subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
     if row["removed_in"] is not None:
         yield f"{segment_id}: removed in version {row['removed_in']}: {row['removal_reason']}"
         return
+    if row["excluded_by"]:
+        yield f"{segment_id}: in none of the splits: {row['excluded_by']}"
     inside = ", ".join(name for name in SUBSETS if row[name]) or "in no subset"
     yield f"{segment_id}: in the manifest since version {row['first_version']}, {row['split']}; {inside}"
     if row["in_pruned"] and not row["in_deduplicated"]:
         if not row["is_cluster_lead"]:
-            leads = [
-                r["segment_id"] for r in rows if r["audio_cluster"] == row["audio_cluster"] and r["is_cluster_lead"]
-            ]
-            yield f"{segment_id}: not in_deduplicated, because its audio is that of {', '.join(leads[:3])}"
+            yield f"{segment_id}: not in_deduplicated, because it is a copy: {_copied(row, rows)}"
         same = [r for r in rows if r["composition_id"] == row["composition_id"] and r["in_deduplicated"]]
-        if row["composition_id"] and same:
+        if row["composition_id"] and row["is_cluster_lead"] and same:
             others = ", ".join(sorted({r["recording_id"] for r in same})[:3])
             yield f"{segment_id}: not in_deduplicated, because {others} stands for {row['composition_id']}"
     if row["in_deduplicated"] and not row["in_unique"]:
         yield f"{segment_id}: not in_unique, because its composition is not known"
+
+
+CLUSTERS = {"audio_cluster": "audio", "recording_cluster": "recording", "notes_cluster": "notes"}
+
+
+def _copied(row: Row, rows: list[Row]) -> str:
+    """Say of what a row is a copy: the closest kind of sameness first."""
+    for name, word in CLUSTERS.items():
+        leads = [one["segment_id"] for one in rows if one[name] == row[name] and one["is_cluster_lead"]]
+        if leads and row[name]:
+            return f"the {word} of {', '.join(leads[:3])} {'are' if name == 'notes_cluster' else 'is'} the same"
+    return "see audio_cluster, recording_cluster and notes_cluster"  # its lead has gone, or was turned away
 
 
 def _limits(root: Path, row: Row) -> Iterator[tuple[str, str, float, bool]]:

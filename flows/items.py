@@ -10,6 +10,7 @@ from aria_data.records import Candidate, Recording, Segment
 from aria_data.removals import Removal
 from aria_data.tables import Outcome
 from flows.downloads import DOWNLOAD
+from flows.duplicates import FINGERPRINT
 from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE, Item
 
 LOCAL = "local"  # the source of candidates whose audio is here
@@ -111,6 +112,15 @@ def _to_segment(found: Findings) -> list[Item]:
     ]
 
 
+def _to_fingerprint(found: Findings) -> list[Item]:
+    used = sorted({segment.recording_id for segment in found.segments().values()})
+    recordings = [found.recordings[recording_id] for recording_id in used]
+    return [
+        Item(one.recording_id, one.candidate_id, {"samples": one.samples_sha256}, one, one.duration_s)
+        for one in recordings
+    ]
+
+
 def _to_transcribe(found: Findings) -> list[Item]:
     items = []
     for segment_id, segment in found.segments().items():
@@ -162,6 +172,7 @@ ITEMS: dict[str, Callable[[Findings], list[Item]]] = {
     INGEST.name: _to_ingest,
     CLASSIFY.name: _to_classify,
     SEGMENT.name: _to_segment,
+    FINGERPRINT.name: _to_fingerprint,
     TRANSCRIBE.name: _to_transcribe,
     MEASURE.name: _to_measure,
     ANNOTATE.name: _to_annotate,

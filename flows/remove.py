@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ def remove_items(root: Path, entries: list[str], reason: str) -> tuple[int, int]
         version = manifest.commit(rows, note=f"removed: {reason}")
         for row in gone:
             (root / row["midi_path"]).unlink(missing_ok=True)
+        shutil.rmtree(root / "index", ignore_errors=True)  # it holds their notes; the next build makes it again
     return version, len(gone)
 
 

@@ -165,6 +165,7 @@ class Stage:
     work: Work
     settings: Callable[[Workplace], Mapping[str, Any]] = field(default=lambda workplace: {})
     file_of: Callable[[Any], str] | None = None  # the file a record names, below the dataset; without it, not done
+    is_wanted: Callable[[Workplace], bool] = lambda workplace: True
 
     def key(self, workplace: Workplace, item: Item) -> str:
         inputs = {**item.inputs, "item_id": item.item_id}
@@ -361,12 +362,12 @@ def each_item(
     workplace: Workplace,
     stage: Stage,
     items: Iterable[Item],
-    one: Callable[[Item], Outcome],
+    one: Callable[[Item], Outcome | None],
     num_threads: int = 1,
     is_retried: bool = True,
 ) -> Iterator[Outcome]:
-    """Do each item, in order or in threads; raise `NotDone` at the end if any has to be tried again, `is_retried`
-    telling whether that may be at once."""
+    """Do each item, in order or in threads (None: nothing is kept of it this time); raise `NotDone` at the end if any
+    has to be tried again, `is_retried` telling whether that may be at once."""
     not_done: dict[str, str] = {}
     reasons: set[str] = set()
     surprises = 0

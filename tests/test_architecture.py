@@ -32,6 +32,8 @@ NOUNS = [  # a noun imports only nouns listed before it
     "quality",
     "note_index",
     "fingerprints",
+    "kept_index",
+    "splits",
     "composers",
     "forms",
     "catalogues",

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data import fingerprints
-from aria_data.deduplicate import AudioCluster, clusters, same_audio, same_bytes, same_notes, same_recording
-from aria_data.note_index import NoteIndex, Notes
+from aria_data.deduplicate import AudioCluster, Item, clusters, same_audio, same_bytes, same_notes, same_recording
+from aria_data.note_index import NoteIndex, Notes, is_same
 from aria_data.records import Recording
 
 
@@ -20,6 +20,10 @@ def recording(name: str, audio: str = "", samples: str = "") -> Recording:
     )
 
 
+def never(one: str, other: str) -> bool:
+    return False
+
+
 def test_of_identical_files_the_first_by_address_stands_and_the_others_name_it():
     copies = [("b.wav", recording("b", "same")), ("a.wav", recording("a", "same")), ("c.wav", recording("c", "same"))]
     others = [("d.wav", recording("d"))]
@@ -27,25 +31,16 @@ def test_of_identical_files_the_first_by_address_stands_and_the_others_name_it()
         assert same_bytes(order) == {"c-b": "c-a", "c-c": "c-a"}
 
 
-def test_recordings_with_the_same_samples_share_a_cluster_with_one_lead():
-    found = [("a.wav", 5, recording("a", samples="s" * 64)), ("b.flac", 9, recording("b", samples="s" * 64))]
-    found += [("c.mp3", 0, recording("c", samples="t" * 64))]
-    for order in permutations(found):
-        assert same_audio(order) == {
-            "local-a": AudioCluster("audio-" + "s" * 16, False),  # b says more about itself
-            "local-b": AudioCluster("audio-" + "s" * 16, True),
-            "local-c": AudioCluster("audio-" + "t" * 16, True),
-        }
-
-
-def test_with_equal_metadata_the_first_address_leads():
-    found = [("b.wav", 5, recording("b", samples="s")), ("a.wav", 5, recording("a", samples="s"))]
-    assert [key for key, cluster in same_audio(found).items() if cluster.is_lead] == ["local-a"]
+def test_recordings_with_the_same_samples_share_an_audio_cluster():
+    found = [recording("a", samples="s" * 64), recording("b", samples="s" * 64), recording("c", samples="t" * 64)]
+    expected = {"local-a": "audio-" + "s" * 16, "local-b": "audio-" + "s" * 16, "local-c": "audio-" + "t" * 16}
+    assert all(same_audio(order) == expected for order in permutations(found))
 
 
 def test_nothing_has_no_copies():
     assert same_bytes([]) == {}
     assert same_audio([]) == {}
+    assert same_notes([], [], never) == {}
 
 
 def leads(found: dict[str, AudioCluster]) -> dict[str, set[str]]:
@@ -107,19 +102,38 @@ def notes(seed: int, tempo: float = 1.0, num_notes: int = 300) -> Notes:
     return Notes.of(np.cumsum(rng.uniform(0.05, 0.4, num_notes)) * tempo, rng.integers(30, 90, num_notes))
 
 
+def of_index(cluster, index: NoteIndex, quality: dict[str, int]) -> dict[str, AudioCluster]:
+    items = [Item(name, name, (rank,)) for name, rank in quality.items()]
+    pairs = [(one, other) for one, other, _ in index.matches()]
+    return cluster(items, pairs, lambda one, other: is_same(index.compare(one, other), index.config))
+
+
 def test_segments_with_the_same_notes_share_a_cluster():
     index = NoteIndex()
     index.add([("a_0", notes(1)), ("b_0", notes(2)), ("c_0", notes(1, 1.02)), ("d_0", notes(1, 0.98))])
-    found = same_notes(index, {"a_0": 3, "b_0": 1, "c_0": 2, "d_0": 4})
+    found = of_index(same_notes, index, {"a_0": 3, "b_0": 1, "c_0": 2, "d_0": 4})
     assert leads(found) == {"b_0": {"b_0"}, "c_0": {"a_0", "c_0", "d_0"}}
     assert all(cluster.cluster_id.startswith("notes-") for cluster in found.values())
+
+
+def test_what_has_the_same_content_is_one_cluster_with_one_lead_even_if_no_index_knows_it():
+    items = [Item("x", "same", (2,)), Item("y", "same", (1,)), Item("z", "other", (0,))]
+    for order in permutations(items):
+        found = same_notes(order, [], never)
+        assert leads(found) == {"y": {"x", "y"}, "z": {"z"}}
+
+
+def test_the_best_item_of_the_best_content_leads():
+    items = [Item("x", "p", (2,)), Item("y", "p", (1,)), Item("z", "q", (0,))]
+    assert leads(same_notes(items, [("p", "q")], never)) == {"z": {"x", "y", "z"}}
+    worse = [Item("x", "p", (2,)), Item("y", "p", (1,)), Item("z", "q", (3,))]
+    assert leads(same_notes(worse, [("p", "q")], never)) == {"y": {"x", "y", "z"}}
 
 
 def test_the_same_recording_is_known_by_its_fingerprint():
     index = NoteIndex(fingerprints.CONFIG)
     index.add([("a", notes(1)), ("b", notes(2)), ("c", notes(1, 1.01))])
-    found = same_recording(index, {"a": 2, "b": 1, "c": 1})
-    assert leads(found) == {"b": {"b"}, "c": {"a", "c"}}
+    assert leads(of_index(same_recording, index, {"a": 2, "b": 1, "c": 1})) == {"b": {"b"}, "c": {"a", "c"}}
 
 
 def test_whole_recording_and_its_two_halves_are_one_cluster_when_the_whole_leads_and_two_when_a_half_does():
@@ -131,5 +145,6 @@ def test_whole_recording_and_its_two_halves_are_one_cluster_when_the_whole_leads
     )
     index = NoteIndex()
     index.add([("whole", whole), ("one", halves[0]), ("two", halves[1])])
-    assert leads(same_notes(index, {"whole": 0, "one": 1, "two": 2})) == {"whole": {"whole", "one", "two"}}
-    assert leads(same_notes(index, {"whole": 3, "one": 1, "two": 2})) == {"one": {"one", "whole"}, "two": {"two"}}
+    best_whole, best_half = {"whole": 0, "one": 1, "two": 2}, {"whole": 3, "one": 1, "two": 2}
+    assert leads(of_index(same_notes, index, best_whole)) == {"whole": {"whole", "one", "two"}}
+    assert leads(of_index(same_notes, index, best_half)) == {"one": {"one", "whole"}, "two": {"two"}}

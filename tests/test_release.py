@@ -7,13 +7,16 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aria_data.deduplicate import AudioCluster
 from aria_data.manifest import columns
 from aria_data.measures import MEASURES, measure
 from aria_data.midi import Note
 from aria_data.records import Annotation, Candidate, Measurement, Recording, Screening, Segment, Transcription
-from aria_data.release import FinishedSegment, ReleaseConfig, build_rows, remove_rows, split_of, tombstone
+from aria_data.release import FinishedSegment, ReleaseConfig, build_rows, remove_rows, tombstone
+from aria_data.splits import split_of
 
 CONFIG = ReleaseConfig()
 NOTES = [Note(i / 2, i / 2 + 0.25, 60 + i, 64) for i in range(20)]
@@ -28,6 +31,9 @@ def finished(
     composition_id: str = "",
     cluster: str = "",
     is_lead: bool = True,
+    notes: str = "",
+    is_copy: bool = False,
+    excluded_by: str = "",
     score: float = 0.9,
     passes: tuple[bool, bool] = (True, True),
 ) -> FinishedSegment:
@@ -43,9 +49,12 @@ def finished(
         ),
         measurement=Measurement(segment.segment_id, MEASURED),
         annotation=Annotation(composition_id=composition_id, title=name),
-        cluster=AudioCluster(cluster or f"audio-{name}", is_lead),
+        audio_cluster=f"audio-{name}",
+        recording_cluster=AudioCluster(cluster or f"recording-{name}", is_lead),
+        notes_cluster=AudioCluster(notes or f"notes-{name}-{number}", not is_copy),
         passes_pruned=passes[0],
         passes_deduplicated=passes[1],
+        excluded_by=excluded_by,
     )
 
 
@@ -67,7 +76,9 @@ def test_a_row_holds_every_column_in_order_with_the_values_of_the_stages():
         "relevance_score": 4,
         "composition_id": "chopin:op9-2",
         "midi_sha256": "m-r",
-        "notes_cluster": "notes-m-r",
+        "audio_cluster": "audio-r",
+        "recording_cluster": "recording-r",
+        "notes_cluster": "notes-r-0",
         "first_version": 7,
         "removed_in": None,
     }
@@ -83,6 +94,7 @@ def test_a_row_holds_every_column_in_order_with_the_values_of_the_stages():
         (finished("r", composition_id="x", passes=(False, False)), (False, False, False)),
         (finished("r", composition_id="x", passes=(False, True)), (False, False, False)),
         (finished("r", composition_id="x", is_lead=False), (True, False, False)),
+        (finished("r", composition_id="x", is_copy=True), (True, False, False)),
     ],
 )
 def test_each_subset_is_inside_the_one_before(one, subsets):
@@ -105,27 +117,74 @@ def test_of_one_composition_the_surest_recording_that_may_count_is_kept_with_all
     assert rows_by_id(found[::-1]) == rows
 
 
-def test_one_composition_and_one_cluster_never_lie_in_two_splits():
+def test_as_many_recordings_of_a_composition_are_kept_as_were_asked_for():
+    found = [finished(f"r{n}", composition_id="x", score=0.9 + n / 100) for n in range(5)]
+    for cap, kept in ((1, ["r4"]), (3, ["r2", "r3", "r4"]), (0, [f"r{n}" for n in range(5)])):
+        rows = build_rows(found, ReleaseConfig(max_recordings_per_composition=cap), [], 1)
+        assert [row["recording_id"] for row in rows if row["in_deduplicated"]] == kept
+
+
+def splits_of(rows, name: str) -> dict[str, set[str]]:
+    splits: dict[str, set[str]] = {}
+    for row in rows.values():
+        if row[name]:
+            splits.setdefault(row[name], set()).add(row["split"])
+    return splits
+
+
+def test_what_shares_a_composition_or_any_cluster_never_lies_in_two_splits():
     found = [finished(f"r{n}", composition_id=f"x{n % 40}") for n in range(200)]
-    found += [finished(f"copy{n}", cluster=f"audio-r{n}", is_lead=False, composition_id="other") for n in range(50)]
-    found += [finished(f"long{n}", number) for n in range(20) for number in range(3)]
+    found += [finished(f"copy{n}", cluster=f"recording-r{n}", is_lead=False, composition_id="other") for n in range(5)]
+    found += [finished(f"excerpt{n}", notes=f"notes-r{n + 50}-0", is_copy=True) for n in range(50)]
+    found += [finished(f"long{n}", number) for n in range(50) for number in range(3)]
     rows = rows_by_id(found)
-    split_of_group: dict[str, set] = {}
-    for key, row in rows.items():
-        if not key.startswith("copy"):
-            split_of_group.setdefault(row["composition_id"] or row["recording_id"], set()).add(row["split"])
-        split_of_group.setdefault(row["audio_cluster"], set()).add(row["split"])
-    assert {len(splits) for splits in split_of_group.values()} == {1}
+    for name in ("recording_id", "recording_cluster", "notes_cluster", "composition_id"):
+        assert {len(splits) for splits in splits_of(rows, name).values()} == {1}, name
     assert {row["split"] for row in rows.values()} == {"train", "validation", "test"}
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("xyz "), st.sampled_from("mnopq")), max_size=12))
+def test_a_chain_of_common_labels_lies_in_one_split_whatever_it_is_made_of(chosen):
+    found = [
+        finished(f"r{n}-{recording}", composition_id=composition.strip(), notes=f"notes-{notes}")
+        for n, (recording, composition, notes) in enumerate(chosen)
+    ]
+    rows = build_rows(found, CONFIG, [], 1)
+    for name in ("notes_cluster", "composition_id"):
+        assert all(len(splits) == 1 for splits in splits_of({row["segment_id"]: row for row in rows}, name).values())
+
+
+def test_a_copy_that_comes_later_does_not_move_what_was_there():
+    first = [finished(f"r{n}") for n in range(100)]
+    before = rows_by_id(first)
+    later = [finished(f"a{n}", notes=f"notes-r{n}-0", is_copy=True) for n in range(100)]  # their ids sort first
+    after = rows_by_id(first + later, before.values(), 2)
+    assert all(after[key]["split"] == row["split"] for key, row in before.items())
+    assert all(after[f"a{n}_0"]["split"] == after[f"r{n}_0"]["split"] for n in range(100))
+
+
+def test_what_is_excluded_is_in_no_split_nor_is_what_belongs_to_it():
+    found = [
+        finished("a", composition_id="x", excluded_by="maestro: composition x"),
+        finished("b", composition_id="x"),
+        finished("c", notes="notes-b-0", is_copy=True),
+        finished("d", composition_id="y"),
+    ]
+    rows = rows_by_id(found)
+    assert [rows[key]["split"] for key in ("a_0", "b_0", "c_0")] == ["excluded"] * 3
+    assert rows["d_0"]["split"] in ("train", "validation", "test")
+    assert rows["a_0"]["excluded_by"] == "maestro: composition x"
+    assert rows["c_0"]["excluded_by"] == "together with what is excluded by maestro: composition x"
+    assert rows["d_0"]["excluded_by"] == ""
+
+
 def test_splits_have_the_shares_that_were_asked_for_and_never_move():
-    counts = Counter(split_of(f"group {n}", CONFIG) for n in range(5000))
+    counts = Counter(split_of(f"group {n}", 0.1, 0.1) for n in range(5000))
     assert counts["test"] / 5000 == pytest.approx(0.1, abs=0.015)
     assert counts["validation"] / 5000 == pytest.approx(0.1, abs=0.015)
-    assert split_of("chopin:op9-2", CONFIG) == "train"  # for ever: whoever trains relies on it
-    assert split_of("x", ReleaseConfig(test_share=1.0)) == "test"
-    assert split_of("x", ReleaseConfig(test_share=0.0, validation_share=0.0)) == "train"
+    assert split_of("chopin:op9-2", 0.1, 0.1) == "train"  # for ever: whoever trains relies on it
+    assert split_of("x", 1.0, 0.0) == "test"
+    assert split_of("x", 0.0, 0.0) == "train"
 
 
 def test_a_row_keeps_its_first_version_and_a_new_one_gets_the_next():

@@ -1,0 +1,179 @@
+"""Find the copies among what a build has: the same audio, the same recording, the same notes, each with its lead."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aria_data import fingerprints
+from aria_data.audio import mono_blocks
+from aria_data.deduplicate import Item as Copied
+from aria_data.deduplicate import same_audio, same_notes, same_recording
+from aria_data.errors import PermanentError, TemporaryError
+from aria_data.kept_index import KeptIndex
+from aria_data.midi import read_midi
+from aria_data.note_index import NoteIndexConfig, Notes
+from aria_data.records import AudioCluster, Fingerprint, Measurement, Recording, Segment, Transcription, Verdict
+from aria_data.tables import Outcome
+from flows.stages import MEASURE, TRANSCRIBE, Item, Stage, Workplace, each_item
+
+if TYPE_CHECKING:
+    from flows.items import Findings
+    from flows.show import Progress
+
+LENGTH_STEP = math.log(1.1)  # of two copies about equally long the better one leads, otherwise the longer
+LOSSLESS = ("flac", "alac", "pcm", "ape", "wavpack", "tta")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Where everything stands among its copies."""
+
+    audio: Mapping[str, str] = field(default_factory=dict)  # recording_id -> cluster of the same samples
+    recordings: Mapping[str, AudioCluster] = field(default_factory=dict)  # by recording_id
+    notes: Mapping[str, AudioCluster] = field(default_factory=dict)  # by segment_id
+
+
+def _fingerprint(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome | None:
+        recording: Recording = item.payload
+        blocks = mono_blocks(workplace.path_of(recording.location), fingerprints.SAMPLE_RATE)
+        try:
+            onsets = fingerprints.to_bytes(fingerprints.fingerprint(blocks))
+        except (PermanentError, TemporaryError):  # its file has left: it stays in the dataset, and is tried again
+            return None
+        record = Fingerprint(recording.recording_id, base64.b64encode(onsets).decode())
+        return stage.outcome(workplace, item, record)
+
+    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+
+
+FINGERPRINT = Stage(
+    "fingerprint",
+    1,
+    Fingerprint,
+    _fingerprint,
+    is_wanted=lambda workplace: workplace.config.deduplicate.by_sound,
+)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a build knows when it looks for copies."""
+
+    workplace: Workplace
+    found: Findings
+    passes: Mapping[str, Mapping[str, Verdict]]
+    progress: Progress
+
+    def noes(self, segment_id: str) -> tuple[bool, bool]:
+        """Whether a segment fails the stricter and the lighter limits: the first thing that its quality depends on."""
+        strict, light = (self.passes[subset].get(segment_id) for subset in ("in_deduplicated", "in_pruned"))
+        return (strict is None or not strict.is_kept, light is None or not light.is_kept)
+
+
+def find_copies(
+    workplace: Workplace, found: Findings, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
+) -> Copies:
+    """Cluster recordings and segments on all levels. The indexes are kept in `DATASET/index/`."""
+    scene = _Scene(workplace, found, passes, progress)
+    segments = [segment for key, segment in found.segments().items() if key in passes["in_pruned"]]
+    by_recording: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_recording.setdefault(segment.recording_id, []).append(segment)
+    audio = same_audio(found.recordings[recording_id] for recording_id in by_recording)
+    recordings = _recordings(scene, by_recording)
+    return Copies(audio, recordings, _notes(scene, segments, recordings))
+
+
+def _recordings(scene: _Scene, by_recording: Mapping[str, list[Segment]]) -> dict[str, AudioCluster]:
+    items = []
+    for recording_id, segments in by_recording.items():
+        recording = scene.found.recordings[recording_id]
+        candidate = scene.found.candidates[recording.candidate_id]
+        noes = min(scene.noes(segment.segment_id) for segment in segments)
+        is_lossy = not recording.codec.startswith(LOSSLESS)
+        amount = len(candidate.tags) + len(candidate.description)
+        quality = (noes, -_length(recording.duration_s), is_lossy, -recording.sample_rate, -amount)
+        items.append(Copied(recording_id, recording.samples_sha256, (*quality, candidate.source_url)))
+    heard = {
+        scene.found.recordings[key].samples_sha256: record.onsets
+        for key, record in scene.found.records(FINGERPRINT.name).items()
+        if key in by_recording
+    }
+
+    def read(content: str) -> Notes:
+        return fingerprints.from_bytes(base64.b64decode(heard[content]))
+
+    index = _updated(scene, "sound", fingerprints.CONFIG, heard, read)
+    return same_recording(items, index.pairs(), index.compare)
+
+
+def _notes(
+    scene: _Scene, segments: Sequence[Segment], recordings: Mapping[str, AudioCluster]
+) -> dict[str, AudioCluster]:
+    transcriptions: dict[str, Transcription] = scene.found.records(TRANSCRIBE.name)
+    measurements: dict[str, Measurement] = scene.found.records(MEASURE.name)
+    items, paths = [], {}
+    for segment in segments:
+        key = segment.segment_id
+        is_copy = not recordings[segment.recording_id].is_lead
+        length = _length(segment.end_s - segment.start_s)
+        quality = (scene.noes(key), is_copy, -length, -_agreement(measurements[key]), -segment.audio_score)
+        transcription = transcriptions[key]
+        items.append(Copied(key, transcription.midi_sha256, quality))
+        paths[transcription.midi_sha256] = scene.workplace.root / transcription.midi_path
+    if not scene.workplace.config.deduplicate.by_notes:
+        paths = {}
+
+    def read(content: str) -> Notes | None:
+        return _notes_of(paths[content])
+
+    index = _updated(scene, "notes", NoteIndexConfig(), paths, read)
+    return same_notes(items, index.pairs(), index.compare)
+
+
+def _updated(
+    scene: _Scene,
+    name: str,
+    config: NoteIndexConfig,
+    wanted: Mapping[str, Any],
+    read: Callable[[str], Notes | None],
+) -> KeptIndex:
+    index = KeptIndex(scene.workplace.root / "index" / name, config)
+    num_new = index.num_new(wanted)
+    with scene.progress.stage(f"index {name}", num_new, 0.0, len(wanted) - num_new):
+        index.update(wanted, read, lambda num: scene.progress.advance(0.0, num))
+    return index
+
+
+def _notes_of(path: Path) -> Notes | None:
+    try:
+        notes = read_midi(path).notes
+    except PermanentError:  # damaged by hand: it has no copies, and the build's other checks say what is wrong
+        return None
+    return Notes.of([note.onset_s for note in notes], [note.pitch for note in notes])
+
+
+def _length(seconds: float) -> int:
+    return round(math.log(max(seconds, 1e-3)) / LENGTH_STEP)
+
+
+def _agreement(measurement: Measurement) -> float:
+    """How well the notes fit the sound, 0 to 1, coarse enough that noise does not decide."""
+    said = [measurement.measures.get(name, math.nan) for name in ("chroma_agreement", "onset_agreement")]
+    return round(sum(0.0 if math.isnan(value) else value for value in said) / len(said), 2)
+
+
+def describe(copies: Copies) -> dict[str, int]:
+    """How many recordings and segments are copies of another, by level."""
+    notes = sum(not cluster.is_lead for cluster in copies.notes.values())
+    return {
+        "same_audio": len(copies.audio) - len(set(copies.audio.values())),
+        "same_recording": sum(not cluster.is_lead for cluster in copies.recordings.values()),
+        "same_notes": notes,
+    }
