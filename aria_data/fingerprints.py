@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aria_data.note_index import NoteIndexConfig, Notes
+from aria_data.note_patterns import NoteIndexConfig, Notes
 
 SAMPLE_RATE = 16_000
 FRAME, HOP = 4096, 512  # 256 ms, so that semitones above G2 fall apart; every 32 ms

@@ -31,8 +31,10 @@ from aria_data import fingerprints
 from aria_data.audio import mono_blocks
 from aria_data.fingerprints import SAMPLE_RATE
 from aria_data.midi import read_midi
-from aria_data.note_index import NoteIndex, NoteIndexConfig, Notes, is_same
-from aria_data.note_index import compare as note_compare
+from aria_data.note_index import NoteIndex
+from aria_data.note_matching import compare as note_compare
+from aria_data.note_matching import is_same
+from aria_data.note_patterns import NoteIndexConfig, Notes
 
 Timed = tuple[np.ndarray, np.ndarray]  # onsets in seconds, pitches
 Change = Callable[[Timed, np.random.Generator], Timed]
@@ -260,7 +262,7 @@ def as_mp3(waveform: np.ndarray) -> np.ndarray:
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         decoded = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     return soxr.resample(decoded, 44_100, SAMPLE_RATE).astype(np.float32)
 

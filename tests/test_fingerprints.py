@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from aria_data.audio import mono_blocks
 from aria_data.fingerprints import CONFIG, SAMPLE_RATE, UNIT_MS, fingerprint, from_bytes, to_bytes
-from aria_data.note_index import NoteIndex, Notes, compare, is_same
+from aria_data.note_index import NoteIndex
+from aria_data.note_matching import compare, is_same
+from aria_data.note_patterns import Notes
 
 LENGTH_S = 40
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data import note_index
 from aria_data.errors import DatasetCorrupt
-from aria_data.note_index import NoteIndex, NoteIndexConfig, Notes, compare, find_patterns, is_same
+from aria_data.note_index import NoteIndex
+from aria_data.note_matching import compare, is_same
+from aria_data.note_patterns import NoteIndexConfig, Notes, find_patterns
 
 CONFIG = NoteIndexConfig()
 
@@ -69,7 +72,7 @@ OTHERS = {
 def pairs_of(performances: dict[str, Notes], config: NoteIndexConfig = CONFIG) -> set[tuple[str, str]]:
     index = NoteIndex(config)
     index.add(performances.items())
-    return {tuple(sorted(pair[:2])) for pair in index.matches()}
+    return {(one, other) for one, other, _ in index.matches()}
 
 
 @pytest.mark.parametrize("change", COPIES)
@@ -146,12 +149,57 @@ def test_more_copies_than_a_bucket_looks_at_are_still_reached_one_from_another()
     assert reached == set(performances)
 
 
-def test_patterns_looked_at_in_slices_give_the_same_pairs(monkeypatch):
-    index = NoteIndex()
+def copies_of_several(num_each: int = 12) -> dict[str, Notes]:
+    """Give equal performances, more than a small bucket looks at: which of them are neighbours is a tie."""
+    originals = {"b": ORIGINAL, "a": OTHERS["another piece"], "c": COPIES["trimmed"]}
+    return {f"{name}{number:02}": notes for name, notes in originals.items() for number in range(num_each)}
+
+
+def shuffled(performances: dict[str, Notes], seed: int) -> list[tuple[str, Notes]]:
+    items = list(performances.items())
+    return [items[place] for place in np.random.default_rng(seed).permutation(len(items))]
+
+
+def candidate_ids(index: NoteIndex) -> set[tuple[str, ...]]:
+    return {tuple(sorted(index.ids[place] for place in pair)) for pair in index.candidates()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_adding_changes_no_pair(seed):
+    config = replace(CONFIG, max_bucket=3)
+    one, other = NoteIndex(config), NoteIndex(config)
+    one.add(copies_of_several().items())
+    other.add(shuffled(copies_of_several(), seed))
+    assert one.ids != other.ids
+    assert 36 < len(one.candidates()) < 36 * 35 / 2  # so that a tie could change them
+    assert candidate_ids(other) == candidate_ids(one)
+    assert list(other.matches()) == list(one.matches())
+
+
+@pytest.mark.parametrize("num_parts", [2, 5, 36])
+def test_an_index_made_in_parts_and_opened_again_gives_the_pairs_of_one_made_at_once(num_parts, tmp_path):
+    config = replace(CONFIG, max_bucket=3)
+    whole = NoteIndex(config)
+    whole.add(copies_of_several().items())
+    items = shuffled(copies_of_several(), num_parts)
+    for number in range(num_parts):
+        index = NoteIndex.open(tmp_path, config)
+        index.add(items[number::num_parts])
+        index.save(tmp_path)
+    again = NoteIndex.open(tmp_path, config)
+    assert len(list(tmp_path.iterdir())) == num_parts
+    assert candidate_ids(again) == candidate_ids(whole)
+    assert list(again.matches()) == list(whole.matches())
+
+
+@pytest.mark.parametrize("num_slices", [1, 3, 100])
+@pytest.mark.parametrize("keep_one_in", [1, 4])
+def test_patterns_looked_at_in_slices_give_the_same_pairs(num_slices, keep_one_in, monkeypatch):
+    index = NoteIndex(replace(CONFIG, keep_one_in=keep_one_in))
     index.add([*COPIES.items(), *OTHERS.items()])
     index.add([("later", COPIES["shifted"])])
     whole = index.candidates()
-    monkeypatch.setattr(note_index, "SLICE_PATTERNS", 100)
+    monkeypatch.setattr(note_index, "NUM_SLICES", num_slices)
     assert len(whole) >= 45
     assert np.array_equal(index.candidates(), whole)
 
@@ -178,6 +226,16 @@ def test_an_index_is_kept_and_grows(tmp_path):
     assert np.array_equal(third.notes("a").pitch, ORIGINAL.pitch)
     assert [pair[:2] for pair in third.matches()] == [("a", "b")]
     assert len(list((tmp_path / "index").iterdir())) == 2
+
+
+def test_an_opened_index_is_mapped_and_not_copied(tmp_path):
+    index = NoteIndex()
+    index.add((f"{number}", Notes.of(*played(number, 0))) for number in range(10))
+    index.save(tmp_path)
+    num_bytes = pa.total_allocated_bytes()
+    again = NoteIndex.open(tmp_path)
+    assert len(again.notes("3")) == len(index.notes("3"))
+    assert pa.total_allocated_bytes() - num_bytes < index.num_bytes / 10
 
 
 def test_an_index_needs_less_than_nine_bytes_a_note():
