@@ -19,6 +19,7 @@ from aria_data.crawl import CrawlConfig
 from aria_data.deduplicate import DeduplicateConfig
 from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
+from aria_data.exclusions import find_exclusion
 from aria_data.ingest import IngestConfig
 from aria_data.llm import LlmConfig
 from aria_data.measure import MeasureConfig
@@ -80,6 +81,8 @@ def _check_names(config: BuildConfig) -> None:
     """Look up what settings name, now rather than after hours of work."""
     load_limits(config.release.pruned_limits)
     load_limits(config.release.deduplicated_limits)
+    for name in config.release.exclude:
+        find_exclusion(name)
     transcribers.check(config.transcribe, "transcribe.transcriber")
     second = config.measure.second()
     if second is not None:

@@ -1,17 +1,19 @@
 """A released dataset as trainers read it: rows, MIDI bytes, figures, samples, a torch `Dataset`. It only reads.
 
-    dataset = aria_data.Dataset("dataset/")                       # the newest version; version=3 for another
+    dataset = aria_data.Dataset("dataset/")          # the newest version; version=3 or version="its name" for another
     for row, midi in dataset.iterate("in_pruned and split = 'train'"):
         ...
 
-A `where` is an SQL condition over the manifest's columns. Rows without a MIDI file are never paired with one: what
-was removed in this version, and in an older version also what was removed since.
+A `where` is an SQL condition over the manifest's columns, subsets and weights of one's own (`in_...`, `weight_...`)
+among them. Rows without a MIDI file are never paired with one: what was removed in this version, and in an older
+version also what was removed since.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 import operator
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -23,47 +25,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
+from aria_data.figures import COUNTED, statistics
 from aria_data.files import printable
-from aria_data.manifest import Manifest, Row, Version, arrow_schema
+from aria_data.manifest import Manifest, Row, Version
+from aria_data.manifest_columns import is_subset, is_weight
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
 BATCH_ROWS = 1000  # rows held as Python values at a time
-GROUPS = {  # what `stats` counts by: the name shown -> the column
-    "composer": "composer",
-    "period": "period",
-    "genre": "genre",
-    "licence": "licence",
-    "source": "source",
-    "split": "split",
-}
-SUBSETS = ("in_pruned", "in_deduplicated", "in_unique")
-MEASURES = (
-    "duration_s",
-    "num_notes",
-    "note_density",
-    "pitch_entropy",
-    "longest_silence_s",
-    "audio_score",
-    "transcription_confidence",
-    "chroma_agreement",
-    "onset_agreement",
-    "score_likeness",
-)
-QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
 class Dataset:
-    """One version of the dataset at `path`; the newest without a number. Raises `DatasetNotFound`."""
+    """One version of the dataset at `path`, by number or name; the newest without. Raises `DatasetNotFound`."""
 
-    def __init__(self, path: Path | str, version: int | None = None):
+    def __init__(self, path: Path | str, version: int | str | None = None):
         self.root = Path(path)
         self._manifest = Manifest(self.root)
-        if version is not None and not isinstance(version, int):
-            raise UsageError(f"version: {version!r} is not a number; the versions are 1, 2, 3, ...")
-        self._manifest.query("false", version, limit=0)  # says what is missing, if anything is
-        self.version = self._manifest.version() if version is None else version
+        if version is not None and not isinstance(version, int | str):
+            raise UsageError(f"version: {version!r} is not a number or a name; the versions are 1, 2, 3, ...")
+        self.version = self._manifest.number_of(version)
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, version={self.version})"
@@ -77,11 +59,19 @@ class Dataset:
 
         Raises `UsageError` for a condition that cannot be understood and for an unknown column.
         """
-        names = arrow_schema().names if columns is None else list(columns)
+        names = self.column_names if columns is None else list(columns)
         for name in names:
-            if name not in arrow_schema().names:
-                raise UsageError(f"unknown column {name!r}. Known: {', '.join(arrow_schema().names)}.")
+            self._require_column(name)
         return self._manifest.query(where, self.version, columns=names).select(names)
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """This version's columns: those of every manifest, then the subsets and weights that were added up to it."""
+        return self._manifest.column_names(self.version)
+
+    def _require_column(self, name: str) -> None:
+        if name not in self.column_names:
+            raise UsageError(f"unknown column {name!r}. Known: {', '.join(self.column_names)}.")
 
     def rows(self, where: str = "", columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Give rows one after the other as plain values."""
@@ -93,15 +83,16 @@ class Dataset:
 
     def select(self, where: str = "") -> Selection:
         """Choose rows that have a MIDI file: nothing that was removed in this version or since."""
-        table = self.table(where)
-        ids = table["segment_id"]
-        if len(ids) > 1 and pc.any(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))).as_py():
-            raise UsageError("the query names some rows twice; it must be one condition: composer_id = 'chopin'")
-        table = table.filter(pc.is_null(table["removed_in"]))
-        if self._removed_since:
-            gone = pa.array(sorted(self._removed_since), pa.string())
+        return Selection(self.root, self._present(self.table(where)))
+
+    def _present(self, table: pa.Table) -> pa.Table:
+        """Leave out what was removed in this version or since."""
+        if table["removed_in"].null_count < len(table):
+            table = table.filter(pc.is_null(table["removed_in"]))
+        if removed := self._removed_since:
+            gone = pa.array(sorted(removed), pa.string())
             table = table.filter(pc.invert(pc.is_in(table["segment_id"], value_set=gone)))
-        return Selection(self.root, table)
+        return table
 
     @property
     def _removed_since(self) -> dict[str, str]:
@@ -109,10 +100,10 @@ class Dataset:
         newest = self._manifest.version()
         if newest == self.version:
             return {}
-        stones = self._manifest.query("removed_in IS NOT NULL", newest)
+        names = ["segment_id", "removed_in", "removal_reason"]
         return {
             row["segment_id"]: f"removed in version {row['removed_in']} ({printable(row['removal_reason'] or '')})"
-            for row in _rows_of(stones.select(["segment_id", "removed_in", "removal_reason"]))
+            for row in _rows_of(self._manifest.query("removed_in IS NOT NULL", newest, columns=names))
         }
 
     def iterate(self, where: str = "") -> Iterator[tuple[Row, bytes]]:
@@ -143,24 +134,30 @@ class Dataset:
 
     def stats(self, where: str = "") -> dict[str, Any]:
         """Count files, hours and notes, by composer, licence and so on, with distributions of the main measures."""
-        table = self.table(where)
-        return statistics(table.filter(pc.is_null(table["removed_in"])))
+        added = [name for name in self.column_names if is_subset(name) or is_weight(name)]
+        return statistics(self.table(where, [*COUNTED, *added]))
 
     def sample(self, n: int, seed: int = 0, where: str = "") -> list[Row]:
         """Draw `n` rows, or all where there are fewer. A larger `n` with the same seed holds the smaller sample."""
         if n < 0:
             raise UsageError(f"a sample of {n} rows cannot be drawn; ask for 0 or more.")
-        table = self.select(where).table
-        ids = table["segment_id"].to_pylist()
-        places = heapq.nsmallest(n, range(len(ids)), key=lambda place: _lot(seed, ids[place]))
-        return list(_rows_of(table.take(pa.array(places, pa.int64()))))
+        ids = self._present(self.table(where, ["segment_id", "removed_in"]))["segment_id"].to_pylist()
+        drawn = heapq.nsmallest(n, ids, key=lambda segment_id: _lot(seed, segment_id))
+        rows = {row["segment_id"]: row for row in _rows_of(self._manifest.rows_of(drawn, self.version))}
+        return [rows[segment_id] for segment_id in drawn]
 
-    def torch(self, where: str = "", load: Callable[[Row, bytes], Any] | None = None) -> Any:
+    def torch(self, where: str = "", load: Callable[[Row, bytes], Any] | None = None, *, weight: str = "") -> Any:
         """Give a map-style `torch.utils.data.Dataset` of `load(row, midi)`; of (row, midi) without `load`.
 
         It can be handed to a `DataLoader` with workers of any kind, as long as `load` can.
+
+        With `weight`, a column, each row has one value more: `row["weight"]`, its weight divided by the mean of
+        all that were chosen. The same as an array, for a `WeightedRandomSampler`, is the torch dataset's `weights`.
         """
-        return _torch_dataset(self.select(where), load)
+        if weight:
+            self._require_column(weight)
+        selection = self.select(where)
+        return _torch_dataset(selection, load, selection.weights(weight) if weight else None)
 
 
 class Selection:
@@ -183,6 +180,31 @@ class Selection:
     def __iter__(self) -> Iterator[tuple[Row, bytes]]:
         for row in _rows_of(self.table):
             yield row, read_midi_of(self.root, row)
+
+    def weights(self, column: str) -> np.ndarray:
+        """The rows' weights as float64, in their order, divided by their mean, so that a weighted loss keeps its size.
+
+        Raises `UsageError` for a column without numbers, a row without a weight, a negative one, and zeros only.
+        """
+        if column not in self.table.column_names or not _is_numeric(self.table[column].type):
+            raise UsageError(f"{column!r} is no column of weights.")
+        found = self.table[column]
+        if found.null_count:
+            raise UsageError(
+                f"{column}: {found.null_count} of {len(found)} rows have no weight. "
+                f"Choose only rows that have one: {column} IS NOT NULL."
+            )
+        values = found.cast(pa.float64()).to_numpy()
+        if not len(values):
+            return values
+        mean = values.mean()
+        if not (values >= 0.0).all() or not 0.0 < mean < math.inf:
+            raise UsageError(f"{column}: weights are 0 or more, finite, and not all 0.")
+        return values / mean
+
+
+def _is_numeric(type_: pa.DataType) -> bool:
+    return pa.types.is_floating(type_) or pa.types.is_integer(type_) or pa.types.is_boolean(type_)
 
 
 def read_midi_of(root: Path, row: Row) -> bytes:
@@ -223,60 +245,24 @@ def _lot(seed: int, segment_id: str) -> bytes:
     return hashlib.sha256(f"{seed} {segment_id}".encode()).digest()
 
 
-def statistics(table: pa.Table) -> dict[str, Any]:
-    """Count what manifest rows hold; plain values, ready for JSON. Groups are sorted by files, the largest first."""
-    counts = _counts(table)
-    counts["num_recordings"] = pc.count_distinct(table["recording_id"]).as_py()
-    named = table.filter(pc.not_equal(pc.fill_null(table["composition_id"], ""), ""))
-    counts["num_compositions"] = pc.count_distinct(named["composition_id"]).as_py()
-    by = {name: _grouped(table, column) for name, column in GROUPS.items()}
-    subsets = {name: _counts(table.filter(pc.fill_null(table[name], False))) for name in SUBSETS}
-    measures = {name: _distribution(table[name]) for name in MEASURES}
-    return {**counts, "by": {**by, "subset": subsets}, "measures": measures}
-
-
-def _counts(table: pa.Table) -> dict[str, Any]:
-    return {
-        "num_files": table.num_rows,
-        "hours": round((pc.sum(table["duration_s"]).as_py() or 0.0) / 3600, 6),
-        "num_notes": pc.sum(table["num_notes"]).as_py() or 0,
-    }
-
-
-def _grouped(table: pa.Table, column: str) -> dict[str, dict[str, Any]]:
-    keyed = pa.table({"key": pc.fill_null(table[column], ""), "s": table["duration_s"], "notes": table["num_notes"]})
-    groups = keyed.group_by("key").aggregate([("key", "count"), ("s", "sum"), ("notes", "sum")]).to_pylist()
-    return {
-        group["key"]: {
-            "num_files": group["key_count"],
-            "hours": round((group["s_sum"] or 0.0) / 3600, 6),
-            "num_notes": group["notes_sum"] or 0,
-        }
-        for group in sorted(groups, key=lambda group: (-group["key_count"], group["key"]))
-    }
-
-
-def _distribution(values: pa.ChunkedArray) -> dict[str, float | None]:
-    known = values.drop_null()
-    if not len(known):
-        return {"num_known": 0, "mean": None, **dict.fromkeys(QUANTILES)}
-    found = pc.quantile(known, q=list(QUANTILES.values())).to_pylist()
-    rounded = {name: round(value, 6) for name, value in zip(QUANTILES, found, strict=True)}
-    return {"num_known": len(known), "mean": round(pc.mean(known).as_py(), 6), **rounded}
-
-
-def _torch_dataset(selection: Selection, load: Callable[[Row, bytes], Any] | None) -> Any:
+def _torch_dataset(
+    selection: Selection, load: Callable[[Row, bytes], Any] | None, weights_of_rows: np.ndarray | None
+) -> Any:
     import torch.utils.data
 
     class TorchDataset(torch.utils.data.Dataset):
+        weights = weights_of_rows
+
         def __len__(self) -> int:
             return len(selection)
 
         def __getitem__(self, position: int) -> Any:
             row, midi = selection[position]
+            if weights_of_rows is not None:
+                row["weight"] = float(weights_of_rows[position])
             return (row, midi) if load is None else load(row, midi)
 
         def __reduce__(self) -> Any:  # a worker that does not fork gets what it takes to make it again
-            return _torch_dataset, (selection, load)
+            return _torch_dataset, (selection, load, weights_of_rows)
 
     return TorchDataset()

@@ -69,6 +69,11 @@ def prune(measures: Mapping[str, float], limits: PruneLimits) -> Verdict:
     return next((verdict for verdict in all_verdicts(measures, limits).values() if not verdict.is_kept), Verdict(True))
 
 
+def passing(measures: Mapping[str, Mapping[str, float]], limits: PruneLimits) -> set[str]:
+    """Of measures by id, the ids that pass all limits."""
+    return {key for key, measured in measures.items() if prune(measured, limits).is_kept}
+
+
 def all_verdicts(measures: Mapping[str, float], limits: PruneLimits) -> dict[str, Verdict]:
     """The verdict of each limit by its key, in the order of judging: what every one of them would do alone."""
     return {key: _verdict(key, measures, limits) for key in LIMIT_KEYS if key in limits.limits}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from aria_data.caps import recordings_kept
 from aria_data.manifest import Manifest, Row, columns, content_sha256
 from aria_data.records import (
     Annotation,
@@ -78,8 +79,10 @@ def build_rows(
     rows = []
     for one in finished:
         known = before.get(one.segment.segment_id)
-        is_kept = not one.annotation.composition_id or one.recording.recording_id in kept
-        rows.append(_row(one, is_kept) | {"first_version": known["first_version"] if known else next_version})
+        rows.append(
+            _row(one, one.recording.recording_id in kept)
+            | {"first_version": known["first_version"] if known else next_version}
+        )
     _split(rows, config)
     made = {row["segment_id"] for row in rows}
     rows += [row for row in before.values() if row["removed_in"] is not None and row["segment_id"] not in made]
@@ -103,14 +106,20 @@ def _split(rows: list[Row], config: ReleaseConfig) -> None:
                 row["excluded_by"] = f"together with what is excluded by {named[0]}"
 
 
-def release(manifest: Manifest, rows: list[Row], note: str = "") -> tuple[int, bool]:
-    """Commit the rows as a new version unless they say what the newest one says. Gives (version, is it new)."""
+def release(
+    manifest: Manifest, rows: list[Row], note: str = "", facts: Mapping[str, Any] | None = None
+) -> tuple[int, bool]:
+    """Commit the rows as a new version unless they say what the newest one says and no new name is asked for.
+
+    Gives (version, is it new). `facts` says how it came about (see `Manifest.commit`).
+    """
     newest = manifest.version()
     if newest == 0 and not rows:
         return 0, False
-    if newest and manifest.content_sha256(newest) == content_sha256(rows):
+    is_named = bool((facts or {}).get("name"))
+    if newest and not is_named and manifest.content_sha256(newest) == content_sha256(rows):
         return newest, False
-    return manifest.commit(rows, note), True
+    return manifest.commit(rows, note, facts), True
 
 
 def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: str) -> tuple[list[Row], list[Row]]:
@@ -136,17 +145,19 @@ def tombstone(row: Row, version: int, reason: str) -> Row:
 
 
 def _recordings_kept(finished: list[FinishedSegment], cap: int) -> set[str]:
-    """Give the recordings that may stand for their composition: those with the surest segments, among those that
-    may count; `cap` of each known composition, all for 0."""
-    surest: dict[tuple[str, str], float] = {}
-    for one in finished:
-        if one.annotation.composition_id and one.is_lead and one.passes_deduplicated:
-            key = one.annotation.composition_id, one.recording.recording_id
-            surest[key] = max(surest.get(key, 0.0), one.segment.audio_score)
-    of_composition: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for (composition_id, recording_id), score in surest.items():
-        of_composition[composition_id].append((-score, recording_id))
-    return {recording_id for ranks in of_composition.values() for _, recording_id in sorted(ranks)[: cap or None]}
+    """Give the recordings that may stand for their composition, among those that may count."""
+    may_count = (one for one in finished if one.is_lead and one.passes_deduplicated)
+    return recordings_kept(
+        (
+            {
+                "composition_id": one.annotation.composition_id,
+                "recording_id": one.recording.recording_id,
+                "audio_score": one.segment.audio_score,
+            }
+            for one in may_count
+        ),
+        cap,
+    )
 
 
 def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:

@@ -1,9 +1,10 @@
-"""A manifest of a million rows: write, append, query, diff, with peak memory, beside one JSON file read by Python.
+"""A manifest of a million rows: write, append, query, figures, diff, a new subset; beside one JSON file.
 
     python benchmarks/manifest_scale.py [--rows 1000000] [--without-json]
 
-Every step runs in a process of its own, whose peak memory is printed. The named peer is `json.load` of the same rows in
-one file and a comprehension over them, which is how Aria-MIDI's metadata is read.
+Every step runs in a process of its own, whose peak memory is printed. The rows are made beforehand, into a Parquet file
+that the steps read in batches. The named peer is `json.load` of the same rows in one file and a comprehension over
+them, which is how Aria-MIDI's metadata is read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ import pyarrow as pa
 COMPOSERS = ["chopin", "bach_js", "beethoven", "debussy", "liszt", "schubert", "joplin", "satie", ""]
 WHERE = "composer_id = 'chopin' AND audio_score > 0.99 AND in_deduplicated"
 LIMITS = {"query s": 1.0, "append 1,000 s": 5.0, "diff s": 10.0, "peak GB": 2.0, "query times JSON": 20.0}
+BATCH_ROWS = 10_000
+ADDED = ("in_tenth", "weight_chance")
 
 
 def rows(start: int, stop: int) -> pa.Table:
@@ -64,10 +67,35 @@ def rows(start: int, stop: int) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=arrow_schema())
 
 
+def make(root: Path, count: int) -> int:
+    import pyarrow.parquet as pq
+
+    from aria_data.manifest import arrow_schema
+
+    with pq.ParquetWriter(root / "rows.parquet", arrow_schema()) as file:
+        for start in range(0, count, BATCH_ROWS):
+            file.write_table(rows(start, min(count, start + BATCH_ROWS)))
+    return count
+
+
+def batches(root: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(root / "rows.parquet").iter_batches(BATCH_ROWS)
+
+
+def batches_with_subset(root: Path) -> Iterator[pa.RecordBatch]:
+    """The same rows, each in a subset or not and with a weight, so that no row is as it was."""
+    for number, batch in enumerate(batches(root)):
+        random = np.random.default_rng(number)
+        is_in, weight = random.random(len(batch)) < 0.1, random.random(len(batch))
+        yield batch.append_column(ADDED[0], pa.array(is_in)).append_column(ADDED[1], pa.array(weight))
+
+
 def write(root: Path, count: int) -> int:
     from aria_data.manifest import Manifest
 
-    return Manifest(root).commit(rows(0, count))
+    return Manifest(root).commit(lambda: batches(root))
 
 
 def append(root: Path, count: int) -> int:
@@ -82,16 +110,46 @@ def query(root: Path, count: int) -> int:
     return Manifest(root).query(WHERE).num_rows
 
 
+def stats(root: Path, count: int) -> int:
+    from aria_data.dataset import Dataset
+
+    return Dataset(root).stats()["num_files"]
+
+
+def stats_where(root: Path, count: int) -> int:
+    from aria_data.dataset import Dataset
+
+    return Dataset(root).stats("in_deduplicated")["num_files"]
+
+
 def diff(root: Path, count: int) -> int:
     from aria_data.manifest import Manifest
 
     return len(Manifest(root).diff(1, 2).added)
 
 
+def add_subset(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return Manifest(root).commit(lambda: batches_with_subset(root))
+
+
+def query_subset(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return Manifest(root).query(f"{ADDED[0]} AND {ADDED[1]} > 0.99").num_rows
+
+
+def diff_all(root: Path, count: int) -> int:
+    from aria_data.manifest import Manifest
+
+    return len(Manifest(root).diff(1, 3).changed)
+
+
 def write_json(root: Path, count: int) -> int:
     with open(root / "all.json", "w", encoding="utf-8") as file:
         file.write("[")
-        for number, batch in enumerate(rows(0, count).to_batches(max_chunksize=10_000)):
+        for number, batch in enumerate(batches(root)):
             lines = ",\n".join(json.dumps(row) for row in batch.to_pylist())
             file.write(("," if number else "") + lines)
         file.write("]")
@@ -125,6 +183,22 @@ def run(step: Callable[[Path, int], int], root: Path, count: int) -> tuple[int, 
     return found
 
 
+STEPS = (  # name, what, how often; the peer is read right beside our query
+    ("write", write, 1),
+    ("append 1,000", append, 1),
+    ("write JSON", write_json, 1),
+    ("query", query, 5),
+    ("json.load", query_json, 1),
+    ("stats", stats, 1),
+    ("stats where", stats_where, 1),
+    ("diff", diff, 1),
+    ("add a subset", add_subset, 1),
+    ("query subset", query_subset, 3),
+    ("diff all rows", diff_all, 1),
+)
+PEERS = ("write JSON", "json.load")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -132,30 +206,25 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        figures: dict[str, float] = {}
-        peaks = []
-        for name, step, times in (
-            ("write", write, 1),
-            ("append 1,000", append, 1),
-            ("query", query, 3),
-            ("diff", diff, 1),
-        ):
+        run(make, root, options.rows)
+        figures: dict[str, float] = {"peak GB": 0.0}
+        for name, step, times in STEPS:
+            if options.without_json and name in PEERS:
+                continue
             done = [run(step, root, options.rows) for _ in range(times)]
-            took_s = statistics.median(one[1] for one in done)
-            figures[f"{name} s"], peak = took_s, max(one[2] for one in done)
-            peaks.append(peak)
-            print(f"{name:14s} {took_s:8.2f} s   peak {peak:5.2f} GB   ({done[0][0]:,})", flush=True)
-        figures["peak GB"] = max(peaks)
-        size = sum(path.stat().st_size for path in (root / "manifest").rglob("*.parquet"))
-        print(f"size           {size / 1e6:8.1f} MB")
-        if not options.without_json:
-            num_bytes, _, _ = run(write_json, root, options.rows)
-            found, took_s, peak = run(query_json, root, options.rows)
-            figures["query times JSON"] = took_s / figures["query s"]
-            print(f"json.load      {took_s:8.2f} s   peak {peak:5.2f} GB   ({found:,}; {num_bytes / 1e6:.0f} MB)")
-        for name, limit in LIMITS.items():
-            if name in figures:
-                print(f"{name:18s} {figures[name]:8.2f}   limit {limit:g}   ratio {figures[name] / limit:.2f}")
+            took_s, peak_gb = statistics.median(one[1] for one in done), max(one[2] for one in done)
+            figures[f"{name} s"] = took_s
+            if name not in PEERS:
+                figures["peak GB"] = max(figures["peak GB"], peak_gb)
+            print(f"{name:14s} {took_s:8.2f} s   peak {peak_gb:5.2f} GB   ({done[0][0]:,})", flush=True)
+            if name == "write":
+                size = sum(path.stat().st_size for path in (root / "manifest").rglob("*.parquet"))
+                print(f"size           {size / 1e6:8.1f} MB")
+    if "json.load s" in figures:
+        figures["query times JSON"] = figures["json.load s"] / figures["query s"]
+    for name, limit in LIMITS.items():
+        if name in figures:
+            print(f"{name:18s} {figures[name]:8.2f}   limit {limit:g}   ratio {figures[name] / limit:.2f}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from aria_data import deduplicate
+from aria_data.card import dataset_card
 from aria_data.collect import collect_folder
 from aria_data.config import BuildConfig, build_record, to_toml
 from aria_data.files import PARTIAL, exclusive_lock, write_whole
@@ -20,17 +21,20 @@ from aria_data.ledger import Balance, balance_candidates, balance_segments
 from aria_data.manifest import Manifest, Row
 from aria_data.opt_outs import OptOuts
 from aria_data.partials import settle
-from aria_data.prune import PruneLimits, load_limits, prune
+from aria_data.prune import PruneLimits, load_limits, passing, prune
 from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import FinishedSegment, build_rows, release
 from aria_data.removals import Removal, Removals
+from aria_data.subsets import Subsets
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
 from aria_data.transcribers.base import Compute
 from flows import show
 from flows.crawl import COLLECT, collect_source, observation, opt_outs_of
 from flows.downloads import DOWNLOAD
 from flows.duplicates import Copies, find_copies
+from flows.exclusions import find_excluded
 from flows.items import ITEMS, LOCAL, Findings
+from flows.provenance import facts_of
 from flows.stages import (
     ANNOTATE,
     CLASSIFY,
@@ -86,6 +90,7 @@ class Build:
     workplace: Workplace
     progress: show.Progress
     dry_run: bool = False
+    name: str = ""  # of the version that is released
     found: Findings = field(default_factory=Findings)
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, what happened)
@@ -104,12 +109,13 @@ class Build:
         config: Mapping[str, Any] | None,
         compute: Mapping[str, Any] | None,
         dry_run: bool,
+        name: str = "",
     ) -> Iterator[Build]:
         """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
         root = Path(out).absolute()
         workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
         with show.progress() as progress, closing(workplace):
-            build = cls(source or "", workplace, progress, dry_run)
+            build = cls(source or "", workplace, progress, dry_run, name)
             if dry_run:
                 yield build
                 return
@@ -282,18 +288,28 @@ class Build:
         if self.dry_run:
             return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
         rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1)
+        rows = Subsets(root).apply(rows, self._passing)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
         RecordTable(root, "rejections", Rejection).replace(self.rejections)
         write_whole(root / "dataset.toml", to_toml(self.workplace.config).encode())
-        version, is_new = release(manifest, rows)
+        reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
+        facts = facts_of(self.workplace, rows, self.name, reasons)
+        version, is_new = release(manifest, rows, facts=facts)
+        if is_new:
+            write_whole(root / "CARD.md", dataset_card(rows, manifest.versions()[-1]).encode())
         return self._summary(version, is_new, present, *balances)
+
+    def _passing(self, limits: str) -> set[str]:
+        measurements = self.found.records(MEASURE.name)
+        return passing({key: one.measures for key, one in measurements.items()}, load_limits(limits))
 
     def _finished(self) -> Iterator[FinishedSegment]:
         segments, found = self.found.segments(), self.found
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
         downloads = found.records(DOWNLOAD.name)
+        excluded = find_excluded(self.workplace, found)
         scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
         for segment_id, in_pruned in self.passes["in_pruned"].items():
             segment = segments[segment_id]
@@ -316,6 +332,7 @@ class Build:
                     notes_cluster=self.copies.notes[segment_id],
                     passes_pruned=in_pruned.is_kept,
                     passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
+                    excluded_by=excluded.get(segment_id, ""),
                 )
 
     def _balances(self, present: Sequence[Row]) -> tuple[Balance, Balance]:

@@ -19,13 +19,14 @@ def build_dataset(
     config: dict[str, Any] | None = None,
     compute: dict[str, Any] | None = None,
     dry_run: bool = False,
+    name: str = "",
 ) -> BuildSummary:
     """Build the dataset at `out` from the recordings below `source`: a folder, an address, a list of addresses, or
     nothing, which stands for what earlier builds and crawls found.
 
-    What is already done is not done again; a new version is made only if something changed.
+    What is already done is not done again; a new version is made only if something changed, or to give it a `name`.
     """
-    with Build.open(source, out, config, compute, dry_run) as build:
+    with Build.open(source, out, config, compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.run(SCREEN)  # the text: likely solo piano?
         build.run(DOWNLOAD)  # what is not here yet: fetched, verified

@@ -16,8 +16,10 @@ from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_annotate import annotate_command, evaluate_annotate_command
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
 from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve, tree
-from flows.cli_dataset import export, sample, stats
+from flows.cli_dataset import card, export, sample, stats
+from flows.cli_exclusions import exclude
 from flows.cli_screen import evaluate_screen_command, screen_command
+from flows.cli_subsets import subset, subsets
 from flows.cli_tools import classify, evaluate, transcribe
 
 
@@ -56,6 +58,7 @@ def cli() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--name", default="", help="Name the version that is released: spring-2027.")
 @compute_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -65,6 +68,7 @@ def build(
     out: Path,
     config_path: Path | None,
     settings: tuple[str, ...],
+    name: str,
     device: str,
     dtype: str,
     batch_size: int,
@@ -82,7 +86,9 @@ def build(
     from flows.run import run_build
 
     compute = Compute(device, dtype, batch_size, threads)
-    summary = run_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, verbose=verbose)
+    summary = run_build(
+        source, out, config_path, settings, compute=compute, dry_run=dry_run, verbose=verbose, name=name
+    )
     from flows import show
 
     if as_json:
@@ -101,11 +107,20 @@ def build(
     aria-data query dataset/ "composer_id = 'chopin' and audio_score > 0.9"
     aria-data query dataset/ "in_pruned and split = 'train'" --format paths
     aria-data query dataset/ "note_density > 5" --version 3 --format csv > dense.csv
+    aria-data query dataset/ "in_pruned and is_cluster_lead" --max-per-composition 3 --format paths
     """,
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("where", default="")
-@click.option("--version", type=int, help="A version's number; the newest without it.")
+@click.option("--version", help="A version's number or name; the newest without it.")
+@click.option(
+    "--max-per-composition",
+    "cap",
+    default=0,
+    show_default="all",
+    type=click.IntRange(min=0),
+    help="So many recordings of each known composition, the surest first.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
 @click.option("--columns", help="Columns to show, with commas between. Tables show a few, other formats all.")
 @click.option(
@@ -119,7 +134,8 @@ def build(
 def query(
     dataset: Path,
     where: str,
-    version: int | None,
+    version: str | None,
+    cap: int,
     limit: int | None,
     columns: str | None,
     format_: str,
@@ -127,9 +143,11 @@ def query(
 ) -> None:
     """List the manifest's rows for which WHERE, an SQL condition, holds. It can only read."""
     from aria_data.manifest import Manifest
-    from flows.output import select_columns, write_table
+    from flows.output import cap_recordings, select_columns, write_table
 
-    table = Manifest(dataset).query(where, version, limit)
+    table = Manifest(dataset).query(where, version, None if cap else limit)
+    if cap:
+        table = cap_recordings(table, cap).slice(0, limit)
     write_table(select_columns(table, columns), format_, output, dataset, all_columns=columns is not None)
 
 
@@ -181,30 +199,29 @@ def explain(dataset: Path, item_id: str, shows_all: bool, as_json: bool) -> None
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def versions(dataset: Path, as_json: bool) -> None:
-    """List the dataset's versions, oldest first."""
-    from aria_data.manifest import Manifest, Version
-    from flows.output import records_table, write_table
-
-    write_table(
-        records_table(Manifest(dataset).versions(), Version), "jsonl" if as_json else "table", None, dataset, True
-    )
-
-
-@cli.command(cls=Examples, examples="aria-data diff dataset/ 3 4\naria-data diff dataset/ 3 4 --json")
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.argument("old", type=int)
-@click.argument("new", type=int)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def diff(dataset: Path, old: int, new: int, as_json: bool) -> None:
-    """Show what version NEW added, removed and changed against version OLD."""
+    """List the dataset's versions, oldest first. With --json each says what it was made from."""
     from aria_data.manifest import Manifest
-    from flows.output import print_difference
+    from flows.output import print_versions
+
+    print_versions(Manifest(dataset).versions(), as_json)
+
+
+@cli.command(cls=Examples, examples="aria-data diff dataset/ 3 4\naria-data diff dataset/ spring autumn --json")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("old")
+@click.argument("new")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def diff(dataset: Path, old: str, new: str, as_json: bool) -> None:
+    """Show what version NEW added, removed and changed against version OLD, and why."""
+    from aria_data.manifest import Manifest
+    from flows import differences
 
     difference = Manifest(dataset).diff(old, new)
+    reasons = differences.reasons_of(dataset, difference, old, new)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(difference)))
+        click.echo(json.dumps(dataclasses.asdict(difference) | {"reasons": dataclasses.asdict(reasons)}))
     else:
-        print_difference(difference)
+        differences.show(difference, reasons)
 
 
 @cli.command(
@@ -248,7 +265,8 @@ def demo(out: Path, recordings: Path) -> None:
 evaluate.add_command(evaluate_screen_command)
 evaluate.add_command(evaluate_annotate_command)
 web_commands = (crawl, fetch, retry, attempts, tree, screen_command, costs, serve, doctor)
-for command in (*web_commands, annotate_command, stats, sample, export, classify, transcribe, evaluate):
+dataset_commands = (stats, sample, card, export, subset, subsets, exclude)
+for command in (*web_commands, annotate_command, *dataset_commands, classify, transcribe, evaluate):
     cli.add_command(command)
 
 

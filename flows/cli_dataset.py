@@ -27,9 +27,9 @@ FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those
 @click.option("--format", "format_", required=True, type=click.Choice(FORMATS), help="The layout to write.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder that is new or empty.")
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
-@click.option("--version", type=int, help="A version's number; the newest without it.")
+@click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")
-def export(dataset: Path, format_: str, out: Path, where: str, version: int | None, as_json: bool) -> None:
+def export(dataset: Path, format_: str, out: Path, where: str, version: str | None, as_json: bool) -> None:
     """Copy a version's MIDI files and rows into a layout that others read, whole or not at all.
 
     With checksums (SHA256SUMS) and counts (export.json). What was removed is never exported.
@@ -67,9 +67,9 @@ def export(dataset: Path, format_: str, out: Path, where: str, version: int | No
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
-@click.option("--version", type=int, help="A version's number; the newest without it.")
+@click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def stats(dataset: Path, where: str, version: int | None, as_json: bool) -> None:
+def stats(dataset: Path, where: str, version: str | None, as_json: bool) -> None:
     """Count files, hours and notes, by composer, licence, split and so on, with the spread of the main measures."""
     import aria_data
 
@@ -91,11 +91,11 @@ def stats(dataset: Path, where: str, version: int | None, as_json: bool) -> None
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(min=0), help="How many rows.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other rows.")
 @click.option("--where", default="", metavar="SQL", help="Only from rows for which this condition holds.")
-@click.option("--version", type=int, help="A version's number; the newest without it.")
+@click.option("--version", help="A version's number or name; the newest without it.")
 @click.option(
     "--format", "format_", default="table", show_default=True, type=click.Choice(["table", "csv", "jsonl", "paths"])
 )
-def sample(dataset: Path, count: int, seed: int, where: str, version: int | None, format_: str) -> None:
+def sample(dataset: Path, count: int, seed: int, where: str, version: str | None, format_: str) -> None:
     """Draw rows at random; the same seed draws the same, and a larger sample holds the smaller."""
     import pyarrow as pa
 
@@ -105,6 +105,33 @@ def sample(dataset: Path, count: int, seed: int, where: str, version: int | None
 
     rows = aria_data.Dataset(dataset, version).sample(count, seed, where)
     write_table(pa.Table.from_pylist(rows, schema=arrow_schema()), format_, None, dataset)
+
+
+@click.command(
+    cls=Examples,
+    examples="""
+    aria-data card dataset/
+    aria-data card dataset/ --version spring --output CARD.md
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
+@click.option("--version", help="A version's number or name; the newest without it.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file.")
+def card(dataset: Path, where: str, version: str | None, output: Path | None) -> None:
+    """Describe a version for people, as Markdown: how it was made, licences, figures, limits, whom to ask."""
+    from aria_data.card import dataset_card
+    from aria_data.files import write_whole
+    from aria_data.manifest import Manifest
+
+    manifest = Manifest(dataset)
+    number = manifest.number_of(version)
+    rows = manifest.query(where, number) if where.strip() else manifest.table(number)
+    text = dataset_card(rows, manifest.versions()[number - 1], where=where)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_whole(output, text.encode())
 
 
 def _print_stats(found: dict[str, Any], most: int = 15) -> None:

@@ -6,14 +6,17 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from aria_data.caps import recordings_kept
 from aria_data.errors import UsageError
 from aria_data.files import printable, write_whole
-from aria_data.manifest import Difference
+from aria_data.manifest import Version
 from aria_data.tables import arrow_type, to_row
 
 # What a terminal has room for; other formats give all columns.
@@ -42,6 +45,13 @@ def select_columns(table: pa.Table, names: str | None) -> pa.Table:
     return table.select(chosen)
 
 
+def cap_recordings(table: pa.Table, cap: int) -> pa.Table:
+    """Keep the `cap` surest recordings of each known composition."""
+    names = ["composition_id", "recording_id", "audio_score"]
+    kept = recordings_kept(table.select(names).to_pylist(), cap)
+    return table.filter(pc.is_in(table["recording_id"], value_set=pa.array(sorted(kept), pa.string())))
+
+
 def records_table(records: Sequence[Any], record_type: type) -> pa.Table:
     """Give records as a table."""
     struct = arrow_type(record_type)
@@ -62,6 +72,16 @@ def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Pat
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+
+
+def print_versions(versions: Sequence[Version], as_json: bool) -> None:
+    """Print versions as a table, or one JSON object a line with all that they say of themselves."""
+    said = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
+    if as_json:
+        for one, version in zip(said, versions, strict=True):
+            print(json.dumps({**one, "facts": version.facts}, ensure_ascii=False))
+    else:
+        _print_table(pa.Table.from_pylist([{**one, "content_sha256": one["content_sha256"][:12]} for one in said]))
 
 
 def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:
@@ -104,13 +124,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return printable(str(value), MAX_CELL)
-
-
-def print_difference(difference: Difference) -> None:
-    """Print what lies between two versions, a line a segment."""
-    print(f"added {len(difference.added)}, removed {len(difference.removed)}, changed {len(difference.changed)}")
-    for sign, ids in (("+", difference.added), ("-", difference.removed)):
-        for segment_id in ids:
-            print(f"{sign} {segment_id}")
-    for segment_id, names in difference.changed.items():
-        print(f"~ {segment_id}: {', '.join(names)}")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from aria_data.config import BuildConfig, for_crawl, load_config, to_toml, to_values
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
+from aria_data.manifest import Manifest
+from aria_data.manifest_versions import facts_text
 from aria_data.sources import require
 from aria_data.sources.base import parse_seed
 from aria_data.sources.list import SUFFIXES as LIST_SUFFIXES
@@ -43,6 +45,7 @@ def run_build(
     dry_run: bool = False,
     verbose: bool = False,
     with_prefect: bool = True,
+    name: str = "",
 ) -> BuildSummary:
     """Build the dataset at `out` from the recordings below `source`; see `build_dataset.build_dataset`.
 
@@ -51,8 +54,10 @@ def run_build(
     """
     config = to_values(load_config(config_path or (None if source else own_config(out)), settings))
     source = _check_source(source, out)
+    if name:
+        facts_text({"name": name}, Manifest(out).versions() if Manifest(out).version() else ())  # says if it is taken
     if dry_run or not with_prefect:
-        return _plainly(source, out, config, asdict(compute), dry_run)
+        return _plainly(source, out, config, asdict(compute), dry_run, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,14 +71,14 @@ def run_build(
 
         wait_until_ready()
         with settings_of_environment():
-            return build_dataset(source, str(out), config, asdict(compute))
+            return build_dataset(source, str(out), config, asdict(compute), name=name)
 
 
-def _plainly(source: str | None, out: Path, config: dict, compute: dict, dry_run: bool) -> BuildSummary:
+def _plainly(source: str | None, out: Path, config: dict, compute: dict, dry_run: bool, name: str) -> BuildSummary:
     with quiet_prefect():
         from flows.build_dataset import build_dataset
 
-        return build_dataset.fn(source, str(out), config, compute, dry_run)
+        return build_dataset.fn(source, str(out), config, compute, dry_run, name)
 
 
 def _check_source(source: str | Path | None, out: Path) -> str | None:

@@ -128,8 +128,8 @@ def test_what_cannot_be_given_is_one_clear_line(tmp_path, dataset):
         aria_data.Dataset(tmp_path / "nothing")
     with pytest.raises(DatasetNotFound, match="has no version 9; its versions are 1 to 1"):
         aria_data.Dataset(tmp_path, version=9)
-    with pytest.raises(UsageError, match="'1' is not a number"):
-        aria_data.Dataset(tmp_path, version="1")
+    with pytest.raises(UsageError, match=r"1\.0 is not a number or a name"):
+        aria_data.Dataset(tmp_path, version=1.0)
     assert not (tmp_path / "nothing").exists()
 
 

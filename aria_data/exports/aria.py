@@ -49,7 +49,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
             for text in _metadata(ordered, num_recordings):
                 metadata.write(text)
         with writer.large_file(CSV, ordered.num_rows) as path, open(path, "w", encoding="utf-8", newline="") as file:
-            table = CsvFile(file)
+            table = CsvFile(file, ordered)
             places = _places(ordered)
             for (row, midi), place in zip(writer.pairs(ordered), places, strict=True):
                 writer.write(place.file_name, midi)

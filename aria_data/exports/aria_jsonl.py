@@ -19,15 +19,17 @@ from aria_data.errors import MidiUnreadable
 from aria_data.exports.aria import tags
 from aria_data.exports.writing import Exported, Progress, exported, new_export, splits_of
 from aria_data.files import printable
+from aria_data.manifest_columns import is_added
 from aria_data.midi import SUSTAIN
 
-KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # beside the tags
+KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # beside the tags, and what users added
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
     """Write one file a split, in the order of segment ids."""
     with new_export(dataset, out, where, "aria-jsonl", progress) as writer:
         table = writer.selection.table
+        added = list(filter(is_added, table.column_names))
         for split in splits_of(table):
             rows = table.filter(pc.equal(table["split"], split))
             with (
@@ -35,7 +37,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
                 open(path, "w", encoding="ascii", newline="\n") as file,
             ):
                 for row, midi in writer.pairs(rows):
-                    metadata = {**tags(row), **{name: row[name] for name in KEPT}}
+                    metadata = {**tags(row), **{name: row[name] for name in (*KEPT, *added)}}
                     messages = messages_of(midi, row["segment_id"])
                     file.write(json.dumps({**messages, "metadata": metadata}, separators=(",", ":")) + "\n")
     return exported(writer, dataset, out, "aria-jsonl")

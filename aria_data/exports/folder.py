@@ -17,7 +17,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
         writer.large_file(CSV, len(writer.selection)) as path,
         open(path, "w", encoding="utf-8", newline="") as file,
     ):
-        table = CsvFile(file)
+        table = CsvFile(file, writer.selection.table)
         for position, (row, midi) in enumerate(writer.pairs()):
             if position % MAX_FILES == 0:
                 names = Names()

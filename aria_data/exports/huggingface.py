@@ -1,13 +1,14 @@
 """Parquet shards with the MIDI bytes in a column, and a dataset card; `datasets.load_dataset(out)` reads it.
 
 Subsets are configurations and no copies: a row lies once, in the folder of the narrowest subset it belongs to, and a
-configuration names the folders that it is made of. The card's front matter holds only words of ours.
+configuration names the folders that it is made of. The card is that of `card.py` with front matter for programs, which
+holds only words of ours, and with what this format has of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aria_data.card import cell, dataset_card, markdown_table
 from aria_data.dataset import Dataset, statistics
 from aria_data.exports.writing import Exported, Progress, Writer, exported, exported_columns, new_export, splits_of
-from aria_data.files import printable
 from aria_data.licences import licence_code
-from aria_data.manifest import columns
+from aria_data.manifest import Version, columns
+from aria_data.manifest_columns import is_subset
 
 ROWS_PER_SHARD = 10_000
 ROWS_PER_GROUP = 500  # written, and read by others, at once
@@ -28,7 +30,6 @@ MIDI = "midi"
 LEVELS = (("unique", "in_unique"), ("deduplicated", "in_deduplicated"), ("pruned", "in_pruned"), ("full", ""))
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 LICENCE_IDS = {"cc0": "cc0-1.0", "unknown": "unknown"}  # of huggingface.co; other codes of ours name no version
-MAX_LISTED = 20  # composers and licences shown in the card
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
             for level, rows in _levels(writer.selection.table)
             for split in splits_of(rows)
         ]
-        writer.write("README.md", card(writer.selection.table, parts, dataset.version, where).encode())
+        version = next((each for each in dataset.versions() if each.number == dataset.version), dataset.version)
+        writer.write("README.md", card(writer.selection.table, parts, version, where).encode())
     return exported(writer, dataset, out, "huggingface")
 
 
@@ -73,7 +75,8 @@ def _write_part(writer: Writer, level: str, split: str, rows: pa.Table) -> _Part
 def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
     import pyarrow.parquet as pq
 
-    schema = rows.select(exported_columns()).schema.remove_metadata().append(pa.field(MIDI, pa.binary()))
+    names = exported_columns(rows)
+    schema = rows.select(names).schema.remove_metadata().append(pa.field(MIDI, pa.binary()))
     num_bytes = 0
     with (
         writer.large_file(name, rows.num_rows) as path,
@@ -82,7 +85,7 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
         for start in range(0, rows.num_rows, ROWS_PER_GROUP):
             chunk = rows.slice(start, ROWS_PER_GROUP)
             midis = pa.array(writer.midis(chunk), pa.binary())
-            group = chunk.select(exported_columns()).append_column(schema.field(MIDI), midis).combine_chunks()
+            group = chunk.select(names).append_column(schema.field(MIDI), midis).combine_chunks()
             file.write_table(group, row_group_size=ROWS_PER_GROUP)
             num_bytes += group.nbytes
     return num_bytes
@@ -91,26 +94,28 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
 # ---------------------------------------------------------------- the card
 
 
-def card(table: pa.Table, parts: list[_Part], version: int, where: str) -> str:
+def card(table: pa.Table, parts: list[_Part], version: Version | int, where: str) -> str:
     """Write the dataset card: front matter for programs, figures and limits for people."""
-    counts = statistics(table)
     template = resources.files("aria_data.exports").joinpath("card.md").read_text(encoding="utf-8")
-    return _front_matter(counts, parts) + template.format(
-        version=version,
-        condition=f", those for which {_cell(where, 1000)} holds" if where.strip() else "",
-        num_files=f"{counts['num_files']:,}",
-        hours=f"{counts['hours']:,.1f}",
-        num_notes=f"{counts['num_notes']:,}",
-        num_recordings=f"{counts['num_recordings']:,}",
-        configs=_table(("configuration", *_splits(parts)), _config_rows(parts)),
-        licences=_group_table("licence, as the source states it", counts["by"]["licence"], "none stated"),
-        composers=_group_table("composer", counts["by"]["composer"], "not known"),
-        measures=_measure_table(counts["measures"]),
-        columns=_column_table(),
-    )
+    reading = template.format(configs=markdown_table(("configuration", *_splits(parts)), _config_rows(parts)))
+    body = dataset_card(table, version, where=where, sections=[reading.strip()])
+    described = _described(table)
+    return f"{_front_matter(statistics(table), parts, described)}\n{body}\n{_columns(described)}"
 
 
-def _front_matter(counts: dict[str, Any], parts: list[_Part]) -> str:
+def _described(table: pa.Table) -> list[dict[str, str]]:
+    """The exported columns as `manifests/schema/` describes them, and in the same way those that a user added."""
+    fixed = {column["name"]: column for column in columns()}
+    return [fixed.get(name) or _described_added(name) for name in exported_columns(table)]
+
+
+def _described_added(name: str) -> dict[str, str]:
+    if is_subset(name):
+        return {"name": name, "type": "bool", "unit": "", "description": "Whether the row is in this subset."}
+    return {"name": name, "type": "float64", "unit": "", "description": "The row's weight, 0 or more."}
+
+
+def _front_matter(counts: dict[str, Any], parts: list[_Part], described: list[dict[str, str]]) -> str:
     configs = _configs(parts)
     lines = [
         "pretty_name: Piano MIDI, transcribed from recordings",
@@ -122,7 +127,7 @@ def _front_matter(counts: dict[str, Any], parts: list[_Part]) -> str:
         "configs:",
         *(line for name in configs for line in _config_lines(name, configs[name])),
         "dataset_info:",
-        *(line for name in configs for line in _info_lines(name, configs[name])),
+        *(line for name in configs for line in _info_lines(name, configs[name], described)),
     ]
     return "\n".join(["---", *lines, "---", ""])
 
@@ -157,12 +162,11 @@ def _config_lines(name: str, parts: list[_Part]) -> Iterator[str]:
         yield from (f"    - data/{part.level}/{split}-*.parquet" for part in parts if part.split == split)
 
 
-def _info_lines(name: str, parts: list[_Part]) -> Iterator[str]:
-    kinds = {column["name"]: column["type"] for column in columns()}
+def _info_lines(name: str, parts: list[_Part], described: list[dict[str, str]]) -> Iterator[str]:
     yield f"- config_name: {name}"
     yield "  features:"
-    for column in exported_columns():
-        yield from (f"  - name: {column}", f"    dtype: {kinds[column]}")
+    for column in described:
+        yield from (f"  - name: {column['name']}", f"    dtype: {column['type']}")
     yield from (f"  - name: {MIDI}", "    dtype: binary", "  splits:")
     for split in _splits(parts):
         chosen = [part for part in parts if part.split == split]
@@ -189,35 +193,12 @@ def _config_rows(parts: list[_Part]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _group_table(title: str, groups: dict[str, dict[str, Any]], unnamed: str) -> str:
-    shown = list(groups.items())[:MAX_LISTED]
-    rows = [(_cell(name) or unnamed, f"{group['num_files']:,}", f"{group['hours']:,.2f}") for name, group in shown]
-    if rest := list(groups.values())[MAX_LISTED:]:
-        hours = sum(group["hours"] for group in rest)
-        rows.append((f"{len(rest):,} others", f"{sum(group['num_files'] for group in rest):,}", f"{hours:,.2f}"))
-    return _table((title, "files", "hours"), rows)
+def _columns(described: list[dict[str, str]]) -> str:
+    rows = [(f"`{c['name']}`", c["type"], c["unit"], cell(c["description"], 1000)) for c in described]
+    table = markdown_table(
+        ("column", "type", "unit", "what it says"), [*rows, (f"`{MIDI}`", "binary", "", "the MIDI file")]
+    )
+    return f"## Columns\n\n{table}\n\n{CHECKSUMS}\n"
 
 
-def _measure_table(measures: dict[str, dict[str, Any]]) -> str:
-    names = ("p5", "median", "p95", "mean")
-    rows = [
-        (f"`{measure}`", *("" if found[name] is None else f"{found[name]:.4g}" for name in names))
-        for measure, found in measures.items()
-    ]
-    return _table(("measure", "5 % are below", "median", "95 % are below", "mean"), rows)
-
-
-def _column_table() -> str:
-    chosen = [column for column in columns() if column["name"] in exported_columns()]
-    rows = [(f"`{c['name']}`", c["type"], c["unit"], _cell(c["description"], 1000)) for c in chosen]
-    return _table(("column", "type", "unit", "what it says"), [*rows, (f"`{MIDI}`", "binary", "", "the MIDI file")])
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
-
-
-def _cell(text: str, limit: int = 80) -> str:
-    """Text from outside as one cell that is neither markup nor a link."""
-    shown = printable(text, limit).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{char}" if char in "\\`*_[]{}|~#!" else char for char in shown)
+CHECKSUMS = "`SHA256SUMS` has the checksum of every file (`sha256sum -c SHA256SUMS`), `export.json` the counts."

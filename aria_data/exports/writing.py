@@ -21,6 +21,7 @@ from aria_data.dataset import Dataset, Selection, read_midi_of, statistics
 from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
 from aria_data.files import PARTIAL, exclusive_lock, not_writable, printable, sha256_file
 from aria_data.manifest import Row, arrow_schema
+from aria_data.manifest_columns import is_added
 
 LAYOUT_VERSION = 1
 SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"
@@ -45,9 +46,10 @@ class Exported:
     num_bytes: int
 
 
-def exported_columns() -> list[str]:
-    """The manifest's columns that an export has."""
-    return [name for name in arrow_schema().names if name not in NOT_EXPORTED]
+def exported_columns(table: pa.Table | None = None) -> list[str]:
+    """The manifest's columns that an export has; with its rows also the subsets and weights that a user added."""
+    names = arrow_schema().names if table is None else table.column_names
+    return [name for name in names if name not in NOT_EXPORTED]
 
 
 def exported_row(row: Row) -> Row:
@@ -159,7 +161,7 @@ def new_export(
     """
     target = Path(os.path.realpath(out))
     _require_new(target)
-    selection = dataset.select(where)
+    selection = _without_empty_columns(dataset.select(where))
     if not len(selection):
         raise UsageError(f"{dataset.root}: version {dataset.version} has no MIDI file for which {where!r} holds.")
     if progress:
@@ -174,6 +176,13 @@ def new_export(
                 writer.close()
     except (OSError, pa.ArrowException) as error:
         raise not_writable(target, error) from error
+
+
+def _without_empty_columns(selection: Selection) -> Selection:
+    """Leave out the added columns that say nothing of these rows, as those of a subset that was deleted."""
+    table = selection.table
+    empty = [name for name in table.column_names if is_added(name) and table[name].null_count == len(table)]
+    return Selection(selection.root, table.drop_columns(empty)) if empty else selection
 
 
 def exported(writer: Writer, dataset: Dataset, out: Path | str, format_: str) -> Exported:
@@ -255,9 +264,9 @@ def splits_of(table: pa.Table) -> list[str]:
 class CsvFile:
     """A CSV with `file_name` and the exported columns. Text is quoted; empty means that nothing is known."""
 
-    def __init__(self, file: TextIO):
+    def __init__(self, file: TextIO, table: pa.Table):
         self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        self._writer.writerow(["file_name", *exported_columns()])
+        self._writer.writerow(["file_name", *exported_columns(table)])
 
     def add(self, file_name: str, row: Row) -> None:
         values = exported_row(row).values()

@@ -1,0 +1,85 @@
+"""What a release says of itself: number, counts, name and facts, as Delta keeps them with the commit. No rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aria_data.errors import UsageError
+from aria_data.files import printable
+
+_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One release of the manifest."""
+
+    number: int
+    released_at: str  # UTC, ISO 8601
+    num_files: int
+    hours: float
+    num_removed: int
+    content_sha256: str
+    note: str
+    name: str = ""  # unique among a dataset's versions; empty where none was given
+    facts_json: str = "{}"  # what was committed with it: configuration, code, models ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads(self.facts_json)
+
+
+def version_of(entry: Mapping[str, Any]) -> Version:
+    """Make a version of a commit of the table's history."""
+    facts = json.loads(entry.get("aria_facts", "{}"))
+    return Version(
+        number=entry["version"],
+        released_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC).isoformat(timespec="seconds"),
+        num_files=int(entry.get("aria_num_files", 0)),
+        hours=float(entry.get("aria_hours", 0.0)),
+        num_removed=int(entry.get("aria_num_removed", 0)),
+        content_sha256=entry.get("aria_content_sha256", ""),
+        note=entry.get("aria_note", ""),
+        name=facts.get("name", ""),
+        facts_json=entry.get("aria_facts", "{}"),
+    )
+
+
+def metadata_of(version: Version) -> dict[str, str]:
+    """Give what a commit keeps of a version; number and time are Delta's own."""
+    return {
+        "aria_num_files": str(version.num_files),
+        "aria_hours": f"{version.hours:.6f}",
+        "aria_num_removed": str(version.num_removed),
+        "aria_content_sha256": version.content_sha256,
+        "aria_note": version.note,
+        "aria_facts": version.facts_json,
+    }
+
+
+def facts_text(facts: Mapping[str, Any] | None, versions: Iterable[Version]) -> str:
+    """Give facts as JSON. Raises `UsageError` for what JSON cannot say, and for a name that is taken or no name."""
+    require_free((facts or {}).get("name", ""), versions)
+    try:
+        return json.dumps(dict(facts or {}), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a version's facts must be plain values of JSON: {error}") from error
+
+
+def require_free(name: Any, versions: Iterable[Version]) -> None:
+    """Raise `UsageError` when a version cannot be named so, or one is already. The empty name is none."""
+    if name == "":
+        return
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{printable(str(name))}' cannot name a version: a name is made of letters, digits, '.', '_', '+' and "
+            "'-', at most 80, begins with a letter or digit, and is no number."
+        )
+    for version in versions:
+        if version.name == name:
+            raise UsageError(f"version {version.number} is named {name!r} already. Choose another name.")

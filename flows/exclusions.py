@@ -1,0 +1,42 @@
+"""Which segments of a build are part of a benchmark: by composition, and by notes read from the index of copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aria_data.errors import PermanentError
+from aria_data.exclusions import excluded_by, find_exclusion, notes_in
+from aria_data.note_index import Notes
+from aria_data.records import Annotation, Transcription
+
+if TYPE_CHECKING:
+    from flows.items import Findings
+    from flows.stages import Workplace
+
+
+def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:
+    """Give `{segment_id: why}` for what `release.exclude` names. Raises `ConfigInvalid` for a list that is none."""
+    from flows.stages import ANNOTATE, TRANSCRIBE
+
+    config = workplace.config.release
+    if not config.exclude:
+        return {}
+    annotations: Mapping[str, Annotation] = found.records(ANNOTATE.name)
+    transcriptions: Mapping[str, Transcription] = found.records(TRANSCRIBE.name)
+    segments = []
+    for segment_id, segment in found.segments().items():
+        annotation = annotations.get(found.candidate_of(segment).candidate_id)
+        if annotation is not None and segment_id in transcriptions:
+            path = workplace.root / transcriptions[segment_id].midi_path
+            segments.append((segment_id, annotation.composition_id, path))
+    lists = [find_exclusion(name) for name in config.exclude]
+    return excluded_by(lists, segments, config.exclude_by, read=_notes)
+
+
+def _notes(path: Path) -> Notes | None:
+    try:
+        return notes_in(path)
+    except PermanentError:  # damaged by hand: nothing can be told of its notes
+        return None
