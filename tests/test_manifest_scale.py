@@ -158,10 +158,10 @@ def test_an_id_with_odd_characters_is_found_and_only_it(manifest, segment_id):
     assert manifest.query("num_notes = 1")["segment_id"].to_pylist() == ["local-1_0"]
 
 
-def test_a_condition_that_names_rows_twice_is_refused(manifest):
+def test_a_condition_that_closes_our_bracket_is_refused(manifest):
     manifest.commit(rows_of(1, 2))
     for where in ("true) union all select segment_id from manifest where (true",):
-        with pytest.raises(UsageError, match="the query names some rows twice"):
+        with pytest.raises(UsageError, match="the query cannot be understood: Parser Error"):
             manifest.query(where)
 
 
@@ -307,3 +307,24 @@ def test_the_same_rows_under_a_new_name_are_a_version_that_writes_no_rows(manife
     assert release(manifest, rows_of(1, 2), facts={"name": "again"}) == (2, True)
     assert set(manifest.path.rglob("*.parquet")) == before
     assert (manifest.rows("again"), manifest.versions()[1].num_files) == (rows_of(1, 2), 2)
+
+
+def test_versions_are_read_below_a_path_that_an_address_would_escape(tmp_path):
+    manifest = Manifest(tmp_path / "my set #1? 50% é")
+    manifest.commit(rows_of(1), facts=FACTS)
+    manifest.append(rows_of(2))
+    assert [(version.number, version.name, version.num_files) for version in manifest.versions()] == [
+        (1, "spring-2027", 1),
+        (2, "", 2),
+    ]
+    assert manifest.query("num_notes > 0", "spring-2027").num_rows == 1
+    assert manifest.query("num_notes > 0").num_rows == 2
+
+
+def test_a_damaged_log_is_one_line(manifest):
+    manifest.commit(rows_of(1))
+    (manifest.path / "_delta_log" / f"{1:020}.json").write_text('{"commitInfo": garbage')
+    for ask in (manifest.versions, lambda: manifest.number_of("x")):
+        with pytest.raises(DatasetCorrupt, match="this table is damaged") as error:
+            ask()
+        assert "\n" not in str(error.value)
