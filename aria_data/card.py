@@ -17,6 +17,7 @@ from aria_data.figures import statistics
 from aria_data.files import printable
 from aria_data.licences import licence_code
 from aria_data.manifest import Row, Version, arrow_schema
+from aria_data.manifest_columns import added_columns
 
 TITLE = "Piano MIDI, transcribed from recordings"
 TEXTS = ("title", "name", "contact", "citation")  # of facts: name is the version's, title the dataset's
@@ -55,7 +56,7 @@ def dataset_card(
     """
     if facts is None:
         facts = version.facts if isinstance(version, Version) else {}
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=arrow_schema())
+    table = rows if isinstance(rows, pa.Table) else _table_of(list(rows))
     present = table.filter(pc.is_null(table["removed_in"]))
     counts = statistics(present)
     parts = (
@@ -72,6 +73,11 @@ def dataset_card(
         _citing(facts, version, counts),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _table_of(rows: Sequence[Row]) -> pa.Table:
+    added = added_columns({name for row in rows for name in row})
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(added))
 
 
 def _summary(counts: Mapping[str, Any], called: str, where: str, num_removed: int) -> str:

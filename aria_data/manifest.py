@@ -47,7 +47,7 @@ from aria_data.manifest_rows import (
     is_in,
     read_once,
 )
-from aria_data.manifest_versions import Version, facts_text, metadata_of, require_free, version_of
+from aria_data.manifest_versions import Version, facts_text, metadata_of, released, require_free
 from aria_data.tables import KEEP_HISTORY, address_of, open_delta, table_error
 
 __all__ = [
@@ -96,12 +96,7 @@ class Manifest:
         """Every release, oldest first. Raises `DatasetNotFound` when there is none."""
         if self.version() == 0:
             raise DatasetNotFound(f"{self.root}: holds no released dataset.")
-        return self._history()
-
-    def _history(self) -> list[Version]:
-        table = open_delta(self.path)
-        history = sorted(table.history(), key=lambda entry: entry["version"]) if table else []
-        return [version_of(entry) for entry in history if entry["version"] > 0]
+        return released(self.path)
 
     def number_of(self, version: int | str | None = None) -> int:
         """Give a version's number by its number or its name. Raises `DatasetNotFound` that says which there are."""
@@ -119,10 +114,10 @@ class Manifest:
 
     def require_free(self, name: str) -> None:
         """Raise `UsageError` when no version can be named so, or one is already. The empty name is always free."""
-        require_free(name, self._history())
+        require_free(name, released(self.path))
 
     def _number_named(self, name: str) -> int:
-        versions = self._history()
+        versions = released(self.path)
         for version in versions:
             if version.name and version.name == name:
                 return version.number
@@ -202,7 +197,7 @@ class Manifest:
         Rows that are only new are appended; otherwise the buckets that differ are written anew. Raises `UsageError`
         for rows that are none or a name that is taken, `DatasetNotWritable`.
         """
-        said = facts_text(facts, self._history())
+        said = facts_text(facts, released(self.path))
         incoming = read_once(rows)
         ids = incoming.index["segment_id"]
         is_chosen, buckets = None, None

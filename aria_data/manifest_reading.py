@@ -18,7 +18,7 @@ from aria_data.manifest_columns import BUCKET, DIGEST, added_columns, arrow_sche
 from aria_data.manifest_rows import sorted_by_id
 from aria_data.tables import data_files
 
-FEW = 10_000  # so many rows are looked for page by page; for more of them everything is read once
+FEW = 2_000  # so many rows are looked for page by page; the engine needs some 350 bytes of stack for each
 
 # Pages of few rows, and dictionaries only of what repeats: a row is read without much beside it.
 LAYOUT: dict[str, Any] = {
@@ -114,7 +114,9 @@ def ids_where(
         connection.execute("SET lock_configuration = true")
         try:
             statements = connection.extract_statements(sql.encode().decode())
-            connection.extract_statements(f"SELECT 1 WHERE\n{where if where.strip() else 'true'}\n")  # closes no bracket
+            connection.extract_statements(
+                f"SELECT 1 WHERE\n{where if where.strip() else 'true'}\n"
+            )  # closes no bracket
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise UsageError("the query must be one condition, for example: composer_id = 'chopin'")
             found = connection.sql(sql).to_arrow_table()["segment_id"]

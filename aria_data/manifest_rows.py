@@ -121,10 +121,11 @@ def _table_of(rows: list[Row]) -> pa.Table:
 def _batches(given: Batches) -> Iterator[pa.RecordBatch]:
     for one in given:
         table = one if isinstance(one, pa.Table) else pa.Table.from_batches([one])
-        for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-            found = _conformed(batch, arrow_schema(added_columns(batch.schema.names)))
-            _require_usable(found)
-            yield found
+        for start in range(0, table.num_rows, BATCH_ROWS):
+            for batch in table.slice(start, BATCH_ROWS).combine_chunks().to_batches():
+                found = _conformed(batch, arrow_schema(added_columns(batch.schema.names)))
+                _require_usable(found)
+                yield found
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

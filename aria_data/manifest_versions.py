@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aria_data.errors import UsageError
 from aria_data.files import printable
+from aria_data.tables import table_error
 
 _NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 
@@ -34,7 +36,24 @@ class Version:
         return json.loads(self.facts_json)
 
 
-def version_of(entry: Mapping[str, Any]) -> Version:
+def released(path: Path) -> list[Version]:
+    """Every version of the table at `path`, oldest first, from its own log. Raises `DatasetCorrupt`.
+
+    The table library gives an empty history where the path has characters that an address would escape.
+    """
+    try:
+        commits = {int(file.stem): file.read_text() for file in sorted((path / "_delta_log").glob("*.json"))}
+        return [_version_of({**_commit_info(text), "version": number}) for number, text in commits.items() if number]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise table_error(path, error) from error
+
+
+def _commit_info(commit: str) -> dict[str, Any]:
+    lines = (json.loads(line) for line in commit.splitlines() if '"commitInfo"' in line)
+    return next((line["commitInfo"] for line in lines if "commitInfo" in line), {})
+
+
+def _version_of(entry: Mapping[str, Any]) -> Version:
     """Make a version of a commit of the table's history."""
     facts = json.loads(entry.get("aria_facts", "{}"))
     return Version(

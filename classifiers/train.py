@@ -103,6 +103,20 @@ class Material:
     held_out: Clips
     recorded: Recorded | None = None
     chosen: np.ndarray | None = None  # indices into `clips`; None: all
+    weights: np.ndarray | None = None  # of `chosen`: how often each is drawn, against the others; None: alike
+
+
+def as_copies(indices: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+    """Repeat each index as its weight says: whole weights exactly, what is left of others by lot.
+
+    A weight is how often a clip is drawn and no factor of its loss, because a clip is also mixed into others and
+    spliced on to them. Weights below 1 raise all of them, so that no lot leaves out a clip that has a weight.
+    """
+    if weights.shape != indices.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise ValueError("every chosen clip needs a weight, finite and not below 0, and one of them above it")
+    raised = weights / min(1.0, float(weights[weights > 0].min()))
+    lots = np.random.default_rng([seed, 3]).random(len(indices))
+    return np.repeat(indices, np.floor(raised + lots).astype(np.int64))
 
 
 def train(
@@ -126,9 +140,8 @@ def train(
         model.load_state_dict(start.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     rng, started, losses = np.random.default_rng([seed, 2]), time.monotonic(), []
-    batches = Batches(
-        material.clips, FeatureConfig(), augment, config.batch_size, seed, material.recorded, material.chosen
-    )
+    chosen = _chosen(material, seed)
+    batches = Batches(material.clips, FeatureConfig(), augment, config.batch_size, seed, material.recorded, chosen)
     for step, batch in enumerate(batches):
         minutes = (time.monotonic() - started) / 60
         progress = max(step / num_steps, minutes / max_minutes)
@@ -145,6 +158,13 @@ def train(
             )
             on_report(f"{step + 1:5d} steps {minutes:5.1f} min loss {np.mean(losses[-REPORT_STEPS:]):.3f} | {row}")
     return average
+
+
+def _chosen(material: Material, seed: int) -> np.ndarray | None:
+    if material.weights is None:
+        return material.chosen
+    indices = np.arange(len(material.clips.causes)) if material.chosen is None else material.chosen
+    return as_copies(indices, material.weights, seed)
 
 
 def _step(model: PianoNet, optimiser: torch.optim.Optimizer, batch: Batch, window_s: float, smoothing: float) -> float:

@@ -19,6 +19,7 @@ from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve,
 from flows.cli_dataset import card, export, sample, stats
 from flows.cli_exclusions import exclude
 from flows.cli_screen import evaluate_screen_command, screen_command
+from flows.cli_select import score, select
 from flows.cli_subsets import subset, subsets
 from flows.cli_tools import classify, evaluate, transcribe
 
@@ -265,7 +266,7 @@ def demo(out: Path, recordings: Path) -> None:
 evaluate.add_command(evaluate_screen_command)
 evaluate.add_command(evaluate_annotate_command)
 web_commands = (crawl, fetch, retry, attempts, tree, screen_command, costs, serve, doctor)
-dataset_commands = (stats, sample, card, export, subset, subsets, exclude)
+dataset_commands = (stats, sample, card, export, subset, subsets, exclude, score, select)
 for command in (*web_commands, annotate_command, *dataset_commands, classify, transcribe, evaluate):
     cli.add_command(command)
 

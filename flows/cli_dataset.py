@@ -100,11 +100,11 @@ def sample(dataset: Path, count: int, seed: int, where: str, version: str | None
     import pyarrow as pa
 
     import aria_data
-    from aria_data.manifest import arrow_schema
+    from aria_data.manifest import Manifest
     from flows.output import write_table
 
     rows = aria_data.Dataset(dataset, version).sample(count, seed, where)
-    write_table(pa.Table.from_pylist(rows, schema=arrow_schema()), format_, None, dataset)
+    write_table(pa.Table.from_pylist(rows, schema=Manifest(dataset).schema(version)), format_, None, dataset)
 
 
 @click.command(

@@ -17,7 +17,6 @@ from aria_data.config import BuildConfig, for_crawl, load_config, to_toml, to_va
 from aria_data.errors import UsageError
 from aria_data.files import not_writable, printable
 from aria_data.manifest import Manifest
-from aria_data.manifest_versions import facts_text
 from aria_data.sources import require
 from aria_data.sources.base import parse_seed
 from aria_data.sources.list import SUFFIXES as LIST_SUFFIXES
@@ -55,7 +54,7 @@ def run_build(
     config = to_values(load_config(config_path or (None if source else own_config(out)), settings))
     source = _check_source(source, out)
     if name:
-        facts_text({"name": name}, Manifest(out).versions() if Manifest(out).version() else ())  # says if it is taken
+        Manifest(out).require_free(name)
     if dry_run or not with_prefect:
         return _plainly(source, out, config, asdict(compute), dry_run, name)
     try:

@@ -76,6 +76,7 @@ NOUNS = [  # a noun imports only nouns listed before it
     "sources",
     "frontier",
     "opt_outs",
+    "subset",
 ]
 VERBS = [
     "collect",

@@ -1,4 +1,4 @@
-"""Training the classifier: real recordings beside synthesis, sampled pianos, the data diet."""
+"""Training the classifier: real recordings beside synthesis, sampled pianos, weights."""
 
 import wave
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from classifiers import dataset, diet, recordings, samples, synthesize, train
+from classifiers import dataset, recordings, samples, synthesize, train
 from classifiers.features import FeatureConfig
 from classifiers.synthesize import CAUSES
 
@@ -204,7 +204,7 @@ def test_a_folder_of_notes_is_a_piano_that_plays_in_tune(tmp_path, monkeypatch):
     assert abs(2 * int(spectrum.argmax()) - 220) <= 2
 
 
-# -- training and diet -----------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -241,54 +241,48 @@ def test_targets_of_windows_and_steps_follow_the_labels():
     assert of_steps[2][0, 0].argmax() == NOISE
 
 
-def test_the_hardest_half_keeps_the_shares_of_causes():
-    causes = np.array([PIANO] * 6 + [NOISE] * 4)
-    scores = np.arange(10.0)
-    assert diet.hardest(scores, causes, 0.5).tolist() == [3, 4, 5, 8, 9]
-    chosen = diet.random_share(causes, 0.5, 1)
-    assert np.bincount(causes[chosen]).tolist()[PIANO] == 3
-    assert len(set(chosen.tolist())) == 5
+# -- weights ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_label_has_the_largest_error_and_is_named():
-    probabilities = np.full((4, len(CAUSES)), 0.02)
-    for row, heard in enumerate([PIANO, NOISE, NOISE, SPEECH]):
-        probabilities[row, heard] = 0.9
-    scores = diet.DietScores(np.zeros(4), np.zeros(4), probabilities)
-    assert scores.probably_mislabelled(np.array([PIANO, NOISE, PIANO, SPEECH])).tolist() == [2]
+def test_whole_weights_are_so_many_copies():
+    indices = np.array([4, 7, 9])
+    for seed in range(20):
+        assert train.as_copies(indices, np.array([2.0, 1.0, 0.0]), seed).tolist() == [4, 4, 7]
 
 
-def test_scores_are_those_of_the_definition(tiny):
-    """EL2N and the last layer's gradient, against autograd on one window."""
-    import torch
-
-    network = train.PianoNet().eval()
-    found = diet.score_clips([network], tiny)
-    frames = torch.from_numpy(tiny.frames[:1].astype(np.float32) * dataset.DB_STEP + FeatureConfig().floor_db)
-    windows, _ = network(frames)
-    lengths, gradients = [], []
-    for window in range(windows.causes.shape[1]):
-        network.zero_grad()
-        windows, _ = network(frames)
-        loss = torch.nn.functional.cross_entropy(windows.causes[:, window], torch.tensor(tiny.causes[:1]))
-        loss.backward()
-        last = network.head[-1]
-        parts = [last.weight.grad[2:], last.bias.grad[2:, None]]
-        gradients.append(float(torch.linalg.vector_norm(torch.cat(parts, dim=1))))
-        error = torch.softmax(windows.causes[0, window], 0)
-        error = error - torch.nn.functional.one_hot(torch.tensor(int(tiny.causes[0])), len(CAUSES))
-        lengths.append(float(error.detach().norm()))
-    assert found.el2n[0] == pytest.approx(np.mean(lengths), rel=1e-3)
-    assert found.grand[0] == pytest.approx(np.mean(gradients), rel=1e-3)
+def test_other_weights_are_right_in_the_mean():
+    weights = np.array([1.0, 1.25, 3.5, 2.9])
+    counts = np.array([np.bincount(train.as_copies(np.arange(4), weights, seed), minlength=4) for seed in range(4000)])
+    assert counts.mean(axis=0) == pytest.approx(weights, abs=3 * 0.5 / 4000**0.5)  # three standard errors at most
+    assert (np.abs(counts - weights) < 1).all()
 
 
-def test_the_diet_command_writes_every_clip_and_a_report(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(diet, "load_synthesised", lambda *_: train.Material(tiny, tiny))
-    monkeypatch.setattr(diet, "TrainConfig", lambda: train.TrainConfig(batch_size=2))
-    arguments = ["--out", str(tmp_path / "out"), "--networks", "1", "--early-steps", "2", "--steps", "2"]
-    assert diet.main(arguments) == 0
-    rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
-    assert len(rows) == 1 + len(tiny.causes)
-    report = (tmp_path / "out" / "report.md").read_text()
-    assert "hardest half (EL2N)" in report
-    assert "random half" in report
+def test_a_small_weight_leaves_no_clip_out():
+    for seed in range(20):
+        assert train.as_copies(np.arange(3), np.array([0.25, 0.5, 1.0]), seed).tolist() == [0, 1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, np.nan], [np.inf, 1.0], [0.0, 0.0]])
+def test_weights_that_are_none_are_one_line(weights):
+    with pytest.raises(ValueError, match="every chosen clip needs a weight"):
+        train.as_copies(np.arange(2), np.array(weights), 0)
+
+
+def trained_on(clips: dataset.Clips, chosen: list[int], weights: list[float] | None = None) -> list:
+    material = train.Material(
+        clips, clips, chosen=np.array(chosen), weights=None if weights is None else np.array(weights)
+    )
+    model = train.train(material, train.TrainConfig(batch_size=2), 0, dataset.AugmentConfig(), num_steps=2)
+    return [values.numpy() for values in model.state_dict().values()]
+
+
+def same(one: list, other: list) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_training_takes_a_weight_as_so_many_copies():
+    noise = np.random.default_rng(0).integers(0, 200, (4, 640, 96)).astype(np.uint8)
+    clips = dataset.Clips(noise, np.array([PIANO, OTHER, NOISE, SILENCE]), "x")
+    weighted = trained_on(clips, [0, 2, 3], [1.0, 3.0, 2.0])
+    assert same(weighted, trained_on(clips, [0, 2, 2, 2, 3, 3]))
+    assert not same(weighted, trained_on(clips, [0, 2, 3]))
