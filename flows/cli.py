@@ -15,6 +15,7 @@ import click
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_annotate import annotate_command, evaluate_annotate_command
 from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
+from flows.cli_compare import compare
 from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve, tree
 from flows.cli_dataset import card, export, sample, stats
 from flows.cli_exclusions import exclude
@@ -266,7 +267,7 @@ def demo(out: Path, recordings: Path) -> None:
 evaluate.add_command(evaluate_screen_command)
 evaluate.add_command(evaluate_annotate_command)
 web_commands = (crawl, fetch, retry, attempts, tree, screen_command, costs, serve, doctor)
-dataset_commands = (stats, sample, card, export, subset, subsets, exclude, score, select)
+dataset_commands = (stats, sample, card, export, subset, subsets, exclude, score, select, compare)
 for command in (*web_commands, annotate_command, *dataset_commands, classify, transcribe, evaluate):
     cli.add_command(command)
 

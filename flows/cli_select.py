@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +69,14 @@ def score(
     """
     from aria_data.subset.network import SurrogateConfig
     from aria_data.subset.seeds import ScoringConfig
+    from flows import show
     from flows.select_subset import ScoreRequest, score_dataset
 
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     given: dict[str, Any] = {} if where is None else {"where": where}
     request = ScoreRequest(version=version, groups=groups, seeds=seeds, only=names, table=table, **given)
     config = ScoringConfig(surrogate=SurrogateConfig(num_steps=steps, device=device))
-    with _reported() as say:
+    with show.parts() as say:
         name, found = score_dataset(dataset, request, config, say, os.cpu_count() or 1)
     if as_json:
         click.echo(json.dumps({"table": name, "num_files": len(found), "columns": list(found.columns), **found.about}))
@@ -189,31 +188,3 @@ def _print_selection(name: str, version: int, selection: Any) -> None:
     click.echo(f"  notes {report.num_notes_kept:,} of {report.num_notes:,}")
     click.echo(f"  groups {sum(group.num_kept > 0 for group in known):,} of {len(known):,}")
     click.echo(f"  effective files, given their weights, {report.effective_num_files:,.1f}")
-
-
-@contextmanager
-def _reported() -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress of work whose parts come one after the other, each named."""
-    from flows import show
-
-    with show.progress() as shown:
-        part: dict[str, Any] = {"name": None, "done": 0, "context": None}
-
-        def say(what: str, done: int, total: int) -> None:
-            if part["name"] != what:
-                _close(part)
-                part.update(name=what, done=0, context=shown.stage(what, total, 0.0, 0))
-                part["context"].__enter__()
-            shown.advance(0.0, done - part["done"])
-            part["done"] = done
-
-        try:
-            yield say
-        finally:
-            _close(part)
-
-
-def _close(part: dict[str, Any]) -> None:
-    if part["context"] is not None:
-        part["context"].__exit__(None, None, None)
-        part["context"] = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,24 @@ class Progress:
 def progress() -> Iterator[Progress]:
     """Give the progress display of this process."""
     yield Progress(Console(stderr=True))
+
+
+@contextmanager
+def parts() -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress of work whose parts come one after the other: call what is given with (part, done, total)."""
+    with progress() as shown, ExitStack() as closing:
+        name, before = "", 0
+
+        def say(what: str, done: int, total: int) -> None:
+            nonlocal name, before
+            if name != what:
+                closing.close()
+                name, before = what, 0
+                closing.enter_context(shown.stage(what, total, 0.0, 0))
+            shown.advance(0.0, done - before)
+            before = done
+
+        yield say
 
 
 def file_result(result: FileResult, as_json: bool) -> None:

@@ -1,0 +1,183 @@
+"""Compare what would be trained on: subsets of a dataset, or methods tried on any folder of MIDI files.
+
+Of a dataset the rows of split `test` are tested on; of a folder a fifth of the pieces, a piece being a folder of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aria_data.dataset import Dataset
+from aria_data.errors import UsageError
+from aria_data.files import printable
+from aria_data.manifest_columns import subset_column, weight_column
+from aria_data.subset.budgets import Budget
+from aria_data.subset.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
+from aria_data.subset.selectors import select
+from flows.select_subset import WHERE, group_of
+
+if TYPE_CHECKING:
+    from aria_data.subset.compare import CompareConfig
+    from aria_data.subset.comparison import Comparison
+    from aria_data.subset.contenders import Subset
+    from aria_data.subset.seeds import ScoringConfig
+
+TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
+MIDI_SUFFIXES = (".mid", ".midi")
+NUM_DRAWS = 3  # of a method that draws by lot: one draw says nothing of the method
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Files to train and test on: paths and groups by id."""
+
+    files: Mapping[str, Path]
+    groups: Mapping[str, str]
+    test: tuple[str, ...] | None = None  # None: held out by lot, whole groups
+    subsets: Mapping[str, Subset] = field(default_factory=dict)  # that are there already
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method to be tried: how files are chosen, by which score."""
+
+    name: str
+    method: str
+    score: str = ""
+    alpha: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Method:
+        """Read `group_random`, `el2n:top`, `el2n:calibrated:0.1`. Raises `UsageError`."""
+        parts = text.strip().split(":")
+        score = parts.pop(0) if len(parts) > 1 else ""
+        alpha = parts.pop() if len(parts) > 1 else None
+        if len(parts) != 1 or parts[0] not in METHODS or (alpha is not None and parts[0] != "calibrated"):
+            raise UsageError(
+                f"{printable(text)!r} is no method. Write METHOD, SCORE:METHOD or SCORE:calibrated:ALPHA; "
+                f"methods are {', '.join(METHODS)}."
+            )
+        if parts[0] in BY_SCORE and not score:
+            raise UsageError(f"{parts[0]} goes by a score. Write SCORE:{parts[0]}, for example el2n:{parts[0]}.")
+        try:
+            share = None if alpha is None else float(alpha)
+        except ValueError as error:
+            raise UsageError(f"{printable(text)!r}: {alpha!r} is no number between 0 and 1.") from error
+        return cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
+
+    def config(self, fraction: float) -> SelectConfig:
+        config = SelectConfig(self.method, Budget(fraction), weights_mean_one=True)
+        return config if self.alpha is None else replace(config, alpha=self.alpha)
+
+    @property
+    def num_draws(self) -> int:
+        return 1 if self.method in BY_RANK else NUM_DRAWS
+
+
+def pool_of_folder(folder: Path) -> Pool:
+    """All MIDI files below a folder; files of one folder are one piece. Raises `UsageError` when there are none."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
+    if not paths:
+        raise UsageError(f"{printable(str(folder))}: holds no dataset and no .mid files.")
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    groups = {key: key.rpartition("/")[0] or key for key in files}
+    return Pool(files, groups)
+
+
+def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where: str = WHERE) -> Pool:
+    """The training rows and the test rows of a version, and named subsets of it."""
+    from aria_data.subset.contenders import Subset
+
+    dataset = Dataset(root, version)
+    wanted = ["segment_id", "recording_id", "recording_cluster", "composition_id", "midi_path"]
+    found: dict[str, Subset] = {}
+    rows = {row["segment_id"]: row for row in dataset.select(where).table.select(wanted).to_pylist()}
+    for name in names:
+        inside, weights = _subset_of(dataset, name)
+        rows |= inside
+        found[name] = Subset(tuple(inside), weights)
+    test = {row["segment_id"]: row for row in dataset.select(TEST_WHERE).table.select(wanted).to_pylist()}
+    everything = rows | test
+    files = {key: root / row["midi_path"] for key, row in everything.items()}
+    groups = {key: group_of(row, "composition") for key, row in everything.items()}
+    return Pool(files, groups, tuple(test), found)
+
+
+def _subset_of(dataset: Dataset, name: str) -> tuple[dict[str, Any], Sequence[float]]:
+    column, weight = subset_column(name), weight_column(name)
+    if column not in dataset.column_names:
+        raise UsageError(
+            f"{printable(name)}: version {dataset.version} has no such subset. `aria-data subsets` lists them."
+        )
+    selection = dataset.select(column)
+    if not len(selection):
+        raise UsageError(f"{printable(name)}: no file of version {dataset.version} is in it.")
+    rows = {row["segment_id"]: row for row in selection.table.to_pylist()}
+    is_weighted = weight in dataset.column_names and not selection.table[weight].null_count
+    return rows, tuple(selection.weights(weight)) if is_weighted else ()
+
+
+def compare_subsets(
+    pool: Pool,
+    methods: Sequence[Method],
+    fractions: Sequence[float],
+    out: Path,
+    config: CompareConfig,
+    scoring: ScoringConfig | None = None,
+    say: Say = lambda what, done, total: None,
+    announce: Callable[[str], None] = lambda line: None,
+    processes: int = 1,
+) -> Comparison:
+    """Score if a method needs it, select, train, test; write the report into `out`. A killed run goes on."""
+    from aria_data.subset.compare import compare, hold_out
+    from aria_data.subset.windows import make_windows
+
+    cache = out / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    windows = make_windows(
+        pool.files, None, pool.groups, cache, processes, lambda done, total: say("tokens", done, total)
+    )
+    test = hold_out(windows, config) if pool.test is None else pool.test
+    asked = {pool.groups[key] for key in test if key in pool.groups}
+    training = [key for key in windows.ids if pool.groups[key] not in asked]
+    chosen: dict[str, Any] = dict(pool.subsets)
+    if methods:
+        chosen |= _selections(pool, methods, fractions, training, scoring, cache, say, processes)
+    comparison = compare(windows, chosen, config, test, cache, say, announce, processes)
+    comparison.save(out)
+    return comparison
+
+
+def _selections(
+    pool: Pool,
+    methods: Sequence[Method],
+    fractions: Sequence[float],
+    training: Sequence[str],
+    scoring: ScoringConfig | None,
+    cache: Path,
+    say: Say,
+    processes: int,
+) -> dict[str, Any]:
+    from aria_data.subset.score_table import ScoreTable
+    from aria_data.subset.scoring import score
+
+    needed = sorted({method.score for method in methods} - {""})
+    files = {key: pool.files[key] for key in training}
+    groups = {key: pool.groups[key] for key in training}
+    if needed:
+        table = score(files, scoring, (0, 1, 2), groups, None, cache, say, needed, processes)
+    else:
+        table = ScoreTable.of(training, {}, [groups[key] for key in training])
+    return {
+        f"{method.name}:{fraction:g}": [
+            select(table.pool(method.score or "random_0"), method.config(fraction), seed)
+            for seed in range(method.num_draws)
+        ]
+        for method in methods
+        for fraction in fractions
+    }
