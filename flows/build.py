@@ -13,7 +13,6 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from aria_data import deduplicate
-from aria_data.card import dataset_card
 from aria_data.collect import collect_folder
 from aria_data.config import BuildConfig, build_record, to_toml
 from aria_data.files import PARTIAL, exclusive_lock, write_whole
@@ -23,7 +22,7 @@ from aria_data.opt_outs import OptOuts
 from aria_data.partials import settle
 from aria_data.prune import PruneLimits, load_limits, passing, prune
 from aria_data.records import Candidate, Recording, Rejection, Verdict
-from aria_data.release import FinishedSegment, build_rows, release
+from aria_data.release import FinishedSegment, build_rows
 from aria_data.removals import Removal, Removals
 from aria_data.subsets import Subsets
 from aria_data.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
@@ -35,6 +34,7 @@ from flows.duplicates import Copies, find_copies
 from flows.exclusions import find_excluded
 from flows.items import ITEMS, LOCAL, Findings
 from flows.provenance import facts_of
+from flows.publish import publish
 from flows.stages import (
     ANNOTATE,
     CLASSIFY,
@@ -296,9 +296,7 @@ class Build:
         write_whole(root / "dataset.toml", to_toml(self.workplace.config).encode())
         reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
         facts = facts_of(self.workplace, rows, self.name, reasons)
-        version, is_new = release(manifest, rows, facts=facts)
-        if is_new:
-            write_whole(root / "CARD.md", dataset_card(rows, manifest.versions()[-1]).encode())
+        version, is_new = publish(root, rows, facts=facts)
         return self._summary(version, is_new, present, *balances)
 
     def _passing(self, limits: str) -> set[str]:

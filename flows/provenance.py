@@ -33,7 +33,7 @@ def facts_of(
         "prompts": _prompts(config),
         "exclusions": {name: len(find_exclusion(name).composition_ids) for name in config.release.exclude},
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
-        "counts": _counts(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
+        "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
     }
     return facts | ({"name": name} if name else {})
 
@@ -108,7 +108,8 @@ def _prompts(config: BuildConfig) -> dict[str, str]:
     return {name: hashlib.sha256(load_prompt(name).encode()).hexdigest() for name in used}
 
 
-def _counts(rows: Iterable[Row]) -> dict[str, Any]:
+def counts_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """How much there is, by subset and split; removed rows do not count."""
     present = [row for row in rows if row["removed_in"] is None]
     subsets = sorted({name for row in present for name in row if name.startswith("in_")})
     return {

@@ -16,6 +16,7 @@ from aria_data.records import Candidate, Download
 from aria_data.release import remove_rows
 from aria_data.removals import Removals
 from aria_data.tables import StageTable
+from flows.publish import publish
 
 
 def remove_items(root: Path, entries: list[str], reason: str) -> tuple[int, int]:
@@ -43,7 +44,7 @@ def remove_items(root: Path, entries: list[str], reason: str) -> tuple[int, int]
         rows, gone = remove_rows(rows, named, manifest.version() + 1, reason)
         if not gone:
             return manifest.version(), 0
-        version = manifest.commit(rows, note=f"removed: {reason}")
+        version, _ = publish(root, rows, f"removed: {reason}")
         for row in gone:
             (root / row["midi_path"]).unlink(missing_ok=True)
         shutil.rmtree(root / "index", ignore_errors=True)  # it holds their notes; the next build makes it again

@@ -10,9 +10,9 @@ from aria_data.files import exclusive_lock
 from aria_data.manifest import Manifest
 from aria_data.prune import load_limits, passing
 from aria_data.records import Measurement
-from aria_data.release import release
 from aria_data.subsets import SelectedRow, SubsetRecipe, Subsets
 from aria_data.tables import StageTable
+from flows.publish import publish
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
@@ -44,8 +44,7 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
         except BaseException:
             _restore(root, name, before)  # a recipe that cannot be followed must not stop the next build
             raise
-        last = manifest.versions()[-1].facts
-        version, _ = release(manifest, rows, note, {key: last[key] for key in last if key != "name"})
+        version, _ = publish(root, rows, note)
     return version, sum(bool(row.get(f"in_{name}")) for row in rows)
 
 

@@ -45,7 +45,11 @@ def test_a_condition_makes_a_column_in_a_new_version_and_none_in_the_old(root):
 
 def test_what_the_version_was_made_from_stays_with_it_but_not_its_name(root):
     subsetting.define_recipe(root, "many", SubsetRecipe(where="num_notes >= 400"))
-    assert Manifest(root).versions()[1].facts == {"code": {"version": "1"}}
+    facts = Manifest(root).versions()[1].facts
+    assert facts["code"] == {"version": "1"}
+    assert facts["counts"]["subsets"]["in_many"] == 7
+    assert "name" not in facts
+    assert "version 2" in (root / "CARD.md").read_text()
 
 
 def test_so_many_recordings_of_each_known_composition_are_kept_the_surest_first(root):
