@@ -97,7 +97,7 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
         if web_page.startswith(("http://", "https://"))
         else printable(str(path.relative_to(root)), 1000),
         title=_text(said, "title") or tags.get("title") or printable(path.stem),
-        description=_text(said, "description") or tags.get("comment", ""),
+        description=_text(said, "description") or tags.get("comment", "") or _folders(root, path),
         uploader=_text(said, "uploader") or _text(said, "channel"),
         licence=_text(said, "license") or tags.get("license", "") or tags.get("copyright", ""),
         tags=json.dumps(tags, sort_keys=True, ensure_ascii=False),
@@ -107,6 +107,12 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
         discovered_via="folder",
         collected_at=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
+
+
+def _folders(root: Path, path: Path) -> str:
+    """Say in which folders below the source a file lies: people sort recordings by composer."""
+    parts = [printable(part, 100) for part in path.relative_to(root).parts[:-1]]
+    return f"In the folder {' / '.join(parts)}" if parts else ""
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

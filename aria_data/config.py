@@ -54,19 +54,57 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Build
 
     Raises `ConfigInvalid`, naming the file and the key, for what is unknown or of the wrong type.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}).") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigInvalid(f"{path}: is not valid TOML ({error}).") from error
-    config = build_record(BuildConfig, values, str(path))
+    values = {} if path is None else _read_toml(path)
+    return _settled(build_record(BuildConfig, values, str(path)), settings)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigInvalid(f"{path}: is not valid TOML ({error}).") from error
+
+
+def _settled(config: BuildConfig, settings: Sequence[str]) -> BuildConfig:
     for setting in settings:
         config = _apply(config, setting)
     _check_names(config)
     return config
+
+
+def load_own_config(path: Path, settings: Sequence[str] = ()) -> tuple[BuildConfig, list[str]]:
+    """Read the `dataset.toml` of a dataset and give it with the keys in it that this version does not know any more.
+
+    A dataset made by an older version must stay usable: what is unknown is left aside, not refused.
+    """
+    unknown: list[str] = []
+    values = _known(BuildConfig, _read_toml(path), "", unknown)
+    return _settled(build_record(BuildConfig, values, str(path)), settings), unknown
+
+
+def _known(record_type: type, values: Mapping[str, Any], prefix: str, unknown: list[str]) -> dict[str, Any]:
+    hints = typing.get_type_hints(record_type)
+    unknown += [f"{prefix}{name}" for name in values if name not in hints]
+    return {
+        name: _known(hints[name], value, f"{prefix}{name}.", unknown)
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping)
+        else value
+        for name, value in values.items()
+        if name in hints
+    }
+
+
+def changed_settings(config: BuildConfig) -> list[str]:
+    """Give the settings that are not the defaults, as `stage.key = value`."""
+    defaults = to_values(BuildConfig())
+    return [
+        f"{stage}.{key} = {json.dumps(value, ensure_ascii=False)}"
+        for stage, settings in to_values(config).items()
+        for key, value in settings.items()
+        if value != defaults[stage][key]
+    ]
 
 
 def for_crawl(config: BuildConfig) -> BuildConfig:
@@ -96,7 +134,7 @@ def _apply(config: BuildConfig, setting: str) -> BuildConfig:
         raise ConfigInvalid(f"--set {setting}: write STAGE.KEY=VALUE, for example segment.min_segment_s=30.")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     values = to_values(config)
     values.setdefault(stage, {})[key] = value

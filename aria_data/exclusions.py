@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import json
+import os
 import re
+import stat
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,7 +81,10 @@ class Exclusion:
     def load(cls, path: Path) -> Exclusion:
         """Read a list from anyone. Raises `ConfigInvalid`, one line, for whatever is none."""
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
+            file = path.stat()
+            if not stat.S_ISREG(file.st_mode):  # a device has no end, a pipe waits for a writer
+                raise OSError(errno.EINVAL, "it is no regular file")
+            if file.st_size > MAX_FILE_BYTES:
                 raise ValueError(f"more than {MAX_FILE_BYTES >> 20} MiB")
             return _exclusion_of(json.loads(path.read_bytes()))
         except OSError as error:
@@ -100,7 +106,7 @@ def find_exclusion(name: str) -> Exclusion:
     if _NAME.fullmatch(name) and (file := shipped.joinpath(f"{name}.json")).is_file():
         with resources.as_file(file) as path:
             return Exclusion.load(path)
-    if not Path(name).exists():
+    if not os.path.exists(name):  # not Path.exists, which raises for a name that is too long
         known = sorted(each.name.removesuffix(".json") for each in shipped.iterdir() if each.name.endswith(".json"))
         raise ConfigInvalid(f"{printable(name)}: is no file and no known exclusion list. Known: {', '.join(known)}.")
     return Exclusion.load(Path(name))

@@ -5,7 +5,12 @@ The condition is a stranger's: DuckDB runs it, locked. What it gives are ids, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +19,22 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetCorrupt, UsageError
+from aria_data.files import printable
 from aria_data.manifest_columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
 from aria_data.manifest_rows import sorted_by_id
 from aria_data.tables import data_files
 
 FEW = 2_000  # so many rows are looked for page by page; the engine needs some 350 bytes of stack for each
+QUERY_S = 60.0  # a condition may be a program that never ends
+GRACE_S = 2.0  # how long a stopped one is waited for
+MEMORY = "1GB"  # of the database; single values do not count in it
+ERROR_CHARS = 300  # an error may quote megabytes
+
+# In the JSON of a syntax tree: what functions and columns it names. Inside a string each quote has a backslash.
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_NAMED = re.compile(rf'"function_name":({_TEXT})|"column_names":\[((?:{_TEXT},?)*)\]')
+# What changes by itself and is in no list of functions: written without brackets, or made of those that are.
+_CHANGING = frozenset("current_timestamp current_time localtime localtimestamp current_user user age ago".split())
 
 # Pages of few rows, and dictionaries only of what repeats: a row is read without much beside it.
 LAYOUT: dict[str, Any] = {
@@ -91,42 +107,103 @@ class Content:
 
 
 def ids_where(
-    rows: pads.Dataset | pa.Table, where: str, limit: int | None = None, path: Path | None = None
+    rows: pads.Dataset | pa.Table,
+    where: str,
+    limit: int | None = None,
+    path: Path | None = None,
+    must_repeat: bool = False,
 ) -> pa.ChunkedArray:
     """Find the ids of the rows for which an SQL condition holds, removed ones left out unless it names `removed_in`.
 
-    The condition can only read: it runs in an empty in-memory database without access to files or network. Raises
-    `UsageError` in one line for what is no condition; `path` is where rows are that are read from files.
+    The condition can only read: it runs in an empty in-memory database without access to files or network, with so
+    much memory and for so long. Raises `UsageError` in one line for what is no condition, and with `must_repeat` for
+    one that the rows alone do not decide; `path` is where rows are that are read from files.
     """
     import duckdb
 
-    present = "" if "removed_in" in where else "removed_in IS NULL AND "
-    sql = f"SELECT segment_id FROM manifest WHERE {present}(\n{where if where.strip() else 'true'}\n)"
-    if limit is not None:
-        sql += f" ORDER BY segment_id LIMIT {int(limit)}"
     settings: dict[str, Any] = {
         "enable_external_access": "false",
         "python_enable_replacements": "false",
         "threads": "2",
+        "memory_limit": MEMORY,
     }
-    with duckdb.connect(":memory:", config=settings) as connection:
+    where = where if where.strip() else "true"
+    connection = duckdb.connect(":memory:", config=settings)
+    try:
+        found = _in_time(lambda: _search(connection, rows, where, limit, must_repeat), connection.interrupt)
+    except (duckdb.Error, UnicodeError) as error:
+        if path is not None and "registered as 'manifest' failed" in str(error):
+            raise damaged(path, error) from error
+        line = (str(error)[:ERROR_CHARS].splitlines() or [""])[0]
+        raise UsageError(f"the query cannot be understood: {printable(line, ERROR_CHARS)}") from error
+    return found
+
+
+def _in_time(search: Callable[[], pa.ChunkedArray], interrupt: Callable[[], None]) -> pa.ChunkedArray:
+    """Run a search in a thread of its own, which the clock and Ctrl-C can end.
+
+    A single call at work on a huge value hears no interrupt; its thread is left behind and ends with the process.
+    """
+    future: Future[pa.ChunkedArray] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(search())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="query", daemon=True).start()
+    is_done = False
+    try:
+        is_done = bool(wait([future], QUERY_S).done)
+    finally:
+        if not is_done:
+            with suppress(Exception):  # it may have ended just now, and its connection with it
+                interrupt()
+            wait([future], GRACE_S)
+    if not is_done:
+        raise UsageError(f"the query was stopped after {QUERY_S:g} s. Ask for less, or in a simpler way.")
+    return future.result()
+
+
+def _search(
+    connection: Any, rows: pads.Dataset | pa.Table, where: str, limit: int | None, must_repeat: bool
+) -> pa.ChunkedArray:
+    with connection:
         connection.register("manifest", rows)
         connection.execute("SET lock_configuration = true")
-        try:
-            statements = connection.extract_statements(sql.encode().decode())
-            connection.extract_statements(
-                f"SELECT 1 WHERE\n{where if where.strip() else 'true'}\n"
-            )  # closes no bracket
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise UsageError("the query must be one condition, for example: composer_id = 'chopin'")
-            found = connection.sql(sql).to_arrow_table()["segment_id"]
-        except (duckdb.Error, UnicodeError) as error:
-            if path is not None and "registered as 'manifest' failed" in str(error):
-                raise damaged(path, error) from error
-            raise UsageError(f"the query cannot be understood: {str(error).splitlines()[0]}") from error
-    if pc.count_distinct(found).as_py() != len(found):
-        raise UsageError("the query names some rows twice; it must be one condition: composer_id = 'chopin'")
-    return found
+        tree = _parsed(connection, where)
+        parts = (function or columns for function, columns in _NAMED.findall(tree))
+        named = {name.lower() for part in parts for name in json.loads(f"[{part}]")}
+        if must_repeat:
+            _require_repeatable(connection, tree, named)
+        present = "" if "removed_in" in named else "removed_in IS NULL AND "
+        sql = f"SELECT segment_id FROM manifest WHERE {present}(\n{where}\n)"
+        if limit is not None:
+            sql += f" ORDER BY segment_id LIMIT {int(limit)}"
+        return connection.sql(sql).to_arrow_table()["segment_id"]
+
+
+def _parsed(connection: Any, where: str) -> str:
+    """The condition's syntax tree as JSON. It must stand alone: so it closes none of our brackets."""
+    alone = f"SELECT 1 WHERE\n{where.encode().decode()}\n"
+    statements = connection.extract_statements(alone)
+    tree = connection.execute("SELECT json_serialize_sql(?)", [alone]).fetchall()[0][0] if len(statements) == 1 else ""
+    if not tree.startswith('{"error":false'):
+        raise UsageError("the query must be one condition, for example: composer_id = 'chopin'")
+    return tree
+
+
+def _require_repeatable(connection: Any, tree: str, named: Collection[str]) -> None:
+    """Raise `UsageError` for chance, clocks and what the session is: the same rows must give the same subset."""
+    changing = "SELECT lower(function_name) FROM duckdb_functions() WHERE stability IN ('VOLATILE', ?)"
+    known = {name for (name,) in connection.execute(changing, ["CONSISTENT_WITHIN_QUERY"]).fetchall()}
+    found = sorted((known | _CHANGING) & set(named)) + (["a sample"] if '"sample":{' in tree else [])
+    if found:
+        raise UsageError(
+            f"the condition uses {printable(', '.join(found))}, so the same rows would give another subset each time. "
+            "Use the manifest's columns only."
+        )
 
 
 def changed_columns(old: Content, new: Content, segment_ids: pa.ChunkedArray) -> dict[str, list[str]]:

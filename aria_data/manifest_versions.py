@@ -44,7 +44,7 @@ def released(path: Path) -> list[Version]:
     try:
         commits = {int(file.stem): file.read_text() for file in sorted((path / "_delta_log").glob("*.json"))}
         return [_version_of({**_commit_info(text), "version": number}) for number, text in commits.items() if number]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise table_error(path, error) from error
 
 
@@ -55,18 +55,34 @@ def _commit_info(commit: str) -> dict[str, Any]:
 
 def _version_of(entry: Mapping[str, Any]) -> Version:
     """Make a version of a commit of the table's history."""
-    facts = json.loads(entry.get("aria_facts", "{}"))
+    facts_json, name = _facts_in(entry.get("aria_facts"))
     return Version(
         number=entry["version"],
         released_at=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC).isoformat(timespec="seconds"),
         num_files=int(entry.get("aria_num_files", 0)),
         hours=float(entry.get("aria_hours", 0.0)),
         num_removed=int(entry.get("aria_num_removed", 0)),
-        content_sha256=entry.get("aria_content_sha256", ""),
-        note=entry.get("aria_note", ""),
-        name=facts.get("name", ""),
-        facts_json=entry.get("aria_facts", "{}"),
+        content_sha256=str(entry.get("aria_content_sha256", "")),
+        note=str(entry.get("aria_note", "")),
+        name=name,
+        facts_json=facts_json,
     )
+
+
+def _facts_in(said: Any) -> tuple[str, str]:
+    """Give (facts as JSON, name). Facts that are none of ours are no facts, and the version stands without them."""
+    try:
+        facts = json.loads(said, parse_constant=_refuse)
+        name = facts.get("name", "")
+        if name == "" or _NAME.fullmatch(name):
+            return said, name
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    return "{}", ""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def metadata_of(version: Version) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from aria_data.caps import recordings_kept
@@ -22,6 +23,7 @@ from aria_data.records import (
 from aria_data.splits import EXCLUDED, groups_of, split_of
 
 CUT_LEVEL_DB = -20.0  # ours: an edge this near to the loud parts is inside the music; what dies away ends below
+NAMES = ("segment_id", "recording_id", "source_url")  # what a removal may call a row
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,18 @@ class FinishedSegment:
 
 
 def build_rows(
-    finished: Iterable[FinishedSegment], config: ReleaseConfig, previous: Iterable[Row], next_version: int
+    finished: Iterable[FinishedSegment],
+    config: ReleaseConfig,
+    previous: Iterable[Row],
+    next_version: int,
+    removals: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
-    """Make the manifest's rows, sorted by segment_id. `previous` (the newest version's rows) gives each
-    `first_version`, and its removed rows are carried on for ever."""
+    """Make the manifest's rows, sorted by segment_id.
+
+    `previous` (the newest version's rows) gives each `first_version`, and its removed rows are carried on for ever.
+    Of its other rows those that are not made again are dropped, or become tombstones when `removals`, reasons by id or
+    source_url, names them: the removal was on record, and no version without them followed.
+    """
     finished = sorted(finished, key=lambda one: one.segment.segment_id)
     kept = _recordings_kept(finished, config.max_recordings_per_composition)
     before = {row["segment_id"]: row for row in previous}
@@ -85,7 +95,12 @@ def build_rows(
         )
     _split(rows, config)
     made = {row["segment_id"] for row in rows}
-    rows += [row for row in before.values() if row["removed_in"] is not None and row["segment_id"] not in made]
+    for row in (row for key, row in before.items() if key not in made):
+        reason = next((removals[row[name]] for name in NAMES if row[name] in removals), None)
+        if row["removed_in"] is not None:
+            rows.append(row)
+        elif reason is not None:
+            rows.append(tombstone(row, next_version, reason))
     return sorted(rows, key=lambda row: row["segment_id"])
 
 
@@ -130,7 +145,7 @@ def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: s
     kept: list[Row] = []
     gone: list[Row] = []
     for row in rows:
-        if row["removed_in"] is None and {row["segment_id"], row["recording_id"], row["source_url"]} & item_ids:
+        if row["removed_in"] is None and {row[name] for name in NAMES} & item_ids:
             gone.append(row)
             row = tombstone(row, version, reason)
         kept.append(row)

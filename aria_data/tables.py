@@ -8,6 +8,7 @@ and the values it worked on. *Done* means that a row with the expected key exist
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -226,9 +227,15 @@ def to_row(record: Any) -> dict[str, Any] | None:
     return None if record is None else dataclasses.asdict(record)
 
 
+@functools.cache
+def _hints(record_type: type) -> dict[str, Any]:
+    """A record's types; looking them up costs ten times what reading a row does."""
+    return typing.get_type_hints(record_type)
+
+
 def from_row(record_type: type, row: Mapping[str, Any]) -> Any:
     """Build a record from plain nested values; the inverse of `to_row`, also after a trip through Arrow."""
-    hints = typing.get_type_hints(record_type)
+    hints = _hints(record_type)
     defaults = {each.name: each.default for each in dataclasses.fields(record_type)}
     values = {name: _value(hints[name], value) for name, value in row.items() if name in hints}
     for name, value in values.items():  # a row from before the field existed

@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aria_data.errors import DatasetError
+from aria_data.files import not_writable, require_space
 
 PORT = "ARIA_DATA_API_PORT"  # which port the child listens on; 0 = a free one
+FREE_BYTES = 20_000_000  # Prefect's own database; without room for it the server waits for ever
 START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
 
 
@@ -51,8 +53,12 @@ def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False
         return
     environment = quiet_environment(home, verbose)
     os.environ.update(environment)
-    home.mkdir(parents=True, exist_ok=True)
-    log = open(home / "server.log", "ab")  # noqa: SIM115  closed below, after the child
+    require_space(home, FREE_BYTES)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        log = open(home / "server.log", "ab")  # noqa: SIM115  closed below, after the child
+    except OSError as error:
+        raise not_writable(home, error) from error
     child = subprocess.Popen(
         [sys.executable, "-m", "flows.api"],
         stdin=subprocess.PIPE,

@@ -35,6 +35,7 @@ from flows.exclusions import find_excluded
 from flows.items import ITEMS, LOCAL, Findings
 from flows.provenance import facts_of
 from flows.publish import publish
+from flows.remove import Known, named_segments, sweep
 from flows.stages import (
     ANNOTATE,
     CLASSIFY,
@@ -131,6 +132,7 @@ class Build:
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
         settle(root, self.workplace.downloads)
+        sweep(root)
 
     def collect(self) -> None:
         """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay
@@ -237,15 +239,14 @@ class Build:
                 self.found.recordings[recording.recording_id] = recording
 
     def _removals(self) -> dict[str, Removal]:
-        """Every removal on record, and every tombstone of the manifest, should the record have been lost."""
-        manifest = Manifest(self.workplace.root)
+        """Every removal on record, what it names among the rows, and every tombstone, should the record be lost."""
+        root = self.workplace.root
+        manifest, recorded = Manifest(root), Removals(root).by_id()
         rows = manifest.rows() if manifest.version() else []
-        tombstones = {
-            row["segment_id"]: Removal(row["segment_id"], row["removal_reason"], "")
-            for row in rows
-            if row["removed_in"] is not None
-        }
-        return tombstones | Removals(self.workplace.root).by_id()
+        named = {row["segment_id"]: row["removal_reason"] for row in rows if row["removed_in"] is not None}
+        if recorded:
+            named |= named_segments(Known.read(root), rows, recorded.values())
+        return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
 
     def _preference(self, recording: Recording) -> str:
         """Sort key among identical files: one that is still there before one that has gone, then by name."""
@@ -287,7 +288,8 @@ class Build:
         previous = manifest.rows() if newest else []
         if self.dry_run:
             return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
-        rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1)
+        removals = {name: removal.reason for name, removal in self.found.removals.items()}
+        rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1, removals)
         rows = Subsets(root).apply(rows, self._passing)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present)
@@ -297,6 +299,8 @@ class Build:
         reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
         facts = facts_of(self.workplace, rows, self.name, reasons)
         version, is_new = publish(root, rows, facts=facts)
+        if any(row["removed_in"] == newest + 1 for row in rows):
+            sweep(root)
         return self._summary(version, is_new, present, *balances)
 
     def _passing(self, limits: str) -> set[str]:

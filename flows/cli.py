@@ -58,7 +58,12 @@ def cli() -> None:
 )
 @click.argument("source", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings, or `defaults`; without it those that the dataset was last built with.",
+)
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--name", default="", help="Name the version that is released: spring-2027.")
 @compute_options
@@ -243,15 +248,9 @@ def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
     A new version is released without them, their MIDI files and fetched audio are deleted, and no later build or crawl
     brings them back.
     """
-    from flows.remove import remove_items
+    from flows.remove import remove_items, show
 
-    version, num_removed = remove_items(dataset, list(ids), reason)
-    if num_removed:
-        click.echo(
-            f"Removed {num_removed} MIDI files; version {version} is without them, and later builds leave them out."
-        )
-    else:
-        click.echo("No MIDI file was there to remove; it is on record, and later builds and crawls leave it out.")
+    show(remove_items(dataset, list(ids), reason))
 
 
 @cli.command(cls=Examples, examples="aria-data demo\naria-data demo --out somewhere/demo_dataset")

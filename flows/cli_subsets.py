@@ -54,7 +54,7 @@ def subset(
         raise UsageError("--delete and --recipe stand alone, without --where, --limits and --max-per-composition.")
     if delete:
         version = subsetting.forget(dataset, name)
-        click.echo(f"Subset {name} is forgotten; version {version} is without it.")
+        click.echo(f"Subset {name} is forgotten; from version {version} on no file is in it.")
         return
     values = (_read(recipe) | given) if recipe else given
     found = build_record(SubsetRecipe, values, str(recipe or "subset"))
@@ -69,7 +69,7 @@ def _read(path: Path) -> dict:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(f"{path}: is not valid TOML ({error}).") from error
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from aria_data.files import printable
-from aria_data.manifest import Difference, Manifest
+from aria_data.manifest import Difference, Manifest, columns
 from aria_data.records import Rejection
 from aria_data.tables import RecordTable
 
@@ -40,7 +42,8 @@ def reasons_of(root: Path, difference: Difference, old: int | str, new: int | st
     added = {
         key: "another segment" if key.rpartition("_")[0] in known else "a new recording" for key in difference.added
     }
-    changed = {key: _cause(names) for key, names in difference.changed.items()}
+    empty = _only_empty(manifest, difference.changed, old, new)
+    changed = {key: _cause(set(names) - empty.get(key, set())) for key, names in difference.changed.items()}
     return Reasons(added, _why_removed(root, manifest, difference.removed, new), changed)
 
 
@@ -59,15 +62,39 @@ def _why_removed(root: Path, manifest: Manifest, ids: Iterable[str], new: int | 
     }
 
 
+def _only_empty(
+    manifest: Manifest, changed: Mapping[str, Iterable[str]], old: int | str, new: int | str
+) -> dict[str, set[str]]:
+    """For each row the columns that say nothing in either version: not known to older code, or known to be empty."""
+    texts = {column["name"] for column in columns() if column["type"] == "string"}
+    found: dict[str, set[str]] = {}
+    for name in sorted(set().union(*changed.values()) & texts):
+        was, now = (_said(manifest, name, version) for version in (old, new))
+        for key, names in changed.items():
+            if name in names and key not in was and key not in now:
+                found.setdefault(key, set()).add(name)
+    return found
+
+
+def _said(manifest: Manifest, name: str, version: int | str) -> set[str]:
+    """The rows of a version whose column `name` holds any text."""
+    table = manifest.query("", version, columns=["segment_id", name])
+    is_said = pc.fill_null(pc.not_equal(table[name], ""), False)
+    return set(table.filter(is_said)["segment_id"].to_pylist())
+
+
 def _cause(names: Iterable[str]) -> str:
+    """Say why these columns differ."""
     named, left = [], set(names)
-    for cause, columns in CAUSES:
-        if left & set(columns):
+    if not left:
+        return "new columns"
+    for cause, its_columns in CAUSES:
+        if left & set(its_columns):
             named.append(cause)
-            left -= set(columns)
+            left -= set(its_columns)
     if not named:
-        subsets = sorted(name for name in left if name.startswith(("in_", "weight_")))
-        named = [f"other {', '.join(subsets)}" if subsets else f"other {', '.join(sorted(left))}"]
+        subsets = sorted(name for name in left if name.startswith("in_"))
+        named = [f"subset {', '.join(subsets)}" if subsets else f"other {', '.join(sorted(left))}"]
     return " and ".join(dict.fromkeys(named))
 
 

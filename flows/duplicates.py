@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,18 @@ from aria_data.errors import PermanentError, TemporaryError
 from aria_data.kept_index import KeptIndex
 from aria_data.midi import read_midi
 from aria_data.note_index import NoteIndexConfig, Notes
-from aria_data.records import AudioCluster, Fingerprint, Measurement, Recording, Segment, Transcription, Verdict
+from aria_data.records import (
+    Annotation,
+    AudioCluster,
+    Fingerprint,
+    Measurement,
+    Recording,
+    Segment,
+    Transcription,
+    Verdict,
+)
 from aria_data.tables import Outcome
-from flows.stages import MEASURE, TRANSCRIBE, Item, Stage, Workplace, each_item
+from flows.stages import ANNOTATE, MEASURE, TRANSCRIBE, Item, Stage, Workplace, each_item
 
 if TYPE_CHECKING:
     from flows.items import Findings
@@ -75,6 +85,15 @@ class _Scene:
         strict, light = (self.passes[subset].get(segment_id) for subset in ("in_deduplicated", "in_pruned"))
         return (strict is None or not strict.is_kept, light is None or not light.is_kept)
 
+    def unknowns(self, recording_id: str) -> tuple[bool, bool]:
+        """Whether a recording's composition and composer are unknown: its lead speaks for all the copies."""
+        said = self.annotations.get(self.found.recordings[recording_id].candidate_id)
+        return (said is None or not said.composition_id, said is None or not said.composer_id)
+
+    @cached_property
+    def annotations(self) -> Mapping[str, Annotation]:
+        return self.found.records(ANNOTATE.name)
+
 
 def find_copies(
     workplace: Workplace, found: Findings, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
@@ -98,8 +117,9 @@ def _recordings(scene: _Scene, by_recording: Mapping[str, list[Segment]]) -> dic
         noes = min(scene.noes(segment.segment_id) for segment in segments)
         is_lossy = not recording.codec.startswith(LOSSLESS)
         amount = len(candidate.tags) + len(candidate.description)
-        quality = (noes, -_length(recording.duration_s), is_lossy, -recording.sample_rate, -amount)
-        items.append(Copied(recording_id, recording.samples_sha256, (*quality, candidate.source_url)))
+        wanted = (noes, -_length(recording.duration_s), scene.unknowns(recording_id))
+        better = (is_lossy, -recording.sample_rate, -amount, candidate.source_url)
+        items.append(Copied(recording_id, recording.samples_sha256, (*wanted, *better)))
     heard = {
         scene.found.recordings[key].samples_sha256: record.onsets
         for key, record in scene.found.records(FINGERPRINT.name).items()
@@ -123,7 +143,8 @@ def _notes(
         key = segment.segment_id
         is_copy = not recordings[segment.recording_id].is_lead
         length = _length(segment.end_s - segment.start_s)
-        quality = (scene.noes(key), is_copy, -length, -_agreement(measurements[key]), -segment.audio_score)
+        wanted = (scene.noes(key), is_copy, -length, scene.unknowns(segment.recording_id))
+        quality = (*wanted, -_agreement(measurements[key]), -segment.audio_score)
         transcription = transcriptions[key]
         items.append(Copied(key, transcription.midi_sha256, quality))
         paths[transcription.midi_sha256] = scene.workplace.root / transcription.midi_path

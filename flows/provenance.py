@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aria_data.config import BuildConfig, to_values
 from aria_data.exclusions import find_exclusion
+from aria_data.subsets import Subsets
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row
@@ -31,7 +33,8 @@ def facts_of(
         "code": code(),
         "models": _models(workplace),
         "prompts": _prompts(config),
-        "exclusions": {name: len(find_exclusion(name).composition_ids) for name in config.release.exclude},
+        "exclusions": _exclusions(config),
+        "subsets": Subsets(workplace.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
         "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
     }
@@ -39,12 +42,36 @@ def facts_of(
 
 
 def published(config: BuildConfig) -> dict[str, Any]:
-    """The configuration without where things are on this machine and who asked: what others may read."""
+    """The configuration as others may read it: without who asked and through what, and of files only their names."""
     values = to_values(config)
     for private in ("contact", "cookies", "proxy", "base_url"):
         for settings in values.values():
             settings.pop(private, None)
-    return values
+    return _without_folders(values)
+
+
+def _without_folders(value: Any) -> Any:
+    """Where a file lies is this machine's business."""
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    if isinstance(value, str) and re.match(r"(list:|file:)?(/|~|[A-Za-z]:[\\/])", value):
+        return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value
+
+
+def _exclusions(config: BuildConfig) -> dict[str, Any]:
+    """The exclusion lists that were used, by their own names, with how much they name and the hash of what they say."""
+    lists = [find_exclusion(name) for name in config.release.exclude]
+    return {
+        one.name: {
+            "num_compositions": len(one.composition_ids),
+            "num_performances": len(one.performances),
+            "sha256": hashlib.sha256("\n".join(one.composition_ids).encode()).hexdigest(),
+        }
+        for one in lists
+    }
 
 
 def code() -> dict[str, Any]:

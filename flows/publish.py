@@ -14,23 +14,37 @@ from flows.provenance import counts_of
 
 
 def publish(
-    root: Path, rows: Sequence[Row], note: str = "", facts: Mapping[str, Any] | None = None
+    root: Path,
+    rows: Sequence[Row],
+    note: str = "",
+    facts: Mapping[str, Any] | None = None,
+    subsets: Mapping[str, Any] | None = None,
 ) -> tuple[int, bool]:
-    """Commit the rows unless they say what the newest version says. Gives (version, is it new).
+    """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
 
     Without `facts` those of the newest version stand, but for its name and its counts: the rows were made the same way.
+    `subsets` says what the subsets are now, where that changed.
     """
     manifest = Manifest(root)
-    version, is_new = release(manifest, list(rows), note, facts if facts is not None else _inherited(manifest, rows))
+    said = dict(_inherited(manifest, rows) if facts is None else facts)
+    said |= {} if subsets is None else {"subsets": dict(subsets)}
+    if said.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
+        version, is_new = manifest.commit(rows, note, said), True
+    else:
+        version, is_new = release(manifest, list(rows), note, said)
     if version:
         write_card(root, rows)
     return version, is_new
 
 
 def _inherited(manifest: Manifest, rows: Sequence[Row]) -> dict[str, Any]:
-    last = manifest.versions()[-1].facts if manifest.version() else {}
+    last = _last(manifest)
     kept = {key: value for key, value in last.items() if key not in ("name", "counts")}
     return kept | {"counts": counts_of(rows) | _rejections(last)}
+
+
+def _last(manifest: Manifest) -> dict[str, Any]:
+    return manifest.versions()[-1].facts if manifest.version() else {}
 
 
 def _rejections(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.config import BuildConfig, for_crawl, load_config, to_toml, to_values
-from aria_data.errors import UsageError
+from aria_data.config import (
+    BuildConfig,
+    changed_settings,
+    for_crawl,
+    load_config,
+    load_own_config,
+    to_toml,
+    to_values,
+)
+from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.files import not_writable, printable
 from aria_data.manifest import Manifest
 from aria_data.sources import require
@@ -32,6 +41,8 @@ if TYPE_CHECKING:
 
 
 ANYWHERE = Compute()
+DEFAULTS = Path("defaults")  # as --config: none of the settings that the dataset was last built with
+MAX_SHOWN = 6  # settings
 
 
 def run_build(
@@ -51,7 +62,7 @@ def run_build(
     Without Prefect (`with_prefect=False`, and for a dry run) the same functions run without retries or records of
     the run. Raises `UsageError` before anything is started when the folders cannot be what was meant.
     """
-    config = to_values(load_config(config_path or (None if source else own_config(out)), settings))
+    config = to_values(settings_of(out, config_path, settings))
     source = _check_source(source, out)
     if name:
         Manifest(out).require_free(name)
@@ -103,6 +114,32 @@ def _check_source(source: str | Path | None, out: Path) -> str | None:
     return text
 
 
+def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) -> BuildConfig:
+    """The configuration that is meant: a file's, else what the dataset was last worked on with, changed by settings.
+
+    A dataset keeps its settings, so that whoever adds files does not change what is there by saying nothing. Which are
+    kept is said; `--config defaults` forgets them.
+    """
+    own = own_config(out)
+    if config_path is not None or own is None:
+        return load_config(None if config_path == DEFAULTS else config_path, settings)
+    try:
+        config, unknown = load_own_config(own, settings)
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"{error} Name another with --config FILE, or --config defaults.") from error
+    kept = changed_settings(load_own_config(own)[0])
+    if kept:
+        shown = ", ".join(kept[:MAX_SHOWN]) + (f" and {len(kept) - MAX_SHOWN} more" if len(kept) > MAX_SHOWN else "")
+        _say(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
+    if unknown:
+        _say(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
+    return config
+
+
+def _say(line: str) -> None:
+    print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
+
+
 def own_config(root: Path) -> Path | None:
     """The configuration that a dataset was last worked on with, if it has one."""
     path = root / "dataset.toml"
@@ -113,7 +150,7 @@ def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], repo
     """Crawl into the dataset at `out`, in this process, and note the configuration for the build that follows."""
     from aria_data.files import write_whole
 
-    config = for_crawl(load_config(config_path or own_config(out), settings))
+    config = for_crawl(settings_of(out, config_path, settings))
     _check_seeds(config)
     address_of(out.absolute())
     with quiet_prefect():
@@ -135,7 +172,7 @@ def run_fetch(
     out: Path, config_path: Path | None, settings: Sequence[str], only: set[str] | None = None
 ) -> FetchSummary:
     """Fetch what the dataset at `out` waits for, in this process."""
-    config = load_config(config_path or own_config(out), settings)
+    config = settings_of(out, config_path, settings)
     with quiet_prefect():
         from flows.fetch import fetch
 
@@ -175,7 +212,7 @@ def run_serve(
     """Serve a schedule of crawls and builds of the dataset at `out` until interrupted."""
     from flows.api import settings_of_environment, temporary_api, wait_until_ready
 
-    config = for_crawl(load_config(config_path or own_config(out), settings))
+    config = for_crawl(settings_of(out, config_path, settings))
     every_s = _interval_s(every)
     if bool(cron) == bool(every_s):
         raise UsageError('say when, in one way: --cron "0 3 * * *", or --every 6h.')

@@ -167,7 +167,7 @@ def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     gone = set(pool.ids) - _present(root)
     config = _without(request.config, gone)
     selection = select(pool, config, request.seed)
-    about = _about(request, config, table_name, table, selection)
+    about = _about(request, table_name, table, selection)
     define_selection(root, request.name, selected_rows(selection), about)
     return Manifest(root).version(), selection
 
@@ -190,16 +190,15 @@ def selected_rows(selection: Selection) -> list[SelectedRow]:
     return [SelectedRow(key, weight, prob, selection.reasons[key]) for key, weight, prob in values]
 
 
-def _about(
-    request: SelectRequest, config: SelectConfig, table_name: str, table: ScoreTable, selection: Selection
-) -> dict[str, Any]:
+def _about(request: SelectRequest, table_name: str, table: ScoreTable, selection: Selection) -> dict[str, Any]:
+    config = request.config
     by = f"{request.score} {config.method}" if config.method in BY_SCORE else config.method
     budget = {key: value for key, value in asdict(config.budget).items() if value is not None}
     return {
         "summary": f"{by}, {', '.join(f'{key} {value:g}' for key, value in budget.items()) or 'no budget'}",
         "score": request.score,
         "seed": request.seed,
-        "config": json.loads(json.dumps(asdict(config))),
+        "config": json.loads(json.dumps(asdict(request.config))),
         "score_table": table_name,
         "scored": {key: table.about.get(key) for key in ("manifest_version", "data_sha256", "scoring_version")},
         "effective_num_files": round(selection.effective_num_files, 3),

@@ -28,7 +28,14 @@ from fakes import encode_audio, manifest_row, melody, noise, use_fakes, write_au
 from aria_data import files, manifest, tables
 from aria_data.audio import probe
 from aria_data.collect import collect_folder
-from aria_data.errors import DatasetCorrupt, DatasetLocked, DatasetNotFound, DatasetNotWritable, UsageError
+from aria_data.errors import (
+    ConfigInvalid,
+    DatasetCorrupt,
+    DatasetLocked,
+    DatasetNotFound,
+    DatasetNotWritable,
+    UsageError,
+)
 from aria_data.files import exclusive_lock, from_location, printable
 from aria_data.manifest import Manifest
 from aria_data.midi import read_midi
@@ -785,10 +792,13 @@ def test_a_lost_data_file_of_a_stage_is_one_line(dataset, build):
     assert "\n" not in str(caught.value)
 
 
-def test_a_garbage_dataset_toml_does_not_matter(dataset, build):
+def test_a_garbage_dataset_toml_is_said_with_a_way_out(dataset, build):
     before = (dataset / "dataset.toml").read_bytes()
     (dataset / "dataset.toml").write_bytes(b"\xff\xfe [[[ garbage")
-    summary = build(dataset.parent / "in", dataset)
+    with pytest.raises(ConfigInvalid, match="dataset.toml: is not valid TOML .* Name another with --config") as caught:
+        build(dataset.parent / "in", dataset)
+    assert "\n" not in str(caught.value)
+    summary = build(dataset.parent / "in", dataset, config_path=Path("defaults"))
     assert not summary.is_new_version
     assert (dataset / "dataset.toml").read_bytes() == before
 
@@ -926,3 +936,13 @@ def test_the_location_of_any_name_leads_back_to_its_file(world):
     paths = {from_location(candidate.location, world.out) for candidate in candidates}
     assert all(candidate.location.isascii() for candidate in candidates)
     assert {_path(world.source, name) for name in HOSTILE_NAMES} <= paths
+
+
+def test_a_full_disk_stops_a_build_with_prefect_at_once(tmp_path, monkeypatch):
+    from flows import api
+
+    monkeypatch.setattr(api, "FREE_BYTES", 1 << 60)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    refused = pytest.raises(DatasetNotWritable, match="no space left on the device")
+    with refused, api.temporary_api(tmp_path / ".prefect"):
+        pass

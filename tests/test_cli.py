@@ -167,7 +167,8 @@ def test_wrong_usage_is_one_line_ends_with_2_and_makes_nothing(tmp_path, aria, m
 
 def test_a_locked_dataset_is_one_line_and_ends_with_1(made, dataset, aria):
     with exclusive_lock(dataset / ".lock"):
-        one_line(aria("build", made / "in", "--out", dataset), 1, "another build is working in this folder")
+        said = aria("build", made / "in", "--out", dataset, "--config", "defaults")
+        one_line(said, 1, "another build is working in this folder")
 
 
 def test_an_error_is_shown_in_full_when_asked_for(tmp_path, aria):

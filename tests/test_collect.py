@@ -9,6 +9,7 @@ import pytest
 from fakes import encode_audio, melody, write_audio
 
 from aria_data import collect
+from aria_data.annotate import AnnotateConfig, annotate_many
 from aria_data.collect import collect_folder
 from aria_data.errors import UsageError
 
@@ -113,3 +114,13 @@ def test_a_very_long_text_is_cut(tmp_path):
     assert len(candidate.title) == 10_000
     assert len(candidate.description) <= 10_000
     assert "\n" in candidate.description
+
+
+def test_folders_say_what_a_file_without_tags_is(tmp_path):
+    write_audio(tmp_path / "Brahms" / "late" / "Six Pieces op. 118 no. 2.wav", melody(2))
+    write_audio(tmp_path / "alone.wav", melody(2))
+    said = {one.title: one.description for one in collect_folder(tmp_path, {}).candidates}
+    assert said == {"Six Pieces op. 118 no. 2": "In the folder Brahms / late", "alone": ""}
+    (brahms,) = [one for one in collect_folder(tmp_path, {}).candidates if one.description]
+    ((_, annotation),) = annotate_many([brahms], AnnotateConfig(), None)
+    assert annotation.composition_id == "brahms:op118-2"

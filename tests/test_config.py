@@ -125,3 +125,12 @@ def test_what_a_crawl_would_not_accept_a_build_need_not_fetch():
 def test_a_list_with_something_else_in_it_is_refused_with_its_place():
     with pytest.raises(ConfigInvalid, match=r"seeds\[1\]"):
         load_config(settings=['crawl.seeds=["a", 3]'])
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "{a = " * 100_000])
+def test_values_nested_too_deeply_are_one_line(tmp_path, text):
+    with pytest.raises(ConfigInvalid, match=r"c\.toml: is not valid TOML \(maximum recursion depth"):
+        load(tmp_path, text)
+    with pytest.raises(ConfigInvalid, match="is not of type float") as caught:
+        load_config(None, [f"segment.min_segment_s={text.removeprefix('x = ')}"])
+    assert "\n" not in str(caught.value)

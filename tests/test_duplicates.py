@@ -108,3 +108,14 @@ def test_what_was_removed_is_in_no_index(source, tmp_path):
     kept = b"".join(path.read_bytes() for path in (dataset / "index").rglob("*.arrow"))
     assert gone["midi_sha256"].encode() not in kept
     assert rows["a whole.flac"]["midi_sha256"].encode() in kept
+
+
+def test_of_copies_equally_long_the_one_whose_composition_is_known_leads(tmp_path):
+    heard = piece(3)
+    titled = "Chopin - Nocturne op. 9 no. 1.mp3"
+    encode_audio(tmp_path / "in" / titled, heard, "libmp3lame", RATE, codec_options={"b": "48000"})
+    write_audio(tmp_path / "in" / "a track.flac", heard)
+    rows = built(tmp_path / "in", tmp_path / "out")
+    assert rows[titled]["recording_cluster"] == rows["a track.flac"]["recording_cluster"]
+    assert (rows[titled]["composition_id"], rows["a track.flac"]["composition_id"]) == ("chopin:op9-1", "")
+    assert (rows[titled]["is_cluster_lead"], rows["a track.flac"]["is_cluster_lead"]) == (True, False)

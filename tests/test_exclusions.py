@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -231,6 +232,20 @@ def test_a_folder_and_a_missing_file_are_said(tmp_path):
     for path in (tmp_path, tmp_path / "missing.json"):
         with pytest.raises(ConfigInvalid, match="cannot be read"):
             Exclusion.load(path)
+
+
+def test_a_device_and_a_pipe_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("/dev/zero", str(tmp_path / "pipe")):
+        with pytest.raises(ConfigInvalid, match=r"cannot be read \(it is no regular file\)"):
+            find_exclusion(name)
+
+
+def test_a_name_that_no_file_can_have_is_one_clear_line():
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(ConfigInvalid, match="is no file and no known exclusion list") as caught:
+            find_exclusion(name)
+        assert str(caught.value).isprintable()
 
 
 # ---------------------------------------------------------------- lists that come along

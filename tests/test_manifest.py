@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
+from pathlib import Path
 
 import deltalake
 import pytest
@@ -222,7 +223,8 @@ def test_a_query_leaves_out_what_was_removed_unless_it_names_it(tmp_path):
 def test_what_is_removed_becomes_a_tombstone_and_its_midi_is_gone(dataset):
     before = Manifest(dataset).rows()
     target = before[1]
-    assert remove_items(dataset, [target["segment_id"]], "takedown") == (2, 1)
+    removed = remove_items(dataset, [target["segment_id"]], "takedown")
+    assert (removed.version, removed.num_removed) == (2, 1)
     rows = {row["segment_id"]: row for row in Manifest(dataset).rows()}
     stone = rows[target["segment_id"]]
     kept = {"segment_id", "recording_id", "number", "source", "first_version"}
@@ -275,8 +277,10 @@ def test_an_id_that_is_not_there_is_refused_and_nothing_is_removed(dataset):
 
 def test_removing_twice_is_one_removal(dataset):
     target = Manifest(dataset).rows()[0]["segment_id"]
-    assert remove_items(dataset, [target], "first") == (2, 1)
-    assert remove_items(dataset, [target], "second") == (2, 0)
+    removed = remove_items(dataset, [target], "first")
+    assert (removed.version, removed.num_removed) == (2, 1)
+    again = remove_items(dataset, [target], "second")
+    assert (again.version, again.num_removed) == (2, 0)
     assert Manifest(dataset).versions()[-1].num_removed == 1
 
 
@@ -291,7 +295,7 @@ def test_a_changed_setting_makes_a_version_and_taking_it_back_makes_the_first_co
     changed = build(dataset.parent / "in", dataset, settings=("segment.min_segment_s=5", "release.test_share=1.0"))
     assert (changed.version, changed.is_new_version) == (2, True)
     assert {row["split"] for row in Manifest(dataset).rows()} == {"test"}
-    back = build(dataset.parent / "in", dataset)
+    back = build(dataset.parent / "in", dataset, config_path=Path("defaults"))
     assert back.version == 3
     assert all(stage.num_worked_on == 0 for stage in back.stages.values())
     assert Manifest(dataset).versions()[2].content_sha256 == first

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -16,6 +21,7 @@ from aria_data import manifest_reading
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import BATCH_ROWS, Manifest, arrow_schema, content_sha256
 from aria_data.release import release
+from flows.cli_base import INTERRUPTED
 
 
 def rows_of(*numbers: int, **values) -> list[dict]:
@@ -163,6 +169,102 @@ def test_a_condition_that_closes_our_bracket_is_refused(manifest):
     for where in ("true) union all select segment_id from manifest where (true",):
         with pytest.raises(UsageError, match="the query cannot be understood: Parser Error"):
             manifest.query(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "num_found"),
+    [
+        ("title <> 'removed_in'", 1),
+        ("true -- removed_in", 1),
+        ('\'"column_names":["removed_in"]\' <> title', 1),
+        ("removed_in is not null or true", 2),
+        ("manifest.REMOVED_IN = 2 or true", 2),
+        ("segment_id in (select segment_id from manifest where removed_in = 2)", 1),
+    ],
+)
+def test_only_a_condition_that_asks_of_removed_rows_gets_them(manifest, where, num_found):
+    manifest.commit([*rows_of(1), *rows_of(2, removed_in=2)])
+    assert manifest.query(where).num_rows == num_found
+
+
+ENDLESS = "exists(with recursive t as (select 1 x union all select x + 1 from t) select count(*) from t)"
+
+
+def test_a_condition_that_never_ends_is_stopped(manifest, monkeypatch):
+    manifest.commit(rows_of(1, 2))
+    monkeypatch.setattr(manifest_reading, "QUERY_S", 0.3)
+    with pytest.raises(UsageError, match=r"the query was stopped after 0\.3 s"):
+        manifest.query(ENDLESS)
+    monkeypatch.undo()
+    assert manifest.query("num_notes > 0").num_rows == 2
+
+
+def test_a_call_that_hears_no_interrupt_is_left_behind(monkeypatch):
+    monkeypatch.setattr(manifest_reading, "QUERY_S", 0.1)
+    monkeypatch.setattr(manifest_reading, "GRACE_S", 0.1)
+    can_end = threading.Event()
+    try:
+        with pytest.raises(UsageError, match=r"stopped after 0\.1 s"):
+            manifest_reading._in_time(can_end.wait, lambda: None)
+    finally:
+        can_end.set()
+
+
+SAYS_WHEN_ASKED = """
+import sys
+from aria_data import manifest_reading
+from flows.cli import main
+
+def search(*arguments, search=manifest_reading._search):
+    print("asked", flush=True)
+    return search(*arguments)
+
+manifest_reading._search = search
+main()
+"""
+
+
+def test_ctrl_c_ends_a_condition_that_never_ends(tmp_path, manifest):
+    manifest.commit(rows_of(1, 2))
+    command = [sys.executable, "-c", SAYS_WHEN_ASKED, "query", str(tmp_path), ENDLESS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout.readline() == "asked\n"
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == INTERRUPTED
+    assert re.fullmatch("aria-data: stopped[^\n]*", said.strip())
+
+
+def test_memory_beyond_the_limit_is_one_line(manifest, monkeypatch):
+    manifest.commit(rows_of(1, 2))
+    monkeypatch.setattr(manifest_reading, "MEMORY", "20MB")
+    with pytest.raises(UsageError, match="the query cannot be understood: Out of Memory Error"):
+        manifest.query("(select count(distinct x) from range(20000000) t(x)) > 0")
+
+
+@pytest.mark.parametrize("where", ["error(chr(27) || '[2J' || title)", "(chr(27) || title)::int > 0"])
+def test_what_an_error_quotes_cannot_reach_the_terminal(manifest, where):
+    manifest.commit(rows_of(1, title="x" * 3_000_000))
+    with pytest.raises(UsageError, match=r"\\x1b") as raised:
+        manifest.query(where)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("where", ["true; select 1", "true limit 1", "true union all select 'x'", "true) or (true"])
+def test_what_is_more_than_a_condition_is_refused(manifest, where):
+    manifest.commit(rows_of(1, 2))
+    with pytest.raises(UsageError, match=r"must be one condition|cannot be understood: Parser Error"):
+        manifest.query(where)
+
+
+def test_a_deep_condition_is_still_one(manifest):
+    manifest.commit(rows_of(1, 2))
+    assert manifest.query(" || ".join(["title"] * 800) + " <> ''").num_rows == 2
 
 
 def test_a_data_file_lost_between_the_two_steps_is_one_line(manifest, monkeypatch):
@@ -319,6 +421,32 @@ def test_versions_are_read_below_a_path_that_an_address_would_escape(tmp_path):
     ]
     assert manifest.query("num_notes > 0", "spring-2027").num_rows == 1
     assert manifest.query("num_notes > 0").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "[1]",
+        '{"name": 5}',
+        '{"name": "\\u001b[2J"}',
+        "not JSON",
+        '{"x": NaN}',
+        "7",
+        7,
+        None,
+        {"name": "x"},
+        "[" * 10**5,
+    ],
+    ids=lambda facts: str(facts)[:20],
+)
+def test_facts_from_elsewhere_that_are_none_are_empty(manifest, facts):
+    manifest.commit(rows_of(1), "a note", FACTS)
+    log = manifest.path / "_delta_log" / f"{1:020}.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    next(line for line in lines if "commitInfo" in line)["commitInfo"]["aria_facts"] = facts
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (version,) = manifest.versions()
+    assert (version.name, version.facts, version.note, version.num_files) == ("", {}, "a note", 1)
 
 
 def test_a_damaged_log_is_one_line(manifest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -111,7 +112,10 @@ def test_what_an_exclusion_list_names_is_in_no_split(build, source, tmp_path):
     assert splits[first["source_url"]] == ("excluded", "mine: composition chopin:op9-1")
     assert splits[second["source_url"]] == (second["split"], "")
     assert splits[third["source_url"]] == (third["split"], "")
-    assert Manifest(dataset).versions()[-1].facts["exclusions"] == {f"{tmp_path}/mine.json": 1}
+    version = Manifest(dataset).versions()[-1]
+    assert version.facts["exclusions"]["mine"]["num_compositions"] == 1
+    assert version.facts["config"]["release"]["exclude"] == ["mine.json"]
+    assert str(tmp_path) not in version.facts_json + (dataset / "CARD.md").read_text()
     assert notes_in(dataset / first["midi_path"]).pitch.size > 0
 
 
@@ -123,3 +127,23 @@ def test_the_folder_says_what_it_holds_and_the_command_says_it_of_any_version(bu
     assert said == CliRunner().invoke(cli, ["card", str(dataset)]).output
     build(source, dataset, settings=("segment.min_segment_s=9",))
     assert CliRunner().invoke(cli, ["card", str(dataset), "--version", "spring"]).output == said
+
+
+def test_a_build_keeps_the_settings_of_the_last_one_and_says_so(build, source, tmp_path, capsys):
+    dataset = tmp_path / "dataset"
+    build(source, dataset, settings=("segment.min_segment_s=5", 'release.exclude=["asap-compositions"]'))
+    capsys.readouterr()
+    assert not build(source, dataset, settings=()).is_new_version
+    said = capsys.readouterr().err
+    assert "settings as last time" in said
+    assert 'release.exclude = ["asap-compositions"]' in said
+    assert build(source, dataset, settings=("segment.min_segment_s=5",), config_path=Path("defaults")).is_new_version
+
+
+def test_a_setting_of_an_older_version_does_not_stop_a_build(build, source, tmp_path, capsys):
+    dataset = tmp_path / "dataset"
+    build(source, dataset)
+    own = dataset / "dataset.toml"
+    own.write_text(own.read_text() + "\n[gone]\nkey = 1\n")
+    assert not build(source, dataset, settings=()).is_new_version
+    assert "gone is of an older version and does nothing any more" in capsys.readouterr().err

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from fakes import manifest_row
+from fakes import manifest_row, melody, write_audio
 
-from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
+from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, DatasetNotWritable, UsageError
 from aria_data.manifest import Manifest
 from aria_data.subsets import SelectedRow, SubsetRecipe, Subsets
 from flows import subsets as subsetting
@@ -146,7 +148,10 @@ def test_the_commands_define_list_ask_and_forget(root, tmp_path):
     assert (about["name"], about["num_rows"], about["max_recordings_per_composition"]) == ("many", 6, 1)
     asked = run("query", str(root), "in_many and num_notes > 900", "--format", "jsonl")
     assert [json.loads(line)["num_notes"] for line in asked.output.splitlines()] == [1000, 1100]
-    assert run("subset", str(root), "many", "--delete").output == "Subset many is forgotten; version 3 is without it.\n"
+    assert (
+        run("subset", str(root), "many", "--delete").output
+        == "Subset many is forgotten; from version 3 on no file is in it.\n"
+    )
     assert "No named subsets" in run("subsets", str(root)).output
 
 
@@ -169,4 +174,223 @@ def test_a_version_is_asked_for_by_its_name(root):
     said = run("query", str(root), "num_notes > 900", "--version", "first", "--format", "jsonl")
     assert "in_many" not in said.output
     assert len(said.output.splitlines()) == 2
-    assert "changed 12\n       12 other in_many" in run("diff", str(root), "first", "2").output
+    difference = run("diff", str(root), "first", "2", "--json").output
+    assert set(map(tuple, json.loads(difference)["changed"].values())) == {("in_many",)}
+
+
+# ---------------------------------------------------------------- what is on disk may be anyone's
+
+
+RECIPES = [
+    {"where": 5},
+    {},
+    {"where": "true", "max_recordings_per_composition": -1},
+    {"where": "true", "max_recordings_per_composition": "3"},
+    {"where": "true", "max_recordings_per_composition": True},
+    {"limits": 7},
+    {"limits": "one.toml"},  # which is not there
+    {"where": "true", "note": ["x"]},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(json.dumps({"kind": "recipe", **recipe}) for recipe in RECIPES),
+        '{"kind": "recipe", "where": ' + "[" * 100_000,
+        '{"kind": ["recipe"]}',
+        '{"kind": "selection"}',
+        '{"kind": "selection", "num_rows": 3, "share": NaN}',
+    ],
+    ids=lambda text: text[:60],
+)
+def test_a_definition_of_other_types_is_one_line_and_can_be_deleted(root, text):
+    (root / "subsets").mkdir()
+    (root / "subsets" / "one.json").write_text(text)
+    with pytest.raises(DatasetCorrupt, match=r"one\.json: is damaged. Delete it") as raised:
+        subsetting.define_recipe(root, "two", SubsetRecipe(where="num_notes = 100"))
+    assert "\n" not in str(raised.value)
+    assert subsetting.forget(root, "one") == 1  # no version had it
+    assert subsetting.define_recipe(root, "two", SubsetRecipe(where="num_notes = 100")) == (2, 1)
+
+
+def test_of_two_damaged_definitions_each_can_be_deleted(root):
+    (root / "subsets").mkdir()
+    for name in ("one", "two"):
+        (root / "subsets" / f"{name}.json").write_text("{}")
+    with pytest.raises(DatasetCorrupt, match=r"two\.json"):
+        subsetting.forget(root, "one")
+    subsetting.forget(root, "two")
+    assert Subsets(root).names() == []
+
+
+def test_files_that_are_no_subsets_are_left_alone(root):
+    (root / "subsets").mkdir()
+    (root / "subsets" / "Bad Name.json").write_text("{}")
+    (root / "subsets" / "pruned.json").write_text("{}")
+    (root / "subsets" / "folder.json").mkdir()
+    assert Subsets(root).names() == []
+    assert subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 100")) == (2, 1)
+
+
+SELECTED = {"segment_id": ["local-01_0", "local-03_0"], "weight": [0.5, 1.5], "inclusion_prob": [1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"other": [1, 2]},
+        SELECTED,
+        SELECTED | {"reason": ["", ""], "segment_id": ["local-01_0", None]},
+        SELECTED | {"reason": ["", ""], "weight": [None, 1.0]},
+        SELECTED | {"reason": ["", ""], "segment_id": ["local-01_0", "local-01_0"]},
+        {name: values[:1] for name, values in {**SELECTED, "reason": [""]}.items()},
+        SELECTED | {"reason": ["", ""], "weight": ["much", "more"]},
+    ],
+    ids=["none of its columns", "no reason", "no id", "no weight", "an id twice", "a row less", "words as weights"],
+)
+def test_a_damaged_selection_is_no_empty_subset(root, values):
+    rows = [SelectedRow("local-03_0", 1.5), SelectedRow("local-01_0", 0.5)]
+    subsetting.define_selection(root, "ours", rows, {})
+    pq.write_table(pa.table(values), root / "subsets" / "ours.parquet")
+    with pytest.raises(DatasetCorrupt, match=r"ours\.parquet: is missing or damaged. Select again"):
+        Subsets(root).apply(Manifest(root).rows(), lambda limits: set())
+
+
+# ---------------------------------------------------------------- a recipe is a function of the rows
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("random() < 0.5", "random"),
+        ("CURRENT_DATE > date '2020-01-01'", "current_date"),
+        ("Now() is not null", "now"),
+        ("current_timestamp is not null", "current_timestamp"),
+        ('"uuid"()::varchar < segment_id', "uuid"),
+        ("segment_id in (select segment_id from manifest using sample 3)", "a sample"),
+    ],
+)
+def test_a_condition_that_would_choose_others_each_time_is_refused(root, where, named):
+    with pytest.raises(ConfigInvalid, match=f"subset one: the condition uses {named}, so the same rows"):
+        subsetting.define_recipe(root, "one", SubsetRecipe(where=where))
+    assert Manifest(root).query(where) is not None  # once asked, it is a question like others
+
+
+def test_words_in_quotes_are_no_functions(root):
+    where = "title <> 'random()' and length(title) < 99 -- now()"
+    assert subsetting.define_recipe(root, "one", SubsetRecipe(where=where)) == (2, 11)
+
+
+def measured(root, monkeypatch):
+    """Measures of the rows, in place of a stage table: number of notes by segment."""
+    measures = {row["segment_id"]: {"num_notes": row["num_notes"]} for row in Manifest(root).rows()}
+    monkeypatch.setattr(
+        subsetting, "_passing", lambda root, limits: subsetting.passing(measures, subsetting.load_limits(limits))
+    )
+
+
+def test_limits_of_a_file_are_kept_with_the_subset(root, tmp_path, monkeypatch):
+    measured(root, monkeypatch)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "lim.toml").write_text("min_num_notes = 900\n")
+    assert subsetting.define_recipe(root, "ours", SubsetRecipe(limits="lim.toml")) == (2, 3)
+    assert Subsets(root).about("ours")["limits"] == {"min_num_notes": 900.0}
+    (elsewhere / "lim.toml").unlink()
+    monkeypatch.chdir(tmp_path)
+    rows = Subsets(root).apply(Manifest(root).rows(), lambda limits: subsetting._passing(root, limits))
+    assert [row["num_notes"] for row in rows if row["in_ours"]] == [900, 1000, 1100]
+
+
+def test_other_limits_in_the_same_file_are_another_definition(root, tmp_path, monkeypatch):
+    measured(root, monkeypatch)
+    for number, version in ((900, 2), (900, 2), (901, 3)):
+        (tmp_path / "lim.toml").write_text(f"min_num_notes = {number}\n")
+        recipe = SubsetRecipe(limits=str(tmp_path / "lim.toml"))
+        assert subsetting.define_recipe(root, "ours", recipe)[0] == version
+    subsetting.define_recipe(root, "ours", SubsetRecipe(where="true"))
+    assert [path.name for path in (root / "subsets").iterdir()] == ["ours.json"]
+
+
+def test_a_build_from_another_folder_follows_the_limits_and_says_them(build, tmp_path, monkeypatch):
+    write_audio(tmp_path / "recordings" / "one.wav", melody(8, 1))
+    dataset, limits = tmp_path / "dataset", tmp_path / "lim.toml"
+    build(tmp_path / "recordings", dataset)
+    limits.write_text("max_num_notes = 5000\n")
+    monkeypatch.chdir(tmp_path)
+    assert subsetting.define_recipe(dataset, "ours", SubsetRecipe(limits="lim.toml")) == (2, 1)
+    limits.unlink()
+    monkeypatch.chdir("/")
+    write_audio(tmp_path / "recordings" / "other.wav", melody(8, 2))
+    assert build(tmp_path / "recordings", dataset).version == 3
+    assert Manifest(dataset).query("in_ours").num_rows == Manifest(dataset).query("").num_rows == 2
+    said = Manifest(dataset).versions()[-1].facts["subsets"]["ours"]["limits"]
+    assert said == {"min_num_notes": 8.0, "max_num_notes": 5000.0}
+
+
+# ---------------------------------------------------------------- definitions and versions
+
+
+def test_a_version_says_how_each_of_its_subsets_is_defined(root):
+    subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 100", note="short"))
+    subsetting.define_selection(root, "two", [SelectedRow("local-03_0")], {"summary": "by hand"})
+    subsetting.forget(root, "one")
+    first, second, third, fourth = (version.facts.get("subsets") for version in Manifest(root).versions())
+    assert first is None
+    assert second == {"one": Subsets(root).definitions().get("one", second["one"])}
+    assert (second["one"]["where"], second["one"]["note"]) == ("num_notes = 100", "short")
+    assert third == second | fourth
+    assert fourth == {"two": {"kind": "selection", "summary": "by hand", "num_rows": 1}}
+
+
+def test_another_definition_of_the_same_rows_is_a_version_that_says_so(root):
+    subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 100"))
+    assert subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes < 101 and num_notes > 0")) == (3, 1)
+    version = Manifest(root).versions()[-1]
+    assert version.note == "subset one: num_notes < 101 and num_notes > 0"
+    assert version.facts["subsets"]["one"]["where"] == "num_notes < 101 and num_notes > 0"
+
+
+@pytest.mark.parametrize("was", ["", "num_notes = 100"])
+def test_a_commit_that_fails_leaves_the_definition_as_it_was(root, monkeypatch, was):
+    if was:
+        subsetting.define_recipe(root, "one", SubsetRecipe(where=was))
+
+    def full(*arguments, **values):
+        raise DatasetNotWritable("no space left on the device")
+
+    monkeypatch.setattr(Manifest, "commit", full)
+    with pytest.raises(DatasetNotWritable):
+        subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 200"))
+    assert [one["where"] for one in Subsets(root).definitions().values()] == ([was] if was else [])
+
+
+def test_a_version_whose_card_could_not_be_written_keeps_its_definition(root, monkeypatch):
+    def full(*arguments):
+        raise DatasetNotWritable("no space left on the device")
+
+    monkeypatch.setattr("flows.publish.write_card", full)
+    with pytest.raises(DatasetNotWritable):
+        subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 200"))
+    assert inside(root, "one") == ["02"]
+    assert Subsets(root).names() == ["one"]
+
+
+def test_only_a_subset_that_was_there_is_to_be_defined_again(root):
+    with pytest.raises(ConfigInvalid) as raised:
+        subsetting.define_recipe(root, "one", SubsetRecipe(where="nonsense ="))
+    assert "Define it again" not in str(raised.value)
+    Subsets(root).save_recipe("old", SubsetRecipe(where="gone = 1"))
+    with pytest.raises(ConfigInvalid, match=r"subset old: .* Define it again, or delete it\."):
+        subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 100"))
+
+
+def test_a_recipe_nested_too_deeply_is_one_line(root, tmp_path):
+    (tmp_path / "deep.toml").write_text("where = " + "[" * 100_000)
+    for option in ("--recipe", "--limits"):
+        result = run("subset", str(root), "one", option, str(tmp_path / "deep.toml"))
+        assert isinstance(result.exception, ConfigInvalid)
+        assert "\n" not in str(result.exception)
+    assert Subsets(root).names() == []
