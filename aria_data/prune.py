@@ -60,7 +60,7 @@ def load_limits(path_or_preset: str | Path) -> PruneLimits:
     except OSError as error:
         known = " or ".join(PRESETS)
         raise ConfigInvalid(f"{name}: is neither a preset ({known}) nor a readable file ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(f"{name}: is not a valid TOML file ({' '.join(str(error).split())}).") from error
 
 

@@ -117,8 +117,9 @@ def _split(rows: list[Row], config: ReleaseConfig) -> None:
         split = EXCLUDED if named else split_of(name, config.test_share, config.validation_share)
         for row in members:
             row["split"] = split
-            if named and not row["excluded_by"]:
-                row["excluded_by"] = f"together with what is excluded by {named[0]}"
+            if named:
+                row |= {"in_deduplicated": False, "in_unique": False}
+                row["excluded_by"] = row["excluded_by"] or f"together with what is excluded by {named[0]}"
 
 
 def release(

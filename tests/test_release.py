@@ -176,6 +176,9 @@ def test_what_is_excluded_is_in_no_split_nor_is_what_belongs_to_it():
     assert rows["a_0"]["excluded_by"] == "maestro: composition x"
     assert rows["c_0"]["excluded_by"] == "together with what is excluded by maestro: composition x"
     assert rows["d_0"]["excluded_by"] == ""
+    assert [rows[key]["in_deduplicated"] for key in ("a_0", "b_0", "c_0", "d_0")] == [False, False, False, True]
+    assert not any(rows[key]["in_unique"] for key in ("a_0", "b_0", "c_0"))
+    assert rows["a_0"]["in_pruned"]  # its quality is what it was
 
 
 def test_splits_have_the_shares_that_were_asked_for_and_never_move():
