@@ -36,19 +36,9 @@ from flows.items import ITEMS, LOCAL, Findings
 from flows.provenance import facts_of
 from flows.publish import publish
 from flows.remove import Known, named_segments, sweep
-from flows.stages import (
-    ANNOTATE,
-    CLASSIFY,
-    INGEST,
-    MEASURE,
-    SCREEN,
-    TRANSCRIBE,
-    Item,
-    NotDone,
-    Stage,
-    Workplace,
-)
+from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRANSCRIBE
 from flows.tasks import Shard, shards_of, work_on
+from flows.workplace import Item, NotDone, Stage, Workplace
 
 DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that are no Stage
 

@@ -5,32 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples
+from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples, llm_options
 from flows.cli_screen import _count, _dollars, _opened, show_line
 
 if TYPE_CHECKING:
     from aria_data.annotate import AnnotateConfig
     from aria_data.llm import Llm
-
-
-def annotator_options(command: Any) -> Any:
-    """Add the options that say who reads, and for how much."""
-    options = (
-        click.option("--annotator", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
-        click.option("--model", default="", help="Of the annotator llm; without it, ARIA_DATA_MODEL."),
-        click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
-        click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),
-        click.option("--output-price", type=click.FloatRange(min=0), help="Dollars per million tokens written."),
-        click.option("--ledger", type=click.Path(path_type=Path), help="File with answers and costs."),
-        click.option("--batch", "in_batches", is_flag=True, help="Half the price, an answer within a day."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.command(
@@ -44,7 +28,7 @@ def annotator_options(command: Any) -> Any:
 )
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="CSV, TSV or JSONL.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSONL: one object a row, in order.")
-@annotator_options
+@llm_options("annotator")
 @click.option("--forecast", is_flag=True, help="Say what it would take; ask nothing.")
 def annotate_command(
     source: Path,
@@ -97,7 +81,7 @@ def annotate_command(
     """,
 )
 @click.option("--labels", required=True, type=click.Path(path_type=Path), help="CSV: title, and columns with labels.")
-@annotator_options
+@llm_options("annotator")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_annotate_command(
     labels: Path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,3 +48,23 @@ def compute_options(command: Any) -> Any:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def llm_options(who: str) -> Callable[[Any], Any]:
+    """Add the options that say who reads, the rules or a model, and for how much; `who` names the first option."""
+    options = (
+        click.option(f"--{who}", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
+        click.option("--model", default="", help=f"Of the {who} llm; without it, ARIA_DATA_MODEL."),
+        click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
+        click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),
+        click.option("--output-price", type=click.FloatRange(min=0), help="Dollars per million tokens written."),
+        click.option("--ledger", type=click.Path(path_type=Path), help="File with answers and costs."),
+        click.option("--batch", "in_batches", is_flag=True, help="Half the price, an answer within a day."),
+    )
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -12,26 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples
+from flows.cli_base import DONE, DONE_WITH_FAILURES, Examples, llm_options
 
 if TYPE_CHECKING:
     from aria_data.llm import Llm
-
-
-def scorer_options(command: Any) -> Any:
-    """Add the options that say who judges, and for how much."""
-    options = (
-        click.option("--scorer", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
-        click.option("--model", default="", help="Of the scorer llm; without it, ARIA_DATA_MODEL."),
-        click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
-        click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),
-        click.option("--output-price", type=click.FloatRange(min=0), help="Dollars per million tokens written."),
-        click.option("--ledger", type=click.Path(path_type=Path), help="File with answers and costs."),
-        click.option("--batch", "in_batches", is_flag=True, help="Half the price, an answer within a day."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.command(
@@ -45,7 +29,7 @@ def scorer_options(command: Any) -> Any:
 )
 @click.option("--input", "source", required=True, type=click.Path(path_type=Path), help="CSV, TSV or JSONL.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSONL: one object a row, in order.")
-@scorer_options
+@llm_options("scorer")
 @click.option("--forecast", is_flag=True, help="Say what it would take; ask nothing.")
 def screen_command(
     source: Path,
@@ -99,7 +83,7 @@ def screen_command(
     """,
 )
 @click.option("--labels", required=True, type=click.Path(path_type=Path), help="CSV: title,description,uploader,label.")
-@scorer_options
+@llm_options("scorer")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_screen_command(
     labels: Path,

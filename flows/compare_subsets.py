@@ -17,7 +17,7 @@ from aria_data.manifest_columns import subset_column, weight_column
 from aria_data.subset.budgets import Budget
 from aria_data.subset.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
 from aria_data.subset.selectors import select
-from flows.select_subset import WHERE, group_of
+from flows.select_subset import FILES_PER_PROCESS, WHERE, group_of
 
 if TYPE_CHECKING:
     from aria_data.subset.compare import CompareConfig
@@ -139,8 +139,9 @@ def compare_subsets(
 
     cache = out / "cache"
     cache.mkdir(parents=True, exist_ok=True)
+    readers = min(processes, 1 + len(pool.files) // FILES_PER_PROCESS)
     windows = make_windows(
-        pool.files, None, pool.groups, cache, processes, lambda done, total: say("tokens", done, total)
+        pool.files, None, pool.groups, cache, readers, lambda done, total: say("tokens", done, total)
     )
     test = hold_out(windows, config) if pool.test is None else pool.test
     asked = {pool.groups[key] for key in test if key in pool.groups}
@@ -170,7 +171,8 @@ def _selections(
     files = {key: pool.files[key] for key in training}
     groups = {key: pool.groups[key] for key in training}
     if needed:
-        table = score(files, scoring, (0, 1, 2), groups, None, cache, say, needed, processes)
+        readers = min(processes, 1 + len(files) // FILES_PER_PROCESS)
+        table = score(files, scoring, (0, 1, 2), groups, None, cache, say, needed, readers)
     else:
         table = ScoreTable.of(training, {}, [groups[key] for key in training])
     return {

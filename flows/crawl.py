@@ -26,7 +26,8 @@ from aria_data.removals import Removals
 from aria_data.screen import ScreenConfig, screen
 from aria_data.tables import Outcome, StageTable, from_row, remove_orphans, work_key
 from flows.items import screening_item
-from flows.stages import SCREEN, NotDone, Workplace
+from flows.stages import SCREEN
+from flows.workplace import NotDone, Workplace
 
 COLLECT = "collect"
 STOPS = {"budget_spent": "dollars", "llm_stopped": "model"}  # after these no other candidate would fare better

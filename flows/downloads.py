@@ -18,7 +18,7 @@ from aria_data.pacing import HostResting
 from aria_data.partials import settle
 from aria_data.records import Attempt, Candidate, Download, Verdict
 from aria_data.tables import DONE, Outcome, StageTable
-from flows.stages import Item, Stage, Workplace, each_item
+from flows.workplace import Item, Stage, Workplace, each_item
 
 # An expected no, not a fault of the item.
 EXPECTED = frozenset({"too-long", "licence", "robots", "opted-out", "refused"})

@@ -29,7 +29,8 @@ from aria_data.records import (
     Verdict,
 )
 from aria_data.tables import Outcome
-from flows.stages import ANNOTATE, MEASURE, TRANSCRIBE, Item, Stage, Workplace, each_item
+from flows.stages import ANNOTATE, MEASURE, TRANSCRIBE
+from flows.workplace import Item, Stage, Workplace, each_item
 
 if TYPE_CHECKING:
     from flows.items import Findings

@@ -13,7 +13,7 @@ from aria_data.records import Annotation, Transcription
 
 if TYPE_CHECKING:
     from flows.items import Findings
-    from flows.stages import Workplace
+    from flows.workplace import Workplace
 
 
 def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:

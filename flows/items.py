@@ -11,7 +11,8 @@ from aria_data.removals import Removal
 from aria_data.tables import Outcome
 from flows.downloads import DOWNLOAD
 from flows.duplicates import FINGERPRINT
-from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE, Item
+from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.workplace import Item
 
 LOCAL = "local"  # the source of candidates whose audio is here
 

@@ -18,7 +18,7 @@ from aria_data.subsets import Subsets
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row
-    from flows.stages import Workplace
+    from flows.workplace import Workplace
 
 LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference", "librosa", "numpy", "av", "mido")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WHERE = "in_pruned and is_cluster_lead and split = 'train'"  # broken files and copies first: both distort scores
 PROBE_WHERE = "in_pruned and is_cluster_lead and split = 'validation'"
 MIN_PROBE_FILES = 20  # fewer say little about anything; each seed then holds out files of its own
+FILES_PER_PROCESS = 200  # a process takes some seconds to start, a file 50 ms to read
 GROUPS = ("composition", "recording", "none")
 
 Say = Callable[[str, int, int], None]  # what is done, how much, of how much
@@ -92,7 +93,7 @@ def score_dataset(
         cache,
         say,
         request.only or None,
-        processes,
+        min(processes, 1 + len(files) // FILES_PER_PROCESS),
     )
     name = request.table or f"v{dataset.version}"
     about = {

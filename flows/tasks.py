@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from aria_data.tables import Outcome, StageTable
 from flows.show import Progress
-from flows.stages import Item, NotDone, Stage, Workplace
+from flows.workplace import Item, NotDone, Stage, Workplace
 
 MAX_ITEMS_PER_SHARD = 250  # more would make Prefect's share smaller still, and a retry larger
 MAX_AUDIO_S_PER_SHARD = 7_200.0

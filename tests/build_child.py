@@ -20,7 +20,7 @@ import fakes
 def main() -> None:
     from flows import tasks
     from flows.run import run_build
-    from flows.stages import Workplace
+    from flows.workplace import Workplace
 
     source, out, *options = sys.argv[1:]
     fakes.use_fakes(_Setter)

@@ -111,8 +111,8 @@ class FakeDecoder:
 
 
 def use_fakes(patch: Any) -> None:
-    """Put the stand-ins where `flows.stages` looks for models; `patch` is pytest's monkeypatch or has its `setattr`."""
-    from flows.stages import Workplace
+    """Put the stand-ins where `Workplace` has the models; `patch` is pytest's monkeypatch or has its `setattr`."""
+    from flows.workplace import Workplace
 
     patch.setattr(Workplace, "classifier", FakeClassifier())
     patch.setattr(Workplace, "transcriber", FakeTranscriber())

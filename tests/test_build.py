@@ -26,7 +26,7 @@ from aria_data.records import Rejection
 from aria_data.tables import RecordTable
 from flows.remove import remove_items
 from flows.run import run_build
-from flows.stages import Workplace
+from flows.workplace import Workplace
 
 SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
 CHILD = Path(__file__).parent / "build_child.py"

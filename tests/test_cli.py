@@ -185,7 +185,7 @@ def test_an_interrupted_build_ends_with_130_and_says_how_to_go_on(tmp_path, aria
 
 
 def test_a_fault_of_one_item_is_never_an_error_of_the_command(tmp_path, aria, monkeypatch):
-    from flows.stages import Workplace
+    from flows.workplace import Workplace
 
     class Refusing(FakeDecoder):
         def finish(self):

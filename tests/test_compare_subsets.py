@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -17,6 +18,12 @@ from flows.compare_subsets import Method, pool_of_dataset, pool_of_folder
 from flows.select_subset import SelectRequest, score_dataset, select_subset
 
 FAST = ("--steps", "2", "--seeds", "1", "--score-steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """Worker processes cost seconds each to start; tests/test_subset_compare.py has them."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):
     from aria_data.config import load_config
     from aria_data.transcribers.base import Compute
     from flows.provenance import facts_of
-    from flows.stages import Workplace
+    from flows.workplace import Workplace
 
     config = load_config(None, ["screen.scorer=llm", "annotate.annotator=llm", "llm.model=some-model"])
     facts = facts_of(Workplace(tmp_path, config, Compute()), [])

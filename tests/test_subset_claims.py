@@ -58,6 +58,7 @@ def _mean(runs: list, choice: str, field: str = "test_loss") -> float:
     return float(np.mean([getattr(run[choice], field) for run in runs]))
 
 
+@pytest.mark.slow
 def test_hardest_first_loses_to_random_when_a_tenth_is_kept(monkeypatch):
     monkeypatch.setattr(images, "SCORE_SEEDS", 2)
     monkeypatch.setattr(images, "CHOOSING", ("el2n",))

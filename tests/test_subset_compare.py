@@ -114,6 +114,7 @@ def test_weights_change_the_result_and_their_scale_does_not(windows):
     assert next(line for line in found.lines() if line.startswith("uneven")).split()[1:3] == ["10", "(6)"]
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_figures_in_one_process_and_in_two(windows):
     subsets = {"pieces": good(windows)}
     one, two = (run(windows, subsets, processes=number) for number in (1, 2))
