@@ -147,7 +147,7 @@ class Subsets:
         kept = sorted(rows, key=lambda row: row.segment_id)
         table = pa.Table.from_pylist([asdict(row) for row in kept], schema=SELECTED)
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
+        pq.write_table(table, sink, write_page_checksum=True)
         write_whole(selected, sink.getvalue().to_pybytes())
         write_whole(path, _json({"kind": SELECTION, **about, "num_rows": len(kept)}))
         limits.unlink(missing_ok=True)
@@ -166,7 +166,8 @@ class Subsets:
         try:
             if not path.is_file() or pq.read_metadata(path).num_rows != num_rows:
                 raise ValueError(f"not the {num_rows} rows announced")
-            table = pq.read_table(path, partitioning=None).select(SELECTED.names).cast(SELECTED)
+            table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+            table = table.select(SELECTED.names).cast(SELECTED)
             if table["segment_id"].null_count or table["weight"].null_count:
                 raise ValueError("rows without id or weight")
             rows = {row["segment_id"]: SelectedRow(**row) for row in table.to_pylist()}
@@ -174,7 +175,10 @@ class Subsets:
                 raise ValueError("an id that is there twice")
             return rows
         except DAMAGED as error:
-            raise DatasetCorrupt(f"{path}: is missing or damaged. Select again, or delete the subset.") from error
+            raise DatasetCorrupt(
+                f"{path}: is missing or damaged. Select it again (`aria-data select --name {name}`), or forget it: "
+                f"`aria-data subset DATASET {name} --delete`."
+            ) from error
 
     def apply(self, rows: Sequence[Row], passes: Passes, defining: str = "") -> list[Row]:
         """Give the rows with a column for each subset, in the place of what they had. Removed rows have none.
@@ -197,7 +201,7 @@ class Subsets:
         if said["kind"] == SELECTION:
             chosen = self.selection(name)
             for row in present:
-                mine = chosen.get(row["segment_id"])
+                mine = None if row["split"] == EXCLUDED else chosen.get(row["segment_id"])
                 row[subset_column(name)] = mine is not None
                 row[weight_column(name)] = None if mine is None else mine.weight
             return

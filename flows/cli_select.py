@@ -48,7 +48,13 @@ METHODS = (  # those of `aria_data.subset.selection`; a test compares them
     help="What belongs together: held out together, and evened out by selections.",
 )
 @click.option("--table", default="", help="The score table's name; v<version> without it.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where there is one.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="auto: a GPU where there is one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def score(
     dataset: Path,

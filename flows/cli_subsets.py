@@ -91,7 +91,8 @@ def subsets(dataset: Path, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"name": name, "num_rows": num_rows, **about}, ensure_ascii=False))
         else:
-            said = ", ".join(f"{key} {value}" for key, value in about.items() if value and key != "kind")
+            hidden = {"kind", "config", "scored", "warnings"}
+            said = ", ".join(f"{key} {value}" for key, value in about.items() if value and key not in hidden)
             click.echo(f"in_{name}: {num_rows:,} files, a {about['kind']}; {printable(said, 300)}")
     if not known.names() and not as_json:
         click.echo("No named subsets; `aria-data subset` defines one. in_pruned, in_deduplicated, in_unique are there.")

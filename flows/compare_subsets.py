@@ -5,6 +5,7 @@ Of a dataset the rows of split `test` are tested on; of a folder a fifth of the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aria_data.dataset import Dataset
 from aria_data.errors import UsageError
-from aria_data.files import printable
+from aria_data.files import exclusive_lock, not_writable, printable
 from aria_data.manifest_columns import subset_column, weight_column
 from aria_data.subset.budgets import Budget
 from aria_data.subset.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aria_data.subset.seeds import ScoringConfig
 
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
+MAX_LINES = 20  # of files that cannot be read
 MIDI_SUFFIXES = (".mid", ".midi")
 NUM_DRAWS = 3  # of a method that draws by lot: one draw says nothing of the method
 
@@ -68,7 +70,11 @@ class Method:
             share = None if alpha is None else float(alpha)
         except ValueError as error:
             raise UsageError(f"{printable(text)!r}: {alpha!r} is no number between 0 and 1.") from error
-        return cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
+        method = cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
+        method.config(0.5)  # says what is wrong with a share before anything is trained
+        if method.score:
+            _require_score(method.score)
+        return method
 
     def config(self, fraction: float) -> SelectConfig:
         config = SelectConfig(self.method, Budget(fraction), weights_mean_one=True)
@@ -79,14 +85,29 @@ class Method:
         return 1 if self.method in BY_RANK else NUM_DRAWS
 
 
+def _require_score(score: str) -> None:
+    from aria_data.subset.columns import PROBED, require_known
+    from aria_data.subset.score_table import RANDOM
+
+    if score in PROBED:
+        raise UsageError(f"{score} needs a probe, which this has not. `aria-data score`, then select, then --subsets.")
+    if score not in RANDOM:
+        require_known([score])
+
+
 def pool_of_folder(folder: Path) -> Pool:
     """All MIDI files below a folder; files of one folder are one piece. Raises `UsageError` when there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise UsageError(f"{printable(str(folder))}: holds no dataset and no .mid files.")
-    files = {path.relative_to(folder).as_posix(): path for path in paths}
+    files = {_name_of(path.relative_to(folder)): path for path in paths}
     groups = {key: key.rpartition("/")[0] or key for key in files}
     return Pool(files, groups)
+
+
+def _name_of(path: Path) -> str:
+    """A path as text that can be written anywhere, also where its name is no valid UTF-8."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where: str = WHERE) -> Pool:
@@ -133,12 +154,37 @@ def compare_subsets(
     announce: Callable[[str], None] = lambda line: None,
     processes: int = 1,
 ) -> Comparison:
-    """Score if a method needs it, select, train, test; write the report into `out`. A killed run goes on."""
+    """Score if a method needs it, select, train, test; write the report into `out`. A killed run goes on.
+
+    Raises `DatasetLocked` when another comparison works in `out`, `DatasetNotWritable`.
+    """
+    cache = out / "cache"
+    with exclusive_lock(out / ".lock"):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(out, error) from error
+        comparison = _compared(pool, methods, fractions, cache, config, scoring, say, announce, processes)
+        comparison.save(out)
+    return comparison
+
+
+def _compared(
+    pool: Pool,
+    methods: Sequence[Method],
+    fractions: Sequence[float],
+    cache: Path,
+    config: CompareConfig,
+    scoring: ScoringConfig | None,
+    say: Say,
+    announce: Callable[[str], None],
+    processes: int,
+) -> Comparison:
     from aria_data.subset.compare import compare, hold_out
     from aria_data.subset.windows import make_windows
 
-    cache = out / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
+    if pool.test is not None and len({pool.groups[key] for key in pool.test}) < 2:
+        raise UsageError("Fewer than two compositions are in the split test, so there is nothing to test on.")
     readers = min(processes, 1 + len(pool.files) // FILES_PER_PROCESS)
     windows = make_windows(
         pool.files, None, pool.groups, cache, readers, lambda done, total: say("tokens", done, total)
@@ -149,9 +195,9 @@ def compare_subsets(
     chosen: dict[str, Any] = dict(pool.subsets)
     if methods:
         chosen |= _selections(pool, methods, fractions, training, scoring, cache, say, processes)
-    comparison = compare(windows, chosen, config, test, cache, say, announce, processes)
-    comparison.save(out)
-    return comparison
+    for line in list(windows.left_out.values())[:MAX_LINES]:
+        announce(f"left out: {line}")
+    return compare(windows, chosen, config, test, cache, say, announce, processes)
 
 
 def _selections(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aria_data.dataset import Dataset
-from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.files import printable
+from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
+from aria_data.files import exclusive_lock, printable
 from aria_data.manifest import Manifest
+from aria_data.splits import EXCLUDED
 from aria_data.subset.score_table import SCORE_NAME, ScoreTable
-from aria_data.subset.selection import BY_SCORE, SelectConfig, Selection
+from aria_data.subset.selection import BY_SCORE, Pool, SelectConfig, Selection
 from aria_data.subset.selectors import select
 from aria_data.subsets import SelectedRow
 from flows.subsets import define_selection
@@ -83,27 +84,54 @@ def score_dataset(
     probe, probe_groups = _files(dataset, request.probe_where, request.groups) if request.probe_where else ({}, {})
     probe = {key: path for key, path in probe.items() if probe_groups[key] not in set(groups.values())}
     seeds = range(request.seeds)
-    cache = root / "scores" / "cache"
-    table = score(
-        files,
-        config,
-        tuple(seeds),
-        groups | probe_groups,
-        probe if len(probe) >= MIN_PROBE_FILES else None,
-        cache,
-        say,
-        request.only or None,
-        min(processes, 1 + len(files) // FILES_PER_PROCESS),
-    )
+    _require_probe(request, len(probe))
+    with exclusive_lock(root / "scores" / ".lock"):
+        table = score(
+            files,
+            config,
+            tuple(seeds),
+            groups | probe_groups,
+            probe if len(probe) >= MIN_PROBE_FILES else None,
+            root / "scores" / "cache",
+            say,
+            request.only or None,
+            min(processes, 1 + len(files) // FILES_PER_PROCESS),
+        )
     name = request.table or f"v{dataset.version}"
     about = {
         "manifest_version": dataset.version,
         "manifest_content_sha256": Manifest(root).versions()[dataset.version - 1].content_sha256,
         "request": asdict(request),
     }
-    table = table.with_columns({}, about)
+    table = _with_known(root, name, table).with_columns({}, about)
     table.save(_path(root, name))
     return name, table
+
+
+def _require_probe(request: ScoreRequest, num_files: int) -> None:
+    from aria_data.subset.columns import PROBED
+
+    if num_files < MIN_PROBE_FILES and (asked := sorted(set(request.only) & set(PROBED))):
+        raise UsageError(
+            f"{', '.join(asked)}: is measured on at least {MIN_PROBE_FILES} files of the split validation; "
+            f"{num_files} are there."
+        )
+
+
+def _with_known(root: Path, name: str, table: ScoreTable) -> ScoreTable:
+    """The new scores and those that the table has already, where they are of the same files, models and seeds."""
+    try:
+        known = ScoreTable.load(_path(root, name))
+    except (DatasetNotFound, DatasetCorrupt):
+        return table
+    same = ("data_sha256", "config", "tokenizer_sha256", "scoring_version", "probe")
+    is_same = all(known.about.get(key) == table.about.get(key) for key in same)
+    if known.ids != table.ids or not is_same or set(known.about["seeds"]) != set(table.about["seeds"]):
+        return table
+    both = {
+        key: {**known.about.get(key, {}), **table.about.get(key, {})} for key in ("directions", "seed_rank_correlation")
+    }
+    return known.with_columns(table.columns, {**table.about, **both})
 
 
 def _files(dataset: Dataset, where: str, groups: str) -> tuple[dict[str, Path], dict[str, str]]:
@@ -164,25 +192,38 @@ def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     table_name, table = load_scores(root, request.table)
     if request.config.method in BY_SCORE and not request.score:
         raise UsageError(f"{request.config.method} goes by a score. Say which: --score {', '.join(table.columns)}.")
-    pool = table.pool(request.score or "random_0")
-    gone = set(pool.ids) - _present(root)
-    config = _without(request.config, gone)
-    selection = select(pool, config, request.seed)
+    if request.score and request.score not in table.columns:
+        raise UsageError(
+            f"score: {request.score!r} is not in the table {table_name}. It has {', '.join(table.columns)}. "
+            f"Tables: {', '.join(score_tables(root))}."
+        )
+    scored = table.pool(request.score or "random_0")
+    pool = _of_ids(scored, _may_be_chosen(root))
+    if not len(pool):
+        raise UsageError(
+            f"{root}: none of the {len(scored)} files of the score table {table_name} is in the newest version. "
+            f"Choose another --table: {', '.join(score_tables(root))}."
+        )
+    selection = select(pool, request.config, request.seed)
+    if not selection.ids:
+        raise UsageError(f"Nothing is left to keep of {len(pool)} files: the budget or the limits are too narrow.")
+    if len(pool) < len(scored):
+        gone = len(scored) - len(pool)
+        selection.warnings.append(f"{gone} scored files were removed or excluded since; they are not chosen from.")
     about = _about(request, table_name, table, selection)
     define_selection(root, request.name, selected_rows(selection), about)
     return Manifest(root).version(), selection
 
 
-def _present(root: Path) -> set[str]:
-    return set(Manifest(root).query("", columns=["segment_id"])["segment_id"].to_pylist())
+def _may_be_chosen(root: Path) -> set[str]:
+    found = Manifest(root).query(f"split <> '{EXCLUDED}'", columns=["segment_id"])
+    return set(found["segment_id"].to_pylist())
 
 
-def _without(config: SelectConfig, gone: Collection[str]) -> SelectConfig:
-    return replace(
-        config,
-        exclude=tuple(sorted({*config.exclude, *gone})),
-        include=tuple(one for one in config.include if one not in set(gone)),
-    )
+def _of_ids(pool: Pool, ids: Collection[str]) -> Pool:
+    kept = [number for number, one in enumerate(pool.ids) if one in ids]
+    chosen = [pool.ids[number] for number in kept]
+    return Pool.of(chosen, pool.scores[kept], pool.groups[kept], pool.minutes[kept], pool.num_notes[kept])
 
 
 def selected_rows(selection: Selection) -> list[SelectedRow]:

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from test_select_subset import QUICK, SOME, make_dataset, performance
 
-from aria_data.errors import UsageError
+from aria_data.errors import ConfigInvalid, DatasetLocked, DatasetNotWritable, UsageError
+from aria_data.files import exclusive_lock
 from aria_data.subset.budgets import Budget
 from aria_data.subset.selection import SelectConfig
 from flows.cli import cli
@@ -44,7 +45,8 @@ def test_methods_are_tried_on_a_folder_in_which_a_piece_is_a_folder(folder, tmp_
     out = tmp_path / "report"
     said = run("compare", folder, "--methods", "group_random,loss:top", "--keep", "0.5,0.3", "--out", out, *FAST)
     assert said.exit_code == 0, said.output
-    assert {path.name for path in out.iterdir()} == {"report.md", "losses.csv", "comparison.json", "loss.png", "cache"}
+    made = {path.name for path in out.glob("[!.]*")}
+    assert made == {"report.md", "losses.csv", "comparison.json", "loss.png", "cache"}
     names = {row["name"] for row in json.loads((out / "comparison.json").read_text())["rows"]}
     assert names >= {"group_random:0.5", "group_random:0.3", "loss:top:0.5", "loss:top:0.3", "all files"}
     assert "no difference" in said.output
@@ -79,11 +81,47 @@ def test_a_broken_file_is_left_out_and_said(folder, tmp_path):
     said = run("compare", tmp_path / "pieces", "--methods", "group_random", "--out", tmp_path / "report", *FAST)
     assert said.exit_code == 0, said.output
     assert "1 files cannot be read" in said.output + said.stderr
+    assert "left out: piece 0/broken.mid" in said.stderr
 
 
-@pytest.mark.parametrize("text", ["", "topp", "top", "el2n:nonsense", "el2n:top:0.1", "el2n:calibrated:x", "a:b:c:d"])
+def test_a_name_that_is_no_utf_8_is_only_a_name(folder, tmp_path):
+    pieces = tmp_path / "pieces"
+    shutil.copytree(folder, pieces)
+    os.rename(os.fsencode(pieces / "piece 1"), os.fsencode(pieces) + b"/Bach \xff")
+    assert "Bach \\xff/take 0.mid" in pool_of_folder(pieces).files
+    said = run("compare", pieces, "--methods", "group_random", "--out", tmp_path / "report", *FAST)
+    assert said.exit_code == 0, said.output
+
+
+def test_two_comparisons_do_not_work_in_one_folder(folder, tmp_path):
+    with exclusive_lock(tmp_path / ".lock"):
+        said = run("compare", folder, "--methods", "group_random", "--out", tmp_path, *FAST)
+    assert isinstance(said.exception, DatasetLocked)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = run("compare", folder, "--methods", "group_random", "--out", tmp_path / "file", *FAST)
+    assert isinstance(said.exception, DatasetNotWritable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "topp",
+        "top",
+        "el2n:nonsense",
+        "el2n:top:0.1",
+        "el2n:calibrated:x",
+        "a:b:c:d",
+        "el3n:top",
+        "influence:top",
+        "loss:calibrated:7",
+    ],
+)
 def test_what_is_no_method_is_refused_with_the_methods_there_are(text):
-    with pytest.raises(UsageError) as raised:
+    with pytest.raises((UsageError, ConfigInvalid)) as raised:
         Method.parse(text)
     assert "\n" not in str(raised.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,13 +12,15 @@ from click.testing import CliRunner
 from fakes import manifest_row
 
 import aria_data
-from aria_data.errors import DatasetNotFound, UsageError
+from aria_data.errors import ConfigInvalid, DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
 from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.subset.budgets import Budget
 from aria_data.subset.network import SurrogateConfig
+from aria_data.subset.score_table import ScoreTable
 from aria_data.subset.seeds import ScoringConfig
 from aria_data.subset.selection import METHODS, SelectConfig
+from aria_data.subsets import Subsets
 from flows import cli_select
 from flows.cli import cli
 from flows.select_subset import ScoreRequest, SelectRequest, load_scores, score_dataset, select_subset
@@ -102,8 +105,6 @@ def test_a_selection_is_a_column_with_weights_that_a_loader_gets(tmp_path):
 
 
 def test_a_later_version_keeps_the_selection_and_leaves_what_came_later_out(tmp_path):
-    from aria_data.subsets import Subsets
-
     root = make_dataset(tmp_path)
     score_dataset(root, SOME, QUICK)
     _, selection = select_subset(root, SelectRequest("some", "loss", config=SelectConfig("top", Budget(files=3))))
@@ -116,25 +117,70 @@ def test_what_was_removed_since_is_not_selected(tmp_path):
     score_dataset(root, SOME, QUICK)
     rows = [row | ({"removed_in": 2} if row["segment_id"] == "local-01_0" else {}) for row in Manifest(root).rows()]
     Manifest(root).commit(rows)
-    config = SelectConfig("random", Budget(fraction=1.0), include=("local-01_0",))
+    config = SelectConfig("random", Budget(fraction=1.0))
     _, selection = select_subset(root, SelectRequest("rest", config=config))
     assert "local-01_0" not in selection.ids
-    assert len(selection.ids) == 25
+    assert len(selection.ids) == len(selection.pool) == 25
+    assert "1 scored files were removed or excluded since; they are not chosen from." in selection.warnings
+
+
+def test_what_a_list_excludes_later_leaves_a_selection_and_is_not_selected_again(tmp_path):
+    root = make_dataset(tmp_path)
+    score_dataset(root, SOME, QUICK)
+    _, selection = select_subset(root, SelectRequest("half", "loss", config=SelectConfig("top", Budget(files=13))))
+    gone = selection.ids[0]
+    rows = [row | ({"split": "excluded"} if row["segment_id"] == gone else {}) for row in Manifest(root).rows()]
+    Manifest(root).commit(Subsets(root).apply(rows, lambda limits: set()))
+    assert aria_data.Dataset(root).select(f"in_half and segment_id = '{gone}'").table.num_rows == 0
+    _, again = select_subset(root, SelectRequest("more", config=SelectConfig("random", Budget(fraction=1.0))))
+    assert gone not in again.ids
+
+
+def test_one_more_score_joins_those_of_the_same_models(tmp_path):
+    root = make_dataset(tmp_path)
+    _, first = score_dataset(root, ScoreRequest(seeds=2, only=("el2n",)), QUICK)
+    score_dataset(root, ScoreRequest(seeds=2, only=("loss",)), QUICK)
+    _, both = load_scores(root)
+    assert np.array_equal(both.columns["el2n"], first.columns["el2n"])
+    assert both.about["directions"].keys() == {"el2n", "loss"}
+    score_dataset(root, ScoreRequest(seeds=1, only=("loss",)), QUICK)
+    assert "el2n" not in load_scores(root)[1].columns  # of other seeds: not to be mixed
+
+
+def test_a_table_of_other_files_and_an_empty_selection_are_refused(tmp_path):
+    root = make_dataset(tmp_path, 6)
+    ScoreTable.of(["a.mid", "b.mid"], {"loss": [1.0, 2.0]}).save(root / "scores" / "mine.parquet")
+    with pytest.raises(UsageError, match="none of the 2 files of the score table mine is in the newest version"):
+        select_subset(root, SelectRequest("x", "loss"))
+    ScoreTable.of(["local-00_0", "b"], {"loss": [1.0, 2.0]}).save(root / "scores" / "mine.parquet")
+    with pytest.raises(UsageError, match="Nothing is left to keep of 1 files"):
+        select_subset(root, SelectRequest("x", "loss", config=SelectConfig("top", Budget(files=0))))
+    assert Manifest(root).version() == 1
+
+
+def test_influence_without_enough_files_to_measure_on_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(UsageError, match="measured on at least 20 files of the split validation; 0 are there"):
+        score_dataset(make_dataset(tmp_path, 6), ScoreRequest(only=("influence",)), QUICK)
 
 
 @pytest.mark.parametrize(
     ("request_of", "words"),
     [
         (lambda: SelectRequest("x", "", config=SelectConfig("top")), "top goes by a score. Say which: --score el2n"),
-        (lambda: SelectRequest("x", "nonsense"), "score: 'nonsense' is not in the table. It has el2n, loss, random_0"),
+        (
+            lambda: SelectRequest("x", "nonsense"),
+            "score: 'nonsense' is not in the table v1. It has el2n, loss, random_0",
+        ),
         (lambda: SelectRequest("x", "loss", table="v9"), "has no score table v9. Known: v1"),
         (lambda: SelectRequest("no-name", "loss"), "cannot be a column"),
+        (lambda: SelectConfig("top", min_score=math.nan), "min_score: nan is not a finite number"),
+        (lambda: SelectConfig("top", min_score=5.0, max_score=1.0), "min_score 5.0 is above max_score 1.0"),
         (lambda: ScoreRequest(only=("el3n",)), "'el3n' is no score. There are loss, el2n"),
         (lambda: ScoreRequest(table="../x"), "is not of small letters"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(scored, request_of, words):
-    with pytest.raises((UsageError, DatasetNotFound), match=words) as raised:
+    with pytest.raises((UsageError, ConfigInvalid, DatasetNotFound), match=words) as raised:
         select_subset(scored, request_of())
     assert "\n" not in str(raised.value)
     assert Manifest(scored).version() == 1

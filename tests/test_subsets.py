@@ -253,7 +253,7 @@ def test_a_damaged_selection_is_no_empty_subset(root, values):
     rows = [SelectedRow("local-03_0", 1.5), SelectedRow("local-01_0", 0.5)]
     subsetting.define_selection(root, "ours", rows, {})
     pq.write_table(pa.table(values), root / "subsets" / "ours.parquet")
-    with pytest.raises(DatasetCorrupt, match=r"ours\.parquet: is missing or damaged. Select again"):
+    with pytest.raises(DatasetCorrupt, match=r"ours\.parquet: is missing or damaged. Select it again"):
         Subsets(root).apply(Manifest(root).rows(), lambda limits: set())
 
 

@@ -51,6 +51,12 @@ class SelectConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1 or (name == "floor" and value == 0):
                 raise ConfigInvalid(f"{name}: {value} does not lie between 0 and 1.")
+        for name in ("min_score", "max_score"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigInvalid(f"{name}: {value} is not a finite number.")
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise ConfigInvalid(f"min_score {self.min_score} is above max_score {self.max_score}; nothing could pass.")
         if self.strata < 1:
             raise ConfigInvalid(f"strata: {self.strata} are too few; 1 is the least.")
         if min(self.min_per_group, self.max_per_group) < 0 or 0 < self.max_per_group < self.min_per_group:

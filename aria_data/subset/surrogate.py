@@ -113,7 +113,12 @@ def disjoint_folds(groups: Sequence[str], share: float, count: int, seed: int) -
 def _device(config: SurrogateConfig) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigInvalid(f"device: {config.device} is not there. Use auto or cpu.")
+    try:
+        return torch.device(config.device)
+    except RuntimeError as error:
+        raise ConfigInvalid(f"device: {config.device!r} is none. Use auto, cpu or cuda.") from error
 
 
 def _window_weights(windows: Windows, rows: np.ndarray, weights: Sequence[float] | np.ndarray | None) -> np.ndarray:

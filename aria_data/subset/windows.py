@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aria_data.errors import MidiUnreadable, UsageError
+from aria_data.files import not_writable
 from aria_data.subset.scorable import NOT_COUNTED, Examples
 from aria_data.subset.tokens import KINDS, TokenConfig, TokenFile, Vocabulary, tokenize, vocabulary
 
@@ -135,7 +137,7 @@ def make_windows(
     order = sorted(files)
     found: list[tuple[str, TokenFile, int]] = []
     left_out: dict[str, str] = {}
-    with tempfile.TemporaryFile(dir=folder) as store:
+    with _store(folder) as store:
         for done, (file_id, outcome) in enumerate(_all_cut(files, order, config, processes), start=1):
             if isinstance(outcome, str):
                 left_out[file_id] = outcome
@@ -160,6 +162,13 @@ def make_windows(
         config=config,
         left_out=left_out,
     )
+
+
+def _store(folder: Path | None) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        raise not_writable(folder or tempfile.gettempdir(), error) from error
 
 
 _NO_IDS = np.zeros(0, dtype=np.uint16)
