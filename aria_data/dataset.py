@@ -209,10 +209,7 @@ def _is_numeric(type_: pa.DataType) -> bool:
 
 def read_midi_of(root: Path, row: Row) -> bytes:
     """Read a row's MIDI file and compare its hash. Raises `DatasetCorrupt` in one line that names file and segment."""
-    segment_id, name = printable(row["segment_id"]), row["midi_path"]
-    if not _is_below(name):
-        raise DatasetCorrupt(f"{root}: segment {segment_id} names {printable(str(name))!r}, no path below the dataset.")
-    path = root / name
+    segment_id, path = printable(row["segment_id"]), midi_path_of(root, row)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -226,6 +223,14 @@ def read_midi_of(root: Path, row: Row) -> bytes:
             "Restore it from a backup."
         )
     return content
+
+
+def midi_path_of(root: Path, row: Row) -> Path:
+    """Where a row's MIDI file is. Raises `DatasetCorrupt` for a path that leaves the dataset."""
+    segment_id, name = printable(row["segment_id"]), row["midi_path"]
+    if not _is_below(name):
+        raise DatasetCorrupt(f"{root}: segment {segment_id} names {printable(str(name))!r}, no path below the dataset.")
+    return root / name
 
 
 def _is_below(name: str | None) -> bool:

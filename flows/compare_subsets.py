@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.dataset import Dataset
+from aria_data.dataset import Dataset, midi_path_of
 from aria_data.errors import UsageError
 from aria_data.files import exclusive_lock, not_writable, printable
 from aria_data.manifest_columns import subset_column, weight_column
@@ -124,7 +124,7 @@ def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where
         found[name] = Subset(tuple(inside), weights)
     test = {row["segment_id"]: row for row in dataset.select(TEST_WHERE).table.select(wanted).to_pylist()}
     everything = rows | test
-    files = {key: root / row["midi_path"] for key, row in everything.items()}
+    files = {key: midi_path_of(root, row) for key, row in everything.items()}
     groups = {key: group_of(row, "composition") for key, row in everything.items()}
     return Pool(files, groups, tuple(test), found)
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.dataset import Dataset
+from aria_data.dataset import Dataset, midi_path_of
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.files import exclusive_lock, printable
 from aria_data.manifest import Manifest
@@ -126,7 +126,7 @@ def _with_known(root: Path, name: str, table: ScoreTable) -> ScoreTable:
         return table
     same = ("data_sha256", "config", "tokenizer_sha256", "scoring_version", "probe")
     is_same = all(known.about.get(key) == table.about.get(key) for key in same)
-    if known.ids != table.ids or not is_same or set(known.about["seeds"]) != set(table.about["seeds"]):
+    if known.ids != table.ids or not is_same or set(known.about.get("seeds", ())) != set(table.about["seeds"]):
         return table
     both = {
         key: {**known.about.get(key, {}), **table.about.get(key, {})} for key in ("directions", "seed_rank_correlation")
@@ -139,7 +139,7 @@ def _files(dataset: Dataset, where: str, groups: str) -> tuple[dict[str, Path], 
     names = ["segment_id", "recording_id", "recording_cluster", "composition_id", "midi_path"]
     rows = dataset.select(where).table.select(names).to_pylist()
     return (
-        {row["segment_id"]: dataset.root / row["midi_path"] for row in rows},
+        {row["segment_id"]: midi_path_of(dataset.root, row) for row in rows},
         {row["segment_id"]: group_of(row, groups) for row in rows},
     )
 

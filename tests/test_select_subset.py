@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from fakes import manifest_row
 
 import aria_data
-from aria_data.errors import ConfigInvalid, DatasetNotFound, UsageError
+from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
 from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.subset.budgets import Budget
@@ -216,3 +216,12 @@ def test_the_commands_score_and_select(tmp_path):
 
 def test_the_command_knows_the_methods_of_the_library():
     assert set(cli_select.METHODS) == set(METHODS)
+
+
+def test_a_path_that_leaves_the_dataset_is_not_followed(tmp_path):
+    root = make_dataset(tmp_path / "dataset", 4)
+    (tmp_path / "secret.mid").write_bytes(performance(1))
+    rows = [row | {"midi_path": "../secret.mid"} for row in Manifest(root).rows()]
+    Manifest(root).commit(rows)
+    with pytest.raises(DatasetCorrupt, match="no path below the dataset"):
+        score_dataset(root, SOME, QUICK)
