@@ -30,7 +30,6 @@ from flows.workplace import Workplace
 
 SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
 CHILD = Path(__file__).parent / "build_child.py"
-NUM_KILLS = 20
 
 
 def make_recordings(folder: Path) -> Path:
@@ -266,14 +265,15 @@ def finish(child) -> dict:
     return json.loads(output.splitlines()[-1])
 
 
-def test_a_build_killed_at_twenty_random_moments_ends_with_the_same_manifest(same_source, undisturbed, tmp_path):
+@pytest.mark.parametrize("num_kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_build_killed_at_random_moments_ends_with_the_same_manifest(num_kills, same_source, undisturbed, tmp_path):
     source, killed = same_source, tmp_path / "killed"
     began = time.monotonic()
     finish(start_child(source, tmp_path / "timed", "slow"))
     length_s = time.monotonic() - began
     moments = random.Random(7)
     kills = 0
-    while kills < NUM_KILLS:
+    while kills < num_kills:
         child = start_child(source, killed, "slow")
         assert child.stdout.readline() == "started\n"
         time.sleep(moments.uniform(0, length_s * 0.4))
@@ -296,7 +296,12 @@ def rejections_of(dataset: Path) -> list[Rejection]:
     return RecordTable(dataset, "rejections", Rejection).read()
 
 
-@pytest.mark.parametrize("place", ["append", "commit", "replace", "write_whole"])
+SLOW = pytest.mark.slow  # the others are of the same kind, and each takes 20 s
+
+
+@pytest.mark.parametrize(
+    "place", ["commit", "write_whole", pytest.param("append", marks=SLOW), pytest.param("replace", marks=SLOW)]
+)
 def test_a_kill_exactly_before_or_after_a_write_changes_nothing(place, same_source, undisturbed, tmp_path):
     """The moments a random kill seldom meets: around each kind of write, by a child that kills itself there."""
     source = same_source

@@ -94,6 +94,7 @@ def test_notes_and_pedals_are_those_of_the_package(model, waveform, of_the_packa
     assert len(heard.note_confidences) == len(heard.performance.notes)
 
 
+@pytest.mark.slow
 def test_notes_do_not_depend_on_the_chunks_they_are_found_in(model, waveform, monkeypatch):
     whole = hear_one(model, [waveform])
     monkeypatch.setattr(bytedance, "CHUNK_FRAMES", 150)
@@ -105,6 +106,7 @@ def test_notes_do_not_depend_on_the_chunks_they_are_found_in(model, waveform, mo
         assert one.offset_s == pytest.approx(other.offset_s, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_several_recordings_share_batches_and_a_short_one_is_heard(model, waveform):
     parts = {"a": waveform[: 12 * RATE], "short": waveform[: 2 * RATE], "none": waveform[:0]}
     model.batch_size = 3
