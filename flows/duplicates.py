@@ -15,8 +15,8 @@ from aria_data.audio import mono_blocks
 from aria_data.deduplicate import Item as Copied
 from aria_data.deduplicate import same_audio, same_notes, same_recording
 from aria_data.errors import PermanentError, TemporaryError
+from aria_data.exclusions import notes_in
 from aria_data.kept_index import KeptIndex
-from aria_data.midi import read_midi
 from aria_data.note_index import NoteIndexConfig, Notes
 from aria_data.records import (
     Annotation,
@@ -153,7 +153,7 @@ def _notes(
         paths = {}
 
     def read(content: str) -> Notes | None:
-        return _notes_of(paths[content])
+        return notes_of(paths[content])
 
     index = _updated(scene, "notes", NoteIndexConfig(), paths, read)
     return same_notes(items, index.pairs(), index.compare)
@@ -173,12 +173,11 @@ def _updated(
     return index
 
 
-def _notes_of(path: Path) -> Notes | None:
+def notes_of(path: Path) -> Notes | None:
     try:
-        notes = read_midi(path).notes
+        return notes_in(path)
     except PermanentError:  # damaged by hand: it has no copies, and the build's other checks say what is wrong
         return None
-    return Notes.of([note.onset_s for note in notes], [note.pitch for note in notes])
 
 
 def _length(seconds: float) -> int:
@@ -189,13 +188,3 @@ def _agreement(measurement: Measurement) -> float:
     """How well the notes fit the sound, 0 to 1, coarse enough that noise does not decide."""
     said = [measurement.measures.get(name, math.nan) for name in ("chroma_agreement", "onset_agreement")]
     return round(sum(0.0 if math.isnan(value) else value for value in said) / len(said), 2)
-
-
-def describe(copies: Copies) -> dict[str, int]:
-    """How many recordings and segments are copies of another, by level."""
-    notes = sum(not cluster.is_lead for cluster in copies.notes.values())
-    return {
-        "same_audio": len(copies.audio) - len(set(copies.audio.values())),
-        "same_recording": sum(not cluster.is_lead for cluster in copies.recordings.values()),
-        "same_notes": notes,
-    }

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.errors import PermanentError
-from aria_data.exclusions import excluded_by, find_exclusion, notes_in
-from aria_data.note_index import Notes
+from aria_data.exclusions import excluded_by, find_exclusion
 from aria_data.records import Annotation, Transcription
 
 if TYPE_CHECKING:
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
 
 def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:
     """Give `{segment_id: why}` for what `release.exclude` names. Raises `ConfigInvalid` for a list that is none."""
+    from flows.duplicates import notes_of
     from flows.stages import ANNOTATE, TRANSCRIBE
 
     config = workplace.config.release
@@ -32,11 +30,4 @@ def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:
             path = workplace.root / transcriptions[segment_id].midi_path
             segments.append((segment_id, annotation.composition_id, path))
     lists = [find_exclusion(name) for name in config.exclude]
-    return excluded_by(lists, segments, config.exclude_by, read=_notes)
-
-
-def _notes(path: Path) -> Notes | None:
-    try:
-        return notes_in(path)
-    except PermanentError:  # damaged by hand: nothing can be told of its notes
-        return None
+    return excluded_by(lists, segments, config.exclude_by, read=notes_of)
