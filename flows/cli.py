@@ -14,7 +14,7 @@ import click
 
 from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
 from flows.cli_annotate import annotate_command, evaluate_annotate_command
-from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, compute_options
+from flows.cli_base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE, Examples, cap_option, compute_options
 from flows.cli_compare import compare
 from flows.cli_crawl import attempts, costs, crawl, doctor, fetch, retry, serve, tree
 from flows.cli_dataset import card, export, sample, stats
@@ -120,14 +120,7 @@ def build(
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("where", default="")
 @click.option("--version", help="A version's number or name; the newest without it.")
-@click.option(
-    "--max-per-composition",
-    "cap",
-    default=0,
-    show_default="all",
-    type=click.IntRange(min=0),
-    help="So many recordings of each known composition, the surest first.",
-)
+@cap_option
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
 @click.option("--columns", help="Columns to show, with commas between. Tables show a few, other formats all.")
 @click.option(

@@ -68,3 +68,23 @@ def llm_options(who: str) -> Callable[[Any], Any]:
         return command
 
     return add
+
+
+def device_option(command: Any) -> Any:
+    """Add the option that says where small models are trained."""
+    where = click.Choice(["auto", "cpu", "cuda"])
+    return click.option(
+        "--device", default="auto", show_default=True, type=where, help="auto: a GPU where there is one."
+    )(command)
+
+
+def cap_option(command: Any) -> Any:
+    """Add the option that keeps so many recordings of each composition."""
+    return click.option(
+        "--max-per-composition",
+        "cap",
+        default=0,
+        show_default="all",
+        type=click.IntRange(min=0),
+        help="So many recordings of each known composition, the surest first.",
+    )(command)

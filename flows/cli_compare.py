@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.cli_base import Examples
+from flows.cli_base import Examples, device_option
 
 
 @click.command(
@@ -31,13 +31,7 @@ from flows.cli_base import Examples
 @click.option("--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Trainings of each subset.")
 @click.option("--draws", default=3, show_default=True, type=click.IntRange(min=3), help="Random draws of each size.")
 @click.option("--score-steps", type=click.IntRange(min=1), help="Of a model that scores; 2.4 epochs, at least 600.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto: a GPU where there is one.",
-)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(
     source: Path,

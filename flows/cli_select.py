@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flows.cli_base import Examples
+from flows.cli_base import Examples, device_option
 
 METHODS = (  # those of `aria_data.subset.selection`; a test compares them
     "random",
@@ -48,13 +48,7 @@ METHODS = (  # those of `aria_data.subset.selection`; a test compares them
     help="What belongs together: held out together, and evened out by selections.",
 )
 @click.option("--table", default="", help="The score table's name; v<version> without it.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto: a GPU where there is one.",
-)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def score(
     dataset: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli_base import Examples
+from flows.cli_base import Examples, cap_option
 
 
 @click.command(
@@ -25,14 +25,7 @@ from flows.cli_base import Examples
 @click.argument("name")
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--limits", default="", help="Only rows within these limits: light, heavy, or a TOML file.")
-@click.option(
-    "--max-per-composition",
-    "cap",
-    default=0,
-    show_default="all",
-    type=click.IntRange(min=0),
-    help="So many recordings of each known composition, the surest first.",
-)
+@cap_option
 @click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file with where, limits and so on instead.")
 @click.option("--note", default="", help="What it is for.")
 @click.option("--delete", is_flag=True, help="Forget the subset. Versions that have it keep it.")
