@@ -13,22 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aria_data import transcribers
-from aria_data.annotate import AnnotateConfig
-from aria_data.crawl import CrawlConfig
-from aria_data.deduplicate import DeduplicateConfig
-from aria_data.download import DownloadConfig
+from aria_data.annotate.annotation import AnnotateConfig
+from aria_data.audio.ingest import IngestConfig
+from aria_data.collect.crawl import CrawlConfig
+from aria_data.deduplicate.clusters import DeduplicateConfig
+from aria_data.download.fetch import DownloadConfig
 from aria_data.errors import ConfigInvalid
-from aria_data.exclusions import find_exclusion
-from aria_data.ingest import IngestConfig
 from aria_data.llm import LlmConfig
-from aria_data.measure import MeasureConfig
-from aria_data.prune import load_limits
-from aria_data.release import ReleaseConfig
-from aria_data.screen import ScreenConfig
-from aria_data.segment import SegmentConfig
-from aria_data.transcribe import TranscribeConfig
-from aria_data.web import WebConfig
+from aria_data.manifest.exclusions import find_exclusion
+from aria_data.manifest.release import ReleaseConfig
+from aria_data.measure.measurement import MeasureConfig
+from aria_data.measure.prune import load_limits
+from aria_data.screen.screening import ScreenConfig
+from aria_data.segment.segmentation import SegmentConfig
+from aria_data.transcribe import backends
+from aria_data.transcribe.base import TranscribeConfig
+from aria_data.web.client import WebConfig
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def _check_names(config: BuildConfig) -> None:
     load_limits(config.release.deduplicated_limits)
     for name in config.release.exclude:
         find_exclusion(name)
-    transcribers.check(config.transcribe, "transcribe.transcriber")
+    backends.check(config.transcribe, "transcribe.transcriber")
     second = config.measure.second()
     if second is not None:
-        transcribers.check(second, "measure.second_transcriber")
+        backends.check(second, "measure.second_transcriber")
 
 
 def _apply(config: BuildConfig, setting: str) -> BuildConfig:

@@ -148,7 +148,7 @@ class Transcription:
     num_notes: int
     num_pedal_events: int
     confidence: float  # 0 to 1: the onset F1 that the transcriber itself expects
-    num_endless_notes: int  # that were cut (`quality.cut_endless_notes`)
+    num_endless_notes: int  # that were cut (`transcribe.midi_output`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ import torch
 from classifiers import checkpoint
 from classifiers.predict import Classifier
 from classifiers.recordings import is_open
-from flows import evaluate_classifier as judge
-from flows.classify_files import segment_config
+from flows.evaluate import classifier as judge
+from flows.tools.classify_files import segment_config
 
 
 def sources_of(path: Path | None) -> dict[str, set[str]]:

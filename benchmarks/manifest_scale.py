@@ -32,7 +32,7 @@ ADDED = ("in_tenth", "weight_chance")
 
 def rows(start: int, stop: int) -> pa.Table:
     """Rows as like real ones as made-up ones can be: long hashes, free titles, numbers of every kind."""
-    from aria_data.manifest import arrow_schema
+    from aria_data.manifest.manifest import arrow_schema
 
     count, numbers = stop - start, np.arange(start, stop)
     random = np.random.default_rng(start)
@@ -70,7 +70,7 @@ def rows(start: int, stop: int) -> pa.Table:
 def make(root: Path, count: int) -> int:
     import pyarrow.parquet as pq
 
-    from aria_data.manifest import arrow_schema
+    from aria_data.manifest.manifest import arrow_schema
 
     with pq.ParquetWriter(root / "rows.parquet", arrow_schema()) as file:
         for start in range(0, count, BATCH_ROWS):
@@ -93,55 +93,55 @@ def batches_with_subset(root: Path) -> Iterator[pa.RecordBatch]:
 
 
 def write(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return Manifest(root).commit(lambda: batches(root))
 
 
 def append(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return Manifest(root).append(rows(count, count + 1000).to_pylist(), "a thousand more")
 
 
 def query(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return Manifest(root).query(WHERE).num_rows
 
 
 def stats(root: Path, count: int) -> int:
-    from aria_data.dataset import Dataset
+    from aria_data.manifest.dataset import Dataset
 
     return Dataset(root).stats()["num_files"]
 
 
 def stats_where(root: Path, count: int) -> int:
-    from aria_data.dataset import Dataset
+    from aria_data.manifest.dataset import Dataset
 
     return Dataset(root).stats("in_deduplicated")["num_files"]
 
 
 def diff(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return len(Manifest(root).diff(1, 2).added)
 
 
 def add_subset(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return Manifest(root).commit(lambda: batches_with_subset(root))
 
 
 def query_subset(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return Manifest(root).query(f"{ADDED[0]} AND {ADDED[1]} > 0.99").num_rows
 
 
 def diff_all(root: Path, count: int) -> int:
-    from aria_data.manifest import Manifest
+    from aria_data.manifest.manifest import Manifest
 
     return len(Manifest(root).diff(1, 3).changed)
 

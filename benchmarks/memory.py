@@ -56,7 +56,16 @@ def main() -> None:
         source = Path(folder) / "recordings"
         source.mkdir()
         write_recording(source / "long.flac", arguments.hours, arguments.piano_minutes)
-        command = [sys.executable, "-m", "flows.cli", "build", str(source), "--out", f"{folder}/dataset", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "build",
+            str(source),
+            "--out",
+            f"{folder}/dataset",
+            "--json",
+        ]
         began = time.monotonic()
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         took = time.monotonic() - began
@@ -72,7 +81,15 @@ def main() -> None:
 def transcribe_only(hours: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_recording(Path(folder) / "long.flac", hours, hours * 60)
-        command = [sys.executable, "-m", "flows.cli", "transcribe", f"{folder}/long.flac", "--out", f"{folder}/x.mid"]
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "transcribe",
+            f"{folder}/long.flac",
+            "--out",
+            f"{folder}/x.mid",
+        ]
         began = time.monotonic()
         run = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True)
         took = time.monotonic() - began

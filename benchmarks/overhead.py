@@ -17,20 +17,20 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from aria_data.annotate import annotate
-from aria_data.audio import AudioReader
-from aria_data.collect import collect_folder
+from aria_data.annotate.annotation import annotate
+from aria_data.audio.decode import AudioReader
+from aria_data.audio.ingest import ingest
+from aria_data.collect.folder import collect_folder
 from aria_data.config import BuildConfig
-from aria_data.files import from_location
-from aria_data.ingest import ingest
-from aria_data.measure import measure_segment
-from aria_data.midi import Note, Performance
-from aria_data.quality import SAMPLE_RATE
-from aria_data.screen import screen
-from aria_data.segment import Scored, SegmentConfig, find_segments
-from aria_data.transcribe import save_transcription, stretch_of
-from aria_data.transcribers.base import Heard
-from aria_data.transcribers.stretches import hear_stretches
+from aria_data.measure.measurement import measure_segment
+from aria_data.measure.quality import SAMPLE_RATE
+from aria_data.midi.midi_files import Note, Performance
+from aria_data.screen.screening import screen
+from aria_data.segment.segmentation import Scored, SegmentConfig, find_segments
+from aria_data.storage.files import from_location
+from aria_data.transcribe.base import Heard
+from aria_data.transcribe.midi_output import save_transcription, stretch_of
+from aria_data.transcribe.spans import hear_stretches
 
 RATE, SECONDS = 16_000, 8
 CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))
@@ -102,13 +102,13 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
 
 def with_flow(source: Path, out: Path, work_s: float) -> tuple[float, float]:
     """The build as a person runs it. Gives (seconds in all, seconds before the first stage began)."""
-    from flows import run
-    from flows.stages import Workplace
+    from flows.cli import jobs
+    from flows.engine.stages import Workplace
 
     Workplace.classifier, Workplace.classifier_sha256 = EvenClassifier(), "0"  # type: ignore[assignment]
     Workplace.transcriber, Workplace.transcriber_sha256 = WaitingTranscriber(work_s), "0"  # type: ignore[assignment]
     began = time.perf_counter()
-    summary = run.run_build(source, out, None, ["segment.min_segment_s=4"])
+    summary = jobs.run_build(source, out, None, ["segment.min_segment_s=4"])
     total_s = time.perf_counter() - began
     return total_s, total_s - sum(stage.seconds for stage in summary.stages.values())
 

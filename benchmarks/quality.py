@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from transcription import pairs_in
 
-from aria_data import transcribers
-from aria_data.audio import AudioReader
-from aria_data.midi import Note, Performance
-from aria_data.quality import SAMPLE_RATE, fit, listen
-from aria_data.transcribers.batching import hear_one
+from aria_data.audio.decode import AudioReader
+from aria_data.measure.quality import SAMPLE_RATE, fit, listen
+from aria_data.midi.midi_files import Note, Performance
+from aria_data.transcribe import backends
+from aria_data.transcribe.batching import hear_one
 
 REPEATS = 4
 MEASURES = {  # name -> +1 when damage lowers it, -1 when damage raises it
@@ -100,7 +100,7 @@ def main() -> None:
     audio_files = [audio for audio, _ in pairs_in(arguments.folder)]
     if not audio_files:
         sys.exit(f"{arguments.folder}: holds no pairs of audio and .mid")
-    model = transcribers.load()
+    model = backends.load()
     rng = np.random.default_rng(0)
     clean: list[dict[str, float]] = []
     damaged: dict[str, list[dict[str, float]]] = {name: [] for name in ("noise at -5 dB", *DAMAGES)}

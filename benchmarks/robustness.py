@@ -22,12 +22,12 @@ import soundfile
 import soxr
 from transcription import pairs_in
 
-from aria_data import transcribers
-from aria_data.audio import AudioReader
-from aria_data.evaluate import compare_notes
-from aria_data.midi import Note, Pedal, Performance, read_midi
-from aria_data.transcribers.base import Compute, Heard, TranscribeConfig
-from aria_data.transcribers.stretches import Stretch, hear_stretches
+from aria_data.audio.decode import AudioReader
+from aria_data.midi.accuracy import compare_notes
+from aria_data.midi.midi_files import Note, Pedal, Performance, read_midi
+from aria_data.transcribe import backends
+from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.spans import Stretch, hear_stretches
 
 RATE = 44_100
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -127,13 +127,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="", help="conditions whose name holds this text")
-    parser.add_argument("--transcriber", default="transkun", choices=transcribers.NAMES)
+    parser.add_argument("--transcriber", default="transkun", choices=backends.NAMES)
     parser.add_argument("--checkpoint", default="")
     arguments = parser.parse_args()
     pairs = pairs_in(arguments.folder)
     if not pairs:
         sys.exit(f"{arguments.folder}: holds no pairs of audio and .mid")
-    model = transcribers.load(TranscribeConfig(arguments.transcriber, checkpoint=arguments.checkpoint), Compute())
+    model = backends.load(TranscribeConfig(arguments.transcriber, checkpoint=arguments.checkpoint), Compute())
     everything = []
     print(f"{'condition':34} {'as tuned':>9} {'corrected':>10} {'forgiven':>9} {'lowest':>8} {'confidence':>11}")
     for name, (change, cents) in CONDITIONS.items():

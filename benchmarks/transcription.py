@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aria_data import transcribers
-from aria_data.audio import AudioReader, probe
-from aria_data.evaluate import NoteAccuracy, compare_notes
-from aria_data.midi import read_midi
-from aria_data.transcribers.base import Compute, TranscribeConfig
+from aria_data.audio.decode import AudioReader, probe
+from aria_data.midi.accuracy import NoteAccuracy, compare_notes
+from aria_data.midi.midi_files import read_midi
+from aria_data.transcribe import backends
+from aria_data.transcribe.base import Compute, TranscribeConfig
 
 GFLOP_A_SECOND = 23.0  # the published network, a second of audio without overlap
 HERE = Path(__file__).parent
@@ -129,7 +129,7 @@ def profile(audio: Path, arguments: argparse.Namespace) -> None:
     from torch.profiler import profile as torch_profile
 
     config = TranscribeConfig(arguments.transcriber, arguments.hop_s, arguments.checkpoint)
-    model = transcribers.load(config, Compute(arguments.device, arguments.dtype, arguments.batch_size, 1))
+    model = backends.load(config, Compute(arguments.device, arguments.dtype, arguments.batch_size, 1))
     with AudioReader(audio, model.sample_rate, model.num_channels) as reader:
         waveform = np.concatenate(list(reader.blocks()))[: model.window]
     window = np.pad(waveform, ((0, model.window - len(waveform)), (0, 0)))[None]
@@ -163,7 +163,7 @@ def profile(audio: Path, arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--transcriber", default="transkun", choices=transcribers.NAMES)
+    parser.add_argument("--transcriber", default="transkun", choices=backends.NAMES)
     parser.add_argument("--checkpoint", default="")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")

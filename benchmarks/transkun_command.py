@@ -3,7 +3,7 @@
     python benchmarks/transkun_command.py AUDIO MIDI [--device cpu]
 
 It imports `pkg_resources`, which setuptools no longer ships, and torchaudio, whose wheels for Linux need the guard
-of `aria_data.transcribers.base` beside a CPU build of torch. Nothing else of it is changed.
+of `aria_data.transcribe.base` beside a CPU build of torch. Nothing else of it is changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import types
 from importlib import resources
 
-from aria_data.transcribers.base import allow_torchaudio_on_cpu
+from aria_data.transcribe.base import allow_torchaudio_on_cpu
 
 
 def main() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
-from flows.build import Build, BuildSummary
-from flows.downloads import DOWNLOAD
-from flows.duplicates import FINGERPRINT
-from flows.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from aria_data.storage.files import not_writable
+from aria_data.transcribe.base import Compute
+from flows.engine.build import Build
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.orders import ANYWHERE, BuildOrder, order_build
+from flows.engine.prefect_api import quiet_prefect, settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.show.summaries import BuildSummary
 
 
 @flow(name="build-dataset", persist_result=False, validate_parameters=False)
@@ -41,3 +48,42 @@ def build_dataset(
         build.prune()  # notes outside the limits
         build.deduplicate()  # the same audio, the same recording, the same notes
         return build.release()  # a version of the manifest, if anything changed
+
+
+def build(
+    source: str | Path | None,
+    out: str | Path,
+    config_path: Path | None = None,
+    settings: Sequence[str] = (),
+    *,
+    compute: Compute = ANYWHERE,
+    dry_run: bool = False,
+    verbose: bool = False,
+    with_prefect: bool = True,
+    name: str = "",
+) -> BuildSummary:
+    """Build the dataset at `out`, from a script or a notebook: what `aria-data build` does.
+
+    Raises `UsageError` or `ConfigInvalid` before anything is started (see `order_build`), `DatasetLocked` when another
+    build works in `out`. With `with_prefect=False` the same functions run without retries or a record of the run.
+    """
+    order = order_build(source, Path(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    return carry_out(order, verbose, with_prefect)
+
+
+def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = True) -> BuildSummary:
+    """Build what was ordered. Prefect's API is started for it, its records in the dataset, and stopped after it."""
+    plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
+    if order.is_dry_run or not with_prefect:
+        with quiet_prefect():
+            return build_dataset.fn(*plain)
+    try:
+        order.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(order.out, error) from error
+    with temporary_api(order.out.absolute() / ".prefect", verbose), warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        wait_until_ready()
+        with settings_of_environment():
+            return build_dataset(*plain)

@@ -11,20 +11,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.dataset import Dataset, midi_path_of
+from aria_data.compare.comparison_report import save_report
 from aria_data.errors import UsageError
-from aria_data.files import exclusive_lock, not_writable, printable
-from aria_data.manifest_columns import subset_column, weight_column
-from aria_data.subset.budgets import Budget
-from aria_data.subset.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
-from aria_data.subset.selectors import select
+from aria_data.manifest.columns import subset_column, weight_column
+from aria_data.manifest.dataset import Dataset, midi_path_of
+from aria_data.pruning.budgets import Budget
+from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
+from aria_data.pruning.selectors import select
+from aria_data.storage.files import exclusive_lock, not_writable, printable
 from flows.select_subset import FILES_PER_PROCESS, WHERE, group_of
 
 if TYPE_CHECKING:
-    from aria_data.subset.compare import CompareConfig
-    from aria_data.subset.comparison import Comparison
-    from aria_data.subset.contenders import Subset
-    from aria_data.subset.seeds import ScoringConfig
+    from aria_data.compare.arms import Subset
+    from aria_data.compare.compare_arms import CompareConfig
+    from aria_data.compare.comparison import Comparison
+    from aria_data.pruning.seeds import ScoringConfig
 
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
 MAX_LINES = 20  # of files that cannot be read
@@ -86,8 +87,8 @@ class Method:
 
 
 def _require_score(score: str) -> None:
-    from aria_data.subset.columns import PROBED, require_known
-    from aria_data.subset.score_table import RANDOM
+    from aria_data.pruning.columns import PROBED, require_known
+    from aria_data.pruning.score_table import RANDOM
 
     if score in PROBED:
         raise UsageError(f"{score} needs a probe, which this has not. `aria-data score`, then select, then --subsets.")
@@ -112,7 +113,7 @@ def _name_of(path: Path) -> str:
 
 def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where: str = WHERE) -> Pool:
     """The training rows and the test rows of a version, and named subsets of it."""
-    from aria_data.subset.contenders import Subset
+    from aria_data.compare.arms import Subset
 
     dataset = Dataset(root, version)
     wanted = ["segment_id", "recording_id", "recording_cluster", "composition_id", "midi_path"]
@@ -165,7 +166,7 @@ def compare_subsets(
         except OSError as error:
             raise not_writable(out, error) from error
         comparison = _compared(pool, methods, fractions, cache, config, scoring, say, announce, processes)
-        comparison.save(out)
+        save_report(comparison, out)
     return comparison
 
 
@@ -180,8 +181,8 @@ def _compared(
     announce: Callable[[str], None],
     processes: int,
 ) -> Comparison:
-    from aria_data.subset.compare import compare, hold_out
-    from aria_data.subset.windows import make_windows
+    from aria_data.compare.compare_arms import compare, hold_out
+    from aria_data.surrogate.windows import make_windows
 
     if pool.test is not None and len({pool.groups[key] for key in pool.test}) < 2:
         raise UsageError("Fewer than two compositions are in the split test, so there is nothing to test on.")
@@ -210,8 +211,8 @@ def _selections(
     say: Say,
     processes: int,
 ) -> dict[str, Any]:
-    from aria_data.subset.score_table import ScoreTable
-    from aria_data.subset.scoring import score
+    from aria_data.pruning.score_table import ScoreTable
+    from aria_data.pruning.scoring import score
 
     needed = sorted({method.score for method in methods} - {""})
     files = {key: pool.files[key] for key in training}

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aria_data.download.partial_files import settle
 from aria_data.errors import DatasetNotFound
-from aria_data.failures import KINDS, require_kind
-from aria_data.files import exclusive_lock
-from aria_data.partials import settle
-from flows.build import Build
-from flows.downloads import DOWNLOAD, Attempts
-from flows.stages import SCREEN
-
-
-@dataclass(frozen=True)
-class FetchSummary:
-    """How fetching ended."""
-
-    num_fetched: int
-    num_fetched_before: int
-    num_bytes: int
-    audio_s: float
-    kinds: dict[str, int]  # candidates not fetched, by kind
-    lines: list[str]  # one a candidate not fetched
-    seconds: float
+from aria_data.storage.files import exclusive_lock
+from aria_data.web.failures import KINDS, require_kind
+from flows.engine.attempts import Attempts
+from flows.engine.build import Build
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.stages import SCREEN
+from flows.show.summaries import FetchSummary
 
 
 def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -> FetchSummary:

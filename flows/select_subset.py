@@ -1,6 +1,6 @@
 """Score a dataset's files once, select from them many times; a selection becomes a named subset with weights.
 
-DATASET/scores/<table>.parquet   a score table (`aria_data.subset.score_table`)
+DATASET/scores/<table>.parquet   a score table (`aria_data.pruning.score_table`)
 DATASET/scores/cache/            trained surrogates, so that a killed run goes on and one more score trains nothing
 """
 
@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.dataset import Dataset, midi_path_of
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.files import exclusive_lock, printable
-from aria_data.manifest import Manifest
-from aria_data.splits import EXCLUDED
-from aria_data.subset.score_table import SCORE_NAME, ScoreTable
-from aria_data.subset.selection import BY_SCORE, Pool, SelectConfig, Selection
-from aria_data.subset.selectors import select
-from aria_data.subsets import SelectedRow
-from flows.subsets import define_selection
+from aria_data.manifest.dataset import Dataset, midi_path_of
+from aria_data.manifest.manifest import Manifest
+from aria_data.manifest.splits import EXCLUDED
+from aria_data.manifest.subsets import SelectedRow
+from aria_data.pruning.score_table import SCORE_NAME, ScoreTable
+from aria_data.pruning.selection import BY_SCORE, Pool, SelectConfig, Selection
+from aria_data.pruning.selectors import select
+from aria_data.storage.files import exclusive_lock, printable
+from flows.define_subset import define_selection
 
 if TYPE_CHECKING:
-    from aria_data.subset.seeds import ScoringConfig
+    from aria_data.pruning.seeds import ScoringConfig
 
 WHERE = "in_pruned and is_cluster_lead and split = 'train'"  # broken files and copies first: both distort scores
 PROBE_WHERE = "in_pruned and is_cluster_lead and split = 'validation'"
@@ -59,7 +59,7 @@ class ScoreRequest:
         if self.seeds < 1:
             raise UsageError("seeds: at least 1 is needed.")
         if self.only:
-            from aria_data.subset.columns import require_known
+            from aria_data.pruning.columns import require_known
 
             require_known(self.only)
         if self.table and not SCORE_NAME.fullmatch(self.table):
@@ -73,7 +73,7 @@ def score_dataset(
 
     Raises `UsageError` when nothing is to be scored.
     """
-    from aria_data.subset.scoring import score
+    from aria_data.pruning.scoring import score
 
     dataset = Dataset(root, request.version)
     files, groups = _files(dataset, request.where, request.groups)
@@ -109,7 +109,7 @@ def score_dataset(
 
 
 def _require_probe(request: ScoreRequest, num_files: int) -> None:
-    from aria_data.subset.columns import PROBED
+    from aria_data.pruning.columns import PROBED
 
     if num_files < MIN_PROBE_FILES and (asked := sorted(set(request.only) & set(PROBED))):
         raise UsageError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import use_fakes
 
-from flows.api import quiet_environment
+from flows.engine.prefect_api import quiet_environment
 
 # Prefect reads its settings when it is first imported; no test may touch the home of whoever runs it.
 _HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
@@ -22,7 +22,7 @@ SHORT_SEGMENTS = ("segment.min_segment_s=5",)
 def build(monkeypatch):
     """Run a whole build in this process, without Prefect's server and with the fakes of `tests.fakes`."""
     use_fakes(monkeypatch)
-    from flows.run import run_build
+    from flows.cli.jobs import run_build
 
     def run(source: Path, out: Path, settings=SHORT_SEGMENTS, **options):
         return run_build(source, out, settings=settings, with_prefect=False, **options)

@@ -1,4 +1,4 @@
-"""The direction of imports, and what an import may cost."""
+"""The direction of imports, the shape of the tree, and what an import may cost."""
 
 from __future__ import annotations
 
@@ -8,137 +8,72 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.api import read_configuration
+from importlinter.cli import lint_imports
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
-NOUNS = [  # a noun imports only nouns listed before it
-    "errors",
-    "records",
-    "files",
-    "text",
-    "disguises",
-    "injections",
-    "llm",
-    "midi",
-    "matching",
-    "boundaries",
-    "containers",
-    "audio",
-    "wholeness",
-    "tables",
-    "manifest_columns",
-    "manifest_rows",
-    "manifest_versions",
-    "manifest_reading",
-    "manifest",
-    "figures",
-    "dataset",
-    "removals",
-    "measures",
-    "quality",
-    "compiled",
-    "note_patterns",
-    "note_matching",
-    "note_pairs",
-    "note_index",
-    "exclusions",
-    "fingerprints",
-    "kept_index",
-    "splits",
-    "caps",
-    "subsets",
-    "composers",
-    "forms",
-    "catalogues",
-    "movements",
-    "works",
-    "opuses",
-    "pianists",
-    "performers",
-    "readings",
-    "credits",
-    "parts",
-    "quotes",
-    "model_tags",
-    "queries",
-    "ledger",
-    "transcribers",
-    "addresses",
-    "licences",
-    "card",
-    "pacing",
-    "partials",
-    "failures",
-    "gate",
-    "guard",
-    "web",
-    "robots",
-    "incoming",
-    "sources",
-    "frontier",
-    "opt_outs",
-    "subset",
-]
-VERBS = [
-    "collect",
-    "crawl",
-    "screen",
-    "download",
-    "ingest",
-    "segment",
-    "transcribe",
-    "measure",
-    "annotate",
-    "prune",
-    "deduplicate",
-    "release",
-    "exports",
-    "evaluate",
-]
-GATHERS = "config"  # holds the verbs' own configurations together
+PACKAGES = ("aria_data", "classifiers", "flows")
+MAX_FILES = 17  # in a folder; more is a corridor
+PLAIN_MODULES = {"aria_data": {"config", "errors", "records"}}  # what everybody needs
+RECIPES = {
+    "build_dataset", "compare_subsets", "crawl", "define_subset", "fetch", "remove", "select_subset", "serve",
+}  # fmt: skip
 
 
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+def modules_in(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.py")} - {"__init__"}
 
 
-def library_modules() -> dict[str, set[str]]:
-    """Each module of aria_data with the modules of aria_data that it imports, by first name below the package."""
-    found: dict[str, set[str]] = {}
-    for path in (ROOT / "aria_data").rglob("*.py"):
-        name = path.relative_to(ROOT / "aria_data").with_suffix("").parts[0]
-        imports = {module.split(".")[1] for module in imported_modules(path) if module.startswith("aria_data.")}
-        found.setdefault(name, set()).update(imports - {name, "data"})
-    return {name: imports for name, imports in found.items() if name not in ("__init__", "data")}
+def folders() -> list[Path]:
+    return sorted({path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")})
 
 
-def test_every_module_of_the_library_is_a_noun_or_a_verb():
-    assert set(library_modules()) == {*NOUNS, *VERBS, GATHERS}
+def test_imports_go_one_way_and_never_in_circles(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0, "run `make check`: it shows the import that goes the wrong way"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_imports_no_verb(verb):
-    assert not library_modules()[verb] & {*VERBS, GATHERS}
+def test_every_room_has_its_place_in_the_contracts():
+    contracts = read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
+    layered = {container: each for each in contracts for container in each.get("containers", ())}
+    assert {"aria_data", "flows"} <= layered.keys()
+    assert all(each["exhaustive"] in (True, "True") for each in layered.values())
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_a_noun_imports_only_nouns_before_it(noun):
-    assert library_modules()[noun] <= set(NOUNS[: NOUNS.index(noun)])
+@pytest.mark.parametrize("planted", ["import aria_data.manifest.release", "import flows.show"])
+def test_an_import_against_the_direction_is_found(planted, tmp_path):
+    """The contracts would be worth nothing if they were kept by a tree that breaks them."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    with open(tmp_path / "aria_data" / "text" / "quotes.py", "a") as file:
+        file.write(f"\n{planted}\n")
+    run = subprocess.run(
+        [sys.executable, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"],
+        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 1, run.stderr
+    assert "aria_data.text.quotes" in run.stdout
 
 
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [("aria_data", ("flows", "classifiers", "prefect")), ("classifiers", ("flows", "aria_data", "prefect"))],
-)
-def test_libraries_import_nothing_from_above(package, forbidden):
-    for path in (ROOT / package).rglob("*.py"):
-        roots = {module.split(".")[0] for module in imported_modules(path)}
-        assert not roots & set(forbidden), path
+def test_only_what_everybody_needs_and_recipes_lie_outside_the_folders():
+    assert modules_in(ROOT / "aria_data") == PLAIN_MODULES["aria_data"]
+    assert modules_in(ROOT / "flows") == RECIPES
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_folder_is_a_room_not_a_closet_nor_a_corridor(folder):
+    assert 1 <= len(modules_in(folder)) and 2 <= len(list(folder.glob("*.py"))) <= MAX_FILES, folder
+    assert len(folder.relative_to(ROOT).parts) <= 2 or folder.name in ("sources", "backends")
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_folder_says_what_it_is(folder):
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    assert len(said) > 40, f"{folder}/__init__.py says nothing"
 
 
 def modules_after(statement: str) -> set[str]:
@@ -157,4 +92,4 @@ def test_a_light_import_loads_neither_torch_nor_prefect(statement):
 def test_the_library_is_light_until_its_dataset_is_asked_for():
     assert not modules_after("import aria_data") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}
     assert not modules_after("import aria_data; aria_data.Dataset") & {"torch", "prefect", "duckdb"}
-    assert not modules_after("import flows.cli_dataset") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}
+    assert not modules_after("import flows.cli.dataset") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}

@@ -17,10 +17,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from aria_data.dataset import Dataset
 from aria_data.errors import UsageError
 from aria_data.exports.checking import verify
 from aria_data.exports.writing import Exported, Progress
+from aria_data.manifest.dataset import Dataset
 
 FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")
 

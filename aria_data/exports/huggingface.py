@@ -17,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aria_data.card import cell, dataset_card, markdown_table
-from aria_data.dataset import Dataset, statistics
 from aria_data.exports.writing import Exported, Progress, Writer, exported, exported_columns, new_export, splits_of
-from aria_data.licences import licence_code
-from aria_data.manifest import Version, columns
-from aria_data.manifest_columns import is_subset
+from aria_data.manifest.card import cell, dataset_card, markdown_table
+from aria_data.manifest.columns import is_subset
+from aria_data.manifest.dataset import Dataset, statistics
+from aria_data.manifest.manifest import Version, columns
+from aria_data.web.licences import licence_code
 
 ROWS_PER_SHARD = 10_000
 ROWS_PER_GROUP = 500  # written, and read by others, at once

@@ -84,5 +84,5 @@ def _a_token(dollars_a_million: Decimal) -> int:
 
 @cache
 def _table() -> dict[str, dict[str, Decimal]]:
-    source = resources.files("aria_data.data").joinpath("llm_prices.toml").read_text(encoding="utf-8")
+    source = resources.files("aria_data.llm").joinpath("llm_prices.toml").read_text(encoding="utf-8")
     return tomllib.loads(source, parse_float=Decimal)["models"]

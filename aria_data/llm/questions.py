@@ -77,9 +77,9 @@ class Forecast:
     worst_dollars: float
 
 
-def load_prompt(name: str) -> str:
-    """A prompt that comes along, by its versioned name: `prompts/<name>.md`."""
-    return resources.files("aria_data").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8").strip()
+def load_prompt(package: str, name: str) -> str:
+    """Read a prompt that comes along with the package which asks it, by its versioned name: `<name>.md`."""
+    return resources.files(package).joinpath(f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def question_key(model: str, task: Task, payload: Payload) -> str:

@@ -1,0 +1,123 @@
+"""Stage 6: text -> composer, performer, title, catalogue, number, form, genre, period, key; by rules or by a model.
+
+A field is filled only from words of the text, and `evidence` quotes them. Genre and period may come from the
+composer, and then the evidence says so. By the rules, `credits` reads who wrote and who plays, `parts` reads the work.
+A model says the same fields with a quote each (`model_tags.py`), and its words go through the same lists and parsers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from aria_data.annotate.credits import read_catalogue, read_composer, read_performer, without_people
+from aria_data.annotate.model_tags import (
+    annotation_of,
+    annotation_questions,
+    annotation_task,
+    held_by_rules,
+    tags_of,
+)
+from aria_data.annotate.parts import read_manner, read_work
+from aria_data.annotate.readings import Reading, says_work
+from aria_data.llm import Llm, Question
+from aria_data.llm.batch import ask_in_batches
+from aria_data.records import Annotation, Candidate
+from aria_data.text.cleaning import clean
+from aria_data.text.prompt_injection import without_instructions
+
+SOURCE = "rules"
+ANNOTATORS = ("rules", "llm")
+
+
+@dataclass(frozen=True)
+class AnnotateConfig:
+    """How much of hostile text is read at all, and who reads it."""
+
+    max_title_chars: int = 500
+    max_description_chars: int = 3000
+    max_tag_chars: int = 300
+    annotator: str = "rules"  # or "llm"
+    model: str = ""  # of the annotator "llm"; empty: ARIA_DATA_MODEL
+
+    def __post_init__(self) -> None:
+        if self.annotator not in ANNOTATORS:
+            raise ValueError(f"annotator is one of {', '.join(ANNOTATORS)}, not {self.annotator!r}.")
+
+
+def annotate(
+    title: str,
+    description: str = "",
+    uploader: str = "",
+    tags: Mapping[str, str] | None = None,
+    config: AnnotateConfig | None = None,
+) -> Annotation:
+    """Read everything the text says about what is played, by the rules. Never raises, whatever the text is.
+
+    `tags` are those embedded in the file (title, artist, composer, ...). The uploader's name proves nothing of the
+    music; a pianist of the list who bears it is the performer.
+    """
+    config = config or AnnotateConfig()
+    title, description, uploader = (
+        clean(without_instructions(str(text or "")[: 2 * most])[0], most)
+        for text, most in (
+            (title, config.max_title_chars),
+            (description, config.max_description_chars),
+            (uploader, config.max_tag_chars),
+        )
+    )
+    title = clean(title.replace("_", " "), config.max_title_chars)
+    read_tags = {str(k).lower(): clean(v, config.max_tag_chars) for k, v in _items(tags)}
+    if len(read_tags.get("title", "")) > 2:
+        title = read_tags["title"] if not says_work(title) or says_work(read_tags["title"]) else title
+    reading = Reading()
+    read_composer(reading, title, description, read_tags)
+    numbers = read_catalogue(reading, title)
+    read_performer(reading, title, read_tags, description, uploader)
+    body = without_people(reading, title)
+    read_work(reading, title, body, numbers)
+    read_manner(reading, " ".join([title, read_tags.get("genre", "")]))
+    return reading.to_annotation(SOURCE)
+
+
+def _items(tags: object) -> list[tuple[object, object]]:
+    return list(tags.items()) if isinstance(tags, Mapping) else []
+
+
+def annotate_many(
+    candidates: Iterable[Candidate],
+    config: AnnotateConfig,
+    llm: Llm | None = None,
+    in_batches: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[Candidate, Annotation | Exception]]:
+    """Annotate with the configured annotator; each candidate comes back once, in any order.
+
+    A candidate that the model did not answer properly comes back with a `TemporaryError`, never with a guess.
+    `in_batches` uses the batch interface, at half the price within a day.
+    """
+    if config.annotator == SOURCE:
+        yield from ((candidate, _by_rules(candidate, config)) for candidate in candidates)
+        return
+    if llm is None:
+        raise ValueError("the annotator llm needs an Llm")
+    questions = questions_about(candidates, config)
+    task = annotation_task()
+    asked = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
+    for question, answer in asked:
+        candidate, honest = question.tag
+        if isinstance(answer, Exception):
+            yield candidate, answer
+        else:
+            found = annotation_of(honest, answer, config.max_title_chars)
+            yield candidate, held_by_rules(found, _by_rules(honest, config)) if question.is_alone else found
+
+
+def questions_about(candidates: Iterable[Candidate], config: AnnotateConfig) -> Iterator[Question]:
+    """What the annotator llm would be asked; for a forecast too."""
+    return annotation_questions(candidates, config.max_title_chars, config.max_description_chars)
+
+
+def _by_rules(candidate: Candidate, config: AnnotateConfig) -> Annotation:
+    texts = candidate.title, candidate.description, candidate.uploader
+    return annotate(*texts, tags_of(candidate), config)

@@ -1,0 +1,207 @@
+"""What a language model is asked about a title, and how its answer becomes an `Annotation`.
+
+The model says which words mean what; a value counts only where its quote stands in the text. Names then go through
+the lists of composers and pianists, numbers and keys through the parsers of the rules, read from the quote itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from aria_data.annotate.credits import put_performer, without_people
+from aria_data.annotate.parts import read_manner, read_work
+from aria_data.annotate.readings import MAX_EVIDENCE_CHARS, Reading
+from aria_data.llm import Answer, Question, Task
+from aria_data.llm.questions import Payload, load_prompt
+from aria_data.records import Annotation, Candidate
+from aria_data.repertoire.catalogues import CatalogueNumber, catalogue_numbers
+from aria_data.repertoire.composers import composers, find_composer
+from aria_data.repertoire.forms import arabic, find_form, find_key, word_list
+from aria_data.repertoire.movements import find_marker, find_movement_words
+from aria_data.repertoire.pianists import find_pianist
+from aria_data.repertoire.works import known_work
+from aria_data.storage.files import printable
+from aria_data.text.cleaning import clean, fold
+from aria_data.text.prompt_injection import without_instructions
+from aria_data.text.quotes import is_quoted, trim_quote
+
+PROMPT = "annotate-1"
+FIELDS = ("composer", "performer", "title", "catalogue", "piece_number", "movement", "form", "genre", "period", "key")
+MAX_SOURCE_CHARS = 200
+_PERIODS = ("renaissance", "baroque", "classical", "romantic", "impressionist", "modern", "contemporary")
+
+
+@cache
+def annotation_task() -> Task:
+    """A value and a quote for every field, and one confidence."""
+    said = {
+        "type": "object",
+        "properties": {"value": {"type": "string"}, "quote": {"type": "string"}},
+        "required": ["value", "quote"],
+        "additionalProperties": False,
+    }
+    fields: dict[str, Any] = dict.fromkeys(FIELDS, said)
+    prompt = load_prompt(__package__, PROMPT)
+    return Task("annotate", PROMPT, prompt, {**fields, "confidence": {"type": "number"}}, _checked, tokens_an_item=700)
+
+
+def annotation_questions(
+    candidates: Iterable[Candidate], max_title_chars: int, max_description_chars: int
+) -> Iterator[Question]:
+    """A question a candidate; one whose text spoke to a model is asked in a request of its own."""
+    for candidate in candidates:
+        honest, is_flagged = honest_text(candidate)
+        payload = {
+            "title": clean(honest.title, max_title_chars),
+            "description": clean(honest.description, max_description_chars),
+            "uploader": clean(honest.uploader, max_title_chars),
+            "tags": clean(honest.tags, max_title_chars),
+        }
+        yield Question((candidate, honest), {name: text for name, text in payload.items() if text}, is_flagged)
+
+
+def honest_text(candidate: Candidate) -> tuple[Candidate, bool]:
+    """The candidate without what speaks to a model, and whether there was any."""
+    texts = {name: str(getattr(candidate, name) or "") for name in ("title", "description", "uploader", "tags")}
+    cleared = {name: without_instructions(text) for name, text in texts.items()}
+    changed: dict[str, Any] = {name: left for name, (left, taken) in cleared.items() if taken}
+    return (replace(candidate, **changed), True) if changed else (candidate, False)
+
+
+def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload]) -> dict[str, Any]:
+    """Empty every field whose quote is not of this text. A quote of another item's is a mix-up: asked again."""
+    checked: dict[str, Any] = {}
+    for name in FIELDS:
+        value = printable(clean(fields[name]["value"], MAX_EVIDENCE_CHARS), MAX_EVIDENCE_CHARS)
+        quote = trim_quote(fields[name]["quote"], MAX_EVIDENCE_CHARS)
+        if not is_quoted(quote, payload.values()):
+            if quote and any(is_quoted(quote, other.values()) for other in company):
+                raise ValueError("it quotes another item's text")
+            value = quote = ""
+        checked[name] = {"value": value, "quote": quote} if value else {"value": "", "quote": ""}
+    if not 0 <= fields["confidence"] <= 1:
+        raise ValueError("its confidence is not between 0 and 1")
+    return {**checked, "confidence": float(fields["confidence"])}
+
+
+def annotation_of(honest: Candidate, answer: Answer, max_title_chars: int) -> Annotation:
+    """The answer with its values brought into the spelling of the lists; what they cannot read is left empty."""
+    said = {name: (answer.fields[name]["value"], answer.fields[name]["quote"]) for name in FIELDS}
+    title = clean(clean(honest.title, max_title_chars).replace("_", " "), max_title_chars)
+    reading = Reading()
+    texts = [honest.title, honest.description, honest.uploader, honest.tags]
+    _put_people(reading, said, texts)
+    numbers = _read_numbers(reading, *said["catalogue"])
+    _put_form_and_key(reading, said)
+    _put_part(reading, said)
+    reading.put("title", said["title"][1], said["title"][1])
+    _add_composition(reading, title, numbers)
+    for name in ("genre", "period"):
+        reading.put(name, _listed(name, said[name][0]), said[name][1])
+    read_manner(reading, "")
+    return reading.to_annotation(printable(answer.model, MAX_SOURCE_CHARS), answer.fields["confidence"])
+
+
+Said = Mapping[str, tuple[str, str]]
+
+
+def _put_people(reading: Reading, said: Said, texts: Sequence[str]) -> None:
+    value, quote = said["composer"]
+    if match := find_composer(value, is_name=True):
+        reading.put_composer(match.composer_id, quote, "")
+    elif is_quoted(value, texts):
+        reading.put("composer", value, quote)
+    value, quote = said["performer"]
+    if value:
+        put_performer(reading, value if is_quoted(value, texts) else quote, quote)
+        if player := find_pianist(value, is_name=True):
+            reading.put("performer_id", player.pianist_id, quote)
+
+
+def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNumber]:
+    """The number the quote writes; where it only names the work ("Moonlight"), the list of works must know it."""
+    composer = composers().get(reading.get("composer_id"))
+    own = (*composer.catalogues, "op") if composer else ()
+    numbers = catalogue_numbers(quote, own)
+    if not numbers and composer and (known := known_work(composer.composer_id, fold(quote))):
+        work, _, piece = known[0].partition(":")[0].partition("-")
+        named = [n for n in catalogue_numbers(value, own) if n.catalogue + n.number == work]
+        numbers = [replace(n, piece=piece, text=quote) for n in named[:1]]
+    if numbers:
+        reading.put("catalogue", numbers[0].catalogue, quote)
+        reading.put("catalogue_number", numbers[0].number, quote)
+        reading.put("piece_number", numbers[0].piece, quote)
+    return numbers
+
+
+def _put_form_and_key(reading: Reading, said: Said) -> None:
+    for name, find in (("form", lambda text: find_form(fold(text))), ("key", find_key)):
+        value, quote = said[name]
+        if found := find(quote) or find(value):
+            reading.put(name, found[0], quote)
+
+
+def _put_part(reading: Reading, said: Said) -> None:
+    """Piece and movement: the number must stand in the quote, in figures or Roman."""
+    value, quote = said["piece_number"]
+    if arabic(fold(value)) and arabic(fold(value)) in _numbers_in(quote):
+        reading.put("piece_number", str(arabic(fold(value))), quote)
+    value, quote = said["movement"]
+    found = find_marker(quote, is_multi=True) or find_movement_words(fold(quote))
+    if found and (arabic(fold(value)) or found[0] == fold(value)):
+        reading.put("movement", found[0], quote)
+        return
+    is_half = fold(value) in ("prelude", "fugue", "aria") and find_form(fold(quote))
+    is_variation = fold(value).startswith("var") and arabic(fold(value)[3:]) in _numbers_in(quote)
+    if is_half or is_variation:
+        reading.put("movement", fold(value), quote)
+
+
+def _numbers_in(quote: str) -> set[int]:
+    words = (
+        fold(quote).replace(".", " ").replace("/", " ").replace(":", " ").replace("-", " ").replace(",", " ").split()
+    )
+    return {arabic(word.lstrip("#")) for word in words} - {0}
+
+
+def _add_composition(reading: Reading, title: str, numbers: list[CatalogueNumber]) -> None:
+    """`composition_id` from what is kept and from how the title is built; it fills no other field."""
+    whole = Reading(dict(reading.values), dict(reading.evidence))
+    read_work(whole, title, without_people(whole, title), numbers)
+    if reading.get("catalogue") or reading.get("title"):
+        reading.put("composition_id", whole.get("composition_id"), whole.evidence.get("composition_id", ""))
+
+
+def _listed(name: str, value: str) -> str:
+    """A genre or period in the words of the lists; else ""."""
+    folded = fold(value)
+    if name == "period" and folded in _PERIODS:
+        return folded
+    pattern, entries = word_list(f"{name}s")
+    match = pattern.search(folded)
+    return entries[match.lastgroup or ""] if match else ""
+
+
+def held_by_rules(by_model: Annotation, by_rules: Annotation) -> Annotation:
+    """Of a text that spoke to the model: where the rules read another work or composer, theirs stands.
+
+    The orders are gone from what the model read, but some of them may have been missed.
+    """
+    names = ("composer_id", "performer", "catalogue", "catalogue_number", "piece_number", "movement", "composition_id")
+    if all(getattr(by_rules, name) in ("", getattr(by_model, name)) for name in names):
+        return by_model
+    sureness = min(by_model.annotation_confidence, by_rules.annotation_confidence)
+    return replace(by_rules, annotation_source=by_model.annotation_source, annotation_confidence=sureness)
+
+
+def tags_of(candidate: Candidate) -> dict[str, str]:
+    """The tags embedded in a file, where the candidate brought any."""
+    try:
+        tags = json.loads(candidate.tags or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in tags.items()} if isinstance(tags, dict) else {}

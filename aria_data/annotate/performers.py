@@ -1,0 +1,59 @@
+"""Who plays, as titles and descriptions say it: "X plays Y", "performed by X", "Pianist: X", "Composer: Work - X"."""
+
+from __future__ import annotations
+
+import re
+
+from aria_data.repertoire.composers import find_composer
+from aria_data.repertoire.forms import find_form, find_key, word_list
+from aria_data.text.cleaning import fold
+
+SPLIT = re.compile(r"\s+[-–—|~]\s+|\s*[|｜]\s*|\s+//?\s+")  # between a title's segments
+_NAME = r"[^\W\d_][\w.'’\-]{0,30}(?: [^\W\d_][\w.'’\-]{0,30}){0,4}"
+_PLAYS = "plays|performs|spielt|joue|interpreta|toca|suona|speelt|играет|исполняет"
+_BY = "[Pp]erformed|[Pp]layed|[Ii]nterpreted|[Gg]espielt|[Ii]nterprété|[Ii]nterpretado|[Ee]seguito"
+_ROLE = "[Pp]ianist(?:e|a|in)?|[Pp]iano|[Pp]erformer|[Kk]lavier|[Pp]ianoforte|[Ии]сполнитель|[Пп]ианист"
+_SAID = (
+    re.compile(rf"(?P<name>{_NAME})(?:,? piano)? (?:{_PLAYS}) "),
+    re.compile(rf"(?:{_BY}) (?:by|von|par|por|da):? (?P<name>{_NAME})"),
+    re.compile(rf"(?:^|[\s(|,;/])(?:{_ROLE}): ?(?P<name>{_NAME})"),
+    re.compile(rf"(?P<name>{_NAME}) ?[,(] ?(?:[Pp]iano|[Kk]lavier|[Pp]ianoforte|[Pp]ianist)\)?(?: *$|[).,;|])"),
+)
+_PARTICLES = frozenset({"de", "van", "von", "da", "di", "del", "la", "le", "den", "der", "ten"})
+_NOBODY = frozenset({"unknown", "unknown artist", "various artists", "various", "n/a", "none"})
+
+
+def find_performer(text: str) -> tuple[str, str] | None:
+    """The player the words say, and those words."""
+    for pattern in _SAID:
+        for match in pattern.finditer(text):
+            if name := _trimmed(match["name"]):
+                return name, match.group().strip()
+    return None
+
+
+def is_somebody(artist: str) -> bool:
+    """Whether an artist tag names anyone at all."""
+    return bool(artist) and fold(artist) not in _NOBODY
+
+
+def is_name(segment: str) -> bool:
+    """Two to four words that could be a person's name: capitals, no figures, no word of music."""
+    words = segment.split()
+    if not 2 <= len(words) <= 4 or re.search(r"[0-9:()\"#&+!?]", segment):
+        return False
+    if not all(word[0].isupper() or word in _PARTICLES for word in words):
+        return False
+    folded = fold(segment)
+    return not word_list("not_names")[0].search(folded) and not find_form(folded) and not find_key(segment)
+
+
+def _trimmed(words: str) -> str:
+    """The longest stretch that is a name: "Encore Martha Argerich" -> "Martha Argerich"; or a composer who plays."""
+    parts = words.strip(" .,").split()
+    spans = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
+    names = [name for start, end in spans if is_name(name := " ".join(parts[start:end]))]
+    if names:
+        return max(names, key=len)
+    match = find_composer(words, is_name=True)
+    return match.text if match else ""

@@ -1,0 +1,84 @@
+"""What has been read of one text: values, the words each was read from, and how far the whole is believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from aria_data.records import Annotation
+from aria_data.repertoire.catalogues import catalogue_numbers
+from aria_data.repertoire.composers import composers, find_composer
+from aria_data.repertoire.forms import find_form
+from aria_data.text.cleaning import fold
+
+MAX_EVIDENCE_CHARS = 120  # per field
+
+# How much each kind of evidence alone is believed. The figures are ours; the confidence of an annotation is
+# 1 - product(1 - belief) over the kinds present, halved where two of them contradict each other.
+BELIEF = {
+    "composer tag": 0.9,
+    "composer full name": 0.85,
+    "composer surname, initials": 0.8,
+    "composer alias": 0.75,
+    "composer surname": 0.7,
+    "composer by catalogue": 0.7,
+    "composer by title": 0.6,
+    "composer in description": 0.5,
+    "catalogue number": 0.6,
+    "known title": 0.5,
+    "title": 0.2,
+    "form": 0.1,
+    "key": 0.1,
+    "performer": 0.1,
+}
+
+
+@dataclass
+class Reading:
+    """What has been read so far: values, the words they came from, and the kinds of evidence met."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    evidence: dict[str, str] = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)
+    has_conflict: bool = False
+
+    def put(self, name: str, value: str, words: str, kind: str = "") -> None:
+        """Fill a field that is still empty."""
+        if value and name not in self.values:
+            self.values[name] = value
+            self.evidence[name] = words[:MAX_EVIDENCE_CHARS]
+            self.kinds |= {kind} - {""}
+
+    def put_composer(self, composer_id: str, words: str, kind: str) -> None:
+        self.put("composer", composers()[composer_id].name, words, kind)
+        self.put("composer_id", composer_id, words)
+
+    def drop(self, *names: str) -> None:
+        for name in names:
+            self.values.pop(name, None)
+            self.evidence.pop(name, None)
+
+    def get(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    def to_annotation(self, source: str, sureness: float | None = None) -> Annotation:
+        """The record; `sureness` where a model says its own."""
+        return Annotation(
+            **self.values,
+            annotation_source=source,
+            annotation_confidence=confidence(self.kinds, self.has_conflict) if sureness is None else sureness,
+            evidence=json.dumps(self.evidence, ensure_ascii=False, sort_keys=True) if self.evidence else "",
+        )
+
+
+def confidence(kinds: set[str], has_conflict: bool = False) -> float:
+    """0 to 1 from the kinds of evidence met; see `BELIEF`."""
+    doubt = 1.0
+    for kind in kinds:
+        doubt *= 1.0 - BELIEF[kind]
+    return round((1.0 - doubt) * (0.5 if has_conflict else 1.0), 3)
+
+
+def says_work(text: str) -> bool:
+    """Whether a text names a piece of music or who wrote it."""
+    return bool(find_form(fold(text)) or catalogue_numbers(text) or find_composer(text))

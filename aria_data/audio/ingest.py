@@ -1,0 +1,78 @@
+"""Verify that a candidate's audio is whole and audible: decode it to its end, measure it, hash it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aria_data.audio.decode import inspect
+from aria_data.audio.integrity import WholenessLimits, require_whole
+from aria_data.records import Candidate, Download, Recording, Verdict
+from aria_data.storage.files import sha256_file
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """What audio must be like to be worked on."""
+
+    min_loudness_db: float = -70.0  # root mean square of the file; dithered 16-bit silence measures about -93 dB
+    min_duration_s: float = 5.0  # one classifier window
+    max_duration_s: float = 43_200.0  # 12 hours
+    min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
+    max_fault_share: float = 0.05  # packets that fail, a second of audio
+    max_faults: int = 3  # so many are always allowed: a join of two files costs one or two
+
+
+def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
+    """Decode the file at `path` to its end and judge it.
+
+    Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged); silence and wrong
+    length are expected noes and come back as the verdict.
+    """
+    facts = inspect(path, config.max_duration_s)
+    limits = WholenessLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
+    require_whole(path.name, facts, limits)
+    audio_sha256 = sha256_file(path)
+    recording = Recording(
+        recording_id=f"{candidate.source}-{audio_sha256[:16]}",
+        candidate_id=candidate.candidate_id,
+        location=candidate.location,
+        audio_sha256=audio_sha256,
+        samples_sha256=facts.samples_sha256,
+        duration_s=round(facts.duration_s, 6),
+        sample_rate=facts.info.sample_rate,
+        num_channels=facts.info.num_channels,
+        codec=facts.info.codec,
+        loudness_db=round(facts.loudness_db, 2),
+        peak_db=round(facts.peak_db, 2),
+    )
+    return recording, verdict(recording, config)
+
+
+def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording, Verdict]:
+    """Judge audio that was decoded to its end when it was fetched. Its id is its candidate's."""
+    recording = Recording(
+        recording_id=download.candidate_id,
+        candidate_id=download.candidate_id,
+        location=download.audio_path,
+        audio_sha256=download.audio_sha256,
+        samples_sha256=download.samples_sha256,
+        duration_s=download.duration_s,
+        sample_rate=download.sample_rate,
+        num_channels=download.num_channels,
+        codec=download.codec,
+        loudness_db=download.loudness_db,
+        peak_db=download.peak_db,
+    )
+    return recording, verdict(recording, config)
+
+
+def verdict(recording: Recording, config: IngestConfig) -> Verdict:
+    """Whether the audio is worth listening to."""
+    if recording.loudness_db < config.min_loudness_db:
+        return Verdict(False, "silent", recording.loudness_db)
+    if recording.duration_s < config.min_duration_s:
+        return Verdict(False, "duration_below_min", recording.duration_s)
+    if recording.duration_s > config.max_duration_s:
+        return Verdict(False, "duration_above_max", recording.duration_s)
+    return Verdict(True)

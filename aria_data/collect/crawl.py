@@ -1,0 +1,299 @@
+"""The snowball: follow leads, judge what they bring, follow the neighbours of what is good, within budgets.
+
+A round follows a few leads at the same time, judges all new candidates together, and writes all of it to the frontier
+at once. The next round starts from the file, so a crawl that is killed goes on with the round it was in.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from aria_data.collect.frontier import Followed, Frontier, Seen
+from aria_data.collect.queries import query_by_rule
+from aria_data.collect.sources import follow, require
+from aria_data.collect.sources.base import Lead, parse_seed
+from aria_data.errors import AriaDataError, TemporaryError, UsageError
+from aria_data.records import Candidate, Screening
+from aria_data.storage.files import printable
+from aria_data.web.addresses import canonical, is_address
+from aria_data.web.client import RequestsSpent, Web
+from aria_data.web.failures import kind_of
+from aria_data.web.licences import licence_code
+from aria_data.web.pacing import HostResting
+
+SEARCH_OF = {"youtube": "ytsearch", "soundcloud": "scsearch"}  # sites yt-dlp can search
+SEARCH_PROMISE = 0.6  # ours: a search finds more that is known, and less that fits, than an uploader's page
+HINT_SHARE = {5: 1.0, 4: 0.95, 3: 0.8, 2: 0.4, 1: 0.2}  # ours: what the words of a link make of its page's priority
+DAY_S = 86_400.0
+EXPORT_AT = 1000  # candidates: a commit to the tables costs as much for one
+log = logging.getLogger(__name__)
+REST_S = 300.0  # before a lead at a resting host is looked at again
+
+
+@dataclass(frozen=True)
+class CrawlConfig:
+    """What a crawl may do, a run. 0 means without a limit. Numbers are ours where no source is named."""
+
+    seeds: tuple[str, ...] = ()  # addresses, or SOURCE:TARGET; Aria-MIDI began with 50
+    max_candidates: int = 1000
+    max_requests: int = 2000
+    max_minutes: float = 60.0
+    max_depth: int = 4  # steps from a seed
+    candidates_per_lead: int = 100  # of a channel or search, the first so many
+    min_relevance_score: int = 4  # whose neighbours are followed; Aria-MIDI kept 3 or 4 and more
+    leads_at_once: int = 8
+    queries: str = "rules"  # who writes searches from what was accepted: "rules", or "llm" where a model judges anyway
+    has_neighbours: bool = True  # False: only what the seeds themselves hold
+    revisit_days: float = 7.0  # after so long, seeds and feeds are looked at again
+
+    def __post_init__(self) -> None:
+        if self.queries not in ("rules", "llm"):
+            raise ValueError(f"queries is rules or llm, not {self.queries!r}.")
+
+
+@dataclass(frozen=True)
+class CrawlSummary:
+    """How a run of a crawl ended."""
+
+    stopped_by: (
+        str  # "frontier" (nothing left), "candidates", "requests", "minutes", "dollars", "model" (gone), "resting"
+    )
+    num_leads: int
+    num_candidates: int  # seen in this run, with those known before
+    num_new: int
+    num_accepted: int
+    num_requests: int
+    num_waiting: int  # leads
+    seconds: float
+    failures: dict[str, int] = field(default_factory=dict)  # leads by kind
+    lines: list[str] = field(default_factory=list)  # one a lead that failed
+
+
+class Screen(Protocol):
+    """Judges candidates; gives a screening by id, none for one that could not be judged now, and what ended judging
+    for this run, if anything did: "dollars", "model"."""
+
+    def __call__(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]: ...
+
+
+@dataclass
+class Crawl:
+    """One run. `pack` makes a line of a new candidate and its screening, which waits in the frontier's outbox until
+    `export` has taken it; a kill in between makes `export` see it twice."""
+
+    config: CrawlConfig
+    frontier: Frontier
+    web: Web
+    screen: Screen
+    pack: Callable[[Candidate, Screening], str]
+    export: Callable[[Sequence[str]], None]
+    hint_score: Callable[[str], int] = lambda words: 3
+    write_queries: Callable[[Sequence[str]], list[str]] | None = None  # from titles; None: by rule
+    licences: tuple[str, ...] = ()
+    is_left_alone: Callable[[Candidate], bool] = lambda candidate: False  # opted out: neither judged nor stored
+    report: Callable[[CrawlSummary], None] = lambda summary: None
+    clock: Callable[[], float] = time.time
+
+    def run(self) -> CrawlSummary:
+        """Follow leads until nothing is left or a budget is used up. Raises `UsageError` for a bad seed."""
+        seeds = [parse_seed(seed) for seed in self.config.seeds]
+        for seed in seeds:
+            require(seed.source)
+        began, totals, failed = self.clock(), Counter[str](), Counter[str]()
+        lines: list[str] = []
+        self.frontier.add_seeds(seeds, again=not self.config.has_neighbours)
+        self.frontier.revisit(began - self.config.revisit_days * DAY_S)
+        stopped_by = ""
+        self._export()
+        with ThreadPoolExecutor(max(1, self.config.leads_at_once)) as pool:
+            while not stopped_by:
+                leads = self.frontier.next_leads(self.config.leads_at_once, self._max_depth, self.clock())
+                if not leads:
+                    stopped_by = "resting" if self.frontier.num_ready(self._max_depth) else "frontier"
+                    break
+                answers = list(pool.map(self._follow, leads))
+                followed, packed, stopped_by = self._round(answers, totals["new"])
+                self.frontier.finish_round(followed, self.clock(), packed)
+                self._export(at_least=EXPORT_AT)
+                for one in followed:
+                    totals.update(leads=1, candidates=one.num_candidates, new=len(one.candidates))
+                    totals["accepted"] += sum(seen.is_accepted for seen in one.candidates)
+                    if one.kind and not one.is_cut:
+                        failed[one.kind] += 1
+                        lines.append(f"{one.lead}: {one.kind} ({one.detail})")
+                stopped_by = stopped_by or self._spent(totals["new"], began)
+                self.report(self._summary("", totals, failed, lines, began))
+        self._export()
+        return self._summary(stopped_by, totals, failed, lines, began)
+
+    def _export(self, at_least: int = 1) -> None:
+        while self.frontier.num_in_outbox() >= at_least:
+            last, lines = self.frontier.outbox(EXPORT_AT)
+            self.export(lines)
+            self.frontier.clear_outbox(last)
+
+    @property
+    def _max_depth(self) -> int:
+        return self.config.max_depth or 1_000_000
+
+    def _follow(self, lead: Lead) -> tuple[Followed, list[Candidate]]:
+        """Ask for what a lead leads to. Never raises but for faults of this program."""
+        followed, candidates = Followed(lead), []
+        if is_address(lead.target) and self.is_left_alone(Candidate("", "web", lead.target, lead.target, "")):
+            followed.kind, followed.detail = "opted-out", "its holder or you had it removed"
+            return followed, []
+        try:
+            for found in follow(lead, self.web, self.config.candidates_per_lead or 1_000_000):
+                if isinstance(found, Candidate):
+                    candidates.append(found)
+                else:
+                    followed.leads.append(found)
+        except (RequestsSpent, HostResting) as error:
+            followed.is_cut, followed.detail = True, str(error)
+            followed.rest_s = REST_S if isinstance(error, HostResting) else 0.0
+            followed.leads.clear()
+            return followed, []
+        except UsageError:
+            raise
+        except AriaDataError as error:
+            followed.kind, followed.detail = kind_of(error), printable(str(error), 300)
+            followed.is_temporary = isinstance(error, TemporaryError)
+        except Exception as error:  # a page that this program cannot take must not end the crawl
+            log.exception("%s", printable(str(lead)))
+            followed.kind, followed.is_temporary = "network", True
+            followed.detail = f"unexpected {type(error).__name__}: {printable(str(error), 200)}"
+        return followed, candidates
+
+    def _round(
+        self, answers: Sequence[tuple[Followed, list[Candidate]]], num_new: int
+    ) -> tuple[list[Followed], list[str], str]:
+        """Judge what a round brought and choose neighbours. Gives what to write, packed candidates, and which budget
+        ended it."""
+        room = self.config.max_candidates - num_new if self.config.max_candidates else 1_000_000_000
+        stopped_by, fresh = "", self._fresh(answers)
+        for followed, candidates in fresh:
+            if len(candidates) > room:
+                followed.is_cut, stopped_by = True, "candidates"
+                del candidates[max(room, 0) :]
+                followed.leads.clear()
+            room -= len(candidates)
+        screenings, ended = self.screen([candidate for _, candidates in fresh for candidate in candidates])
+        kept = []
+        for followed, candidates in fresh:
+            judged = [(one, screenings[one.candidate_id]) for one in candidates if one.candidate_id in screenings]
+            if len(judged) < len(candidates):  # the rest waits for another visit of this lead
+                followed.is_cut = followed.is_cut or bool(ended)
+                followed.is_temporary, followed.kind = True, followed.kind or "network"
+                followed.detail = followed.detail or "not all candidates could be judged now"
+            kept += judged
+            followed.candidates = [self._seen(*pair) for pair in judged]
+            followed.leads = self._neighbours(followed, judged)
+        if any(followed.is_cut and "requests" in followed.detail for followed, _ in fresh):
+            stopped_by = "requests"
+        return [followed for followed, _ in fresh], [self.pack(*pair) for pair in kept], stopped_by or ended
+
+    def _fresh(self, answers: Sequence[tuple[Followed, list[Candidate]]]) -> list[tuple[Followed, list[Candidate]]]:
+        """The candidates not seen before, neither under this id nor at this page; each with the first lead."""
+        ids: set[str] = set()
+        pages: set[str] = set()
+        fresh = []
+        for followed, candidates in answers:
+            followed.num_candidates = len(candidates)
+            welcome = [one for one in candidates if not self.is_left_alone(one)]
+            if candidates and not welcome:
+                followed.leads.clear()  # nobody follows what somebody who opted out points to
+            new = []
+            for one in welcome:
+                page = _page_of(one)
+                is_known = one.candidate_id in ids or page in pages or self.frontier.is_seen(one.candidate_id, page)
+                if not is_known:
+                    new.append(one)
+                    ids.add(one.candidate_id)
+            pages |= {_page_of(one) for one in new}
+            fresh.append((followed, new))
+        return fresh
+
+    def _seen(self, candidate: Candidate, screening: Screening) -> Seen:
+        is_accepted = screening.relevance_score >= self.config.min_relevance_score
+        code = licence_code(candidate.licence)
+        if self.licences and code != "unknown" and code not in self.licences:
+            is_accepted = False
+        return Seen(
+            candidate.candidate_id, _page_of(candidate), candidate.title, screening.relevance_score, is_accepted
+        )
+
+    def _neighbours(self, followed: Followed, judged: Sequence[tuple[Candidate, Screening]]) -> list[Lead]:
+        """Leads worth following: parts of what was asked for, links of good pages, uploaders of good candidates."""
+        accepted = {seen.candidate_id for seen in followed.candidates if seen.is_accepted}
+        is_promising = bool(accepted) or not judged or followed.lead.depth == 0
+        best = max((pair[1].relevance_score for pair in judged), default=0) / 5 if accepted else followed.lead.priority
+        leads = [replace(lead, priority=self._priority(lead, best)) for lead in followed.leads if lead.is_part]
+        if not self.config.has_neighbours:
+            return leads
+        if is_promising:
+            leads += [replace(lead, priority=self._priority(lead, best)) for lead in followed.leads if not lead.is_part]
+        for candidate, screening in judged:
+            if candidate.candidate_id in accepted:
+                leads += neighbours_of(candidate, screening.relevance_score / 5, followed.lead)
+        good = [pair[0] for pair in judged if pair[0].candidate_id in accepted and pair[0].source in SEARCH_OF]
+        return leads + self._searches(good, followed.lead)
+
+    def _searches(self, good: Sequence[Candidate], lead: Lead) -> list[Lead]:
+        """Searches made of what was accepted, at the sites it came from."""
+        leads = []
+        for site in sorted({candidate.source for candidate in good}):
+            titles = [candidate.title for candidate in good if candidate.source == site]
+            queries = self.write_queries(titles) if self.write_queries else map(query_by_rule, titles)
+            via = f"accepted: {titles[0]}"[:200]
+            for query in dict.fromkeys(filter(None, queries)):
+                target = f"{SEARCH_OF[site]}:{query}"
+                leads.append(Lead("search", target, lead.depth + 1, SEARCH_PROMISE, via, is_part=False))
+        return leads
+
+    def _priority(self, lead: Lead, best: float) -> float:
+        share = HINT_SHARE[self.hint_score(lead.hint)] if lead.hint else HINT_SHARE[3]
+        return round(best * share * 0.95**lead.depth, 6)
+
+    def _spent(self, num_new: int, began: float) -> str:
+        if self.config.max_candidates and num_new >= self.config.max_candidates:
+            return "candidates"
+        if self.config.max_minutes and self.clock() - began > 60 * self.config.max_minutes:
+            return "minutes"
+        budget = self.web.budget
+        return "requests" if budget.max_requests and budget.num_requests >= budget.max_requests else ""
+
+    def _summary(
+        self, stopped_by: str, totals: Counter[str], failed: Counter[str], lines: list[str], began: float
+    ) -> CrawlSummary:
+        return CrawlSummary(
+            stopped_by=stopped_by,
+            num_leads=totals["leads"],
+            num_candidates=totals["candidates"],
+            num_new=totals["new"],
+            num_accepted=totals["accepted"],
+            num_requests=self.web.budget.num_requests,
+            num_waiting=self.frontier.counts()["waiting"],
+            seconds=self.clock() - began,
+            failures=dict(failed.most_common()),
+            lines=lines[-1000:],
+        )
+
+
+def neighbours_of(candidate: Candidate, promise: float, lead: Lead) -> list[Lead]:
+    """Where more like an accepted candidate may be: all of its uploader's."""
+    via = f"{candidate.candidate_id} {candidate.title}"[:200]
+    depth, leads = lead.depth + 1, []
+    if candidate.uploader_url:
+        leads.append(Lead("page", candidate.uploader_url, depth, round(promise * 0.9, 6), via, is_part=False))
+    return leads
+
+
+def _page_of(candidate: Candidate) -> str:
+    """What makes two candidates the same thing: the page, or the audio where several stand on one page."""
+    return canonical(candidate.location)

@@ -1,0 +1,165 @@
+"""Find candidates: audio files below a folder, with what their tags and sidecars say. Nothing is decoded here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aria_data.audio.decode import AudioInfo, probe
+from aria_data.errors import AudioUnreadable, UsageError
+from aria_data.records import Candidate
+from aria_data.storage.files import printable, to_location
+
+# File endings that are tried as audio (FFmpeg's, shortened); any other file is left aside and counted.
+AUDIO_SUFFIXES = frozenset(
+    ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 "
+    ".mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba .webm "
+    ".wma .wmv .wv".split()
+)
+MAX_SIDECAR_BYTES = 4 << 20  # yt-dlp's largest .info.json files are near 1 MB
+MAX_TEXT = 10_000  # characters kept of a description
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a walk through a folder found: candidates in order of path, and what was left aside, by ending."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    left_aside: Counter[str] = field(default_factory=Counter)
+
+
+def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> Folder:
+    """Walk a folder and make a candidate of every audio file in it, in order of path.
+
+    Links are followed, loops are not; hidden files are skipped. A file that `known` holds with the same size
+    and times is not opened again. Raises `UsageError` when `root` is not a folder that can be read.
+    """
+    known = known or {}
+    root = Path(os.path.abspath(root))
+    if not root.is_dir():
+        raise UsageError(f"{printable(str(root))}: is not a folder. Name a folder with recordings.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UsageError(f"{printable(str(root))}: may not be read. Check its permissions.")
+    folder = Folder()
+    for path in sorted(_files_below(root), key=os.fsencode):
+        if path.name.startswith("."):
+            folder.left_aside["hidden"] += 1
+            continue
+        suffix = path.suffix.lower()
+        is_nameless_audio = not suffix and not path.is_dir() and _probe_quietly(path) is not None
+        if suffix in AUDIO_SUFFIXES or path.is_dir() or is_nameless_audio:
+            folder.candidates.append(_candidate(root, path, known))
+        elif not path.name.endswith(".info.json"):
+            folder.left_aside[printable(suffix, 20) or "without an ending"] += 1
+    return folder
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Yield every file outside hidden folders, and every folder that may not be read: as a candidate it is reported."""
+    seen = set()
+    unreadable: list[Path] = []
+    walk = os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(Path(os.fsdecode(error.filename))))
+    for directory, subdirectories, names in walk:
+        status = os.stat(directory)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to where we have been
+            subdirectories.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
+        yield from (Path(directory, name) for name in names)
+    yield from unreadable
+
+
+def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candidate:
+    candidate_id = "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    sidecar = path.with_suffix(".info.json")
+    num_bytes, modified_ns = _size_and_time(path)
+    modified_ns = max(modified_ns, _size_and_time(sidecar)[1])
+    before = known.get(candidate_id)
+    if before is not None and (before.num_bytes, before.modified_ns) == (num_bytes, modified_ns):
+        return before
+    info, said = _probe_quietly(path), _read_sidecar(sidecar)
+    tags = {name: value for name, value in (info.tags if info else {}).items() if name != "encoder"}
+    web_page = printable(_text(said, "webpage_url"), 1000)
+    return Candidate(
+        candidate_id=candidate_id,
+        source="local",
+        location=to_location(path),
+        source_url=web_page
+        if web_page.startswith(("http://", "https://"))
+        else printable(str(path.relative_to(root)), 1000),
+        title=_text(said, "title") or tags.get("title") or printable(path.stem),
+        description=_text(said, "description") or tags.get("comment", "") or _folders(root, path),
+        uploader=_text(said, "uploader") or _text(said, "channel"),
+        licence=_text(said, "license") or tags.get("license", "") or tags.get("copyright", ""),
+        tags=json.dumps(tags, sort_keys=True, ensure_ascii=False),
+        announced_duration_s=_number(said, "duration") or (info.duration_s if info else None),
+        num_bytes=num_bytes,
+        modified_ns=modified_ns,
+        discovered_via="folder",
+        collected_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+
+
+def _folders(root: Path, path: Path) -> str:
+    """Say in which folders below the source a file lies: people sort recordings by composer."""
+    parts = [printable(part, 100) for part in path.relative_to(root).parts[:-1]]
+    return f"In the folder {' / '.join(parts)}" if parts else ""
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
+
+
+def _probe_quietly(path: Path) -> AudioInfo | None:
+    """Read the tags of a file that can be opened; one that cannot is `ingest`'s to report."""
+    try:
+        return probe(path)
+    except AudioUnreadable:
+        return None
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a yt-dlp `.info.json`. One that is damaged or too large says nothing; the audio counts all the same."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
+            return {}
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    value = said.get(name)
+    if not isinstance(value, str):
+        return ""
+    kept = "".join(char for char in value[:MAX_TEXT] if char.isprintable() or char in "\n\t")
+    return kept.encode("utf-8", "replace").decode().strip()
+
+
+def _number(said: Mapping[str, Any], name: str) -> float | None:
+    value = said.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e7:
+        return None
+    return float(value)
+
+
+def audio_files(given: Path) -> list[Path]:
+    """Give the audio files below a folder in order, by their names' endings; a file stands for itself."""
+    if not given.is_dir():
+        return [given]  # a missing one becomes an error of its own, beside the others' results
+    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(path for path in below if not path.name.startswith(".") and path.is_file())

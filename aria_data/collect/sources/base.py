@@ -1,0 +1,132 @@
+"""What every source shares: leads, and candidates made from what a site says, all of it bounded here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aria_data.errors import UsageError
+from aria_data.records import Candidate
+from aria_data.storage.files import printable
+from aria_data.web.addresses import MAX_URL_CHARS, candidate_id_of, canonical, is_address
+
+MAX_TITLE, MAX_DESCRIPTION, MAX_NAME = 500, 10_000, 200  # characters kept
+MAX_DURATION_S = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Something to look at that may lead to candidates. `source:target` as people write it."""
+
+    source: str  # a module of `sources`
+    target: str  # an address, a query, a path: what the source takes
+    depth: int = 0  # steps from a seed
+    priority: float = 1.0  # 0 to 1, higher is followed sooner
+    discovered_via: str = ""  # "" = a seed, else the lead or candidate that led here
+    hint: str = ""  # the words of the link, where there are any
+    is_part: bool = True  # of what led here (a playlist of a channel); False: a neighbour (a link, an uploader)
+
+    @property
+    def lead_id(self) -> str:
+        """Equal for leads that mean the same."""
+        words = " ".join(self.target.split())
+        words = words.lower() if self.source == "search" else words  # elsewhere case may tell names apart
+        return f"{self.source}:{canonical(self.target) if is_address(self.target) else words}"
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.target}"
+
+
+def parse_seed(text: str) -> Lead:
+    """Read a seed as people write it: an address, or `source:target`, such as `search:chopin nocturne piano`."""
+    text = text.strip()
+    if is_address(text):
+        return Lead("page", text)
+    source, colon, target = text.partition(":")
+    if not colon or not target.strip():
+        raise UsageError(
+            f"{printable(text, 80)}: is no seed. Write an address, or SOURCE:TARGET such as search:'chopin nocturne'."
+        )
+    return Lead(source.strip().replace("-", "_"), target.strip())
+
+
+def make_candidate(
+    source: str,
+    identity: str,
+    *,
+    location: str,
+    page_url: str = "",
+    title: Any = "",
+    description: Any = "",
+    uploader: Any = "",
+    uploader_url: Any = "",
+    licence: Any = "",
+    duration_s: Any = None,
+    num_bytes: Any = 0,
+    tags: Mapping[str, Any] | None = None,
+    lead: Lead,
+) -> Candidate:
+    """Make a candidate from what a site says; whatever has the wrong type counts as not said.
+
+    `identity` is the item's id at the source, or the canonical address of its page.
+    """
+    said = {str(name)[:64]: text(value, MAX_NAME) for name, value in (tags or {}).items() if value}
+    size = int(num_bytes) if isinstance(num_bytes, int | float) and 0 < num_bytes < 1e15 else 0
+    return Candidate(
+        candidate_id=candidate_id_of(source, identity),
+        source=candidate_id_of(source, "x").rpartition("-")[0],
+        location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays so, and is refused
+        source_url=text(page_url or location, MAX_URL_CHARS + 1),
+        title=text(title, MAX_TITLE),
+        description=text(description, MAX_DESCRIPTION),
+        uploader=text(uploader, MAX_NAME),
+        licence=text(licence, MAX_NAME),
+        tags=json.dumps(said, sort_keys=True, ensure_ascii=False) if said else "",
+        announced_duration_s=seconds(duration_s),
+        num_bytes=size,
+        discovered_via=printable(str(lead), MAX_NAME),
+        collected_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        uploader_url=_address_or_nothing(uploader_url),
+    )
+
+
+def text(value: Any, max_chars: int) -> str:
+    """A string from outside: bounded, storable as UTF-8, without what a terminal would obey. Lists are joined."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(one) for one in value[:20])
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    kept = "".join(char for char in str(value)[:max_chars] if char.isprintable() or char in "\n\t")
+    return kept.encode("utf-8", "replace").decode().strip()
+
+
+def _address_or_nothing(value: Any) -> str:
+    is_one = isinstance(value, str) and is_address(value) and len(value) <= MAX_URL_CHARS
+    return text(value, MAX_URL_CHARS) if is_one else ""
+
+
+def seconds(value: Any) -> float | None:
+    """A duration as a number, "245.3", "4:05" or "1:02:03"; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        total = 0.0
+        for part in value.strip().split(":"):
+            try:
+                total = total * 60 + float(part)
+            except ValueError:
+                return None
+        value = total
+    if not isinstance(value, int | float) or not 0 < value < MAX_DURATION_S:
+        return None
+    return float(value)
+
+
+def deeper(
+    lead: Lead, source: str, target: str, via: str, priority: float, hint: str = "", is_part: bool = True
+) -> Lead:
+    """A lead one step further from the seeds."""
+    return Lead(source, target, lead.depth + 1, priority, printable(via, MAX_NAME), text(hint, MAX_NAME), is_part)

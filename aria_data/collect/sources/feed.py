@@ -1,0 +1,101 @@
+"""RSS and Atom feeds, podcasts: every entry with audio is a candidate, every other one a lead to its page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from aria_data.collect.sources.base import Lead, deeper, make_candidate
+from aria_data.collect.sources.html import is_audio_address
+from aria_data.records import Candidate
+from aria_data.storage.files import printable
+from aria_data.web.addresses import canonical, join
+from aria_data.web.client import Page, Web
+from aria_data.web.failures import fetch_error
+from aria_data.web.robots import require_unreserved, robots_of
+
+FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
+
+
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    """The entries of the feed at an address."""
+    robots_of(web).require(lead.target)
+    page = web.get(lead.target)
+    require_unreserved(page)
+    if not is_feed(page):
+        raise fetch_error("unsupported", f"{printable(lead.target, 160)}: is no RSS or Atom feed.")
+    yield from entries_of(page, lead, limit)
+
+
+def is_feed(page: Page) -> bool:
+    """Whether a page that was read is a feed, by its type or its first tag."""
+    if not page.is_read:
+        return False
+    if page.content_type in FEED_TYPES:
+        return True
+    head = re.sub(rb"<\?.*?\?>|<!--.*?-->", b"", page.body[:4000], flags=re.DOTALL).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return head.lower().startswith((b"<rss", b"<feed", b"<rdf:rdf"))
+
+
+def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
+    """Read a fetched feed. Never raises, whatever it holds; what is no entry is left out."""
+    import feedparser
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about names that changed
+        said = feedparser.parse(
+            io.BytesIO(page.body), response_headers={"content-type": "application/xml; charset=utf-8"}
+        )
+    about = said.get("feed", {})
+    links = Counter(_string(entry.get("link")) for entry in said.get("entries", []))
+    shared = {link for link, count in links.items() if count > 1} | {_string(about.get("link"))}
+    for entry in said.get("entries", [])[:limit]:
+        enclosure = _audio_of(entry)
+        link = join(page.url, _string(entry.get("link")))
+        if enclosure:
+            is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
+            yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
+        elif link:
+            yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
+
+
+def _audio_of(entry: Any) -> dict[str, Any]:
+    for enclosure in [*entry.get("enclosures", []), *entry.get("media_content", [])]:
+        address = _string(enclosure.get("href") or enclosure.get("url"))
+        kind = _string(enclosure.get("type"))
+        if address and (kind.startswith(("audio/", "video/")) or is_audio_address(address)):
+            return {"address": address, "length": enclosure.get("length") or enclosure.get("filesize")}
+    return {}
+
+
+def _candidate(page: Page, entry: Any, about: Any, enclosure: dict[str, Any], link: str, lead: Lead) -> Candidate:
+    address = join(page.url, enclosure["address"])
+    size = _string(enclosure["length"])
+    licence = next((_string(one.get("href")) for one in entry.get("links", []) if one.get("rel") == "license"), "")
+    description = _plain(_string(entry.get("summary")) or _string(entry.get("subtitle")))
+    return make_candidate(
+        "web",
+        canonical(link) if link else canonical(address or enclosure["address"]),
+        location=address or enclosure["address"],
+        page_url=link,
+        title=entry.get("title"),
+        description=description,
+        uploader=entry.get("author") or about.get("author") or about.get("title"),
+        licence=licence or entry.get("rights") or entry.get("license") or about.get("rights") or about.get("license"),
+        duration_s=entry.get("itunes_duration"),
+        num_bytes=int(size) if size.isdigit() and len(size) < 16 else 0,
+        tags={"album": about.get("title"), "keywords": [tag.get("term") for tag in entry.get("tags", [])[:20]]},
+        lead=lead,
+    )
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _plain(content: str) -> str:
+    return " ".join(re.sub(r"<[^>]{0,500}>", " ", content).split())

@@ -1,0 +1,176 @@
+"""What a web page says of its audio and its neighbours: audio elements, links, metadata, JSON-LD. No request."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+from aria_data.collect.sources.base import text
+from aria_data.web.addresses import join, unique
+
+AUDIO_SUFFIXES = (
+    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx".split()
+)
+MAX_LINKS, MAX_AUDIO, MAX_JSON_LD = 2000, 1000, 50
+_BLOCKS = frozenset("p div li tr td br h1 h2 h3 h4 article section".split())
+
+
+@dataclass
+class Found:
+    """What one page holds. Addresses are whole; links are on any site."""
+
+    title: str = ""
+    meta: dict[str, str] = field(default_factory=dict)  # by lower-case name or property
+    canonical: str = ""
+    licence: str = ""
+    audio: list[tuple[str, str]] = field(default_factory=list)  # (address, words of the link)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    feeds: list[str] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)  # JSON-LD that describes audio
+
+
+def is_audio_address(url: str) -> bool:
+    """Whether the path ends as audio files do."""
+    path = re.split(r"[?#]", url)[0].lower()
+    return path.endswith(tuple(AUDIO_SUFFIXES))
+
+
+def read_page(url: str, content: str) -> Found:
+    """Read a page. Never raises, whatever it holds."""
+    reader = _Reader(url)
+    with suppress(AssertionError, ValueError, RecursionError):  # html.parser gives up on some broken declarations
+        reader.feed(content)  # never its `close`: what has no end is read again from each mark on, which takes minutes
+    reader.close_link()
+    found = reader.found
+    found.title = " ".join(found.title.split())
+    labels = dict(reversed(found.audio))
+    found.audio = [(address, labels.get(address, "")) for address in unique(address for address, _ in found.audio)]
+    return found
+
+
+class _Reader(HTMLParser):
+    def __init__(self, url: str):
+        super().__init__(convert_charrefs=True)
+        self.base, self.found = url, Found()
+        self._inside = ""  # title, json-ld
+        self._words: list[str] = []  # of the link that is open
+        self._href = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        found = self.found
+        if tag == "base" and given.get("href"):
+            self.base = join(self.base, given["href"]) or self.base
+        elif tag in ("audio", "source", "video") and given.get("src"):
+            address = join(self.base, given["src"])
+            if address and len(found.audio) < MAX_AUDIO and not given.get("type", "").startswith("image/"):
+                found.audio.append((address, given.get("title", "")))
+        elif tag == "meta":
+            self._meta(given)
+        elif tag == "link":
+            self._link(given)
+        elif tag == "a":
+            self.close_link()
+            is_wanted = len(found.links) < MAX_LINKS or is_audio_address(given.get("href", ""))
+            self._href = join(self.base, given.get("href", "")) if is_wanted else ""
+            if "license" in given.get("rel", "").lower().split():
+                found.licence = found.licence or self._href
+        elif tag == "title":
+            self._inside = "title" if not found.title else ""
+        elif tag == "script":
+            self._inside = "json-ld" if given.get("type", "").lower() == "application/ld+json" else "script"
+            self._words = [] if self._inside == "json-ld" else self._words
+        elif tag == "img" and self._href:
+            self._words.append(given.get("alt", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self.close_link()
+        elif tag in ("title", "script"):
+            if self._inside == "json-ld":
+                self._json_ld("".join(self._words))
+                self._words = []
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "title":
+            self.found.title += data[:1000]
+        elif self._inside == "json-ld" or (self._href and not self._inside):
+            self._words.append(data)
+
+    def close_link(self) -> None:
+        if not self._href:
+            return
+        words = text(" ".join(" ".join(self._words).split()), 200)
+        if is_audio_address(self._href):
+            if len(self.found.audio) < MAX_AUDIO:
+                self.found.audio.append((self._href, words))
+        elif len(self.found.links) < MAX_LINKS:
+            self.found.links.append((self._href, words))
+        self._href, self._words = "", []
+
+    def _meta(self, given: dict[str, str]) -> None:
+        name = (given.get("name") or given.get("property") or given.get("itemprop") or "").lower()
+        if name and len(self.found.meta) < 200:
+            self.found.meta.setdefault(name, text(given.get("content", ""), 10_000))
+        if name in ("og:audio", "og:audio:url", "og:audio:secure_url", "twitter:player:stream"):
+            address = join(self.base, given.get("content", ""))
+            if address and (name.startswith("og:audio") or is_audio_address(address)):
+                self.found.audio.append((address, ""))
+
+    def _link(self, given: dict[str, str]) -> None:
+        relations = given.get("rel", "").lower().split()
+        address = join(self.base, given.get("href", ""))
+        if "canonical" in relations:
+            self.found.canonical = self.found.canonical or address
+        if "license" in relations:
+            self.found.licence = self.found.licence or address
+        if "alternate" in relations and given.get("type", "").lower() in (
+            "application/rss+xml",
+            "application/atom+xml",
+        ):
+            self.found.feeds.append(address)
+        if "next" in relations and address:
+            self.found.links.append((address, ""))
+
+    def _json_ld(self, source: str) -> None:
+        try:
+            said = json.loads(source[:1_000_000])
+        except (ValueError, RecursionError):
+            return
+        waiting, seen = [said], 0
+        while waiting and seen < 2000 and len(self.found.objects) < MAX_JSON_LD:
+            one = waiting.pop(0)
+            seen += 1
+            if isinstance(one, list):
+                waiting += one[:500]
+            elif isinstance(one, dict):
+                kinds = one.get("@type")
+                kinds = kinds if isinstance(kinds, list) else [kinds]
+                if {"AudioObject", "MusicRecording", "PodcastEpisode"} & {str(kind) for kind in kinds}:
+                    self.found.objects.append(one)
+                waiting += [value for value in one.values() if isinstance(value, dict | list)]
+
+
+def iso_duration_s(value: Any) -> float | None:
+    """`PT4M5S` in seconds; anything else as it is, if it is a number."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", value.strip(), re.IGNORECASE)
+        if match and any(match.groups()):
+            days, hours, minutes, secs = (float(part or 0) for part in match.groups())
+            return ((days * 24 + hours) * 60 + minutes) * 60 + secs
+        return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+
+
+def name_in(value: Any) -> str:
+    """The name in a JSON-LD person or list of them."""
+    if isinstance(value, list):
+        return ", ".join(filter(None, (name_in(one) for one in value[:10])))
+    if isinstance(value, dict):
+        return text(value.get("name"), 200)
+    return text(value, 200)

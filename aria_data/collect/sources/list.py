@@ -1,0 +1,107 @@
+"""A list of addresses: CSV or TSV with a column `url`, JSON lines, or plain text with one address a line.
+
+Columns or keys `title, description, uploader, licence, duration_s` are taken as said; others become tags. A row with a
+title is a candidate; one without is a lead to its page, unless its address ends as audio files do.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aria_data.collect.sources.base import Lead, deeper, make_candidate
+from aria_data.collect.sources.html import is_audio_address
+from aria_data.collect.sources.page import _file_name
+from aria_data.errors import UsageError
+from aria_data.records import Candidate
+from aria_data.storage.files import printable
+from aria_data.web.addresses import canonical, is_address
+from aria_data.web.client import Web
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
+_OTHER_NAMES = {
+    "webpage_url": "url", "address": "url", "link": "url", "license": "licence", "duration": "duration_s",
+    "channel": "uploader", "author": "uploader", "artist": "uploader", "name": "title",
+}  # fmt: skip
+_KNOWN = ("url", "title", "description", "uploader", "licence", "duration_s")
+MAX_LINE = 1_000_000
+
+
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    """The rows of the file `lead.target`; `limit` does not apply, a list is as long as it is.
+
+    Raises `UsageError` for a file that cannot be read or has no column `url`. A row without an address that can be
+    fetched is a candidate all the same, so that it is accounted for.
+    """
+    path = Path(lead.target)
+    for number, row in rows_of(path):
+        url = str(row.get("url") or "").strip()
+        is_url = is_address(url)
+        if is_url and not row.get("title") and not is_audio_address(url):
+            yield deeper(lead, "page", url, f"list: {path.name}", lead.priority)
+            continue
+        yield make_candidate(
+            "web",
+            canonical(url) if is_url else f"{path.name}:{number}:{url}",
+            location=url if is_url else f"row {number} of {printable(path.name, 80)}: {printable(url, 80)}",
+            title=row.get("title") or _file_name(url),
+            description=row.get("description"),
+            uploader=row.get("uploader"),
+            licence=row.get("licence"),
+            duration_s=row.get("duration_s"),
+            tags={name: value for name, value in list(row.items())[:64] if name not in _KNOWN},
+            lead=lead,
+        )
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Every row with its line number; names of columns in lower case, other names for ours translated."""
+    name = printable(str(path), 160)
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            if path.suffix.lower() in (".csv", ".tsv"):
+                yield from _of_csv(file, path, name)
+            else:
+                yield from _of_lines(file, path)
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read ({error.strerror}).") from error
+    except csv.Error as error:
+        raise UsageError(f"{name}: is no CSV that can be read ({error}). Mend the file.") from error
+
+
+def _of_csv(file: Any, path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(MAX_LINE)
+    lines = (line.replace("\0", "") for line in file)
+    reader = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    names = {column: _own_name(column) for column in reader.fieldnames or ()}
+    if "url" not in names.values():
+        raise UsageError(f"{name}: has no column `url`; it has {printable(', '.join(names) or 'nothing', 100)}.")
+    for row in reader:
+        yield reader.line_num, {names[column]: value for column, value in row.items() if column in names and value}
+
+
+def _of_lines(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    is_json = path.suffix.lower() in (".jsonl", ".ndjson")
+    for number, line in enumerate(file, start=1):
+        line = line[:MAX_LINE].strip()
+        if not line or (not is_json and line.startswith("#")):
+            continue
+        if not is_json:
+            yield number, {"url": line}
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, str):
+            row = {"url": row}
+        given = row if isinstance(row, dict) else {"url": line[:200]}
+        yield number, {_own_name(key): value for key, value in given.items() if value is not None}
+
+
+def _own_name(column: str) -> str:
+    name = column.strip().lower()
+    return _OTHER_NAMES.get(name, name)

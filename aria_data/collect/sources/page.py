@@ -1,0 +1,134 @@
+"""Any web address: a page of a site yt-dlp knows (video, channel, playlist), or any page, feed or audio file.
+
+A site that yt-dlp knows is read by yt-dlp. Any other page is fetched once, if its robots.txt allows, and read here: its
+audio, what it says of it, and links to its neighbours on the same site. Where nothing is seen, yt-dlp tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from aria_data.collect.sources import feed
+from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
+from aria_data.collect.sources.html import Found, is_audio_address, iso_duration_s, name_in, read_page
+from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
+from aria_data.records import Candidate
+from aria_data.storage.files import printable
+from aria_data.web.addresses import canonical, host_of
+from aria_data.web.client import Page, Web
+from aria_data.web.failures import FetchFailed, fetch_error
+from aria_data.web.robots import require_unreserved, robots_of
+
+LINK_SHARE = 0.7  # of a page's priority that its links have
+READABLE = ("text/", "application/xhtml", "application/xml", "application/rss", "application/atom", "application/json")
+
+
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    """What an address leads to."""
+    if extractor_of(lead.target, web) != GENERIC:
+        yield from entries_of(lead.target, web, lead, limit)
+        return
+    robots_of(web).require(lead.target)
+    page = web.get(lead.target, wants=lambda content_type: content_type.startswith(READABLE) or not content_type)
+    require_unreserved(page)
+    if _is_audio(page):
+        yield _direct(page, lead)
+    elif feed.is_feed(page):
+        yield from feed.entries_of(page, lead, limit)
+    elif page.is_read:
+        yield from _of_html(page, lead, web, limit)
+    else:
+        shown = printable(lead.target, 160)
+        raise fetch_error("unsupported", f"{shown}: is {page.content_type or 'something'}, neither audio nor a page.")
+
+
+def _is_audio(page: Page) -> bool:
+    return page.content_type.startswith(("audio/", "video/")) or (
+        page.content_type in ("application/ogg", "application/octet-stream", "binary/octet-stream")
+        and is_audio_address(page.url)
+    )
+
+
+def _direct(page: Page, lead: Lead) -> Candidate:
+    size = page.headers.get("content-length", "")
+    return make_candidate(
+        "web",
+        canonical(lead.target),
+        location=lead.target,
+        title=lead.hint or _file_name(page.url),
+        num_bytes=int(size) if size.isdigit() and len(size) < 16 else 0,
+        lead=lead,
+    )
+
+
+def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    found = read_page(page.url, page.text())
+    candidates = list(_candidates(page, found, lead))[:limit]
+    if not candidates and not found.feeds:
+        try:  # players and embedded sites that only yt-dlp can read
+            candidates = [one for one in entries_of(lead.target, web, lead, limit, page) if isinstance(one, Candidate)]
+        except FetchFailed as error:
+            if not found.links:
+                raise
+            if error.reason not in ("unsupported", "network"):
+                raise
+    yield from candidates
+    here, seen = host_of(page.url), {canonical(page.url), canonical(lead.target)}
+    for address in found.feeds:
+        if canonical(address) not in seen:
+            seen.add(canonical(address))
+            yield deeper(lead, "feed", address, f"links: {lead.target}", lead.priority, is_part=False)
+    for address, words in found.links:
+        if host_of(address) == here and canonical(address) not in seen:
+            seen.add(canonical(address))
+            yield deeper(
+                lead, "page", address, f"links: {lead.target}", lead.priority * LINK_SHARE, words, is_part=False
+            )
+
+
+def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
+    objects = {address: one for one in found.objects if (address := _address(one, page))}
+    audio = [*found.audio, *((address, "") for address in objects if address not in dict(found.audio))]
+    is_alone = len(audio) == 1
+    page_url = found.canonical if host_of(found.canonical) == host_of(page.url) else page.url
+    page_title = found.meta.get("og:title") or found.title
+    about = found.meta.get("og:description") or found.meta.get("description", "")
+    for address, words in audio:
+        said = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
+        title = name_of(said) or (page_title if is_alone else words) or lead.hint or _file_name(address)
+        yield make_candidate(
+            "web",
+            canonical(page_url) if is_alone else canonical(address),
+            location=address,
+            page_url=page_url,
+            title=title,
+            description=text(said.get("description"), 10_000)
+            or (about if is_alone else f"{page_title}\n{about}".strip()),
+            uploader=name_in(said.get("author") or said.get("byArtist") or said.get("creator"))
+            or found.meta.get("author")
+            or found.meta.get("og:site_name", ""),
+            licence=said.get("license") if isinstance(said.get("license"), str) else found.licence,
+            duration_s=iso_duration_s(said.get("duration")) or found.meta.get("music:duration"),
+            tags={name: found.meta.get(name) for name in ("music:musician", "music:album", "keywords")},
+            lead=lead,
+        )
+
+
+def name_of(said: dict[str, Any]) -> str:
+    """The name in a JSON-LD object."""
+    return text(said.get("name") or said.get("headline"), 500)
+
+
+def _address(said: dict[str, Any], page: Page) -> str:
+    from aria_data.web.addresses import join
+
+    nested = said.get("associatedMedia") or said.get("audio")
+    url = said.get("contentUrl") or (nested.get("contentUrl") if isinstance(nested, dict) else None)
+    return join(page.url, url) if isinstance(url, str) else ""
+
+
+def _file_name(url: str) -> str:
+    return printable(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " ")) or host_of(url)

@@ -1,0 +1,23 @@
+"""A search at a site that yt-dlp can search: `search:chopin nocturne piano`, or `search:scsearch:chopin nocturne`.
+
+The second form names the site by yt-dlp's own word; without it YouTube is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from aria_data.collect.sources.base import Lead
+from aria_data.collect.sources.media import entries_of
+from aria_data.records import Candidate
+from aria_data.web.client import Web
+
+DEFAULT_SITE = "ytsearch"
+
+
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    """The first `limit` results."""
+    named = re.fullmatch(r"([a-z]{2,12}search):(.+)", lead.target, re.DOTALL)
+    site, words = (named[1], named[2]) if named else (DEFAULT_SITE, lead.target)
+    yield from entries_of(f"{site}{limit}:{' '.join(words.split())[:200]}", web, lead, limit)

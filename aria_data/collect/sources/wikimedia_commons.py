@@ -1,0 +1,265 @@
+"""Wikimedia Commons: audio files of a category or a search, and leads to the categories below a category.
+
+    wikimedia_commons:category:Audio files of piano music
+    wikimedia_commons:chopin nocturne                     a search among audio files
+    wikimedia_commons:File:Example.ogg
+    https://commons.wikimedia.org/wiki/Category:... or .../File:...
+
+One request for 50 files. The API is asked as https://www.mediawiki.org/wiki/API:Etiquette wishes: one request after
+another, several files in one, `maxlag=5`, and a wait when it says so. MIDI files, which it counts as audio, are none
+here. An API is made for programs, so its own rules count, not robots.txt.
+
+The environment variable ARIA_DATA_COMMONS_API replaces https://commons.wikimedia.org/w/api.php, for another MediaWiki
+or a test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from aria_data.collect.sources.api import get_json, is_true, plain, strip_html
+from aria_data.collect.sources.base import Lead, deeper, make_candidate
+from aria_data.records import Candidate
+from aria_data.storage.files import printable
+from aria_data.web.addresses import host_of, join
+from aria_data.web.client import Web
+from aria_data.web.failures import fetch_error
+
+API = "https://commons.wikimedia.org/w/api.php"
+SITE = "https://commons.wikimedia.org"
+SOURCE = "wikimedia_commons"
+HOSTS = ("commons.wikimedia.org", "commons.m.wikimedia.org")
+PAGE_FILES = 50
+MAX_REQUESTS = 200  # of one lead: 10,000 files, where the search ends too
+MAX_QUERY_CHARS = 300  # the search takes no more
+MAX_ANSWER_PAGES, MAX_BATCH_PAGES = 500, 1000
+MAX_TITLE_CHARS = 300  # a title has 255 bytes, and its namespace
+SUBCATEGORY_PRIORITY = 0.8
+IS_FILE, IS_CATEGORY = 6, 14  # namespaces
+_SAID = "ObjectName|ImageDescription|Artist|Credit|DateTimeOriginal|LicenseShortName|LicenseUrl|UsageTerms"
+_ASKED = {
+    "action": "query",
+    "format": "json",
+    "formatversion": 2,
+    "maxlag": 5,
+    "prop": "imageinfo|categories",
+    "iiprop": "url|size|mime|mediatype|sha1|user|extmetadata",  # `size` brings the duration of audio with it
+    "iiextmetadatafilter": _SAID,
+    "iiextmetadatalanguage": "en",
+    "cllimit": "max",
+    "clshow": "!hidden",
+}
+_NO_TITLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff#<>\[\]|{}]")  # what MediaWiki allows in no title
+
+
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+    """At most `limit` candidates, and at most as many leads to subcategories."""
+    kind, name = _target(lead.target)
+    num_found = num_leads = 0
+    for page in _pages(_query(kind, name), web):
+        if page.get("ns") == IS_CATEGORY and num_leads < limit:
+            for one in _subcategory(page, lead):
+                num_leads += 1
+                yield one
+        candidate = _candidate(page, lead)
+        if candidate is not None:
+            num_found += 1
+            yield candidate
+        elif kind == "file":
+            _raise_for_file(page, lead.target)
+        if num_found >= limit:
+            return
+    if kind == "file" and not num_found:
+        raise fetch_error("network", f"{printable(lead.target, 120)}: the answer does not speak of the file.")
+
+
+def base() -> str:
+    """Where the API is asked."""
+    return os.environ.get("ARIA_DATA_COMMONS_API") or API
+
+
+def _target(target: str) -> tuple[str, str]:
+    """What a lead means: ("category" or "file", its title without the namespace) or ("search", words)."""
+    is_address = target.startswith(("http://", "https://"))
+    title = _title_in(target) if is_address else target
+    namespace, colon, name = (part.strip() for part in title.replace("_", " ").partition(":"))
+    kind = (
+        {"category": "category", "file": "file", "image": "file"}.get(namespace.lower(), "search")
+        if colon
+        else "search"
+    )
+    if kind == "search" and not is_address:
+        return kind, " ".join(target.split())
+    if kind == "search" or not name or _NO_TITLE.search(name):
+        raise fetch_error("unsupported", f"{printable(target, 120)}: names no category or file of Wikimedia Commons.")
+    return kind, " ".join(name.split())
+
+
+def _title_in(address: str) -> str:
+    """The title in an address: of /wiki/TITLE, or of /w/index.php?title=TITLE."""
+    if host_of(address) not in (*HOSTS, host_of(base()) or SITE):
+        return ""
+    parts = urlsplit(address)
+    if parts.path.startswith("/wiki/"):
+        return unquote(parts.path.removeprefix("/wiki/"))
+    return parse_qs(parts.query).get("title", [""])[0]
+
+
+def _query(kind: str, name: str) -> dict[str, Any]:
+    if kind == "file":
+        return {"titles": f"File:{name}", "redirects": 1}
+    if kind == "category":
+        given = {"gcmtitle": f"Category:{name}", "gcmtype": "subcat|file", "gcmlimit": PAGE_FILES}
+        return {"generator": "categorymembers", **given}
+    words = name if "filetype:" in name.lower() else f"filetype:audio {name}"
+    return {
+        "generator": "search",
+        "gsrsearch": words[:MAX_QUERY_CHARS],
+        "gsrnamespace": IS_FILE,
+        "gsrlimit": PAGE_FILES,
+    }
+
+
+def _pages(query: dict[str, Any], web: Web) -> Iterator[dict[str, Any]]:
+    """Every page of a query once, whole: what comes in several answers is put together.
+
+    https://www.mediawiki.org/wiki/API:Continue: a batch is whole when `batchcomplete` says so. Ends also when the API
+    does not: at a continuation that came before.
+    """
+    batch: dict[str, dict[str, Any]] = {}
+    given: dict[str, str] = {}
+    seen: set[str] = set()
+    for _ in range(MAX_REQUESTS):
+        answer = get_json(web, f"{base()}?{urlencode({**_ASKED, **query, **given}, errors='replace')}")
+        _gather(answer.get("query"), batch)
+        given = _continuation(answer.get("continue"))
+        step = urlencode(sorted(given.items()))
+        is_end = not given or step in seen
+        if is_end or is_true(answer.get("batchcomplete")) or len(batch) > MAX_BATCH_PAGES:
+            new = [page for title, page in batch.items() if title not in seen]
+            yield from sorted(new, key=_place)
+            seen.update(batch)
+            batch = {}
+        if is_end:
+            return
+        seen.add(step)
+
+
+def _gather(answer: Any, batch: dict[str, dict[str, Any]]) -> None:
+    """Add an answer's pages to those of the batch."""
+    pages = answer.get("pages") if isinstance(answer, dict) else None
+    for page in pages[:MAX_ANSWER_PAGES] if isinstance(pages, list) else ():
+        if not isinstance(page, dict) or not isinstance(page.get("title"), str) or len(page["title"]) > MAX_TITLE_CHARS:
+            continue
+        known = batch.setdefault(page["title"], {})
+        for name, value in page.items():
+            both = (
+                [*known.get(name, ()), *value]
+                if isinstance(value, list) and isinstance(known.get(name, []), list)
+                else value
+            )
+            known[name] = both[:500] if isinstance(both, list) else both
+
+
+def _place(page: dict[str, Any]) -> int:
+    """Where a search ranks a page; a category gives no rank."""
+    index = page.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _continuation(said: Any) -> dict[str, str]:
+    """The parameters that ask for more, and no others."""
+    if not isinstance(said, dict):
+        return {}
+    return {
+        name: str(value)
+        for name, value in said.items()
+        if re.fullmatch(r"[a-z]{0,10}(continue|offset)", name)
+        and isinstance(value, str | int)
+        and len(str(value)) < 1000
+    }
+
+
+def _subcategory(page: dict[str, Any], lead: Lead) -> Iterator[Lead]:
+    name = page["title"].partition(":")[2].strip()
+    if name and not _NO_TITLE.search(name):
+        yield deeper(lead, SOURCE, f"category:{name}", str(lead), lead.priority * SUBCATEGORY_PRIORITY)
+
+
+def _raise_for_file(page: dict[str, Any], target: str) -> None:
+    """Say why a file that was asked for is no candidate."""
+    if is_true(page.get("missing")) or is_true(_info(page).get("filemissing")):
+        raise fetch_error("gone", f"{printable(target, 120)}: Wikimedia Commons has no such file, or not any more.")
+    raise fetch_error("unsupported", f"{printable(target, 120)}: is no audio file.")
+
+
+def _info(page: dict[str, Any]) -> dict[str, Any]:
+    infos = page.get("imageinfo")
+    return next((info for info in infos if isinstance(info, dict)), {}) if isinstance(infos, list) else {}
+
+
+def _candidate(page: dict[str, Any], lead: Lead) -> Candidate | None:
+    """A file's page as a candidate; None for what is no audio, or has no address."""
+    info = _info(page)
+    mime = plain(info.get("mime")).lower()
+    is_audio = plain(info.get("mediatype")).upper() == "AUDIO" or mime.startswith("audio/")
+    location = _location(info.get("url"))
+    if not is_audio or "midi" in mime or not location:
+        return None
+    title = page["title"].partition(":")[2] or page["title"]
+    user = plain(info.get("user"))
+    named = _said(info, "ObjectName")
+    return make_candidate(
+        SOURCE,
+        str(page["pageid"]) if isinstance(page.get("pageid"), int) else page["title"],
+        location=location,
+        page_url=_page_url(info.get("descriptionurl"), page["title"]),
+        title=(title.rpartition(".")[0] or title).replace("_", " "),
+        description=_said(info, "ImageDescription"),
+        uploader=" ".join(_said(info, "Artist").split()) or user,
+        uploader_url=f"{SITE}/wiki/User:{_quoted(user)}" if user else "",
+        licence=" ".join((_said(info, "LicenseShortName"), _said(info, "LicenseUrl"))).strip()
+        or _said(info, "UsageTerms"),
+        duration_s=info.get("duration"),
+        num_bytes=info.get("size"),
+        tags={
+            "title": named if named != title.rpartition(".")[0] else "",
+            "categories": _categories(page.get("categories")),
+            "date": _said(info, "DateTimeOriginal"),
+            "credit": _said(info, "Credit"),
+            "sha1": plain(info.get("sha1")),
+        },
+        lead=lead,
+    )
+
+
+def _location(url: Any) -> str:
+    """A web address without the note on who asked for it that the API adds; "" for anything else."""
+    if not isinstance(url, str) or not url.isascii() or not re.match(r"(https?:)?//[^/]", url):
+        return ""
+    return join(base(), re.sub(r"\?utm_[^#]*", "", url))
+
+
+def _page_url(url: Any, title: str) -> str:
+    return _location(url) or f"{SITE}/wiki/{_quoted(title)}"
+
+
+def _quoted(title: str) -> str:
+    return quote(title.replace(" ", "_"), safe="/:,()!*';@", errors="replace")
+
+
+def _said(info: dict[str, Any], name: str) -> str:
+    """A field of `extmetadata`, whose values are HTML."""
+    fields = info.get("extmetadata")
+    field = fields.get(name) if isinstance(fields, dict) else None
+    return strip_html(plain(field.get("value"))) if isinstance(field, dict) else ""
+
+
+def _categories(categories: Any) -> str:
+    listed = categories if isinstance(categories, list) else ()
+    titles = [one.get("title") for one in listed if isinstance(one, dict)]
+    return ", ".join(title.partition(":")[2] or title for title in titles if isinstance(title, str))

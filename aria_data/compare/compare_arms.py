@@ -1,0 +1,225 @@
+"""Compare subsets: the same small model trained on each under one recipe, and on random files beside it.
+
+It is tested on compositions of which nothing was trained on. What the losses say is in `differences.py`, the table is
+in `comparison.py`. A surrogate stands in for the model to come: what is better here may not be better there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aria_data.compare.arms import Chosen, Contender, Repeats, gather
+from aria_data.compare.comparison import Comparison, Tested
+from aria_data.compare.differences import Measured
+from aria_data.compare.training_runs import Bench, Outcome, Trial, kept, run_trials, seconds_per_trial
+from aria_data.errors import ConfigInvalid, UsageError
+from aria_data.surrogate.network import SurrogateConfig
+from aria_data.surrogate.training import disjoint_folds
+from aria_data.surrogate.windows import Windows
+
+MIN_DRAWS = 3
+FEW_COMPOSITIONS = 10  # with fewer their resampling says little
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """One recipe for all. The defaults are those of the pilot."""
+
+    num_steps: int = 400  # of every training, whatever its number of files
+    num_seeds: int = 2  # trainings of each subset
+    num_draws: int = 3  # of random files, beside each size of subset
+    num_seeds_per_draw: int = 1
+    is_all_trained: bool = True  # also on all files: what does a subset cost?
+    test_share: float = 0.2  # of the files, in whole compositions
+    max_test_files: int = 400  # more would take as long to test on as to train
+    split_seed: int = 0
+    confidence: float = 0.95
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+    def __post_init__(self) -> None:
+        if self.num_draws < MIN_DRAWS:
+            raise ConfigInvalid(f"num_draws: {self.num_draws} random draws do not show a spread; {MIN_DRAWS} do.")
+        if min(self.num_steps, self.num_seeds, self.num_seeds_per_draw, self.max_test_files) < 1:
+            raise ConfigInvalid("num_steps, num_seeds, num_seeds_per_draw and max_test_files have to be 1 or more.")
+        for name in ("test_share", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigInvalid(f"{name}: {getattr(self, name)} does not lie between 0 and 1.")
+
+    @property
+    def recipe(self) -> SurrogateConfig:
+        return replace(self.surrogate, num_steps=self.num_steps, num_checkpoints=1, checkpoint_epochs=None)
+
+    @property
+    def repeats(self) -> Repeats:
+        return Repeats(self.num_seeds, self.num_draws, self.num_seeds_per_draw, self.is_all_trained)
+
+
+def hold_out(windows: Windows, config: CompareConfig | None = None) -> tuple[str, ...]:
+    """The ids of the files to test on: whole compositions. Make subsets from the others, and give these to `compare`.
+
+    Score the others alone, too: a score that knows the test files knows what will be asked.
+    """
+    config = config or CompareConfig()
+    share = min(config.test_share, config.max_test_files / len(windows.ids))
+    return tuple(windows.ids[number] for number in disjoint_folds(windows.groups, share, 1, config.split_seed)[0])
+
+
+def compare(
+    windows: Windows,
+    subsets: Mapping[str, Chosen | Sequence[Chosen]],
+    config: CompareConfig | None = None,
+    test: Collection[str] | None = None,
+    cache_dir: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
+    processes: int = 1,
+) -> Comparison:
+    """Train on each of `subsets`, on random files and on all; test on the files `test`, or those of `hold_out`.
+
+    `windows` has all files that subsets choose from, their compositions as groups. Files of a composition that is
+    tested on are taken out of every subset. Several choices under one name are draws of one method: its line is then
+    about the method, else about this one choice. `announce` gets one line before it begins: how long it will take.
+    With `cache_dir` no finished training is repeated. Each of `processes` trains in one thread.
+    """
+    config, say = config or CompareConfig(), progress or (lambda what, done, total: None)
+    warnings: list[str] = []
+    tested, open_files = _split(windows, test, config, warnings)
+    contenders = gather(windows, subsets, open_files, config.repeats, warnings)
+    bench = Bench(windows, tested, config.recipe, cache_dir)
+    plans = [[(bench.key(trial), trial) for trial in each.trials()] for each in contenders]
+    trials = dict(pair for plan in plans for pair in plan)
+    estimated_s = _announce(bench, trials, open_files, processes, announce or (lambda line: None))
+    outcomes = run_trials(bench, trials, processes, lambda done, total: say("training", done, total))
+    losses = [np.stack([outcomes[key].losses for key, _ in plan]) for plan in plans]
+    is_scored = np.isfinite(np.concatenate(losses)).all(axis=0)
+    if not is_scored.any():
+        raise UsageError("A training diverged: its test loss is not a number. Use a lower learning rate.")
+    asked = _asked(windows, tested[is_scored])
+    measured = [
+        _measured(each, loss[:, is_scored], asked, len(open_files))
+        for each, loss in zip(contenders, losses, strict=True)
+    ]
+    warnings += _cautions(measured, asked, config)
+    about = _about(windows, config, open_files, asked, estimated_s, outcomes)
+    return Comparison(tuple(measured), asked, tuple(warnings), config.confidence, about)
+
+
+def _split(
+    windows: Windows, test: Collection[str] | None, config: CompareConfig, warnings: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The files to test on and those that may be trained on, by number: no composition and no copy on both sides."""
+    chosen = set(hold_out(windows, config) if test is None else test)
+    is_test = np.array([file_id in chosen for file_id in windows.ids], bool)
+    asked = {group for group, is_asked in zip(windows.groups, is_test, strict=True) if is_asked}
+    if len(asked) < 2:
+        raise UsageError("Fewer than two compositions are left to test on. Give more files or a larger test share.")
+    is_kin = np.array([group in asked for group in windows.groups], bool)
+    is_copy = _copies(windows, is_test) & ~is_kin
+    if is_copy.any():
+        warnings.append(f"{is_copy.sum()} files share a window with a file that is tested on; nothing trains on them.")
+    if len(set(windows.groups)) == len(windows.ids):
+        warnings.append("no two files share a composition; if none are known, a piece may be trained and tested on.")
+    if windows.left_out:
+        warnings.append(f"{len(windows.left_out)} files cannot be read or are too short; nothing trains on them.")
+    open_files = np.flatnonzero(~is_kin & ~is_copy)
+    if not len(open_files):
+        raise UsageError("No file is left to train on: all are of compositions that are tested on. Test on fewer.")
+    return np.flatnonzero(is_test), open_files
+
+
+def _copies(windows: Windows, is_test: np.ndarray) -> np.ndarray:
+    """Whether a file has a window that a file to test on has too."""
+    is_asked = is_test[windows.owners]
+    seen = {row.tobytes() for row in windows.tokens[is_asked]}
+    out = np.zeros(len(windows.ids), bool)
+    for owner, row in zip(windows.owners, windows.tokens, strict=True):
+        out[owner] |= row.tobytes() in seen
+    return out
+
+
+def _announce(
+    bench: Bench,
+    trials: Mapping[str, Trial],
+    open_files: np.ndarray,
+    processes: int,
+    announce: Callable[[str], None],
+) -> float:
+    """Say how long what is not done yet will take, by a few steps made now. Gives the seconds."""
+    num_done = len(kept(bench, trials))
+    num_left = len(trials) - num_done
+    done = f", {num_done} of them done before" if num_done else ""
+    if not num_left:
+        announce(f"{len(trials)} trainings, all done before.")
+        return 0.0
+    at_once = min(processes, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    estimated_s = seconds_per_trial(bench, open_files) * math.ceil(num_left / max(at_once, 1))
+    span = f"{estimated_s / 60:.0f} min" if estimated_s >= 90 else f"{estimated_s:.0f} s"
+    what = f"{len(trials)} trainings of {bench.recipe.num_steps} steps{done}"
+    announce(f"{what}: about {span}, {at_once} at once, on a machine as busy as now.")
+    return estimated_s
+
+
+def _asked(windows: Windows, tested: np.ndarray) -> Tested:
+    groups = [windows.groups[number] for number in tested]
+    names, codes = np.unique(np.array(groups, object), return_inverse=True)
+    counts = Counter(windows.groups)
+    sizes = np.array([counts[name] for name in names])
+    return Tested(tuple(windows.ids[number] for number in tested), tuple(map(str, names)), codes, sizes)
+
+
+def _measured(contender: Contender, losses: np.ndarray, asked: Tested, num_open: int) -> Measured:
+    return Measured(
+        contender.name,
+        contender.kind,
+        contender.num_files,
+        contender.num_files / num_open,
+        contender.effective_num_files,
+        losses.reshape(len(contender.variants), contender.num_seeds, -1),
+        asked.means(losses).reshape(len(contender.variants), contender.num_seeds, -1),
+    )
+
+
+def _cautions(measured: Sequence[Measured], asked: Tested, config: CompareConfig) -> list[str]:
+    """What to know of all intervals."""
+    found = []
+    if len(asked.compositions) < FEW_COMPOSITIONS:
+        found.append(f"only {len(asked.compositions)} compositions are tested on: the intervals are rough.")
+    sizes = {each.num_files for each in measured if each.kind == "random"}
+    num = sum(each.kind == "subset" and each.num_files in sizes for each in measured)
+    if num * (1 - config.confidence) >= 0.2:
+        found.append(
+            f"{num} subsets are compared with random files: of such {config.confidence:.0%} intervals about "
+            f"{num * (1 - config.confidence):.1f} would say better or worse though nothing differed."
+        )
+    if config.num_seeds == 1:
+        found.append("each subset was trained on once; its spread is taken from the random draws.")
+    return found
+
+
+def _about(
+    windows: Windows,
+    config: CompareConfig,
+    open_files: np.ndarray,
+    asked: Tested,
+    estimated_s: float,
+    outcomes: Mapping[str, Outcome],
+) -> dict[str, Any]:
+    """Where the figures come from, as plain JSON values."""
+    return {
+        "config": asdict(config),
+        "data_sha256": windows.sha256,
+        "num_files_to_train_on": len(open_files),
+        "num_files_tested_on": len(asked.ids),
+        "num_compositions_tested_on": len(asked.compositions),
+        "num_trainings": len(outcomes),
+        "estimated_s": round(estimated_s, 1),
+        "training_s": round(sum(each.took_s for each in outcomes.values()), 1),  # those done before too
+    }

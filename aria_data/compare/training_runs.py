@@ -1,0 +1,202 @@
+"""Trainings of a comparison: from files, weights and a seed to one loss a test file. What is finished stays on disk.
+
+An outcome's name is a hash of everything that decides it (tokens, weights, seed, recipe, test files), so a kill costs
+the trainings that were under way, and a subset added later trains only itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aria_data.storage.files import write_whole
+from aria_data.surrogate import forward
+from aria_data.surrogate.network import SurrogateConfig
+from aria_data.surrogate.training import train
+from aria_data.surrogate.windows import Windows
+
+VERSION = 1  # raise it when the same training would come out otherwise
+_PROBE_STEPS, _PROBE_FILES = 10, 8
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One training to be."""
+
+    files: np.ndarray  # numbers in the pool, ascending
+    weights: np.ndarray  # of `files`
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What is left of a training."""
+
+    losses: np.ndarray  # one a test file, nats a token
+    took_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A trial with all that another process needs for it."""
+
+    windows: Windows
+    weights: np.ndarray
+    seed: int
+    test: Windows
+    recipe: SurrogateConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all trials have in common."""
+
+    windows: Windows  # the pool
+    test_files: np.ndarray  # numbers in the pool
+    recipe: SurrogateConfig
+    cache_dir: Path | None
+
+    @cached_property
+    def test(self) -> Windows:
+        return _bare(self.windows, self.test_files)
+
+    @cached_property
+    def file_sha256s(self) -> list[str]:
+        """A hash of each file's windows."""
+        files = self.windows.examples().files()
+        return [hashlib.sha256(self.windows.tokens[rows].tobytes()).hexdigest() for _, rows in files]
+
+    def job(self, trial: Trial) -> Job:
+        return Job(_bare(self.windows, trial.files), trial.weights, trial.seed, self.test, self.recipe)
+
+    def key(self, trial: Trial) -> str:
+        """Hash what decides the outcome. Files count by content and order, not by name."""
+        device = "cuda" if self.recipe.device == "auto" and torch.cuda.is_available() else self.recipe.device
+        content = [
+            (VERSION, torch.__version__, self.windows.vocabulary.sha256, asdict(self.windows.config)),
+            asdict(replace(self.recipe, device="cpu" if device == "auto" else device)),
+            [self.file_sha256s[number] for number in trial.files],
+            [self.file_sha256s[number] for number in self.test_files],
+            (trial.weights.tolist(), trial.seed),
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+    def fetch(self, key: str) -> Outcome | None:
+        """What was kept; None if nothing was, or it is damaged."""
+        if self.cache_dir is None:
+            return None
+        try:
+            said = json.loads((self.cache_dir / f"trial-{key}.json").read_text())
+            losses = np.array([np.nan if each is None else each for each in said["losses"]], dtype=np.float64)
+            outcome = Outcome(losses, float(said["took_s"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return outcome if losses.shape == self.test_files.shape else None
+
+    def keep(self, key: str, outcome: Outcome) -> None:
+        if self.cache_dir is not None:
+            losses = [float(each) if np.isfinite(each) else None for each in outcome.losses]
+            content = json.dumps({"losses": losses, "took_s": round(outcome.took_s, 3)}, allow_nan=False)
+            write_whole(self.cache_dir / f"trial-{key}.json", content.encode())
+
+
+def run_trials(
+    bench: Bench, trials: Mapping[str, Trial], processes: int = 1, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Outcome]:
+    """Train what is not there yet; `trials` by their keys. `progress` gets how many are done, and of how many."""
+    found = kept(bench, trials)
+    say = progress or (lambda done, total: None)
+    say(len(found), len(trials))
+    jobs = ((key, bench.job(trial)) for key, trial in trials.items() if key not in found)
+    for key, outcome in list_outcomes(jobs, min(processes, len(trials) - len(found))):
+        bench.keep(key, outcome)
+        found[key] = outcome
+        say(len(found), len(trials))
+    return found
+
+
+def kept(bench: Bench, keys: Iterable[str]) -> dict[str, Outcome]:
+    """The outcomes that are on disk."""
+    fetched = {key: bench.fetch(key) for key in keys}
+    return {key: outcome for key, outcome in fetched.items() if outcome is not None}
+
+
+def seconds_per_trial(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
+    """Measure a few steps and the loss of a few test files, in one thread, and scale them up."""
+    sample = _bare(bench.windows, np.asarray(files)[:_PROBE_FILES])
+    asked = _bare(bench.windows, bench.test_files[:_PROBE_FILES])
+    took_s = []
+    with _one_thread():
+        for num_steps in (1, 1, 1 + _PROBE_STEPS):  # the first pays for what is paid once
+            started_s = time.monotonic()
+            run = train(sample, replace(bench.recipe, num_steps=num_steps), 0, held_out=())
+            took_s.append(time.monotonic() - started_s)
+        started_s = time.monotonic()
+        forward.loss(run.model, asked.examples())
+        test_s = (time.monotonic() - started_s) * len(bench.test.owners) / len(asked.owners)
+    return max(0.0, took_s[2] - took_s[1]) / _PROBE_STEPS * (bench.recipe.num_steps or 0) + test_s
+
+
+def train_and_test(job: Job) -> Outcome:
+    """Train on one thread: so the same trial comes out the same however many run beside it."""
+    started_s = time.monotonic()
+    with _one_thread():
+        run = train(job.windows, job.recipe, job.seed, job.weights, held_out=())
+        losses = forward.loss(run.model, job.test.examples())
+    return Outcome(losses, time.monotonic() - started_s)
+
+
+def list_outcomes(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[tuple[str, Outcome]]:
+    """Train one after the other, or in processes, which get a job when they have done one: few wait in memory."""
+    if processes <= 1:
+        yield from ((key, train_and_test(job)) for key, job in jobs)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_with_parent) as pool:
+        running: dict[Future[Outcome], str] = {}
+        while True:
+            for key, job in islice(jobs, processes - len(running)):
+                running[pool.submit(train_and_test, job)] = key
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+
+
+def _end_with_parent() -> None:
+    """A killed comparison leaves no process behind."""
+    parent = parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bare(windows: Windows, files: np.ndarray) -> Windows:
+    return replace(windows.of_files(files), left_out={})

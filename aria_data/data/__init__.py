@@ -1,1 +1,0 @@
-"""Data files of the library, read with `importlib.resources`."""

@@ -1,0 +1,382 @@
+"""Fetch a candidate's audio: the best stream as it is, bounded before and meanwhile, verified to its last sample.
+
+What comes gets its name only when it was decoded to its end (`partial_files.py` keeps it until then). A fetch that was
+cut goes on where it stopped, if the server says that the file is still the same; nothing is ever put together of two.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aria_data.audio.decode import AudioFacts, inspect
+from aria_data.audio.integrity import WholenessLimits, require_whole
+from aria_data.collect.sources.base import Lead
+from aria_data.collect.sources.html import AUDIO_SUFFIXES, is_audio_address
+from aria_data.collect.sources.media import GENERIC, extractor_of
+from aria_data.collect.sources.page import follow as follow_page
+from aria_data.download.partial_files import (
+    forget,
+    is_whole,
+    mark_of,
+    note_record,
+    num_bytes_of,
+    partial_path,
+    prepare,
+    unsettled,
+)
+from aria_data.download.response_checks import Watch
+from aria_data.errors import AriaDataError, AudioUnreadable, PermanentError, TemporaryError
+from aria_data.records import Candidate, Download
+from aria_data.storage.files import not_writable, printable, sha256_file
+from aria_data.web.addresses import host_of, require_address, without_secrets
+from aria_data.web.client import RequestsSpent, Web
+from aria_data.web.failures import KINDS, FetchFailed, fetch_error, kind_of
+from aria_data.web.licences import licence_code, require_known
+from aria_data.web.pacing import HostResting
+from aria_data.web.robots import robots_of
+
+# Streams that yt-dlp reads by itself; others it would hand to outside programs, which nothing here guards.
+PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
+FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
+MAX_ON_PAGE = 1000  # recordings on a page among which a candidate is sought
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp puts together
+
+
+@dataclass(frozen=True)
+class DownloadConfig:
+    """What may be fetched, how large, how often. Numbers are ours where no source is named."""
+
+    licences: tuple[str, ...] = ()  # an allow-list of `licences.LICENCES`; empty: whatever the licence
+    opt_outs: tuple[str, ...] = ()  # files with ids, addresses, domain:... and uploader:... that are never fetched
+    max_duration_s: float = 14_400.0
+    max_bytes: int = 2_000_000_000
+    max_fetch_s: float = 3600.0  # of one try
+    max_duration_error: float = 0.02  # share of what the site announces
+    max_duration_error_s: float = 2.0  # sites round to seconds
+    max_tries: int = 4  # in a run
+    backoff_s: float = 2.0  # before the second try; doubles
+    max_attempts: int = 8  # over all runs; then only `aria-data retry` tries again
+    retry_s: float = 600.0  # after a run's failure that may pass; doubles with each, up to a day
+    num_parallel: int = 4  # fetched at the same time, all hosts together
+
+    def __post_init__(self) -> None:
+        for name in self.licences:
+            require_known(name, "download.licences")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the audio is now, and what the site says of it."""
+
+    info: dict[str, Any]  # as yt-dlp's downloaders take it
+    is_direct: bool  # at no site that yt-dlp knows: the server's own wishes count
+    announced_s: float | None
+    licence: str
+
+    @property
+    def is_one_file(self) -> bool:
+        """Not a stream of pieces."""
+        return self.info.get("protocol") in ("http", "https")
+
+
+def download(
+    candidate: Candidate, root: Path, config: DownloadConfig, web: Web, wait: Callable[[float], None] = time.sleep
+) -> Download:
+    """Fetch and verify one candidate's audio below `root`.
+
+    Raises `FetchFailed` (for good) or `FetchDelayed`, `HostResting` (try later), their `reason` being one of
+    `failures.KINDS`; `AddressRefused`; `DatasetNotWritable`. Nothing is left behind but what a later run goes on with.
+    """
+    partial = partial_path(root, candidate.candidate_id)
+    require_address(candidate.location, web.config.addresses())
+    _require_length(candidate.location, candidate.announced_duration_s, config)
+    _require_licence(candidate.location, candidate.licence, config, is_final=False)
+    fetcher = _Fetcher(candidate, partial, config, web)
+    try:
+        return unsettled(root, partial) or _in_tries(fetcher, root, wait)
+    except PermanentError:
+        forget(partial)
+        raise
+    except TemporaryError:
+        if not mark_of(partial):
+            forget(partial)
+        raise
+
+
+def _in_tries(fetcher: _Fetcher, root: Path, wait: Callable[[float], None]) -> Download:
+    config, number = fetcher.config, 1
+    failed: AriaDataError | None = None
+    while True:
+        try:
+            with fetcher.web.pacer.place(host_of(fetcher.candidate.location)):
+                return fetcher.fetch(root)
+        except (FetchFailed, TemporaryError) as error:
+            if isinstance(error, HostResting) and failed is not None:
+                raise failed from error  # why it rests says more
+            failed = error
+            if not fetcher.is_worth_another_try(error) or number >= config.max_tries:
+                raise
+        wait(config.backoff_s * 2 ** (number - 1))
+        number += 1
+
+
+class _Fetcher:
+    """The tries for one candidate, which learn from each other."""
+
+    def __init__(self, candidate: Candidate, partial: Path, config: DownloadConfig, web: Web):
+        self.candidate, self.partial, self.config, self.web = candidate, partial, config, web
+        self._sha256_of_corrupt: set[str] = set()
+        self._has_extracted_again = False
+        self._location = candidate.location
+        self._gone_from = ""  # an address that the server says is none
+
+    def fetch(self, root: Path) -> Download:
+        """One try: find the audio, let it come, verify it, give it its name."""
+        plan = self._plan()
+        url = plan.info["url"]
+        if url == self._gone_from:
+            raise fetch_error("gone", f"{printable(without_secrets(url), 160)}: is gone, and its page names no other.")
+        if plan.is_direct:
+            robots_of(self.web).require(url)
+        _require_length(url, plan.announced_s, self.config)
+        _require_licence(url, plan.licence, self.config, is_final=True)
+        self._transfer(plan)
+        facts = self._verified(plan)
+        audio_sha256 = sha256_file(self.partial)
+        target = self.partial.with_name(f"{self.candidate.candidate_id}{_suffix(plan.info)}")
+        record = Download(
+            candidate_id=self.candidate.candidate_id,
+            audio_path=str(target.relative_to(root)),
+            num_bytes=num_bytes_of(self.partial),
+            audio_sha256=audio_sha256,
+            samples_sha256=facts.samples_sha256,
+            duration_s=round(facts.duration_s, 6),
+            sample_rate=facts.info.sample_rate,
+            num_channels=facts.info.num_channels,
+            codec=facts.info.codec,
+            loudness_db=round(facts.loudness_db, 2),
+            peak_db=round(facts.peak_db, 2),
+            num_faults=facts.num_faults,
+            licence=plan.licence,
+            licence_code=licence_code(plan.licence),
+            fetched_from=printable(without_secrets(url), 500),
+            fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        note_record(self.partial, record)
+        self.partial.replace(target)
+        return record
+
+    def is_worth_another_try(self, error: AriaDataError) -> bool:
+        """Whether the next try in this run may end otherwise."""
+        kind = kind_of(error)
+        if isinstance(error, HostResting | RequestsSpent) or kind == "bot-check":
+            if kind == "bot-check":
+                self.web.pacer.rest(host_of(self.candidate.location))
+            return False
+        if getattr(error, "measured", None) == 416:
+            forget(self.partial)  # the file is shorter now than the part that came
+        if not self._has_extracted_again and self._may_have_run_out(kind, getattr(error, "measured", None)):
+            self._has_extracted_again = True
+            self._gone_from = self._location if kind == "gone" else ""
+            self._location = ""
+            return True
+        return kind in KINDS and KINDS[kind].is_temporary and not isinstance(error, FetchFailed)
+
+    def _may_have_run_out(self, kind: str, status: float | None) -> bool:
+        """Whether a fresh extraction may give another address: after a 403, or where the page names the audio's."""
+        page = self.candidate.source_url
+        return status == 403 or (kind in ("gone", "private") and page.startswith("http") and page != self._location)
+
+    def _plan(self) -> _Plan:
+        """Find where the audio is: known, on a page to be read, or for yt-dlp to say."""
+        candidate, page = self.candidate, self.candidate.source_url
+        location = self._location or (page if page.startswith("http") else candidate.location)
+        self._location = self._location or candidate.location
+        if extractor_of(location, self.web) != GENERIC or _is_stream(location):
+            return self._plan_of_site(location)
+        if is_audio_address(location) or (location != page and location == candidate.location):
+            return self._plan_direct(location, candidate)
+        lead = Lead("page", location, hint=candidate.title)
+        found = self._own([one for one in follow_page(lead, self.web, MAX_ON_PAGE) if isinstance(one, Candidate)])
+        said = replace(
+            candidate,
+            licence=candidate.licence or found.licence,
+            announced_duration_s=candidate.announced_duration_s or found.announced_duration_s,
+        )
+        is_read_by_yt_dlp = found.location == location and not found.num_bytes and not is_audio_address(location)
+        if is_read_by_yt_dlp or extractor_of(found.location, self.web) != GENERIC or _is_stream(found.location):
+            return self._plan_of_site(found.location)
+        return self._plan_direct(found.location, said)
+
+    def _own(self, found: list[Candidate]) -> Candidate:
+        """Which recording of a page is this candidate. Never a guess: another's audio would get this one's name."""
+        for one in found:
+            if one.candidate_id == self.candidate.candidate_id:
+                return one
+        is_known = self.candidate.location != self.candidate.source_url
+        if len(found) != 1 or is_known:
+            shown = f"{printable(self.candidate.source_url, 160)}: holds {len(found)} recordings, none surely this one."
+            raise fetch_error("gone" if is_known else "unsupported", shown)
+        return found[0]
+
+    def _plan_direct(self, url: str, said: Candidate) -> _Plan:
+        info = {
+            "id": said.candidate_id,
+            "title": said.title,
+            "url": url,
+            "ext": _suffix({"url": url})[1:],
+            "protocol": "http",
+        }
+        return _Plan(info, True, said.announced_duration_s, said.licence)
+
+    def _plan_of_site(self, url: str) -> _Plan:
+        params: dict[str, Any] = {"format": FORMAT, "noplaylist": True, "playlist_items": "1", "skip_download": True}
+        with self.web.errors_of(url), self.web.youtube_dl(**params) as ydl:
+            info = ydl.extract_info(url, download=False)
+        if isinstance(info, dict) and info.get("_type") in ("playlist", "multi_video"):
+            info = next((entry for entry in info.get("entries") or () if isinstance(entry, dict)), None)
+        if not isinstance(info, dict) or not isinstance(info.get("url"), str):
+            raise fetch_error("unsupported", f"{printable(url, 160)}: no audio was found at this address.")
+        if info.get("is_live"):
+            raise fetch_error("unsupported", f"{printable(url, 160)}: is live, and has no end yet.")
+        announced = info.get("duration") if isinstance(info.get("duration"), int | float) else None
+        is_direct = info.get("extractor_key") in (GENERIC, "HtmlEmbed")
+        return _Plan(info, is_direct, announced, str(info.get("license") or self.candidate.licence))
+
+    def _transfer(self, plan: _Plan) -> None:
+        """Let the audio come, within bounds, going on from what is there if it is still the same file."""
+        url = plan.info["url"]
+        self._require_protocol(plan.info)
+        prepare(self.partial)
+        if plan.is_direct and is_whole(self.partial, url):
+            return  # a run was killed between the last byte and the name
+        headers = {**(plan.info.get("http_headers") or {}), **self._resume_headers(url)}
+        headers.setdefault("User-Agent", self.web.user_agent)
+        watch = Watch(
+            self.partial, url, plan.is_direct, plan.is_one_file, self.config.max_bytes, self.config.max_fetch_s
+        )
+        params: dict[str, Any] = {
+            "retries": 0, "fragment_retries": 3, "skip_unavailable_fragments": False, "hls_prefer_native": True,
+            "nopart": True, "continuedl": True, "updatetime": False,
+        }  # fmt: skip
+        with self.web.errors_of(url), self.web.watched(watch.answer) as ydl:
+            from yt_dlp.downloader import get_suitable_downloader
+
+            params = {**ydl.params, **params}
+            downloader = get_suitable_downloader(plan.info, params)(ydl, params)
+            downloader.add_progress_hook(watch.progress)
+            try:
+                with _closing_files(downloader):
+                    is_there, _ = downloader.download(str(self.partial), {**plan.info, "http_headers": headers})
+            except OSError as error:
+                raise not_writable(self.partial, error) from error
+        if not is_there or not num_bytes_of(self.partial):
+            raise fetch_error("network", f"{printable(url, 160)}: nothing came.")
+
+    def _require_protocol(self, info: Mapping[str, Any]) -> None:
+        from yt_dlp.utils import determine_protocol
+
+        protocol = determine_protocol(dict(info))
+        if protocol not in PROTOCOLS:
+            shown = printable(self.candidate.location, 160)
+            raise fetch_error(
+                "unsupported", f"{shown}: its audio comes by {printable(protocol, 20)}, which is not fetched."
+            )
+        if protocol.startswith("http") and protocol != "http_dash_segments":
+            require_address(info["url"], self.web.config.addresses())
+
+    def _resume_headers(self, url: str) -> dict[str, str]:
+        """What makes a server go on only if the file has not changed; without it, begin anew."""
+        mark = mark_of(self.partial, url)
+        if mark:
+            return {"If-Range": mark}
+        forget(self.partial)
+        return {}
+
+    def _verified(self, plan: _Plan) -> AudioFacts:
+        """Decode what came to its end. What is not whole is deleted; the same bytes twice are a failure for good."""
+        try:
+            facts = inspect(self.partial, self.config.max_duration_s)
+            require_whole(self.candidate.candidate_id, facts, WholenessLimits())
+            self._require_announced(facts, plan.announced_s or self.candidate.announced_duration_s)
+            return facts
+        except AudioUnreadable as error:
+            shown, sha256 = printable(without_secrets(plan.info["url"]), 120), sha256_file(self.partial)
+            forget(self.partial)
+            if error.reason == "too_long":
+                raise fetch_error("too-long", f"{shown}: {error}", error.measured) from error
+            message = f"{shown}: what came is not whole: {error}"
+            if sha256 in self._sha256_of_corrupt:
+                raise FetchFailed(message, "corrupt", error.measured) from error
+            self._sha256_of_corrupt.add(sha256)
+            raise fetch_error("corrupt", message, error.measured) from error
+
+    def _require_announced(self, facts: AudioFacts, announced_s: float | None) -> None:
+        if not announced_s:
+            return
+        allowed_s = max(self.config.max_duration_error_s, self.config.max_duration_error * announced_s)
+        if abs(facts.duration_s - announced_s) > allowed_s:
+            raise AudioUnreadable(
+                f"{self.candidate.candidate_id}: lasts {facts.duration_s:.1f} s, not {announced_s:.1f} s as announced.",
+                reason="wrong_duration",
+                measured=facts.duration_s / announced_s,
+            )
+
+
+@contextmanager
+def _closing_files(downloader: Any) -> Iterator[None]:
+    """Close what a downloader opened: one of streams leaves its file open when a piece fails."""
+    opened: list[Any] = []
+    open_file = downloader.sanitize_open
+
+    def noted(*arguments: Any) -> tuple[Any, str]:
+        stream, path = open_file(*arguments)
+        opened.append(stream)
+        return stream, path
+
+    downloader.sanitize_open = noted
+    try:
+        yield
+    finally:
+        for stream in opened:
+            with suppress(OSError):  # what was not written yet does not fit on a full disk either
+                stream.close()
+
+
+def _is_stream(url: str) -> bool:
+    return re.split(r"[?#]", url)[0].lower().endswith(STREAM_SUFFIXES)
+
+
+def _require_length(shown: str, announced_s: float | None, config: DownloadConfig) -> None:
+    if announced_s and announced_s > config.max_duration_s:
+        raise fetch_error(
+            "too-long",
+            f"{printable(shown, 160)}: lasts {announced_s:.0f} s, more than download.max_duration_s allows.",
+            announced_s,
+        )
+
+
+def _require_licence(shown: str, licence: str, config: DownloadConfig, is_final: bool) -> None:
+    """Before the site was asked, a licence that is not known yet may still turn out well."""
+    code = licence_code(licence)
+    if not config.licences or code in config.licences or (code == "unknown" and not is_final):
+        return
+    said = printable(licence, 60) or "none is named"
+    raise fetch_error(
+        "licence", f"{printable(shown, 160)}: its licence ({said}) is not among {', '.join(config.licences)}."
+    )
+
+
+def _suffix(info: Mapping[str, Any]) -> str:
+    """A file ending for people; the decoder looks at the content."""
+    path = str(info.get("url", "")).split("?")[0].split("#")[0].lower()
+    from_url = next((suffix for suffix in AUDIO_SUFFIXES if path.endswith(suffix)), "")
+    said = f".{info.get('ext') or ''}".lower()
+    return said if said in AUDIO_SUFFIXES else from_url or ".audio"

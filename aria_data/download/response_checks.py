@@ -1,0 +1,61 @@
+"""Looks on while audio comes: what the server says of it first, then how much it becomes. Asks for nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aria_data.download.partial_files import forget, note_answer, size_said
+from aria_data.storage.files import printable, require_space
+from aria_data.web.addresses import without_secrets
+from aria_data.web.failures import fetch_error
+from aria_data.web.robots import reservation_in
+
+CHECK_SPACE_EVERY = 16 << 20  # bytes
+
+
+class Watch:
+    """For one try at one address. Both methods raise to end it."""
+
+    def __init__(self, partial: Path, url: str, is_direct: bool, is_one_file: bool, max_bytes: int, max_fetch_s: float):
+        self._partial, self._url, self._is_direct, self._is_one_file = partial, url, is_direct, is_one_file
+        self._max_bytes, self._max_fetch_s = max_bytes, max_fetch_s
+        self._began, self._checked_at = time.monotonic(), 0
+
+    def answer(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        """Judge the headers of an answer before its body comes."""
+        shown = printable(without_secrets(url), 160)
+        if self._is_direct:
+            self._require_audio(shown, headers)
+        size = size_said(status, headers)
+        if size is not None and size > self._max_bytes:
+            raise fetch_error("too-long", f"{shown}: {size:,} bytes, more than download.max_bytes allows.", size)
+        if size is not None:
+            require_space(self._partial, size)
+        is_noted = self._is_direct and self._is_one_file
+        if is_noted and not note_answer(self._partial, self._url, status, headers):
+            forget(self._partial)
+            raise fetch_error("network", f"{shown}: gave a part of something else. It is fetched anew.")
+
+    def _require_audio(self, shown: str, headers: Mapping[str, str]) -> None:
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        word = reservation_in(headers)
+        if word:
+            raise fetch_error("robots", f"{shown}: the site asks that it is not used ({word}).")
+        if kind in ("text/html", "application/xhtml+xml"):
+            raise fetch_error("unsupported", f"{shown}: is a web page now, not audio.")
+        if kind.endswith("mpegurl") and self._is_one_file:
+            raise fetch_error("unsupported", f"{shown}: is a playlist of a stream, not audio.")
+
+    def progress(self, said: Mapping[str, Any]) -> None:
+        """Judge how much has come. yt-dlp calls this after every block."""
+        come, shown = int(said.get("downloaded_bytes") or 0), printable(without_secrets(self._url), 160)
+        if come > self._max_bytes:
+            raise fetch_error("too-long", f"{shown}: more than {self._max_bytes:,} bytes, and no end.", float(come))
+        if time.monotonic() - self._began > self._max_fetch_s:
+            raise fetch_error("too-long", f"{shown}: did not end within {self._max_fetch_s:.0f} s.", self._max_fetch_s)
+        if come - self._checked_at > CHECK_SPACE_EVERY:
+            self._checked_at = come
+            require_space(self._partial, CHECK_SPACE_EVERY)

@@ -1,0 +1,237 @@
+"""Reading a version's rows in two steps: which rows a condition chooses, by the columns it names; then those rows.
+
+The condition is a stranger's: DuckDB runs it, locked. What it gives are ids, and reading their rows is our own query.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from aria_data.errors import DatasetCorrupt, UsageError
+from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
+from aria_data.manifest.rows import sorted_by_id
+from aria_data.storage.files import printable
+from aria_data.storage.tables import data_files
+
+FEW = 2_000  # so many rows are looked for page by page; the engine needs some 350 bytes of stack for each
+QUERY_S = 60.0  # a condition may be a program that never ends
+GRACE_S = 2.0  # how long a stopped one is waited for
+MEMORY = "1GB"  # of the database; single values do not count in it
+ERROR_CHARS = 300  # an error may quote megabytes
+
+# In the JSON of a syntax tree: what functions and columns it names. Inside a string each quote has a backslash.
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_NAMED = re.compile(rf'"function_name":({_TEXT})|"column_names":\[((?:{_TEXT},?)*)\]')
+# What changes by itself and is in no list of functions: written without brackets, or made of those that are.
+_CHANGING = frozenset("current_timestamp current_time localtime localtimestamp current_user user age ago".split())
+
+# Pages of few rows, and dictionaries only of what repeats: a row is read without much beside it.
+LAYOUT: dict[str, Any] = {
+    "compression": "SNAPPY",
+    "data_page_row_count_limit": 512,
+    "write_batch_size": 512,
+    "dictionary_page_size_limit": 16 << 10,
+    "max_row_group_size": 16 << 10,  # as much of each bucket is in memory while it is written
+}
+
+
+def damaged(path: Path, error: BaseException) -> DatasetCorrupt:
+    """Say in one line that a data file cannot be read."""
+    return DatasetCorrupt(
+        f"{path}: a data file is missing or damaged ({' '.join(str(error).split())[:160]}). "
+        "Restore the folder from a backup, or delete it and build again: finished work is not repeated."
+    )
+
+
+class Content:
+    """The rows of one opened version; every way to read them raises `DatasetCorrupt` for a damaged file."""
+
+    def __init__(self, path: Path, delta: Any):
+        self._path, self._delta = path, delta
+        names = [field.name for field in delta.schema().fields]
+        self.schema = arrow_schema(added_columns(name for name in names if is_added(name)))
+        self.has_digests = DIGEST in names
+        self._stored = set(names) - {BUCKET}
+        try:
+            self._files = data_files(path, delta, self.schema)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
+
+    def read(self, names: Sequence[str], where: pads.Expression | None = None) -> pa.Table:
+        """Read columns of all rows, or of those that an Arrow expression chooses, in no particular order."""
+        try:
+            return self._files.to_table(columns=list(names), filter=where)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self._path, error) from error
+
+    def rows(self, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+        """Read columns of these rows, sorted by segment_id."""
+        if not len(segment_ids):
+            return self.schema.empty_table().select(names)
+        wanted = list(dict.fromkeys(["segment_id", *names]))
+        if len(segment_ids) > FEW:
+            chosen = pads.field("segment_id").isin(segment_ids.combine_chunks())
+            return sorted_by_id(self.read(wanted, chosen)).select(names)
+        return self._few_rows(segment_ids, wanted).sort_by("segment_id").select(names)
+
+    def _few_rows(self, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+        """By the table library's own engine, which skips the pages without such a row."""
+        from deltalake import QueryBuilder
+
+        there = [name for name in names if name in self._stored]
+        columns = ", ".join(f'"{name}"' for name in there)
+        ids = ", ".join("'{}'".format(one.replace("'", "''")) for one in segment_ids.to_pylist())
+        try:
+            engine = QueryBuilder().register("manifest", self._delta)
+            found = pa.table(engine.execute(f"SELECT {columns} FROM manifest WHERE segment_id IN ({ids})"))
+        except Exception as error:  # deltalake raises its own types
+            raise damaged(self._path, error) from error
+        schema = pa.schema([self.schema.field(name) for name in names])
+        empty = {name: pa.nulls(found.num_rows, schema.field(name).type) for name in names if name not in there}
+        return pa.table({name: empty.get(name, found[name] if name in there else None) for name in names}).cast(schema)
+
+    def ids_where(self, where: str, limit: int | None = None) -> pa.ChunkedArray:
+        """Find the ids of the rows for which an SQL condition holds; see `ids_where`."""
+        return ids_where(self._files, where, limit, self._path)
+
+
+def ids_where(
+    rows: pads.Dataset | pa.Table,
+    where: str,
+    limit: int | None = None,
+    path: Path | None = None,
+    must_repeat: bool = False,
+) -> pa.ChunkedArray:
+    """Find the ids of the rows for which an SQL condition holds, removed ones left out unless it names `removed_in`.
+
+    The condition can only read: it runs in an empty in-memory database without access to files or network, with so
+    much memory and for so long. Raises `UsageError` in one line for what is no condition, and with `must_repeat` for
+    one that the rows alone do not decide; `path` is where rows are that are read from files.
+    """
+    import duckdb
+
+    settings: dict[str, Any] = {
+        "enable_external_access": "false",
+        "python_enable_replacements": "false",
+        "threads": "2",
+        "memory_limit": MEMORY,
+    }
+    where = where if where.strip() else "true"
+    connection = duckdb.connect(":memory:", config=settings)
+    try:
+        found = _in_time(lambda: _search(connection, rows, where, limit, must_repeat), connection.interrupt)
+    except (duckdb.Error, UnicodeError) as error:
+        if path is not None and "registered as 'manifest' failed" in str(error):
+            raise damaged(path, error) from error
+        line = (str(error)[:ERROR_CHARS].splitlines() or [""])[0]
+        raise UsageError(f"the query cannot be understood: {printable(line, ERROR_CHARS)}") from error
+    return found
+
+
+def _in_time(search: Callable[[], pa.ChunkedArray], interrupt: Callable[[], None]) -> pa.ChunkedArray:
+    """Run a search in a thread of its own, which the clock and Ctrl-C can end.
+
+    A single call at work on a huge value hears no interrupt; its thread is left behind and ends with the process.
+    """
+    future: Future[pa.ChunkedArray] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(search())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="query", daemon=True).start()
+    is_done = False
+    try:
+        is_done = bool(wait([future], QUERY_S).done)
+    finally:
+        if not is_done:
+            with suppress(Exception):  # it may have ended just now, and its connection with it
+                interrupt()
+            wait([future], GRACE_S)
+    if not is_done:
+        raise UsageError(f"the query was stopped after {QUERY_S:g} s. Ask for less, or in a simpler way.")
+    return future.result()
+
+
+def _search(
+    connection: Any, rows: pads.Dataset | pa.Table, where: str, limit: int | None, must_repeat: bool
+) -> pa.ChunkedArray:
+    with connection:
+        connection.register("manifest", rows)
+        connection.execute("SET lock_configuration = true")
+        tree = _parsed(connection, where)
+        parts = (function or columns for function, columns in _NAMED.findall(tree))
+        named = {name.lower() for part in parts for name in json.loads(f"[{part}]")}
+        if must_repeat:
+            _require_repeatable(connection, tree, named)
+        present = "" if "removed_in" in named else "removed_in IS NULL AND "
+        sql = f"SELECT segment_id FROM manifest WHERE {present}(\n{where}\n)"
+        if limit is not None:
+            sql += f" ORDER BY segment_id LIMIT {int(limit)}"
+        return connection.sql(sql).to_arrow_table()["segment_id"]
+
+
+def _parsed(connection: Any, where: str) -> str:
+    """The condition's syntax tree as JSON. It must stand alone: so it closes none of our brackets."""
+    alone = f"SELECT 1 WHERE\n{where.encode().decode()}\n"
+    statements = connection.extract_statements(alone)
+    tree = connection.execute("SELECT json_serialize_sql(?)", [alone]).fetchall()[0][0] if len(statements) == 1 else ""
+    if not tree.startswith('{"error":false'):
+        raise UsageError("the query must be one condition, for example: composer_id = 'chopin'")
+    return tree
+
+
+def _require_repeatable(connection: Any, tree: str, named: Collection[str]) -> None:
+    """Raise `UsageError` for chance, clocks and what the session is: the same rows must give the same subset."""
+    changing = "SELECT lower(function_name) FROM duckdb_functions() WHERE stability IN ('VOLATILE', ?)"
+    known = {name for (name,) in connection.execute(changing, ["CONSISTENT_WITHIN_QUERY"]).fetchall()}
+    found = sorted((known | _CHANGING) & set(named)) + (["a sample"] if '"sample":{' in tree else [])
+    if found:
+        raise UsageError(
+            f"the condition uses {printable(', '.join(found))}, so the same rows would give another subset each time. "
+            "Use the manifest's columns only."
+        )
+
+
+def changed_columns(old: Content, new: Content, segment_ids: pa.ChunkedArray) -> dict[str, list[str]]:
+    """Tell for each of these rows, which both have, the columns that differ; a few columns at a time."""
+    names = list(dict.fromkeys([*new.schema.names, *old.schema.names]))
+    ids = sorted(segment_ids.to_pylist())
+    found: dict[str, list[str]] = {segment_id: [] for segment_id in ids}
+    at_once = len(names) if len(ids) <= FEW else 8
+    for start in range(0, len(names), at_once):
+        group = names[start : start + at_once]
+        was, now = (_rows_with(content, segment_ids, group) for content in (old, new))
+        for name in group:
+            differs = _differs(was[name], now[name])
+            for place in pc.indices_nonzero(differs).to_pylist():
+                found[ids[place]].append(name)
+    return found
+
+
+def _rows_with(content: Content, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+    there = [name for name in names if name in content.schema.names]
+    table = content.rows(segment_ids, list(dict.fromkeys(["segment_id", *there])))
+    for name in set(names) - set(there):
+        table = table.append_column(
+            arrow_schema([name]).field(name), pa.nulls(table.num_rows, arrow_schema([name]).field(name).type)
+        )
+    return table
+
+
+def _differs(was: pa.ChunkedArray, now: pa.ChunkedArray) -> pa.ChunkedArray:
+    is_one_empty = pc.xor(pc.is_null(was), pc.is_null(now))
+    return pc.or_(pc.fill_null(pc.not_equal(was, now), False), is_one_empty)

@@ -1,0 +1,206 @@
+"""Put everything known of each segment into manifest rows, with subsets and splits, and release them as a version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from aria_data.manifest.caps import recordings_kept
+from aria_data.manifest.manifest import Manifest, Row, columns, content_sha256
+from aria_data.manifest.splits import EXCLUDED, groups_of, split_of
+from aria_data.manifest.tombstones import NAMES, tombstone
+from aria_data.records import (
+    Annotation,
+    AudioCluster,
+    Candidate,
+    Measurement,
+    Recording,
+    Screening,
+    Segment,
+    Transcription,
+)
+
+CUT_LEVEL_DB = -20.0  # ours: an edge this near to the loud parts is inside the music; what dies away ends below
+
+
+@dataclass(frozen=True)
+class ReleaseConfig:
+    """Subsets and splits. Limits are preset names or paths of TOML files (see `prune`)."""
+
+    pruned_limits: str = "light"
+    deduplicated_limits: str = "heavy"
+    max_recordings_per_composition: int = 1  # in in_deduplicated, of known compositions; 0: all
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    exclude: tuple[str, ...] = ()  # exclusion lists: names of those in `manifests/exclusions`, or paths
+    exclude_by: str = "both"  # "composition", "notes" or "both"
+
+    def __post_init__(self) -> None:
+        if self.exclude_by not in ("composition", "notes", "both"):
+            raise ValueError(f"exclude_by is composition, notes or both, not {self.exclude_by!r}")
+        if self.max_recordings_per_composition < 0:
+            raise ValueError("max_recordings_per_composition is 0 (all) or more")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSegment:
+    """One segment with everything the stages found out about it."""
+
+    candidate: Candidate
+    screening: Screening
+    recording: Recording
+    classifier_sha256: str
+    segment: Segment
+    transcription: Transcription
+    measurement: Measurement
+    annotation: Annotation
+    audio_cluster: str
+    recording_cluster: AudioCluster
+    notes_cluster: AudioCluster
+    passes_pruned: bool
+    passes_deduplicated: bool
+    excluded_by: str = ""  # the exclusion list that names it, and why
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether it is no copy on any level."""
+        return self.recording_cluster.is_lead and self.notes_cluster.is_lead
+
+
+def build_rows(
+    finished: Iterable[FinishedSegment],
+    config: ReleaseConfig,
+    previous: Iterable[Row],
+    next_version: int,
+    removals: Mapping[str, str] = MappingProxyType({}),
+) -> list[Row]:
+    """Make the manifest's rows, sorted by segment_id.
+
+    `previous` (the newest version's rows) gives each `first_version`, and its removed rows are carried on for ever.
+    Of its other rows those that are not made again are dropped, or become tombstones when `removals`, reasons by id or
+    source_url, names them: the removal was on record, and no version without them followed.
+    """
+    finished = sorted(finished, key=lambda one: one.segment.segment_id)
+    kept = _recordings_kept(finished, config.max_recordings_per_composition)
+    before = {row["segment_id"]: row for row in previous}
+    rows = []
+    for one in finished:
+        known = before.get(one.segment.segment_id)
+        rows.append(
+            _row(one, one.recording.recording_id in kept)
+            | {"first_version": known["first_version"] if known else next_version}
+        )
+    _split(rows, config)
+    made = {row["segment_id"] for row in rows}
+    for row in (row for key, row in before.items() if key not in made):
+        reason = next((removals[row[name]] for name in NAMES if row[name] in removals), None)
+        if row["removed_in"] is not None:
+            rows.append(row)
+        elif reason is not None:
+            rows.append(tombstone(row, next_version, reason))
+    return sorted(rows, key=lambda row: row["segment_id"])
+
+
+def _split(rows: list[Row], config: ReleaseConfig) -> None:
+    """Put every group into one split. A group is named by whoever came first, so additions do not move it."""
+    by_id = {row["segment_id"]: row for row in rows}
+    together = ("recording_id", "audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
+    labels = {key: [f"{name}={row[name]}" for name in together if row[name]] for key, row in by_id.items()}
+    for group in groups_of(labels):
+        members = [by_id[key] for key in group]
+        first = min(members, key=lambda row: (row["first_version"], not row["composition_id"], row["segment_id"]))
+        named = sorted(filter(None, (row["excluded_by"] for row in members)))
+        name = first["composition_id"] or first["audio_cluster"]
+        split = EXCLUDED if named else split_of(name, config.test_share, config.validation_share)
+        for row in members:
+            row["split"] = split
+            if named:
+                row |= {"in_deduplicated": False, "in_unique": False}
+                row["excluded_by"] = row["excluded_by"] or f"together with what is excluded by {named[0]}"
+
+
+def release(
+    manifest: Manifest, rows: list[Row], note: str = "", facts: Mapping[str, Any] | None = None
+) -> tuple[int, bool]:
+    """Commit the rows as a new version unless they say what the newest one says and no new name is asked for.
+
+    Gives (version, is it new). `facts` says how it came about (see `Manifest.commit`).
+    """
+    newest = manifest.version()
+    if newest == 0 and not rows:
+        return 0, False
+    is_named = bool((facts or {}).get("name"))
+    if newest and not is_named and manifest.content_sha256(newest) == content_sha256(rows):
+        return newest, False
+    return manifest.commit(rows, note, facts), True
+
+
+def _recordings_kept(finished: list[FinishedSegment], cap: int) -> set[str]:
+    """Give the recordings that may stand for their composition, among those that may count."""
+    may_count = (one for one in finished if one.is_lead and one.passes_deduplicated)
+    return recordings_kept(
+        (
+            {
+                "composition_id": one.annotation.composition_id,
+                "recording_id": one.recording.recording_id,
+                "audio_score": one.segment.audio_score,
+            }
+            for one in may_count
+        ),
+        cap,
+    )
+
+
+def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
+    measures, annotation, segment = one.measurement.measures, one.annotation, one.segment
+    in_deduplicated = one.passes_pruned and one.passes_deduplicated and one.is_lead and is_kept_of_composition
+    values: Mapping[str, object] = {
+        **{name: getattr(annotation, name) for name in _FROM_ANNOTATION},
+        **{name: getattr(one.transcription, name) for name in _FROM_TRANSCRIPTION},
+        **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
+        **{name: _rounded(measures[name]) for name in _FROM_MEASUREMENT},
+        "num_endless_notes": int(measures["num_endless_notes"]),
+        "is_start_truncated": _is_cut(measures["start_level_db"]),
+        "is_end_truncated": _is_cut(measures["end_level_db"]),
+        "segment_id": segment.segment_id,
+        "recording_id": segment.recording_id,
+        "number": segment.number,
+        "start_s": round(segment.start_s, 6),
+        "end_s": round(segment.end_s, 6),
+        "duration_s": round(segment.end_s - segment.start_s, 6),
+        "audio_score": segment.audio_score,
+        "classifier_sha256": one.classifier_sha256,
+        "relevance_score": one.screening.relevance_score,
+        "audio_sha256": one.recording.audio_sha256,
+        "audio_cluster": one.audio_cluster,
+        "recording_cluster": one.recording_cluster.cluster_id,
+        "notes_cluster": one.notes_cluster.cluster_id,
+        "is_cluster_lead": one.is_lead,
+        "excluded_by": one.excluded_by,
+        "in_pruned": one.passes_pruned,
+        "in_deduplicated": in_deduplicated,
+        "in_unique": in_deduplicated and bool(annotation.composition_id),
+    }
+    return {column["name"]: values.get(column["name"]) for column in columns()}
+
+
+_FROM_ANNOTATION = (
+    "composer composer_id performer performer_id title catalogue catalogue_number piece_number movement form genre "
+    "period key composition_id annotation_source annotation_confidence"
+).split()
+_FROM_TRANSCRIPTION = "midi_path midi_sha256 transcriber transcriber_sha256 num_notes num_pedal_events".split()
+_FROM_MEASUREMENT = (
+    "note_density pitch_entropy longest_silence_s transcription_confidence chroma_agreement onset_agreement "
+    "missed_passage_s missed_passage_start_s score_likeness backend_agreement"
+).split()
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _is_cut(level_db: float) -> bool:
+    return level_db > CUT_LEVEL_DB

@@ -1,0 +1,39 @@
+"""What was removed from a dataset for good, and why: a small table that every later build and version obeys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aria_data.storage.tables import DONE, Outcome, StageTable
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One order to remove: a segment, a recording, or whatever a source_url names."""
+
+    item_id: str
+    reason: str
+    removed_at: str  # UTC, ISO 8601
+
+
+class Removals:
+    """The removals of the dataset at `root`."""
+
+    def __init__(self, root: Path):
+        self._table = StageTable(root, "removals", Removal)
+
+    def by_id(self) -> dict[str, Removal]:
+        """Every removal by the id it names; of several for one id the first."""
+        removals = sorted(
+            (outcome.record for outcome in self._table.all()), key=lambda one: one.removed_at, reverse=True
+        )
+        return {removal.item_id: removal for removal in removals}
+
+    def add(self, item_ids: list[str], reason: str) -> None:
+        """Record removals, whether or not the dataset holds the items yet."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._table.append(
+            Outcome(item_id, f"{item_id} {now}", DONE, record=Removal(item_id, reason, now)) for item_id in item_ids
+        )

@@ -1,0 +1,240 @@
+"""Rows on their way into a manifest: batches of one schema, their digests, what differs from those before. No tables.
+
+Rows are read twice, so that a million of them are never held at once: first for their digests, then to be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aria_data.errors import UsageError
+from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_weight
+from aria_data.storage.files import printable
+
+BATCH_ROWS = 10_000
+
+Row = dict[str, Any]
+Batches: TypeAlias = "Iterable[pa.RecordBatch | pa.Table]"
+Rows: TypeAlias = (
+    "Sequence[Row] | pa.Table | Callable[[], Batches]"  # what is called is called twice and gives the same twice
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Rows that were read once, and what can be said of them all. `batches` reads them again."""
+
+    read: Callable[[], Iterator[pa.RecordBatch]]
+    index: pa.Table  # segment_id, bucket and digest, in the order of the rows
+    schema: pa.Schema  # with bucket and digest
+    num_present: int
+    seconds: float
+    num_bytes: int
+
+    def batches(self, is_chosen: pa.ChunkedArray | None = None) -> Iterator[pa.RecordBatch]:
+        """Give the rows with bucket and digest, a batch at a time; only those where `is_chosen`, which has all."""
+        start = 0
+        for batch in self.read():
+            known = self.index.slice(start, batch.num_rows)
+            if not pa.chunked_array([batch.column("segment_id")]).equals(known["segment_id"]):
+                raise _not_the_same()
+            full = _conformed(batch, self.schema)
+            for name in (BUCKET, DIGEST):
+                full = full.set_column(full.schema.get_field_index(name), name, known[name].combine_chunks())
+            if is_chosen is not None:
+                full = full.filter(is_chosen.slice(start, batch.num_rows).combine_chunks())
+            start += batch.num_rows
+            if full.num_rows:
+                yield full
+        if start != self.index.num_rows:
+            raise _not_the_same()
+
+
+def _not_the_same() -> UsageError:
+    return UsageError("the rows to commit are not the same when they are read again; no version was written.")
+
+
+def read_once(rows: Rows) -> Incoming:
+    """Read rows and count them. Raises `UsageError` for an id that is missing or there twice, and for a bad column."""
+    read = _reader(rows)
+    ids, buckets, digests = [], [], []
+    added: set[str] = set()
+    num_present, seconds, num_bytes = 0, 0.0, 0
+    for batch in read():
+        added |= set(added_columns(batch.schema.names))
+        ids.append(batch.column("segment_id"))
+        index = [(_bucket(row["segment_id"]), digest_of(row)) for row in batch.to_pylist()]
+        buckets.append(pa.array([bucket for bucket, _ in index], pa.string()))
+        digests.append(pa.array([digest for _, digest in index], pa.string()))
+        present = batch.filter(pc.is_null(batch.column("removed_in")))
+        num_present += present.num_rows
+        seconds += pc.sum(present.column("duration_s")).as_py() or 0.0
+        num_bytes += batch.nbytes
+    index_of_all = pa.table([pa.chunked_array(one, pa.string()) for one in (ids, buckets, digests)], _INDEX)
+    _require_unique(index_of_all["segment_id"])
+    schema = _with_index(arrow_schema(sorted(added)))
+    return Incoming(read, index_of_all, schema, num_present, seconds, num_bytes)
+
+
+_INDEX = pa.schema([(name, pa.string()) for name in ("segment_id", BUCKET, DIGEST)])
+
+
+def _with_index(schema: pa.Schema) -> pa.Schema:
+    return schema.append(_INDEX.field(BUCKET)).append(_INDEX.field(DIGEST))
+
+
+def _require_unique(ids: pa.ChunkedArray) -> None:
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counted = ids.value_counts()
+    twice = counted.field("values").filter(pc.greater(counted.field("counts"), 1))[0].as_py()
+    raise UsageError(f"segment '{printable(twice)}' is there twice among the rows to commit.")
+
+
+# ---------------------------------------------------------------- rows of any kind as batches
+
+
+def _reader(rows: Rows) -> Callable[[], Iterator[pa.RecordBatch]]:
+    """Give what reads the rows from the start, as batches of one kind. A list or table is sorted first."""
+    if callable(rows):
+        return lambda: _batches(rows())
+    table = rows if isinstance(rows, pa.Table) else _table_of(list(rows))
+    ordered = [sorted_by_id(table)] if table.num_rows else []
+    return lambda: _batches(ordered)
+
+
+def _table_of(rows: list[Row]) -> pa.Table:
+    schema = arrow_schema(added_columns({name for row in rows for name in row}))
+    try:
+        return pa.Table.from_pylist(rows, schema=schema)
+    except (pa.ArrowException, TypeError) as error:
+        raise _not_rows(error) from error
+
+
+def _batches(given: Batches) -> Iterator[pa.RecordBatch]:
+    for one in given:
+        table = one if isinstance(one, pa.Table) else pa.Table.from_batches([one])
+        for start in range(0, table.num_rows, BATCH_ROWS):
+            for batch in table.slice(start, BATCH_ROWS).combine_chunks().to_batches():
+                found = _conformed(batch, arrow_schema(added_columns(batch.schema.names)))
+                _require_usable(found)
+                yield found
+
+
+def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with exactly these columns; empty where it has none of a name."""
+    there = set(batch.schema.names)
+    try:
+        values = [
+            batch.column(field.name).cast(field.type) if field.name in there else pa.nulls(batch.num_rows, field.type)
+            for field in schema
+        ]
+    except (pa.ArrowException, TypeError) as error:
+        raise _not_rows(error) from error
+    return pa.RecordBatch.from_arrays(values, schema=schema)
+
+
+def _not_rows(error: BaseException) -> UsageError:
+    return UsageError(f"the rows do not fit the manifest's columns: {printable(str(error), 200)}")
+
+
+def _require_usable(batch: pa.RecordBatch) -> None:
+    if batch.column("segment_id").null_count:
+        raise UsageError("a row to commit has no segment_id.")
+    for name in filter(is_weight, batch.schema.names):
+        known = batch.column(name).drop_null()
+        is_fit = pc.and_(pc.is_finite(known), pc.greater_equal(known, 0.0))
+        if not pc.all(is_fit, min_count=0).as_py():
+            wrong = known.filter(pc.invert(is_fit))[0].as_py()
+            raise UsageError(f"{name}: {wrong} is no weight; a weight is 0 or more, and finite.")
+
+
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    """By segment_id, without a copy where it is sorted already."""
+    ids = table["segment_id"]
+    is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+    return table if is_sorted else table.sort_by("segment_id")
+
+
+# ---------------------------------------------------------------- digests
+
+
+def indexed(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """`segment_id` and digest of rows that were released before rows had digests."""
+    found: list[tuple[str, str]] = []
+    for batch in batches:
+        found += [(row["segment_id"], digest_of(row)) for row in batch.to_pylist()]
+    columns = [pa.array([one[place] for one in found], pa.string()) for place in (0, 1)]
+    return pa.table(columns, names=["segment_id", DIGEST])
+
+
+def digest_of(row: Mapping[str, Any]) -> str:
+    """128 bits of a row's content. A column that is empty counts as not there, so a new column changes no old row."""
+    said = {name: value for name, value in row.items() if value is not None}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
+
+
+def content_sha256(rows: Iterable[Row]) -> str:
+    """Hash rows independently of their order: the same content gives the same hash anywhere."""
+    schema = pa.schema([("segment_id", pa.string()), (DIGEST, pa.string())])
+    return hash_of(pa.Table.from_pylist([{"segment_id": r["segment_id"], DIGEST: digest_of(r)} for r in rows], schema))
+
+
+def hash_of(index: pa.Table) -> str:
+    """Hash all rows by their ids and digests."""
+    digest = hashlib.sha256()
+    for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
+        lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
+        digest.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def bucket_of(row: Mapping[str, Any]) -> str:
+    """The partition a row belongs to, one of 16, for ever."""
+    return _bucket(row["segment_id"])
+
+
+def _bucket(segment_id: str) -> str:
+    return hashlib.sha256(segment_id.encode()).hexdigest()[0]
+
+
+# ---------------------------------------------------------------- what differs
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Segment ids by what became of them."""
+
+    added: pa.ChunkedArray
+    gone: pa.ChunkedArray
+    changed: pa.ChunkedArray
+
+    def all(self) -> pa.ChunkedArray:
+        return pa.chunked_array([*self.added.chunks, *self.gone.chunks, *self.changed.chunks], pa.string())
+
+
+def compare(old: pa.Table, new: pa.Table) -> Changes:
+    """Compare two indexes, which have ids and digests."""
+    keys = ["segment_id", DIGEST]
+    both = old.select(keys).join(new.select(keys), "segment_id", join_type="full outer", right_suffix="_new")
+    was, now = both[DIGEST], both[f"{DIGEST}_new"]
+    is_changed = pc.fill_null(pc.not_equal(was, now), False)
+    return Changes(*(both.filter(which)["segment_id"] for which in (pc.is_null(was), pc.is_null(now), is_changed)))
+
+
+def buckets_of(segment_ids: pa.ChunkedArray) -> set[str]:
+    """The partitions that these rows are in."""
+    return {_bucket(segment_id) for chunk in segment_ids.chunks for segment_id in chunk.to_pylist()}
+
+
+def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which of the values are among the wanted ones."""
+    found = wanted if isinstance(wanted, pa.ChunkedArray) else pa.array(sorted(wanted), pa.string())
+    return pc.is_in(values, value_set=found)

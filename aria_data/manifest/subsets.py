@@ -1,0 +1,242 @@
+"""Named subsets of a dataset: what somebody defined once, kept beside the manifest, a column in every later version.
+
+    DATASET/subsets/<name>.json       what it is: a recipe, or a selection with where it came from
+    DATASET/subsets/<name>.toml       of a recipe with limits that are no preset: those limits, as they were
+    DATASET/subsets/<name>.parquet    of a selection: segment_id, weight, inclusion_prob, reason
+
+A *recipe* is judged again for each version: a condition, limits, so many recordings of each composition. A *selection*
+was made once, of the rows there were (`aria_data.pruning`); rows that came later are not in it. Either gives the column
+`in_<name>`, a selection with weights also `weight_<name>`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
+from aria_data.manifest.caps import recordings_kept
+from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
+from aria_data.manifest.manifest import Row, arrow_schema, columns, subset_column, weight_column
+from aria_data.manifest.reading import ids_where
+from aria_data.manifest.splits import EXCLUDED
+from aria_data.storage.files import printable, write_whole
+
+RECIPE, SELECTION = "recipe", "selection"
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException)
+SELECTED = pa.schema(
+    [
+        pa.field("segment_id", pa.string(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+        pa.field("inclusion_prob", pa.float64()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+Passes = Callable[[str], Collection[str]]  # limits' name or path -> the segment_ids that pass them
+
+
+@dataclass(frozen=True)
+class SubsetRecipe:
+    """A subset by rule. Everything that is said must hold; what was removed or excluded is in no subset.
+
+    Raises `ValueError` for what says nothing or is of another type: a recipe may come from anyone's file.
+    """
+
+    where: str = ""  # an SQL condition over the manifest's columns, other subsets' columns not among them
+    limits: str = ""  # a preset (`prune`) or the path of a TOML file
+    max_recordings_per_composition: int = 0  # of known compositions, the surest first; 0: all
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if type(getattr(self, one.name)) is not type(one.default):
+                raise ValueError(f"{one.name} is not of type {type(one.default).__name__}")
+        if self.max_recordings_per_composition < 0:
+            raise ValueError("max_recordings_per_composition is 0 (all) or more")
+        if not (self.where.strip() or self.limits or self.max_recordings_per_composition):
+            raise ValueError("a recipe says where, limits or max_recordings_per_composition")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRow:
+    """One row that a selection keeps."""
+
+    segment_id: str
+    weight: float = 1.0  # how often it counts in training, 1 in the mean
+    inclusion_prob: float | None = None
+    reason: str = ""
+
+
+class Subsets:
+    """The named subsets of the dataset at `root`."""
+
+    def __init__(self, root: Path):
+        self.folder = root / "subsets"
+
+    def names(self) -> list[str]:
+        """All names, in order. Files that no subset can be called after are somebody else's."""
+        named = (path.stem for path in self.folder.glob("*.json") if path.is_file())
+        return sorted(name for name in named if is_subset(SUBSET_PREFIX + name))
+
+    def about(self, name: str) -> dict[str, Any]:
+        """What a subset is: `kind` and what it was made of; limits that are no preset as what they limit.
+
+        Raises `DatasetNotFound`, `DatasetCorrupt`.
+        """
+        path = self._file(name)
+        if not path.is_file():
+            known = ", ".join(self.names()) or "none"
+            raise DatasetNotFound(f"{printable(name)}: no such subset here. Known: {known}.")
+        try:
+            said = json.loads(path.read_bytes(), parse_constant=_refuse)
+            if said["kind"] == RECIPE:
+                said["limits"] = self._limits_of(name, _recipe_of(said))
+            elif said["kind"] != SELECTION or type(said["num_rows"]) is not int:
+                raise ValueError(said["kind"])
+            _json(said)  # as facts of a version it is written again
+            return said
+        except DAMAGED as error:
+            raise DatasetCorrupt(f"{path}: is damaged. Delete it and define the subset again.") from error
+
+    def definitions(self) -> dict[str, dict[str, Any]]:
+        """What each subset is, by name. Raises `DatasetCorrupt`."""
+        return {name: self.about(name) for name in self.names()}
+
+    def files(self, name: str) -> list[Path]:
+        """Every file that a definition may have. Raises `UsageError` for a bad name."""
+        return [self._file(name).with_suffix(ending) for ending in (".json", ".toml", ".parquet")]
+
+    def _limits_of(self, name: str, recipe: SubsetRecipe) -> str | dict[str, float]:
+        path = self._file(name).with_suffix(".toml")
+        if recipe.limits != path.name:
+            return recipe.limits
+        limits = tomllib.loads(path.read_text(encoding="utf-8"))
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in limits.values()):
+            raise ValueError("limits that are no numbers")
+        return limits
+
+    def _file(self, name: str) -> Path:
+        subset_column(name)
+        return self.folder / f"{name}.json"
+
+    def save_recipe(self, name: str, recipe: SubsetRecipe, limits: Mapping[str, float] | None = None) -> None:
+        """Define a subset by rule, in the place of one of that name. Raises `UsageError` for a bad name.
+
+        `limits` are kept where they are given, for the file that the recipe names may be gone or changed next time.
+        """
+        path, own, selected = self.files(name)
+        if limits is not None:
+            recipe = replace(recipe, limits=own.name)
+            write_whole(own, "".join(f"{key} = {value!r}\n" for key, value in limits.items()).encode())
+        write_whole(path, _json({"kind": RECIPE, **asdict(recipe)}))
+        for other in (selected, *([own] if limits is None else [])):
+            other.unlink(missing_ok=True)
+
+    def save_selection(self, name: str, rows: Sequence[SelectedRow], about: Mapping[str, Any]) -> None:
+        """Define a subset by its rows; `about` says how it came about."""
+        path, limits, selected = self.files(name)
+        kept = sorted(rows, key=lambda row: row.segment_id)
+        table = pa.Table.from_pylist([asdict(row) for row in kept], schema=SELECTED)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, write_page_checksum=True)
+        write_whole(selected, sink.getvalue().to_pybytes())
+        write_whole(path, _json({"kind": SELECTION, **about, "num_rows": len(kept)}))
+        limits.unlink(missing_ok=True)
+
+    def delete(self, name: str) -> None:
+        """Forget a subset; versions that have it keep it. Raises `DatasetNotFound`."""
+        path = self._file(name)
+        if not path.is_file():
+            self.about(name)  # says which there are
+        for each in self.files(name):
+            each.unlink(missing_ok=True)
+
+    def selection(self, name: str) -> dict[str, SelectedRow]:
+        """The rows of a selection by segment_id. Raises `DatasetCorrupt`."""
+        path, num_rows = self._file(name).with_suffix(".parquet"), self.about(name).get("num_rows")
+        try:
+            if not path.is_file() or pq.read_metadata(path).num_rows != num_rows:
+                raise ValueError(f"not the {num_rows} rows announced")
+            table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+            table = table.select(SELECTED.names).cast(SELECTED)
+            if table["segment_id"].null_count or table["weight"].null_count:
+                raise ValueError("rows without id or weight")
+            rows = {row["segment_id"]: SelectedRow(**row) for row in table.to_pylist()}
+            if len(rows) != num_rows:
+                raise ValueError("an id that is there twice")
+            return rows
+        except DAMAGED as error:
+            raise DatasetCorrupt(
+                f"{path}: is missing or damaged. Select it again (`aria-data select --name {name}`), or forget it: "
+                f"`aria-data subset DATASET {name} --delete`."
+            ) from error
+
+    def apply(self, rows: Sequence[Row], passes: Passes, defining: str = "") -> list[Row]:
+        """Give the rows with a column for each subset, in the place of what they had. Removed rows have none.
+
+        Raises `ConfigInvalid`, naming the subset, when a recipe cannot be followed (any more); `defining` is the one
+        that is new.
+        """
+        plain = [_without_subsets(row) for row in rows]
+        present = [row for row in plain if row["removed_in"] is None]
+        for name in self.names():
+            try:
+                self._add(name, present, passes)
+            except (UsageError, ConfigInvalid) as error:
+                advice = "" if name == defining else " Define it again, or delete it."
+                raise ConfigInvalid(f"subset {name}: {error}{advice}") from error
+        return plain
+
+    def _add(self, name: str, present: list[Row], passes: Passes) -> None:
+        said = self.about(name)
+        if said["kind"] == SELECTION:
+            chosen = self.selection(name)
+            for row in present:
+                mine = None if row["split"] == EXCLUDED else chosen.get(row["segment_id"])
+                row[subset_column(name)] = mine is not None
+                row[weight_column(name)] = None if mine is None else mine.weight
+            return
+        if not isinstance(said["limits"], str):
+            said["limits"] = str(self._file(name).with_suffix(".toml"))
+        recipe = _recipe_of(said)
+        kept = rows_of_recipe(recipe, present, passes)
+        for row in present:
+            row[subset_column(name)] = row["segment_id"] in kept
+
+
+def rows_of_recipe(recipe: SubsetRecipe, rows: Sequence[Row], passes: Passes) -> set[str]:
+    """Give the segment_ids that a recipe keeps of these rows."""
+    chosen = {row["segment_id"] for row in rows if row["split"] != EXCLUDED}
+    if recipe.where.strip():
+        table = pa.Table.from_pylist(list(rows), schema=arrow_schema())
+        chosen &= set(ids_where(table, recipe.where, must_repeat=True).to_pylist())
+    if recipe.limits:
+        chosen &= set(passes(recipe.limits))
+    left = [row for row in rows if row["segment_id"] in chosen]
+    kept = recordings_kept(left, recipe.max_recordings_per_composition)
+    return {row["segment_id"] for row in left if row["recording_id"] in kept}
+
+
+def _recipe_of(said: Mapping[str, Any]) -> SubsetRecipe:
+    return SubsetRecipe(**{one.name: said[one.name] for one in fields(SubsetRecipe) if one.name in said})
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _without_subsets(row: Row) -> Row:
+    return {column["name"]: row.get(column["name"]) for column in columns()}
+
+
+def _json(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,57 @@
+"""Stage 6: everything that is measured about one transcription: its notes, how they fit the sound, a second opinion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from aria_data.audio.decode import AudioReader
+from aria_data.measure.measures import MEASURES, measure
+from aria_data.measure.quality import fit, listen
+from aria_data.midi.matching import match_notes, precision_recall_f1
+from aria_data.midi.midi_files import Performance
+from aria_data.records import Measurement, Segment, Transcription
+from aria_data.transcribe.base import TranscribeConfig
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """What else to measure. A second transcriber doubles the work of transcription."""
+
+    second_transcriber: str = ""  # its name: measures how far two models agree, as an onset F1
+    second_checkpoint: str = ""
+
+    def second(self) -> TranscribeConfig | None:
+        """Give the second transcriber's own configuration; None without one."""
+        name = self.second_transcriber
+        return TranscribeConfig(name, checkpoint=self.second_checkpoint) if name else None
+
+
+def measure_segment(
+    reader: AudioReader,
+    segment: Segment,
+    transcription: Transcription,
+    performance: Performance,
+    backend_agreement: float = math.nan,
+) -> Measurement:
+    """Measure one segment's notes against each other and against its sound, which is read again.
+
+    `reader` reads the recording in mono at `quality.SAMPLE_RATE`.
+    """
+    trace = listen(reader.blocks(segment.start_s, segment.end_s))
+    values = {
+        **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
+        **fit(trace, performance),
+        "transcription_confidence": transcription.confidence,
+        "num_endless_notes": transcription.num_endless_notes,
+        "backend_agreement": backend_agreement,
+    }
+    return Measurement(segment.segment_id, {name: float(values[name]) for name in MEASURES})
+
+
+def onset_agreement_of(first: Performance, second: Performance) -> float:
+    """Give the onset F1 of two transcriptions of the same sound; NaN when neither heard a note."""
+    if not first.notes and not second.notes:
+        return math.nan
+    num_matched = len(match_notes(first.notes, second.notes))
+    return precision_recall_f1(num_matched, len(first.notes), len(second.notes))[2]

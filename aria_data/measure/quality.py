@@ -1,0 +1,198 @@
+"""How well notes fit the recording they were heard in, without knowing the true notes. Measures; `prune` decides.
+
+The recording is heard once more, in blocks: its pitch classes (chroma), its onsets (spectral flux) and its level, 31
+times a second. The notes say when which pitch classes should begin. Whatever a transcriber is sure of, this is a
+second opinion; `benchmarks/quality.py` shows which damage each measure finds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from aria_data.audio.tuning import FRAME, HOP, SAMPLE_RATE, tuning_of_spectrum
+from aria_data.measure.measures import FIT_MEASURES
+from aria_data.midi.midi_files import Note, Performance
+
+FRAMES_PER_S = SAMPLE_RATE / HOP
+CHUNK_FRAMES = 2000  # about a minute at a time
+SUPPORT_FRAMES = 5  # a struck pitch class must sound within 160 ms
+MIN_SUPPORT = 0.05  # of the strongest class then; 0.02 to 0.1 tried, see LOG.md
+MIN_OVER_NEIGHBOUR = 0.2  # of the next semitone's class, which leaks in; 0 to 0.5 tried
+NEAR_S = 0.07  # between an onset of the sound and one of the notes
+MIN_MISSED = 3  # onsets in a row without a note make a missed passage
+EDGE_S = 0.2
+GRID_S = tuple(np.arange(0.06, 0.5, 0.0025))  # spacings of the grids tried for deadpan timing
+GRID_WINDOW_S, GRID_MIN_ONSETS = 15.0, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is kept of a recording's sound. Frame i is centred on i * HOP samples."""
+
+    chroma: np.ndarray  # float32 (12, frames), energy of each pitch class
+    onset_strength: np.ndarray  # float32 (frames,): rise of the log mel spectrum
+    level_db: np.ndarray  # float32 (frames,)
+    tuning: float  # of A4 against 440 Hz, in semitones, -0.5 to 0.5
+
+
+def listen(blocks: Iterable[np.ndarray]) -> Trace:
+    """Hear a recording given as float32 blocks of shape (num_samples, 1) at 16 kHz. Memory grows by 2 kB a second."""
+    chroma, strength, level = [], [], []
+    tuning: float | None = None
+    last_mel = None
+    for chunk in _chunks(blocks):
+        import librosa
+
+        spectrum = np.abs(librosa.stft(chunk, n_fft=FRAME, hop_length=HOP, center=False)) ** 2
+        if tuning is None and spectrum.max() > 1e-6:
+            tuning = tuning_of_spectrum(np.sqrt(spectrum[:, ::4]))
+        chroma.append(
+            librosa.feature.chroma_stft(
+                S=spectrum, sr=SAMPLE_RATE, n_fft=FRAME, hop_length=HOP, tuning=tuning or 0.0, norm=None
+            ).astype(np.float32)
+        )
+        level.append(10 * np.log10(spectrum.sum(axis=0) / (FRAME * SAMPLE_RATE) + 1e-12).astype(np.float32))
+        short = (
+            np.abs(librosa.stft(chunk[FRAME // 4 : -FRAME // 4], n_fft=FRAME // 2, hop_length=HOP, center=False)) ** 2
+        )
+        mel = librosa.power_to_db(
+            librosa.feature.melspectrogram(
+                S=short, sr=SAMPLE_RATE, n_fft=FRAME // 2, hop_length=HOP, n_mels=96, fmax=8000
+            ),
+            ref=1.0,
+            top_db=None,
+            amin=1e-6,
+        )
+        before = mel[:, :1] if last_mel is None else last_mel
+        rise = librosa.onset.onset_strength(S=np.concatenate([before, mel], axis=1), sr=SAMPLE_RATE, center=False)[1:]
+        strength.append(rise.astype(np.float32))
+        last_mel = mel[:, -1:]
+    if not chroma:
+        return Trace(np.zeros((12, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), 0.0)
+    return Trace(np.concatenate(chroma, 1), np.concatenate(strength), np.concatenate(level), tuning or 0.0)
+
+
+def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Give the sound in overlapping pieces of whole frames, with half a frame of silence at both ends."""
+    step = CHUNK_FRAMES * HOP
+    held, num_held = [np.zeros(FRAME // 2, np.float32)], FRAME // 2
+    for block in itertools.chain((block[:, 0] for block in blocks), [np.zeros(FRAME // 2, np.float32)]):
+        held.append(block)
+        num_held += len(block)
+        if num_held >= step + FRAME - HOP:
+            buffer = np.concatenate(held)
+            while len(buffer) >= step + FRAME - HOP:
+                yield buffer[: step + FRAME - HOP]
+                buffer = buffer[step:]
+            held, num_held = [buffer], len(buffer)
+    if num_held >= FRAME:
+        yield np.concatenate(held)
+
+
+def fit(trace: Trace, performance: Performance) -> dict[str, float]:
+    """Every measure of `FIT_MEASURES` that needs the sound or the timing; NaN where it is not defined."""
+    onsets = np.array(sorted(note.onset_s for note in performance.notes))
+    peaks, strengths = onset_peaks(trace)
+    is_explained = _is_near(peaks, onsets)
+    start_s, length_s = missed_passage(peaks, strengths, is_explained)
+    start_db, end_db = edge_levels(trace)
+    values = {
+        "chroma_agreement": chroma_agreement(trace, performance.notes),
+        "onset_agreement": float((strengths * is_explained).sum() / strengths.sum()) if len(peaks) else math.nan,
+        "missed_passage_s": length_s,
+        "missed_passage_start_s": start_s,
+        "start_level_db": start_db,
+        "end_level_db": end_db,
+        "score_likeness": score_likeness(onsets),
+    }
+    return {name: values[name] for name in FIT_MEASURES if name in values}
+
+
+def chroma_agreement(trace: Trace, notes: Iterable[Note]) -> float:
+    """Share of notes whose pitch class sounds when they are struck. NaN without notes inside the sound."""
+    table = np.array([(note.onset_s * FRAMES_PER_S, note.pitch % 12) for note in notes]).reshape(-1, 2)
+    frame, pitch_class = np.round(table[:, 0]).astype(int), table[:, 1].astype(int)
+    is_inside = (frame >= 0) & (frame + SUPPORT_FRAMES < trace.chroma.shape[1])
+    frame, pitch_class = frame[is_inside], pitch_class[is_inside]
+    if not len(frame):
+        return math.nan
+    after = trace.chroma[:, frame[:, None] + np.arange(1, SUPPORT_FRAMES + 1)]  # (12, notes, frames)
+    number = np.arange(len(frame))
+    own, above, below = (after[(pitch_class + step) % 12, number].max(axis=1) for step in (0, 1, -1))
+    is_heard = own >= MIN_SUPPORT * after.max(axis=(0, 2))
+    return float((is_heard & (own >= MIN_OVER_NEIGHBOUR * np.maximum(above, below))).mean())
+
+
+def onset_peaks(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
+    """Give times in seconds and strengths of the recording's onsets, by librosa's peak picking."""
+    import librosa
+
+    if len(trace.onset_strength) < 3:
+        return np.zeros(0), np.zeros(0)
+    strength = np.maximum(trace.onset_strength - np.median(trace.onset_strength), 0)
+    delta = 0.3 * float(np.quantile(strength, 0.9))
+    if delta <= 0:
+        return np.zeros(0), np.zeros(0)
+    peaks = librosa.util.peak_pick(strength, pre_max=2, post_max=3, pre_avg=6, post_avg=7, delta=delta, wait=2)
+    return peaks / FRAMES_PER_S, strength[peaks]
+
+
+def _is_near(times: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+    if not len(onsets):
+        return np.zeros(len(times), bool)
+    right = np.clip(np.searchsorted(onsets, times), 0, len(onsets) - 1)
+    left = np.clip(right - 1, 0, None)
+    return np.minimum(np.abs(onsets[right] - times), np.abs(onsets[left] - times)) <= NEAR_S
+
+
+def missed_passage(peaks: np.ndarray, strengths: np.ndarray, is_explained: np.ndarray) -> tuple[float, float]:
+    """Give start and length in seconds of the longest run of onsets without a note; (NaN, 0) when there is none.
+
+    Onsets under half the median strength do not count; a run has at least `MIN_MISSED`.
+    """
+    is_strong = strengths >= 0.5 * np.median(strengths) if len(strengths) else np.zeros(0, bool)
+    peaks, missed = peaks[is_strong], ~is_explained[is_strong]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missed, [False]]).astype(int)))
+    runs = [
+        (peaks[a], peaks[b - 1] - peaks[a]) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= MIN_MISSED
+    ]
+    return max(
+        ((float(start), float(length)) for start, length in runs), key=lambda run: run[1], default=(math.nan, 0.0)
+    )
+
+
+def edge_levels(trace: Trace) -> tuple[float, float]:
+    """Give the level of the first and the last 0.2 s against the loud parts (95th percentile), in dB.
+
+    Music that was cut off is near 0; a beginning from silence or an ending that died away is far below.
+    """
+    num = max(1, round(EDGE_S * FRAMES_PER_S))
+    if len(trace.level_db) < 2 * num:
+        return math.nan, math.nan
+    loud = float(np.quantile(trace.level_db, 0.95))
+    return float(trace.level_db[:num].mean()) - loud, float(trace.level_db[-num:].mean()) - loud
+
+
+def score_likeness(onsets: np.ndarray) -> float:
+    """How well onsets sit on an even grid: 0 (played freely) to 1 (a score played by a machine). NaN for too few.
+
+    In stretches of 15 s, the grid that fits best: the length of the mean of the onsets' phases, corrected for what
+    as many random onsets would reach; the median over stretches. Onsets closer than 30 ms are one.
+    """
+    if not len(onsets):
+        return math.nan
+    onsets = onsets[np.concatenate([[True], np.diff(onsets) > 0.03])]
+    values = []
+    for start in np.arange(onsets[0], onsets[-1], GRID_WINDOW_S):
+        times = onsets[(onsets >= start) & (onsets < start + GRID_WINDOW_S)]
+        if len(times) >= GRID_MIN_ONSETS:
+            phases = np.exp(2j * np.pi * times[None] / np.array(GRID_S)[:, None])
+            best = float(np.abs(phases.mean(axis=1)).max())
+            by_chance = math.sqrt(math.log(len(GRID_S)) / len(times))
+            values.append(max(0.0, (best - by_chance) / (1 - by_chance)) if by_chance < 1 else 0.0)
+    return float(np.median(values)) if values else math.nan

@@ -1,0 +1,207 @@
+"""All scores of a score table from the checkpoints of one training, brought to "high = keep". No training, no files.
+
+A user's own checkpoints go in as well as the surrogate's; what a column needs and cannot have is left out, with a line
+that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from aria_data.errors import UsageError
+from aria_data.pruning import over_time, scores
+from aria_data.pruning.influence import InfluenceConfig, dealrec, influence
+from aria_data.surrogate.scorable import Examples, Scorable, mean_per_file, reduce_per_file
+
+MIN_EPOCH = 1.0  # Fayyaz et al. 2022: scores from before are worse than chance
+
+DIRECTIONS = {  # column -> what its paper's number is like; every column of the table is high = keep
+    "loss": "high is hard",
+    "el2n": "high is hard",
+    "el2n_max": "high is hard; of the hardest window",
+    "el2n_p90": "high is hard; 90th percentile of the windows",
+    "el2n_time": "high is hard; of these tokens alone",
+    "el2n_pitch": "high is hard; of these tokens alone",
+    "el2n_duration": "high is hard; of these tokens alone",
+    "el2n_velocity": "high is hard; of these tokens alone",
+    "grand_token": "high is hard",
+    "grand_window": "high moves the parameters more",
+    "grand_file": "high moves the parameters more",
+    "grand_full": "high moves the parameters more",
+    "vog": "high changes more during training",
+    "forgetting": "high is forgotten more often",
+    "pvi": "high is easy: the column is its negative",
+    "tracin": "high influences itself more",
+    "influence": "high lowers the loss of the probe",
+    "influence_train": "high lowers the loss of the training set; as published",
+    "effort": "high moves the last block more",
+    "dealrec": "influence + lambda effort, each from 0 to 1",
+    "dealrec_train": "influence_train + lambda effort, each from 0 to 1; as published",
+}
+COLUMNS = tuple(DIRECTIONS)
+PROBED = ("influence", "dealrec")  # made only with a probe
+_SUMS = {"dealrec": "influence", "dealrec_train": "influence_train"}
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """What may be chosen about scores; which are computed is `only`."""
+
+    score_epoch: float | None = None  # scores of one network come from the checkpoint next to it; None: the last
+    vog_normalize: over_time.Normalisation = "dataset"  # Anand et al.: by dataset in production
+    effort_weight: float = 0.3  # DEALRec's lambda
+    influence: InfluenceConfig = field(default_factory=InfluenceConfig)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One checkpoint as a model."""
+
+    model: Scorable
+    epoch: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that columns are made from."""
+
+    snapshots: Sequence[Snapshot]  # in order of training
+    examples: Examples
+    num_classes: int
+    probe: Examples | None = None  # none of the examples, nor their compositions
+    groups: Sequence[str] | None = None
+    kinds: tuple[np.ndarray, Sequence[str]] | None = None  # what each class is: index, names
+    effort_parameters: Callable[[Scorable], Sequence[Tensor]] = lambda model: list(model.module().parameters())
+    config: ColumnsConfig = ColumnsConfig()
+
+    @property
+    def scored(self) -> Snapshot:
+        """The network that the scores of one network come from."""
+        wanted = self.config.score_epoch
+        if wanted is None:
+            return self.snapshots[-1]
+        return min(self.snapshots, key=lambda snapshot: abs(snapshot.epoch - wanted))
+
+    @property
+    def models(self) -> list[Scorable]:
+        return [snapshot.model for snapshot in self.snapshots]
+
+
+def columns_of(
+    task: Task, only: Collection[str] | None = None, progress: Callable[[int, int], None] | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Compute the columns that were asked for, or all that can be; and warnings, one line each."""
+    wanted = require_known(only)
+    warnings = _cautions(task.scored.epoch)
+    impossible = _impossible(task)
+    warnings += [f"{name} is left out: {impossible[name]}" for name in COLUMNS if name in impossible and name in wanted]
+    possible = wanted - set(impossible)
+    sums = possible & set(_SUMS)
+    needed = possible | {_SUMS[name] for name in sums} | ({"effort"} if sums else set())
+    found: dict[str, np.ndarray] = {}
+    for names, compute in _TOGETHER:
+        if mine := needed & set(names):
+            found |= {name: values for name, values in compute(task, warnings).items() if name in mine}
+            if progress:
+                progress(len(found), len(needed))
+    for name in sums:
+        found[name] = dealrec(found[_SUMS[name]], found["effort"], task.config.effort_weight)
+    return {name: found[name] for name in COLUMNS if name in found and name in wanted}, warnings
+
+
+def require_known(only: Collection[str] | None) -> set[str]:
+    """Give the names asked for, all if None."""
+    if unknown := sorted(set(only or ()) - set(COLUMNS)):
+        raise UsageError(f"{unknown[0]!r} is no score. There are {', '.join(COLUMNS)}.")
+    return set(COLUMNS if only is None else only)
+
+
+def _cautions(epoch: float) -> list[str]:
+    if epoch == 0:
+        return ["Scores come from an untrained network: what was published of GraNd there could not be reproduced."]
+    if epoch < MIN_EPOCH:
+        return [f"Scores come from epoch {epoch:.2f}; before 1 they are worse than chance (Fayyaz et al. 2022)."]
+    return []
+
+
+def _impossible(task: Task) -> dict[str, str]:
+    """Columns that this task cannot have, and why."""
+    found: dict[str, str] = {}
+    if task.probe is None:
+        found |= dict.fromkeys(PROBED, "it needs a probe: files held out, of other pieces.")
+    if task.kinds is None:
+        found |= {f"el2n_{kind}": "its classes have no kinds." for kind in ("time", "pitch", "duration", "velocity")}
+    if len(task.snapshots) < 2:
+        found |= dict.fromkeys(("vog", "forgetting"), "there is one checkpoint only.")
+    return found
+
+
+def _of_one_pass(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    windows = scores.per_window(task.scored.model, task.examples)
+    found = {name: mean_per_file(values, task.examples) for name, values in windows.items()}
+    null = scores.null_losses(task.examples, scores.unigram_log_probs(task.examples, task.num_classes))
+    found["pvi"] = mean_per_file(windows["loss"] - null, task.examples) / np.log(2)  # negative: high is hard
+    found["el2n_max"] = reduce_per_file(windows["el2n"], task.examples, np.max)
+    found["el2n_p90"] = reduce_per_file(windows["el2n"], task.examples, lambda of_file: np.percentile(of_file, 90))
+    return found
+
+
+def _by_attribute(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    assert task.kinds is not None  # _impossible
+    found = scores.el2n_by_attribute(task.scored.model, task.examples, *task.kinds)
+    return {f"el2n_{kind}": values for kind, values in found.items()}
+
+
+def _grand_file(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    return {"grand_file": scores.grand_file(task.scored.model, task.examples)}
+
+
+def _grand_full(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    return {"grand_full": scores.grand_full(task.scored.model, task.examples)}
+
+
+def _effort(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    model = task.scored.model
+    return {"effort": scores.effort(model, task.examples, task.effort_parameters(model))}
+
+
+def _vog(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    return {"vog": over_time.vog(task.models, task.examples, task.config.vog_normalize, task.groups)}
+
+
+def _forgetting(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    return {"forgetting": over_time.forgetting(task.models, task.examples)}
+
+
+def _tracin(task: Task, warnings: list[str]) -> dict[str, np.ndarray]:
+    rates = [snapshot.learning_rate for snapshot in task.snapshots]
+    return {"tracin": over_time.tracin(task.models, rates, task.examples)}
+
+
+def _influence(task: Task, warnings: list[str], name: str, target: Literal["probe", "train"]) -> dict[str, np.ndarray]:
+    config = replace(task.config.influence, target=target)
+    found = influence(task.scored.model, task.examples, task.probe, config)
+    warnings += [f"{name}: {line}" for line in found.warnings]
+    return {name: found.values}
+
+
+_Compute = Callable[[Task, list[str]], dict[str, np.ndarray]]
+_TOGETHER: tuple[tuple[tuple[str, ...], _Compute], ...] = (  # columns that come out of one computation
+    (("loss", "el2n", "el2n_max", "el2n_p90", "grand_token", "grand_window", "pvi"), _of_one_pass),
+    (("el2n_time", "el2n_pitch", "el2n_duration", "el2n_velocity"), _by_attribute),
+    (("grand_file",), _grand_file),
+    (("grand_full",), _grand_full),
+    (("effort",), _effort),
+    (("vog",), _vog),
+    (("forgetting",), _forgetting),
+    (("tracin",), _tracin),
+    (("influence",), partial(_influence, name="influence", target="probe")),
+    (("influence_train",), partial(_influence, name="influence_train", target="train")),
+)

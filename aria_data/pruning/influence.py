@@ -1,0 +1,185 @@
+"""What removing a file would do to the loss of others: influence at the last layer (DEALRec, Lin et al. 2024).
+
+    influence(s) = 1/n  grad L(s) . H^-1 v        v = mean gradient of the target's files, H of the training files
+
+POSITIVE = removing the file raises the target's loss = keep. H^-1 v is the same for every file, so it is solved for
+once. DEALRec writes one more constant 1/n, which changes no rank. Features are held fixed; then the loss is convex in
+the head, and its Hessian is the Gauss-Newton matrix: (diag p - p p') (x) h h'.
+
+The published target is the training set itself. At a minimum of the training loss its mean gradient is zero, and so is
+the score of every file: what remains is how far the training was from its end. A probe, held out and trusted, is the
+default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aria_data.errors import AriaDataError, UsageError
+from aria_data.pruning.scores import head_gradients
+from aria_data.surrogate.forward import BATCH, last_layer
+from aria_data.surrogate.scorable import Examples, Scorable, read, scoring_mode
+
+
+@dataclass(frozen=True)
+class InfluenceConfig:
+    """How H^-1 v is found."""
+
+    target: Literal["probe", "train"] = "probe"  # DEALRec as published: train
+    solver: Literal["cg", "lissa"] = "cg"  # DEALRec as published: lissa
+    damping: float = 0.01  # added to H: what no window says anything about stays where it is
+    max_windows: int = 256  # that H is estimated from: 100 MB; four times as many rank 177 files alike (rho 0.997)
+    cg_iterations: int = 100
+    cg_tolerance: float = 0.01  # of the residual, relative to v; a hundredth of it ranks alike, in 3 times the time
+    lissa_steps: int = 5000  # DEALRec's T
+    lissa_windows: int = 8  # a step; DEALRec: 1
+    lissa_scale: float | None = None  # DEALRec: 25. None: a bound on the largest eigenvalue, which always converges
+    min_gradient_ratio: float = 0.2  # |v| below this share of a file's gradient is what a training had left to do
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The scores, and how far they can be trusted."""
+
+    values: np.ndarray  # one a file of the training set
+    gradient_ratio: float  # |v| / mean |gradient of a file|
+    residual: float  # |(H + damping) x - v| / |v|
+    warnings: tuple[str, ...]
+
+
+class HeadCurvature:
+    """The Hessian of the mean file loss in the head, as a product with (classes, width [+ 1 for a bias]).
+
+    Of `max_windows` random windows where there are more. Takes memory for their features and probabilities.
+    """
+
+    def __init__(self, model: Scorable, examples: Examples, damping: float, max_windows: int = 256, seed: int = 0):
+        generator = np.random.default_rng(seed)
+        count = min(max_windows, examples.num_windows)
+        chosen = np.sort(generator.choice(examples.num_windows, count, replace=False))
+        shares = examples.window_shares[chosen]
+        inputs, probs, weights = [], [], []
+        with scoring_mode(model):
+            for first in range(0, count, BATCH):
+                indices = chosen[first : first + BATCH]
+                found = last_layer(model, *read(model, examples, indices))
+                inputs.append(found.head_inputs())
+                probs.append(found.probabilities())
+                weights.append(found.shares * torch.from_numpy(shares[first : first + BATCH]).to(found.shares)[:, None])
+        self.damping = damping
+        self.inputs, self.probs = torch.cat(inputs), torch.cat(probs)  # (windows, positions, width or classes)
+        self.weights = torch.cat(weights)[:, :, None] / float(shares.sum())  # (windows, positions, 1), sum to 1
+        self._chances = shares / shares.sum()
+
+    def product(self, matrix: Tensor) -> Tensor:
+        """(H + damping) @ matrix."""
+        return self._product(matrix, self.inputs, self.probs, self.weights) + self.damping * matrix
+
+    def sampled_product(self, matrix: Tensor, generator: np.random.Generator, num_windows: int) -> Tensor:
+        """The same of a few random windows, H in the mean, without the damping."""
+        chosen = generator.choice(len(self.probs), num_windows, p=self._chances)
+        weights = self.weights[chosen] / self.weights[chosen].sum(dim=1, keepdim=True) / num_windows
+        return self._product(matrix, self.inputs[chosen], self.probs[chosen], weights)
+
+    @staticmethod
+    def _product(matrix: Tensor, inputs: Tensor, probs: Tensor, weights: Tensor) -> Tensor:
+        moved = inputs @ matrix.T
+        spread = probs * (moved - (probs * moved).sum(dim=2, keepdim=True))
+        return torch.einsum("wpc,wpd->cd", spread * weights, inputs)
+
+    def largest_eigenvalue_bound(self) -> float:
+        """No window has a Hessian with a larger eigenvalue: that of diag p - p p' is at most 1/2."""
+        means = (self.weights[:, :, 0] * self.inputs.square().sum(dim=2)).sum(dim=1) / self.weights[:, :, 0].sum(dim=1)
+        return 0.5 * float(means.max())
+
+
+def conjugate_gradient(curvature: HeadCurvature, vector: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Solve (H + damping) x = v, or come as near as the iterations go."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    def product(flat: np.ndarray) -> np.ndarray:
+        return curvature.product(torch.from_numpy(flat).to(vector).view_as(vector)).double().cpu().numpy().ravel()
+
+    size = vector.numel()
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    solution, _ = cg(operator, vector.double().cpu().numpy().ravel(), rtol=tolerance, maxiter=iterations)
+    return torch.from_numpy(solution).to(vector).view_as(vector)
+
+
+def lissa(curvature: HeadCurvature, vector: Tensor, config: InfluenceConfig, seed: int) -> Tensor:
+    """Solve (H + damping) x = v by DEALRec's Alg. 1: h <- v + h - (H of a few windows + damping) h / scale.
+
+    Raises when h grows without bound, which a scale below the largest eigenvalue does.
+    """
+    generator = np.random.default_rng(seed)
+    scale = config.lissa_scale or curvature.largest_eigenvalue_bound() + curvature.damping
+    estimate = vector.clone()
+    for _ in range(config.lissa_steps):
+        sampled = curvature.sampled_product(estimate, generator, config.lissa_windows)
+        estimate = vector + estimate - (sampled + curvature.damping * estimate) / scale
+    if not torch.isfinite(estimate).all():
+        raise AriaDataError(
+            f"LiSSA does not converge with scale {scale:g}. Use at least {curvature.largest_eigenvalue_bound():g}."
+        )
+    return estimate / scale
+
+
+def influence(
+    model: Scorable, examples: Examples, probe: Examples | None = None, config: InfluenceConfig | None = None
+) -> Influence:
+    """Score the files of `examples`, which the model was trained on. `probe` holds none of them, nor their pieces."""
+    config = config or InfluenceConfig()
+    if config.target == "probe" and probe is None:
+        raise UsageError('Influence needs a probe: files held out of the training. Give some, or target="train".')
+    mean_norm, mean_gradient = _mean_gradient(model, examples)
+    vector = mean_gradient if config.target == "train" or probe is None else _mean_gradient(model, probe)[1]
+    curvature = HeadCurvature(model, examples, config.damping, config.max_windows, config.seed)
+    solution, warnings = _solve(curvature, vector, config)
+    values = np.full(examples.num_files, np.nan)
+    for number, gradient in head_gradients(model, examples):
+        values[number] = (gradient * solution).sum(dtype=torch.float64).item() / examples.num_files
+    ratio = float(torch.linalg.vector_norm(vector)) / mean_norm if mean_norm else 0.0
+    if ratio < config.min_gradient_ratio:
+        warnings.append(
+            f"The {config.target} gradient is {ratio:.2f} of a file's, below {config.min_gradient_ratio}: "
+            "near a minimum it goes to zero, and every influence with it. Compare seeds, or use a probe."
+        )
+    off = torch.linalg.vector_norm(curvature.product(solution) - vector) / torch.linalg.vector_norm(vector)
+    return Influence(values, ratio, float(off), tuple(warnings))
+
+
+def _mean_gradient(model: Scorable, examples: Examples) -> tuple[float, Tensor]:
+    """Mean length of the files' gradients at the head, and their mean."""
+    total, lengths = torch.zeros(()), []
+    for _, gradient in head_gradients(model, examples):
+        total = gradient + total.to(gradient)
+        lengths.append(float(torch.linalg.vector_norm(gradient)))
+    return float(np.mean(lengths)), total / len(lengths)
+
+
+def _solve(curvature: HeadCurvature, vector: Tensor, config: InfluenceConfig) -> tuple[Tensor, list[str]]:
+    if config.solver == "cg":
+        return conjugate_gradient(curvature, vector, config.cg_iterations, config.cg_tolerance), []
+    one, other = (lissa(curvature, vector, config, config.seed + shift) for shift in (1, 2))
+    alike = float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+    warnings = [f"Two LiSSA estimates agree by {alike:.2f} only. Take more steps."] if alike < 0.9 else []
+    return (one + other) / 2, warnings
+
+
+def dealrec(influences: np.ndarray, efforts: np.ndarray, effort_weight: float = 0.3) -> np.ndarray:
+    """Influence + lambda effort, each brought to 0 ... 1 before, as DEALRec's code does. High = keep.
+
+    The paper's lambda: 0.3 for one of its sets, 1.0 for two, of 0.1 to 2.0 tried.
+    """
+    return _to_unit(influences) + effort_weight * _to_unit(efforts)
+
+
+def _to_unit(values: np.ndarray) -> np.ndarray:
+    lowest, highest = np.nanmin(values), np.nanmax(values)
+    return (values - lowest) / (highest - lowest) if highest > lowest else np.where(np.isnan(values), np.nan, 0.0)

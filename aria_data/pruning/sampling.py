@@ -1,0 +1,201 @@
+"""A selection while it is made, and all that is settled before a method draws: names, limits, minima, caps.
+
+What is kept here without a lot has probability 1 and weight 1. Given it, the rest is drawn with known probabilities,
+so a sum weighted by their inverse is still the sum over all files, in the mean over the draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from aria_data.errors import ConfigInvalid
+from aria_data.pruning.budgets import ROUNDING, num_affordable
+from aria_data.pruning.random_keys import lots
+from aria_data.pruning.selection import BY_RANK, BY_SCORE, Pool, SelectConfig
+
+
+class Draft:
+    """Who may still be drawn, who is kept, with which probability, and why. All arrays are in the pool's order."""
+
+    def __init__(self, pool: Pool, config: SelectConfig, seed: int):
+        self.pool, self.config, self.seed = pool, config, seed
+        num = len(pool)
+        self.scores = normalized(pool.scores, pool.groups, config.normalize)
+        self.costs = {"files": np.ones(num), "minutes": pool.minutes, "notes": pool.num_notes}[config.budget.unit]
+        self.limit = config.budget.limit(num)
+        self.is_open, self.is_kept = np.ones(num, bool), np.zeros(num, bool)
+        self.cap_probs = np.ones(num)  # of not having been taken out by the cap of its group
+        self.probs = np.zeros(num)
+        self.reasons = np.full(num, "", object)
+        self.num_undrawn = 0  # files that the method might have kept, had the budget been larger
+        self.warnings: list[str] = []
+
+    def to_spend(self) -> float:
+        """What the budget still has, at most what all open files cost."""
+        return min(self.limit - self.costs[self.is_kept].sum(), self.costs[self.is_open].sum())
+
+    def lots(self, purpose: str) -> np.ndarray:
+        return lots(self.pool.ids, purpose, self.seed)
+
+    def by_lot(self, purpose: str = "draw") -> np.ndarray:
+        """The open files in an order drawn by lot, as indices."""
+        indices = np.flatnonzero(self.is_open)
+        return indices[np.argsort(self.lots(purpose)[indices], kind="stable")]
+
+    def by_rank(self) -> np.ndarray:
+        """The open files, hardest first (`bottom`: easiest first), as indices; ties by a lot of their own."""
+        indices = np.flatnonzero(self.is_open)
+        keys = self.scores[indices] if self.config.method == "bottom" else -self.scores[indices]
+        return indices[np.lexsort((self.lots("tie")[indices], keys))]
+
+    def keep(self, indices: np.ndarray, labels: Iterable[str]) -> None:
+        self.is_kept[indices], self.is_open[indices] = True, False
+        self.probs[indices] = self.cap_probs[indices]
+        self.reasons[indices] = [f"kept: {label}" for label in labels]
+
+    def leave(self, indices: np.ndarray, labels: Iterable[str]) -> None:
+        self.is_open[indices] = False
+        self.reasons[indices] = [f"left: {label}" for label in labels]
+
+    def draw(self, order: np.ndarray, labels: list[str]) -> int:
+        """Keep the files of `order` up to the first that the budget does not allow and leave the others.
+
+        Gives the number kept. Their probabilities are for the caller to set.
+        """
+        num = num_affordable(self.costs[order], self.limit - self.costs[self.is_kept].sum())
+        self.keep(order[:num], labels[:num])
+        self.leave(order[num:], (f"{label}, {num} were taken" for label in labels[num:]))
+        self.num_undrawn += len(order) - num
+        return num
+
+
+def normalized(scores: np.ndarray, groups: np.ndarray, normalize: str) -> np.ndarray:
+    """Express scores in standard deviations from the mean, of all files or of each group. All equal: 0.
+
+    Files without a group are taken as one group.
+    """
+    if normalize == "none":
+        return scores
+    codes = codes_of(groups) if normalize == "group" else np.zeros(len(scores), int)
+    is_scored = ~np.isnan(scores)
+    values, of_group = scores[is_scored], codes[is_scored]
+    counts = np.maximum(np.bincount(of_group), 1)
+    deviations = values - (np.bincount(of_group, values) / counts)[of_group]
+    spreads = np.sqrt(np.bincount(of_group, deviations**2) / counts)[of_group]
+    is_spread = spreads > ROUNDING * np.maximum(np.abs(values), 1e-300)
+    found = np.full(len(scores), np.nan)
+    found[is_scored] = np.where(is_spread, deviations / np.where(is_spread, spreads, 1), 0)
+    return found
+
+
+def codes_of(groups: np.ndarray) -> np.ndarray:
+    """Number the groups 0, 1, 2, ... in the order of their names."""
+    return np.unique(groups.astype(object), return_inverse=True)[1]
+
+
+def ranks_within(codes: np.ndarray) -> np.ndarray:
+    """Give 0 to the first of each code, 1 to the second, and so on."""
+    order = np.argsort(codes, kind="stable")
+    in_order = codes[order]
+    ranks = np.empty(len(codes), int)
+    ranks[order] = np.arange(len(codes)) - np.searchsorted(in_order, in_order)
+    return ranks
+
+
+def prepare(draft: Draft) -> None:
+    """Settle what no method decides."""
+    _by_name(draft)
+    _by_limits(draft)
+    _cut_hardest(draft)
+    _keep_minimum(draft)
+    _cap_groups(draft)
+
+
+def _by_name(draft: Draft) -> None:
+    place = {each: index for index, each in enumerate(draft.pool.ids)}
+    for name, act in (("include", draft.keep), ("exclude", draft.leave)):
+        wanted = sorted(set(getattr(draft.config, name)))
+        here = np.array([place[each] for each in wanted if each in place], int)
+        act(here, [f"named in {name}"] * len(here))
+        if missing := [each for each in wanted if each not in place]:
+            draft.warnings.append(f"{len(missing)} of {len(wanted)} ids in {name} are not here, first {missing[0]}.")
+    if (cost := draft.costs[draft.is_kept].sum()) > draft.limit * (1 + ROUNDING):
+        unit = draft.config.budget.unit
+        raise ConfigInvalid(f"include: the files named have {cost:g} {unit}, the budget allows {draft.limit:g}.")
+
+
+def _by_limits(draft: Draft) -> None:
+    config, scores = draft.config, draft.scores
+    low, high = config.min_score, config.max_score
+    if config.method in BY_SCORE or low is not None or high is not None:
+        _leave_where(draft, np.isnan(scores), lambda at: "it has no score")
+    if low is not None:
+        _leave_where(draft, scores < low, lambda at: f"score {scores[at]:.6g} is below {low:g}")
+    if high is not None:
+        _leave_where(draft, scores > high, lambda at: f"score {scores[at]:.6g} is above {high:g}")
+    is_over = draft.costs > draft.limit * (1 + ROUNDING)
+    _leave_where(draft, is_over, lambda at: f"{draft.costs[at]:g} {config.budget.unit} are more than the whole budget")
+
+
+def _leave_where(draft: Draft, is_meant: np.ndarray, label: Callable[[int], str]) -> None:
+    indices = np.flatnonzero(draft.is_open & is_meant)
+    draft.leave(indices, (label(int(index)) for index in indices))
+
+
+def _cut_hardest(draft: Draft) -> None:
+    share = {"window": draft.config.offset, "stratified": draft.config.hard_cut}.get(draft.config.method, 0.0)
+    order = draft.by_rank() if share else np.array([], int)
+    num = int(share * len(order) * (1 + ROUNDING))
+    draft.leave(order[:num], (f"hardest {share:.1%}: rank {rank} of {len(order)}" for rank in range(1, num + 1)))
+
+
+def _in_groups(draft: Draft, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    """The open files that have a group, those preferred in it first, and how many of it come before each."""
+    order = draft.by_rank() if draft.config.method in BY_RANK else draft.by_lot(purpose)
+    order = order[draft.pool.groups[order] != ""]
+    return order, ranks_within(codes_of(draft.pool.groups)[order])
+
+
+def _num_kept(draft: Draft) -> np.ndarray:
+    """For each file how many of its group are kept already."""
+    codes = codes_of(draft.pool.groups)
+    return np.bincount(codes, draft.is_kept)[codes].astype(int) if len(codes) else codes
+
+
+def _keep_minimum(draft: Draft) -> None:
+    """Keep so many of each group first: one of each, then a second of each, until the budget ends."""
+    wanted = draft.config.min_per_group
+    if not wanted:
+        return
+    order, ranks = _in_groups(draft, "minimum")
+    ranks = ranks + _num_kept(draft)[order]
+    group_lots = lots(draft.pool.groups, "group", draft.seed)
+    first = np.lexsort((group_lots[order], ranks))
+    order = order[first][ranks[first] < wanted]
+    num = num_affordable(draft.costs[order], draft.limit - draft.costs[draft.is_kept].sum())
+    draft.keep(order[:num], [f"one of the {wanted} that its group keeps at least"] * num)
+    if num < len(order):
+        draft.warnings.append(
+            f"the budget ends before every group has its {wanted}: {len(order) - num} files short. "
+            "Raise the budget or lower min_per_group."
+        )
+
+
+def _cap_groups(draft: Draft) -> None:
+    """Take out of each group what is more than it may keep: the last by rank, or by lot where a method draws lots.
+
+    By lot, because a cap by score would leave some files without a chance that a weight could make up for.
+    """
+    most = draft.config.max_per_group
+    if not most:
+        return
+    room = np.maximum(most - _num_kept(draft), 0)
+    order, ranks = _in_groups(draft, "cap")
+    is_out = ranks >= room[order]
+    if draft.config.method not in BY_RANK:
+        codes = codes_of(draft.pool.groups)
+        sizes = np.bincount(codes[order], minlength=len(codes))[codes]
+        draft.cap_probs[order] = np.minimum(1, room[order] / sizes[order])
+    draft.leave(order[is_out], [f"its group may keep {most}"] * int(is_out.sum()))

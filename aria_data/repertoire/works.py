@@ -1,0 +1,225 @@
+"""Works known by name or number (`works.toml`): "Moonlight" is op. 27 no. 2, "Ballade No. 1" is op. 23."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+
+from aria_data.repertoire.catalogues import catalogue_numbers
+from aria_data.repertoire.forms import EAST_ASIAN, NUMBER_SIGN, arabic, find_forms, form_numbers, word_list
+from aria_data.repertoire.movements import COUNTED_THROUGH, GENERIC, NOISE
+from aria_data.text.cleaning import clean, fold
+
+_ANY_CATALOGUE = ("op", "bwv", "k", "d", "s", "l", "m", "hob", "woo", "fwv", "sz", "b")
+_FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})\b")
+_PART = re.compile(r": ?([0-9]{1,2}|[ivx]{1,5})[.:]")
+_BOOK = re.compile(
+    r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|книга|тетрадь)\.? ?(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
+    r"|(?<=clavier)[ ,]{1,2}(?P<d>[12]|i{1,2})\b"
+    r"|\b(?P<b>[12])(?:er|re|e|eme|nd|st)? (?:livre|cahier|book)"
+    r"|\b(?P<c>premier|deuxieme|first|second) (?:livre|book|cahier)"
+)
+_CLAVIER = re.compile(
+    r"\bw\.?t\.?[ck]\b|wohltemperierte\w* (?:klavier|clavier)|(?:clavier|clave|clavecin) bien tempera?[ed]\w*|"
+    r"clavicembalo ben temperato|well-tempered clavier|\bхтк\b|хорошо темперированныи клавир"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A text prepared for asking whether it names a known work."""
+
+    marked: str
+    words: frozenset[str]
+    form_numbers: tuple[tuple[str, int], ...]
+    number: int  # of the first No.
+    part: int  # that the part behind a colon starts with
+
+
+@lru_cache(maxsize=64)
+def _words_of(folded: str) -> _Words:
+    marked = _BOOK.sub(_book_mark, _CLAVIER.sub("well tempered clavier", folded))
+    sign, part = _FIRST_NUMBER.search(marked), _PART.search(marked)
+    words = frozenset(re.findall(r"[^\W_]+", marked))
+    return _Words(
+        marked, words, tuple(form_numbers(marked)), int(sign[1]) if sign else 0, arabic(part[1]) if part else 0
+    )
+
+
+def known_work(composer_id: str, folded: str) -> tuple[str, str] | None:
+    """Code of a composer's work that the folded text names by its usual name or number, and that name.
+
+    A piece of a work outranks the work, then more words outrank fewer, then a name outranks a number.
+    """
+    works = _works().get(composer_id)
+    if not works:
+        return None
+    text = _words_of(folded)
+    named = _named(works, text)
+    if named:
+        _, _, code, name = max(named)
+        return code, " ".join(name)
+    return _numbered_work(works["numbered"], text)
+
+
+def _named(works: dict, text: _Words) -> list[tuple[bool, int, str, tuple[str, ...]]]:
+    return [
+        (bool(re.search(r"[-:]", code)), len(name), code, name)
+        for code, names in works["names"].items()
+        for name in names
+        if _has_all(name, text)
+    ]
+
+
+def _numbered_work(numbered: dict[str, list[str]], text: _Words) -> tuple[str, str] | None:
+    for name, codes in numbered.items():
+        *others, last = name.split()
+        if last in word_list("forms")[1].values():
+            number = next((n for form, n in text.form_numbers if form == last), 0)
+        else:
+            others, number = [*others, last], text.number or next((n for _, n in text.form_numbers), 0)
+            number = number or (text.part if last.endswith("*") else 0)
+        if 0 < number <= len(codes) and codes[number - 1] and _has_all(tuple(others), text):
+            return codes[number - 1], f"{name} {number}"
+    return None
+
+
+def numbered_work(composer_id: str, form: str, number: int) -> str:
+    """Code of the composer's work of that form and number, or ""."""
+    codes = _works().get(composer_id, {"numbered": {}})["numbered"].get(form, [])
+    return codes[number - 1] if 0 < number <= len(codes) else ""
+
+
+def _has_all(name: tuple[str, ...], text: _Words) -> bool:
+    return all(
+        part in text.words
+        or (part.endswith("*") and any(word.startswith(part[:-1]) for word in text.words))
+        or (EAST_ASIAN.search(part) is not None and part in text.marked)
+        for part in name
+    )
+
+
+def _book_mark(match: re.Match[str]) -> str:
+    number = {"premier": 1, "first": 1, "deuxieme": 2, "second": 2}.get(match["c"] or "") or arabic(
+        match["a"] or match["b"] or match["d"] or ""
+    )
+    return f" book{number} "
+
+
+def composer_of_work(cleaned: str) -> tuple[str, str] | None:
+    """The one composer whose known work has both the name and the catalogue number of the text, and the words."""
+    folded = fold(cleaned)
+    codes = {n.catalogue + n.number: n.text for n in catalogue_numbers(cleaned, _ANY_CATALOGUE)}
+    if not codes:
+        return None
+    found = {}
+    for composer_id in _maybe_by(_words_of(folded)):
+        known = known_work(composer_id, folded)
+        work = re.split("[-:]", known[0])[0] if known else ""
+        if known and work in codes:
+            found[composer_id] = codes[work]
+    return next(iter(found.items())) if len(found) == 1 else None
+
+
+def composer_of_name(cleaned: str) -> tuple[str, str] | None:
+    """The one composer who alone has a work of that name, and its words: "Gaspard de la nuit", "Kreisleriana"."""
+    text = _words_of(fold(cleaned))
+    found = {}
+    for composer_id in _maybe_by(text):
+        works = _works()[composer_id]
+        names = [" ".join(name) for _, _, code, name in _named(works, text) if code in works["alone"]]
+        names += [name for name in works["alone"] if name in works["numbered"] and _has_all(_form_free(name), text)]
+        if names:
+            found[composer_id] = quoted(max(names, key=len), cleaned)
+    return next(iter(found.items())) if len(found) == 1 else None
+
+
+@cache
+def _form_free(name: str) -> tuple[str, ...]:
+    """The words of a numbered name, its form ended anyhow: "hungarian rhapsody" is also "Hungarian Rhapsodies"."""
+    return tuple(f"{word[:7]}*" if word in word_list("forms")[1].values() else word for word in name.split())
+
+
+def _maybe_by(text: _Words) -> list[str]:
+    """The composers of whose works at least one word is in the text; a quick look before the thorough one."""
+    by_word, stems, numbered = _index()
+    found = {composer_id for word in text.words for composer_id in by_word.get(word, ())}
+    found |= {composer_id for form, _ in text.form_numbers for composer_id in numbered.get(form, ())}
+    for stem, composer_ids in stems.items():
+        if stem in text.marked:
+            found |= composer_ids
+    return sorted(found)
+
+
+@cache
+def _index() -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]:
+    """Composers by the longest word of each name, by its stem where all words have stars, by a numbered form."""
+    by_word: dict[str, set[str]] = defaultdict(set)
+    stems: dict[str, set[str]] = defaultdict(set)
+    numbered: dict[str, set[str]] = defaultdict(set)
+    for composer_id, works in _works().items():
+        names = [name for names in works["names"].values() for name in names]
+        for name in [*names, *(tuple(name.split()) for name in works["numbered"])]:
+            whole = [word for word in name if not word.endswith("*") and not EAST_ASIAN.search(word)]
+            if whole:
+                by_word[max(whole, key=len)].add(composer_id)
+            else:
+                stems[max(name, key=len).rstrip("*")].add(composer_id)
+        for name in works["numbered"]:
+            numbered[name.split()[-1]].add(composer_id)
+            stems[name.split()[-1].rstrip("*")[:7]].add(composer_id)
+    return by_word, stems, numbered
+
+
+def quoted(name: str, cleaned: str) -> str:
+    """The words of the text in which a work's name was found, as they stand there."""
+    folded, spans = fold(cleaned), []
+    for part in name.split():
+        is_open = part.endswith("*") or EAST_ASIAN.search(part)
+        sought = re.escape(part.rstrip("*")) + (r"\w*" if is_open else r"(?!\w)")
+        if found := re.search(sought if EAST_ASIAN.search(part) else rf"(?<!\w){sought}", folded):
+            spans.append(found.span())
+    return cleaned[min(start for start, _ in spans) : max(end for _, end in spans)] if spans else cleaned
+
+
+def is_title_first(composer_id: str) -> bool:
+    """Whether a known title outranks a catalogue number, because two lists use one abbreviation."""
+    return bool(_works().get(composer_id, {}).get("title_first"))
+
+
+@cache
+def _works() -> dict[str, dict]:
+    source = resources.files("aria_data.repertoire").joinpath("works.toml").read_text(encoding="utf-8")
+    works = {}
+    for composer_id, table in tomllib.loads(source).items():
+        numbered, title_first = table.pop("numbered", {}), table.pop("title_first", False)
+        alone = frozenset(table.pop("alone", ()))
+        names = {code: [tuple(fold(clean(name, 200)).split()) for name in names] for code, names in table.items()}
+        works[composer_id] = {"names": names, "numbered": numbered, "title_first": title_first, "alone": alone}
+    return works
+
+
+def title_in_words(head: str, key: str, without: list[str]) -> str:
+    """A title of its own, folded and hyphenated; "" if it is only forms, keys and numbers ("Prelude in C").
+
+    A form that is usually counted through a composer's life stands with its number: "suite5".
+    """
+    folded = fold(head)
+    for form, number in form_numbers(folded):
+        if form in COUNTED_THROUGH:
+            return f"{form}{number}"
+        return f"{form}{number}-{key.replace(' ', '-')}" if key else ""
+    spans = [(start, end) for _, _, start, end in find_forms(folded)]
+    plain = "".join(" " if any(start <= i < end for start, end in spans) else c for i, c in enumerate(folded))
+    plain = NOISE.sub(" ", plain)
+    skipped = {word for name in without for word in re.findall(r"[^\W_]+", fold(name))}
+    own = {w for w in re.findall(r"[^\W\d_]+", plain) if len(w) > 2 or EAST_ASIAN.match(w)} - GENERIC - skipped
+    if not own:
+        return ""
+    marked = _words_of(NOISE.sub(" ", folded)).marked
+    words = [word for word in re.findall(r"[^\W_]+", marked) if word not in skipped]
+    return "-".join(words[bool(words[0].isdigit() and len(words) > 1) :][:8])

@@ -1,0 +1,233 @@
+"""Stage 2: what a candidate's text says about its being solo piano, 1 to 5, by word lists or by a language model.
+
+    5  a piano, alone          "Klaviersonate", "solo piano", ピアノソロ
+    4  a piano                 "piano cover of an orchestral theme", "Chopin: Nocturne"
+    3  the text does not say   "track01"
+    2  hardly                  "four hands", "symphony", "official video"
+    1  clearly something else  "violin sonata", "piano concerto", "synthesia tutorial"
+
+By the rules the title decides; tags, description and uploader speak where it does not. Their lists are
+`screen_words.toml`. A model is asked with `screen-1.md`, many candidates a request. For both, what speaks
+to a model rather than about music is taken out of the text first (`prompt_injection.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from aria_data.llm import Answer, Llm, Question, Task
+from aria_data.llm.batch import ask_in_batches
+from aria_data.llm.questions import Payload, load_prompt
+from aria_data.records import Candidate, Screening, Verdict
+from aria_data.repertoire.composers import find_composer
+from aria_data.storage.files import printable
+from aria_data.text.cleaning import clean, fold
+from aria_data.text.prompt_injection import without_instructions
+from aria_data.text.quotes import is_quoted, trim_quote
+
+SCORER = "rules"
+SCORERS = ("rules", "llm")
+MAX_EVIDENCE_CHARS = 200
+MAX_REASON_CHARS = 300
+MIN_PIANO_SCORE = 4  # from here on the rules say that a piano is named
+PROMPT = "screen-1"
+_EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
+
+
+@dataclass(frozen=True)
+class ScreenConfig:
+    """Which candidates go on. The default refuses only what the text itself calls something else:
+    a folder that someone names themself gets the benefit of the doubt; a crawl wants 4."""
+
+    min_relevance_score: int = 2
+    max_title_chars: int = 500
+    max_description_chars: int = 3000  # ours: longer ones are credits and advertising
+    scorer: str = "rules"  # or "llm"
+    model: str = ""  # of the scorer "llm"; empty: ARIA_DATA_MODEL
+
+    def __post_init__(self) -> None:
+        if self.scorer not in SCORERS:
+            raise ValueError(f"scorer is one of {', '.join(SCORERS)}, not {self.scorer!r}.")
+
+
+def screen(candidate: Candidate, config: ScreenConfig) -> Screening:
+    """How surely the metadata alone says solo piano, by the rules. Never raises, whatever the text is."""
+    return _by_rules(_honest(candidate)[0], config)
+
+
+def _by_rules(candidate: Candidate, config: ScreenConfig) -> Screening:
+    found = _words_in(candidate.title, config.max_title_chars)
+    score, evidence = _title_score(found, candidate.title)
+    more = " | ".join(str(part or "") for part in (candidate.tags, candidate.uploader, candidate.description))
+    score, evidence = _second_opinion(score, evidence, _words_in(more, config.max_description_chars))
+    return Screening(candidate.candidate_id, score, SCORER, ", ".join(evidence)[:MAX_EVIDENCE_CHARS])
+
+
+def screen_many(
+    candidates: Iterable[Candidate],
+    config: ScreenConfig,
+    llm: Llm | None = None,
+    in_batches: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[Candidate, Screening | Exception]]:
+    """Screen with the configured scorer; each candidate comes back once, in any order.
+
+    A candidate that the model did not answer properly comes back with a `TemporaryError`, never with a guess.
+    `in_batches` uses the batch interface, at half the price within a day.
+    """
+    if config.scorer == SCORER:
+        yield from ((candidate, screen(candidate, config)) for candidate in candidates)
+        return
+    if llm is None:
+        raise ValueError("the scorer llm needs an Llm")
+    questions = screen_questions(candidates, config)
+    task = screen_task()
+    asked = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
+    for question, answer in asked:
+        candidate, honest = question.tag
+        if isinstance(answer, Exception):
+            yield candidate, answer
+        else:
+            screening = _by_model(candidate, answer)
+            yield candidate, _held(screening, _by_rules(honest, config)) if question.is_alone else screening
+
+
+@cache
+def screen_task() -> Task:
+    """What a model is asked about a candidate."""
+    fields = {
+        "relevance_score": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
+        "evidence": {"type": "string"},
+        "reason": {"type": "string"},
+    }
+    return Task("screen", PROMPT, load_prompt(__package__, PROMPT), fields, _checked)
+
+
+def screen_questions(candidates: Iterable[Candidate], config: ScreenConfig) -> Iterator[Question]:
+    """A question a candidate; one whose text spoke to a model is asked in a request of its own."""
+    for candidate in candidates:
+        honest, is_flagged = _honest(candidate)
+        payload = {
+            "title": clean(honest.title, config.max_title_chars),
+            "description": clean(honest.description, config.max_description_chars),
+            "uploader": clean(honest.uploader, config.max_title_chars),
+            "tags": clean(honest.tags, config.max_title_chars),
+        }
+        yield Question((candidate, honest), {name: text for name, text in payload.items() if text}, is_flagged)
+
+
+def _honest(candidate: Candidate) -> tuple[Candidate, bool]:
+    """The candidate without what speaks to a model, and whether there was any."""
+    texts = {name: str(getattr(candidate, name) or "") for name in ("title", "description", "uploader", "tags")}
+    cleared = {name: without_instructions(text) for name, text in texts.items()}
+    changed: dict[str, Any] = {name: left for name, (left, taken) in cleared.items() if taken}
+    return (replace(candidate, **changed), True) if changed else (candidate, False)
+
+
+def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload]) -> dict[str, Any]:
+    """Evidence is a quote of the candidate's own text, or none. A quote of another's means a mix-up: asked again."""
+    quote = trim_quote(fields["evidence"], MAX_EVIDENCE_CHARS)
+    if not is_quoted(quote, payload.values()):
+        if quote and any(is_quoted(quote, other.values()) for other in company):
+            raise ValueError("it quotes another item's text")
+        quote = ""
+    reason = printable(clean(fields["reason"], MAX_REASON_CHARS), MAX_REASON_CHARS)
+    return {"relevance_score": fields["relevance_score"], "evidence": quote, "reason": reason}
+
+
+def _by_model(candidate: Candidate, answer: Answer) -> Screening:
+    fields = answer.fields
+    scorer = printable(answer.model, MAX_EVIDENCE_CHARS)
+    return Screening(candidate.candidate_id, fields["relevance_score"], scorer, fields["evidence"], fields["reason"])
+
+
+def _held(screening: Screening, by_rules: Screening) -> Screening:
+    """The model's score of a text that spoke to it, no higher than the rules allow.
+
+    The orders are gone from what the model read, but some of them may have been missed. If the rules find a piano in
+    the rest, the candidate would go on anyway, an order can win nothing, and the model's word stands. If not, the
+    rules' score is the most: so an order can cost a text the model's goodwill, and never gain it any.
+    """
+    if by_rules.relevance_score >= MIN_PIANO_SCORE or screening.relevance_score <= by_rules.relevance_score:
+        return screening
+    reason = f"The text speaks to the model, so it scores no higher than by the rules. {screening.reason}"
+    return replace(screening, relevance_score=by_rules.relevance_score, reason=reason[:MAX_REASON_CHARS])
+
+
+def verdict(screening: Screening, config: ScreenConfig) -> Verdict:
+    """Whether the candidate goes on."""
+    score = float(screening.relevance_score)
+    if score < config.min_relevance_score:
+        return Verdict(False, "relevance_score_below_min", score)
+    return Verdict(True, "", score)
+
+
+def _title_score(found: dict[str, list[str]], title: str) -> tuple[int, list[str]]:
+    if found["not_music"]:
+        return 1, found["not_music"]
+    if found["ensemble"] and not found["transcription"]:
+        return 1, found["ensemble"]
+    if found["doubtful"] and not found["transcription"]:
+        return 2, found["doubtful"]
+    if found["transcription"] and (found["ensemble"] or found["doubtful"]):
+        return 4, found["transcription"]
+    if found["solo"]:
+        return 5, found["solo"]
+    if found["transcription"] or found["piano"]:
+        return 4, found["transcription"] or found["piano"]
+    composer = find_composer(title) if found["form"] else None
+    return (4, [composer.text, *found["form"]]) if composer else (3, [])
+
+
+def _second_opinion(score: int, evidence: list[str], found: dict[str, list[str]]) -> tuple[int, list[str]]:
+    """The description can move a silent title to 2 or 4, and lower one that only names a piano."""
+    against = found["not_music"] or ([] if found["transcription"] else found["ensemble"])
+    if score == 4 and against and not _is_transcription(evidence):
+        return 3, [*evidence, *against]
+    if score == 2 and found["alone"] and not against:
+        return 4, found["alone"]
+    if score != 3:
+        return score, evidence
+    if against:
+        return 2, against
+    hints = found["solo"] or found["transcription"] or found["piano"] or found["alone"]
+    return (4, hints) if hints else (3, [])
+
+
+def _is_transcription(evidence: list[str]) -> bool:
+    """Whether the title's own words were those of a transcription for piano."""
+    pattern = _patterns()["transcription"]
+    return any(pattern.search(words) for words in evidence)
+
+
+def _words_in(text: object, max_chars: int) -> dict[str, list[str]]:
+    """The matched words of each list, in order, each once."""
+    folded = re.sub(r"[\W_]+", " ", fold(clean(text, max_chars)))
+    patterns = _patterns()
+    folded = patterns["exception"].sub(" ", folded)
+    return {name: list(dict.fromkeys(pattern.findall(folded))) for name, pattern in patterns.items()}
+
+
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    source = resources.files("aria_data.screen").joinpath("screen_words.toml").read_text(encoding="utf-8")
+    return {
+        name: _pattern([word for words in by_language.values() for word in words])
+        for name, by_language in tomllib.loads(source).items()
+    }
+
+
+def _pattern(words: list[str]) -> re.Pattern[str]:
+    """One alternation, longest first. Words are separated by one space, as in the text they are sought in."""
+    parts = []
+    for word in sorted(set(words), key=lambda word: (-len(word), word)):
+        plain = re.sub(r"[^\w*]+", " ", fold(word))
+        literal = re.escape(plain).replace(r"\*", r"\w{0,20}")
+        parts.append(literal if _EAST_ASIAN.search(word) else rf"\b{literal}\b")
+    return re.compile("|".join(parts))

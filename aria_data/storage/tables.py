@@ -1,0 +1,291 @@
+"""The stage tables of a dataset folder: what is already done, appended atomically, never changed.
+
+A stage table is a cache keyed by content: a row's `key` hashes the stage's name, version, configuration
+and the values it worked on. *Done* means that a row with the expected key exists. Rows of other keys
+(an older configuration) stay and are ignored, so nothing is lost when a setting is tried and taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pyarrow.fs import LocalFileSystem
+
+from aria_data.errors import AriaDataError, DatasetCorrupt, UsageError
+from aria_data.storage.files import not_writable, printable, require_space
+
+DONE, REJECTED, FAILED = "done", "rejected", "failed"
+
+# Delta forgets old log entries after 30 days unless told otherwise; released versions must stay readable.
+KEEP_HISTORY = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage made of one item: a record, or a no with its reason and its number."""
+
+    item_id: str
+    key: str
+    status: str  # DONE, REJECTED or FAILED
+    reason: str = ""
+    measured: float | None = None
+    detail: str = ""
+    record: Any = None
+
+
+def work_key(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Name a piece of work by everything that determines its result."""
+    text = json.dumps([stage, version, config, inputs], sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class StageTable:
+    """One stage's outcomes in a Delta table at `root/tables/<name>`; `record_type` gives the columns."""
+
+    def __init__(self, root: Path, name: str, record_type: type):
+        self.name = name
+        self.path = root / "tables" / name
+        self.record_type = record_type
+        self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
+
+    def lookup(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Find the outcomes that exist for these keys. Raises `DatasetCorrupt` when the table cannot be read."""
+        table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string()))) if keys else None
+        return {row["key"]: self._outcome(row) for row in table.to_pylist()} if table else {}
+
+    def all(self) -> list[Outcome]:
+        """Read every outcome ever recorded, in no particular order."""
+        table = self._read(None)
+        return [self._outcome(row) for row in table.to_pylist()] if table else []
+
+    def append(self, outcomes: Iterable[Outcome]) -> None:
+        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission)."""
+        from deltalake import write_deltalake
+
+        rows = [{**_plain(outcome), "record": to_row(outcome.record)} for outcome in outcomes]
+        if not rows:
+            return
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        try:
+            require_space(self.path, table.nbytes)
+            write_deltalake(
+                address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
+            )
+        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+            raise table_error(self.path, error, writing=True) from error
+
+    def _read(self, filter_: pads.Expression | None) -> pa.Table | None:
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return None
+        try:
+            return data_files(self.path, dataset).to_table(filter=filter_)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def _outcome(self, row: dict[str, Any]) -> Outcome:
+        record = row.pop("record")
+        return Outcome(**row, record=None if record is None else from_row(self.record_type, record))
+
+
+_OUTCOME_FIELDS = [
+    pa.field("item_id", pa.string(), nullable=False),
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+    pa.field("measured", pa.float64()),
+    pa.field("detail", pa.string()),
+]
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in ("item_id", "key", "status", "reason", "measured", "detail")}
+
+
+def open_delta(path: Path, version: int | None = None):
+    """Open a Delta table, or give None where there is none. Raises `DatasetCorrupt` in one clear line."""
+    from deltalake import DeltaTable
+
+    log = path / "_delta_log"
+    try:
+        if not log.is_dir() or not any(log.glob("*.json")):
+            return None
+        return DeltaTable(address_of(path), version=version)
+    except Exception as error:  # deltalake raises its own types, ValueError and OSError for a broken log
+        raise table_error(path, error) from error
+
+
+def data_files(path: Path, table: Any, newer: pa.Schema | None = None) -> pads.Dataset:
+    """Give an opened table's data files to Arrow's own reader. Columns that only `newer` has read as empty.
+
+    deltalake's reader hands Arrow files made in Python; a thread that still holds one when the interpreter
+    ends aborts the process ("terminate called without an active exception").
+    """
+    schema = pa.schema(table.schema().to_arrow())
+    for column in newer or ():
+        schema = schema if column.name in schema.names else schema.append(column)
+    names = pa.table(table.get_add_actions()).column("path").to_pylist()
+    if not names:
+        return pads.dataset(schema.empty_table())
+    paths = [str(path / unquote(name)) for name in names]
+    return pads.dataset(paths, schema=schema, format="parquet", filesystem=LocalFileSystem())
+
+
+def address_of(path: Path) -> str:
+    """Give the path as the table library takes it. Raises `UsageError` for one that it cannot open.
+
+    It reads paths as addresses: what looks like an escaped character is another path to it, and these
+    characters make it panic.
+    """
+    text = str(path)
+    found = re.search(r"[\\[\]^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}", text)
+    if found:
+        raise UsageError(
+            f"{printable(text)}: a dataset folder's path may not hold {printable(found[0])!r}. Choose another --out."
+        )
+    return text
+
+
+def table_error(path: Path, error: BaseException, writing: bool = False) -> AriaDataError:
+    """Say in one line what an error of the table library means: damaged, not writable, or a path it cannot take."""
+    if isinstance(error, AriaDataError):
+        return error
+    if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
+        return not_writable(path, error)
+    cause = " ".join(str(error).split())[:160]
+    is_cache = path.parent.name == "tables" and path.name != "removals"
+    instead = ", or delete this table's folder: what it held is computed again" if is_cache else ""
+    return DatasetCorrupt(f"{path}: this table is damaged ({cause}). Restore the folder from a backup{instead}.")
+
+
+def remove_orphans(path: Path) -> int:
+    """Delete data files that no commit of the table names: what a killed writer left. Returns how many.
+
+    Call it only while holding the dataset's lock. Every file named in any commit stays, so every version stays.
+    Raises `DatasetCorrupt`, and deletes nothing, when a commit is missing or cannot be read.
+    """
+    log = path / "_delta_log"
+    if not log.is_dir():
+        return 0
+    try:
+        named = _files_named_in(sorted(log.glob("*.json")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise table_error(path, error) from error
+    orphans = [file for file in path.rglob("*.parquet") if log not in file.parents and file.name not in named]
+    for file in orphans:
+        file.unlink()
+    return len(orphans)
+
+
+def _files_named_in(commits: Sequence[Path]) -> set[str]:
+    named = set()
+    for number, commit in enumerate(commits):
+        if int(commit.stem) != number:
+            raise ValueError(f"commit {number} is missing")
+        entries = [json.loads(line) for line in commit.read_text().splitlines()]
+        if not any("commitInfo" in entry for entry in entries):
+            raise ValueError(f"commit {number} is damaged")
+        named |= {Path(entry["add"]["path"]).name for entry in entries if "add" in entry}
+    return named
+
+
+def arrow_type(python_type: Any) -> pa.DataType:
+    """Give the Arrow type of a record field: plain values, `X | None`, lists, `dict[str, X]` and records."""
+    if python_type in _ARROW_TYPES:
+        return _ARROW_TYPES[python_type]
+    if dataclasses.is_dataclass(python_type):
+        hints = typing.get_type_hints(python_type)
+        return pa.struct([(field.name, arrow_type(hints[field.name])) for field in dataclasses.fields(python_type)])
+    origin, arguments = typing.get_origin(python_type), typing.get_args(python_type)
+    if origin is list:
+        return pa.list_(arrow_type(arguments[0]))
+    if origin is dict:
+        return pa.map_(pa.string(), arrow_type(arguments[1]))
+    if origin in (types.UnionType, typing.Union):
+        return arrow_type(next(argument for argument in arguments if argument is not type(None)))
+    raise TypeError(f"no Arrow type for {python_type}")
+
+
+_ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def to_row(record: Any) -> dict[str, Any] | None:
+    """Give a record as plain nested values."""
+    return None if record is None else dataclasses.asdict(record)
+
+
+@functools.cache
+def _hints(record_type: type) -> dict[str, Any]:
+    """A record's types; looking them up costs ten times what reading a row does."""
+    return typing.get_type_hints(record_type)
+
+
+def from_row(record_type: type, row: Mapping[str, Any]) -> Any:
+    """Build a record from plain nested values; the inverse of `to_row`, also after a trip through Arrow."""
+    hints = _hints(record_type)
+    defaults = {each.name: each.default for each in dataclasses.fields(record_type)}
+    values = {name: _value(hints[name], value) for name, value in row.items() if name in hints}
+    for name, value in values.items():  # a row from before the field existed
+        if value is None and defaults[name] is not dataclasses.MISSING:
+            values[name] = defaults[name]
+    return record_type(**values)
+
+
+def _value(python_type: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(python_type), typing.get_args(python_type)
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(python_type):
+        return from_row(python_type, value)  # type: ignore[arg-type]
+    if origin is list:
+        return [_value(arguments[0], each) for each in value]
+    if origin is dict:
+        return dict(value)
+    return value
+
+
+class RecordTable:
+    """A Delta table that is replaced whole, and only when its content changed; `root/tables/<name>`."""
+
+    def __init__(self, root: Path, name: str, record_type: type):
+        self.path = root / "tables" / name
+        self.record_type = record_type
+        struct = arrow_type(record_type)
+        self.schema = pa.schema([struct.field(index) for index in range(struct.num_fields)])
+
+    def read(self) -> list[Any]:
+        """Read all records, in the order they were written."""
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return []
+        try:
+            table = data_files(self.path, dataset).to_table()
+            return [from_row(self.record_type, row) for row in table.to_pylist()]
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def replace(self, records: Sequence[Any]) -> None:
+        """Make the table hold exactly these records, in one atomic commit."""
+        from deltalake import write_deltalake
+
+        if self.read() == list(records):
+            return
+        table = pa.Table.from_pylist([to_row(record) for record in records], schema=self.schema)
+        try:
+            require_space(self.path, table.nbytes)
+            write_deltalake(address_of(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
+        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+            raise table_error(self.path, error, writing=True) from error

@@ -1,0 +1,41 @@
+"""Backends that turn audio into notes and pedals, one file each. A file beside this one is a backend by its name."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+
+from aria_data.errors import ConfigInvalid
+from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
+
+SHARED = ("intervals", "transkun_network")  # what a backend here is made of
+DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
+NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
+
+
+def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Transcriber:
+    """Load the backend's model that the configuration names."""
+    return _module(config).load(config, compute)
+
+
+def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
+    """Give the hash of a backend's weights without loading its model."""
+    return _module(config).weights_sha256(config)
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise `ConfigInvalid` when there is no backend of this name; `where` says which setting named it."""
+    if name not in NAMES:
+        raise ConfigInvalid(f"{where}: {name!r} is not one of {', '.join(NAMES)}.")
+
+
+def check(config: TranscribeConfig, where: str) -> None:
+    """Raise `ConfigInvalid` or `UsageError` for what can be seen to be wrong before anything is loaded."""
+    check_name(config.transcriber, where)
+    weights_sha256(config)
+
+
+def _module(config: TranscribeConfig) -> ModuleType:
+    check_name(config.transcriber, "transcribe.transcriber")
+    return import_module(f"aria_data.transcribe.backends.{config.transcriber}")

@@ -1,0 +1,190 @@
+"""What a transcriber is, and what every backend built on torch needs.
+
+A backend is one file beside this one. Its module has `load(config, compute)`, which gives a `Transcriber`, and
+`weights_sha256(config)`, which gives the hash of its weights without loading a model.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import time
+import types
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from aria_data.errors import ConfigInvalid, UsageError
+from aria_data.midi.midi_files import Performance
+
+MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
+MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
+MAX_CPU_WORKERS = 16  # each hears a window of its own and needs about 150 MB; 16 stay below 4 GB
+
+
+@dataclass(frozen=True)
+class TranscribeConfig:
+    """Which model hears the notes, and how. A change of any of these transcribes again."""
+
+    transcriber: str = "transkun"
+    hop_s: float = 0.0  # from one window to the next; 0: what the backend was measured best with
+    correct_tuning: bool = True  # hear a recording that is 8 to 50 cents off as if it were tuned to 440 Hz
+    checkpoint: str = ""  # a file with weights, where the backend does not bring its own
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in how large pieces it runs. None of this counts as a change of configuration."""
+
+    device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
+    dtype: str = "auto"  # auto (transkun: bfloat16 where it is fast), float32 or bfloat16
+    batch_size: int = 0  # windows a forward pass; 0: chosen by device
+    num_threads: int = 0  # windows heard at the same time on a CPU; 0: one a core
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"--dtype {self.dtype}: is not one of auto, float32, bfloat16.")
+        for name in ("batch_size", "num_threads"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a transcriber heard in one stretch of audio. Times count from its first sample."""
+
+    performance: Performance
+    confidence: float = (
+        0.0  # 0 to 1: for transkun the onset F1 that it expects, for bytedance the onsets' mean strength
+    )
+    note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
+
+
+class Decoder(Protocol):
+    """Joins what was heard in the windows of one stretch. Holds the notes so far, never the audio."""
+
+    def add(self, output: Any) -> None:
+        """Take the next window's output."""
+        ...
+
+    def finish(self) -> Heard:
+        """Give everything, once the last window is in."""
+        ...
+
+
+class Transcriber(Protocol):
+    """A model that hears notes in windows. `hear` knows nothing of other windows; a `Decoder` joins them."""
+
+    name: str
+    sha256: str  # of the weights
+    sample_rate: int  # of the windows, in Hz
+    num_channels: int
+    window: int  # samples a window
+    hop: int  # samples from one window to the next
+    lead: int  # samples of silence in front of the first
+    batch_size: int  # windows a call of `hear`
+    num_workers: int  # calls of `hear` at the same time, each in a thread of its own
+    correct_tuning: bool  # whether audio is to be brought to 440 Hz before it is heard
+    num_readers: int  # processes that read audio ahead; 0: it is read between the calls, in this process
+
+    def hear(self, windows: np.ndarray) -> list[Any]:
+        """Hear float32 windows of shape (batch, window, channels): one output each, or the error that stands for it."""
+        ...
+
+    def decoder(self) -> Decoder:
+        """Begin a new stretch."""
+        ...
+
+
+def hop_of(config: TranscribeConfig, default_s: float, window_s: float, step_s: float) -> float:
+    """Give the hop in seconds. Raises `ConfigInvalid` for one that leaves audio unheard or makes no progress."""
+    hop_s = config.hop_s or default_s
+    if not step_s <= hop_s <= window_s - step_s:
+        raise ConfigInvalid(
+            f"transcribe.hop_s: {hop_s:g} is not between {step_s:.3g} and {window_s - step_s:.4g}; "
+            f"{config.transcriber} hears windows of {window_s:g} s, which must overlap."
+        )
+    return hop_s
+
+
+def allow_torchaudio_on_cpu() -> None:
+    """Let torchaudio be imported beside a CPU build of torch.
+
+    torchaudio's wheels for Linux hold a CUDA extension only, which a CPU build of torch cannot load, although
+    the functions used here (resampling, mel filters) need no extension. The stub says so before the import.
+    """
+    import torch
+
+    name = "torchaudio._extension"
+    if torch.version.cuda is not None or name in sys.modules or "torchaudio" in sys.modules:
+        return
+    stub = types.ModuleType(name)
+    stub._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
+    stub._IS_ALIGN_AVAILABLE = False  # type: ignore[attr-defined]
+    stub.fail_if_no_align = lambda function: function  # type: ignore[attr-defined]
+    stub._check_cuda_version = lambda: None  # type: ignore[attr-defined]
+    sys.modules[name] = stub
+
+
+def choose_device(device: str) -> str:
+    """Give "cuda" for "auto" when there is a GPU, else "cpu". Raises `UsageError` for a device that is not here."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device}: cannot be used here ({reason}). Use auto or cpu.") from error
+    return device
+
+
+def choose_dtype(dtype: str, device: str) -> Any:
+    """Give torch's bfloat16 for "auto" where the device multiplies it in hardware, else float32."""
+    import torch
+
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    is_cpu = torch.device(device).type == "cpu"
+    is_fast = has_fast_bfloat16() if is_cpu else torch.cuda.get_device_capability(device)[0] >= 8
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+@functools.cache
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32, measured once, in 0.2 s.
+
+    What the processor says of itself is not enough: one with instructions for it ran them at half of float32's rate.
+    """
+    import torch
+
+    pairs = {
+        dtype: (torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    best = dict.fromkeys(pairs, math.inf)
+    for _ in range(5):  # in turns, so that a busy moment hits both
+        for dtype, (rows, weight) in pairs.items():
+            began = time.perf_counter()
+            torch.nn.functional.linear(rows, weight)
+            best[dtype] = min(best[dtype], time.perf_counter() - began)
+    return best[torch.bfloat16] * MIN_BFLOAT16_GAIN < best[torch.float32]
+
+
+def choose_num_workers(compute: Compute, device: str) -> int:
+    """Give how many windows are heard at once: on a CPU one a core, on a GPU two, so that it never waits for one."""
+    import torch
+
+    if torch.device(device).type != "cpu":
+        return 2
+    return compute.num_threads or max(1, min(torch.get_num_threads(), MAX_CPU_WORKERS))
+
+
+def choose_num_readers(device: str) -> int:
+    """Give how many processes read audio: none on a CPU, where they would take cores from the model."""
+    import torch
+
+    return 0 if torch.device(device).type == "cpu" else max(1, min(torch.get_num_threads() - 2, MAX_READERS))

@@ -1,0 +1,232 @@
+"""Many stretches of audio through one model: windows of several recordings share a forward pass.
+
+Windows are heard in any company and at the same time; what they say is joined in order, stretch by stretch. Audio
+is read while the model computes. A stretch that fails, fails alone; nothing but the notes grows with the length.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from aria_data.errors import TemporaryError, TranscriptionFailed
+from aria_data.midi.midi_files import Note, Pedal, Performance
+from aria_data.storage.files import printable
+from aria_data.transcribe.base import Decoder, Heard, Transcriber
+
+Blocks = Callable[[], Iterable[np.ndarray]]  # opens a stretch: float32 blocks of shape (num_samples, channels)
+
+
+@dataclass(slots=True)
+class Piece:
+    """A window of one stretch, or, without a window, its end: with the error that cut it short, if one did."""
+
+    key: Hashable
+    window: np.ndarray | None = None
+    error: Exception | None = None
+    slower: float = 1.0  # at the end: so many times as long was what was heard as what was recorded
+
+
+def hear_all(
+    transcriber: Transcriber, stretches: Iterable[tuple[Hashable, Blocks]]
+) -> Iterator[tuple[Hashable, Heard | Exception]]:
+    """Hear stretches of audio, given as (key, function that opens it), reading them here, one after the other.
+
+    Yields each key with what was heard, or with the error that it ended in, as soon as it is finished.
+    """
+    failed: set[Hashable] = set()  # reading stops where hearing failed
+    pieces = (piece for key, blocks in stretches for piece in pieces_of(transcriber, key, blocks, failed))
+    yield from hear_pieces(transcriber, pieces, failed)
+
+
+def hear_one(transcriber: Transcriber, blocks: Iterable[np.ndarray]) -> Heard:
+    """Hear one stretch; its error is raised."""
+    ((_, heard),) = hear_all(transcriber, [(0, lambda: blocks)])
+    if isinstance(heard, Exception):
+        raise heard
+    return heard
+
+
+def pieces_of(
+    transcriber: Transcriber,
+    key: Hashable,
+    blocks: Blocks,
+    failed: set[Hashable] = frozenset(),  # type: ignore[assignment]
+) -> Iterator[Piece]:
+    """Cut one stretch into windows; the last is filled up with silence. Never raises: the end carries the error."""
+    try:
+        source = blocks()
+        for window in _windows(transcriber, source):
+            yield Piece(key, window)
+            if key in failed:
+                break
+    except Exception as error:
+        yield Piece(key, error=_with_name(error, key))
+    else:
+        yield Piece(key, slower=getattr(source, "slower", 1.0))
+
+
+def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    window, hop = transcriber.window, transcriber.hop
+    buffer = np.zeros((window, transcriber.num_channels), np.float32)
+    filled, is_heard = transcriber.lead, False
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise TranscriptionFailed(
+                "its audio holds samples that are no numbers. Encode the file again.", reason="samples_not_finite"
+            )
+        place = 0
+        while place < len(block):
+            if filled == window:
+                yield buffer
+                buffer = np.concatenate([buffer[hop:], np.zeros((hop, buffer.shape[1]), np.float32)])
+                filled = window - hop
+            num = min(window - filled, len(block) - place)
+            buffer[filled : filled + num] = block[place : place + num]
+            filled, place, is_heard = filled + num, place + num, True
+    if is_heard:
+        yield buffer
+
+
+def hear_pieces(
+    transcriber: Transcriber, pieces: Iterable[Piece], failed: set[Hashable]
+) -> Iterator[tuple[Hashable, Heard | Exception]]:
+    """Hear pieces of any number of stretches, each one's in order. A key whose hearing failed joins `failed`."""
+    decoders: dict[Hashable, Decoder] = {}
+    errors: dict[Hashable, Exception] = {}
+    model = _Model(transcriber)
+
+    def join(group: list[Piece], outputs: list[Any]) -> Iterator[tuple[Hashable, Heard | Exception]]:
+        remaining = iter(outputs)
+        for piece in group:
+            key = piece.key
+            try:
+                decoder = decoders.get(key) or decoders.setdefault(key, transcriber.decoder())
+                if piece.window is None:
+                    error, heard = errors.pop(key, piece.error), decoder
+                    del decoders[key]
+                    failed.discard(key)
+                    yield key, error or _at_speed(heard.finish(), piece.slower)
+                    continue
+                output = next(remaining)
+                if isinstance(output, Exception):
+                    raise _with_name(output, key)
+                if key not in errors:
+                    decoder.add(output)
+            except Exception as error:
+                errors.setdefault(key, error)
+                failed.add(key)
+                if piece.window is None:
+                    yield key, errors.pop(key)
+
+    with _threads(transcriber.num_workers) as pool:
+        waiting: deque[tuple[list[Piece], Future]] = deque()
+        for group in _groups(pieces, model):
+            windows = [piece.window for piece in group if piece.window is not None]
+            waiting.append((group, pool.submit(model.hear, windows)))
+            if len(waiting) > transcriber.num_workers + 1:
+                done, future = waiting.popleft()
+                yield from join(done, future.result())
+        for done, future in waiting:
+            yield from join(done, future.result())
+
+
+def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:
+    """Gather pieces until there are windows enough for one pass."""
+    group: list[Piece] = []
+    num_windows = 0
+    for piece in pieces:
+        group.append(piece)
+        num_windows += piece.window is not None
+        if num_windows >= model.batch_size:
+            yield group
+            group, num_windows = [], 0
+    if group:
+        yield group
+
+
+def _with_name(error: Exception, key: Hashable) -> Exception:
+    """Say whose failure it is, where that could not be known when it was raised."""
+    if not isinstance(error, TranscriptionFailed) or str(error).startswith(str(key)):
+        return error
+    return TranscriptionFailed(f"{printable(str(key))}: {error}", error.reason, error.measured)
+
+
+def _at_speed(heard: Heard, slower: float) -> Heard:
+    """Bring times back to those of the recording."""
+    if slower == 1.0:
+        return heard
+    notes = [
+        Note(note.onset_s / slower, note.offset_s / slower, note.pitch, note.velocity)
+        for note in heard.performance.notes
+    ]
+    pedals = [
+        Pedal(pedal.onset_s / slower, pedal.offset_s / slower, pedal.controller) for pedal in heard.performance.pedals
+    ]
+    return replace(heard, performance=Performance(notes, pedals))
+
+
+class _Model:
+    """A transcriber whose passes survive: too large a batch is halved, a window that fails is found and fails alone."""
+
+    def __init__(self, transcriber: Transcriber):
+        self.transcriber, self.batch_size = transcriber, transcriber.batch_size
+
+    def hear(self, windows: list[np.ndarray]) -> list[Any]:
+        """Give one output, or error, a window."""
+        if not windows:
+            return []
+        if len(windows) > self.batch_size:
+            return self._halves(windows)
+        try:
+            return self.transcriber.hear(np.stack(windows))
+        except Exception as error:
+            is_full = _is_out_of_memory(error)
+            if len(windows) == 1:
+                return [_no_memory(self.transcriber) if is_full else error]
+        if is_full:
+            self.batch_size = min(self.batch_size, max(1, len(windows) // 2))
+            _free_memory()
+        return self._halves(windows)
+
+    def _halves(self, windows: list[np.ndarray]) -> list[Any]:
+        middle = len(windows) // 2
+        return self.hear(windows[:middle]) + self.hear(windows[middle:])
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "can't allocate memory" in str(error)
+
+
+def _no_memory(transcriber: Transcriber) -> TemporaryError:
+    return TemporaryError(
+        f"not enough memory for one window of {transcriber.name}. Close other programs, or use fewer --threads."
+    )
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that compute alone, each on one core: no waiting for each other inside an operation."""
+    import torch
+
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(number, thread_name_prefix="hear", initializer=lambda: torch.set_num_threads(1))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(before)

@@ -1,0 +1,173 @@
+"""Several devices, a process each: every one loads the model, asks for stretches when it has room, and sends notes."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from aria_data.errors import TemporaryError, UsageError
+from aria_data.transcribe import backends
+from aria_data.transcribe.backends import ANYWHERE, DEFAULT
+from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.spans import Stretch, hear_stretches
+
+
+def devices_of(compute: Compute) -> list[str]:
+    """Give the devices that are meant: all GPUs for "auto", those with commas between, or the one."""
+    if compute.device == "auto":
+        import torch
+
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
+    return [device.strip() for device in compute.device.split(",") if device.strip()] or ["auto"]
+
+
+def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Any:
+    """Load the model on every device that `compute` names: a `Transcriber`, or `Several` of them.
+
+    Either goes into `spans.hear_stretches`.
+    """
+    devices = devices_of(compute)
+    if len(devices) == 1:
+        return backends.load(config, dataclasses.replace(compute, device=devices[0]))
+    return Several(config, compute, devices)
+
+
+class Several:
+    """The same transcriber on several devices. Its processes end with this one."""
+
+    def __init__(self, config: TranscribeConfig, compute: Compute, devices: list[str]):
+        self._remaining: Iterator[Stretch] = iter(())
+        self._again: deque[Stretch] = deque()  # of a device that died; each is tried once more
+        self._tried: set[str] = set()
+        self._workers = [_Worker(config, dataclasses.replace(compute, device=device)) for device in devices]
+        atexit.register(self.close)  # before the interpreter waits for its children
+        for worker in self._workers:
+            worker.wait_until_ready()
+        first = self._workers[0].facts
+        self.name, self.sha256 = first["name"], first["sha256"]
+        self.sample_rate, self.num_channels = first["sample_rate"], first["num_channels"]
+
+    def hear_stretches(
+        self, stretches: Iterable[Stretch], on_read: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, Heard | Exception]]:
+        """See `spans.hear_stretches`. A device whose process dies gives its stretches to the others."""
+        self._remaining, self._tried = iter(stretches), set()
+        for worker in self._workers:
+            worker.begin()
+        while any(worker.is_busy for worker in self._workers):
+            for connection in wait([worker.connection for worker in self._workers if worker.is_busy]):
+                worker = next(one for one in self._workers if one.connection is connection)
+                yield from self._attend(worker, on_read)
+            if self._again and not any(worker.is_busy for worker in self._workers):
+                for worker in self._workers:
+                    worker.begin()
+        for stretch in (*self._again, *self._remaining):  # no device is left
+            yield stretch.key, _died("every device")
+        self._again.clear()
+
+    def _attend(
+        self, worker: _Worker, on_read: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, Heard | Exception]]:
+        try:
+            kind, *values = worker.connection.recv()
+            if kind == "next":
+                stretch = self._again.popleft() if self._again else next(self._remaining, None)
+                worker.give(stretch)
+            elif kind == "read":
+                on_read(*values)
+            elif kind == "heard":
+                worker.given.pop(values[0], None)
+                yield values[0], values[1]
+            else:
+                worker.is_busy = False
+        except (EOFError, OSError):
+            worker.is_busy, worker.is_alive = False, False
+            for key, stretch in worker.given.items():
+                if key in self._tried:
+                    yield key, _died(worker.device)
+                else:
+                    self._tried.add(key)
+                    self._again.append(stretch)
+            worker.given.clear()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.join(timeout=5)
+            worker.process.kill()
+
+
+def _died(device: str) -> TemporaryError:
+    return TemporaryError(f"the process of {device} ended. Look for its error above; build again with fewer at once.")
+
+
+class _Worker:
+    """One device's process, seen from outside."""
+
+    def __init__(self, config: TranscribeConfig, compute: Compute):
+        context = multiprocessing.get_context("spawn")
+        self.device = compute.device
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, config, compute))  # has children: no daemon
+        self.process.start()
+        theirs.close()
+        self.facts: dict[str, Any] = {}
+        self.given: dict[str, Stretch] = {}
+        self.is_busy, self.is_alive = False, True
+
+    def wait_until_ready(self) -> None:
+        try:
+            answer = self.connection.recv()
+        except EOFError as error:
+            raise UsageError(f"--device {self.device}: its process ended while it loaded the model.") from error
+        if isinstance(answer, Exception):
+            raise answer
+        self.facts = answer
+
+    def begin(self) -> None:
+        if self.is_alive:
+            self.is_busy = True
+            self._send("begin")
+
+    def give(self, stretch: Stretch | None) -> None:
+        if stretch is not None:
+            self.given[stretch.key] = stretch
+        self._send(stretch)
+
+    def _send(self, message: Any) -> None:
+        with suppress(OSError):  # when it has died, receiving finds out
+            self.connection.send(message)
+
+
+def _work(connection: Connection, config: TranscribeConfig, compute: Compute) -> None:
+    """Load the model, then hear what is given, round after round, until the other side is gone."""
+    try:
+        try:
+            model = backends.load(config, compute)
+        except Exception as error:
+            connection.send(error)
+            return
+        names = ("name", "sha256", "sample_rate", "num_channels")
+        connection.send({name: getattr(model, name) for name in names})
+
+        def asked() -> Iterator[Stretch]:
+            while True:
+                connection.send(("next",))
+                stretch = connection.recv()
+                if stretch is None:
+                    return
+                yield stretch
+
+        while connection.recv() == "begin":
+            for key, heard in hear_stretches(model, asked(), lambda key, s: connection.send(("read", key, s))):
+                connection.send(("heard", key, heard))
+            connection.send(("end",))
+    except (EOFError, OSError, KeyboardInterrupt):
+        pass

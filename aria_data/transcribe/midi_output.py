@@ -1,0 +1,57 @@
+"""From segments of a recording to .mid files in the dataset folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.records import Segment, Transcription
+from aria_data.storage.files import write_whole
+from aria_data.transcribe.base import Heard
+from aria_data.transcribe.spans import Stretch
+
+MAX_NOTE_S = 20.0  # ours: a longer key press is an error of the transcriber, not a held note (bytedance stops at 6 s)
+
+
+def stretch_of(audio: Path, segment: Segment) -> Stretch:
+    """Give a segment as the stretch of its recording's file that is to be heard."""
+    return Stretch(segment.segment_id, audio, segment.start_s, segment.end_s)
+
+
+def save_transcription(root: Path, segment: Segment, heard: Heard, transcriber: Any) -> Transcription:
+    """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
+
+    The name carries the content's hash: a later transcription never overwrites one that a version names.
+    """
+    performance, num_endless = cut_endless_notes(heard.performance)
+    content = midi_bytes(performance)
+    sha256 = hashlib.sha256(content).hexdigest()
+    shelf = hashlib.sha256(segment.recording_id.encode()).hexdigest()[:2]
+    midi_path = f"midi/{shelf}/{segment.segment_id}.{sha256[:8]}.mid"
+    write_whole(root / midi_path, content)
+    return Transcription(
+        segment_id=segment.segment_id,
+        recording_id=segment.recording_id,
+        midi_path=midi_path,
+        midi_sha256=sha256,
+        transcriber=transcriber.name,
+        transcriber_sha256=transcriber.sha256,
+        num_notes=len(performance.notes),
+        num_pedal_events=len(performance.pedals),
+        confidence=round(heard.confidence, 4),
+        num_endless_notes=num_endless,
+    )
+
+
+def cut_endless_notes(performance: Performance) -> tuple[Performance, int]:
+    """Cut notes that are held longer than any piano sounds. Gives (the performance, how many were cut)."""
+    num_endless = sum(note.offset_s - note.onset_s > MAX_NOTE_S for note in performance.notes)
+    if not num_endless:
+        return performance, 0
+    notes = [
+        Note(note.onset_s, min(note.offset_s, note.onset_s + MAX_NOTE_S), note.pitch, note.velocity)
+        for note in performance.notes
+    ]
+    return Performance(notes, performance.pedals), num_endless

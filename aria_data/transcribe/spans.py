@@ -1,0 +1,272 @@
+"""Stretches of audio files, read ahead of the model: in this process on a CPU, in processes of their own for a GPU.
+
+A reading process decodes one file at a time into a few slots of shared memory, so decoding can never run far ahead
+of hearing. A file that kills its reader fails alone; another reader takes the place.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import signal
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aria_data.audio.decode import AudioReader
+from aria_data.audio.tuning import tuning_of
+from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
+from aria_data.storage.files import printable
+from aria_data.transcribe.base import Heard, Transcriber
+from aria_data.transcribe.batching import Piece, hear_pieces, pieces_of
+
+SLOTS_PER_READER = 4  # windows: 22 MB of shared memory a reader of transkun
+MIN_DETUNING = 0.08  # semitones; 0.05 made no difference to the F1, 0.2 cost 0.02 of it
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+SHORT_S = 0.1  # less than this may be missing at the end of a stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of an audio file; without an end, all of it."""
+
+    key: str
+    path: Path
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What reading needs to know of a transcriber; small enough to be sent to another process."""
+
+    sample_rate: int
+    num_channels: int
+    window: int
+    hop: int
+    lead: int
+    correct_tuning: bool
+
+    @classmethod
+    def of(cls, transcriber: Transcriber | Framing) -> Framing:
+        names = ("sample_rate", "num_channels", "window", "hop", "lead", "correct_tuning")
+        return cls(*(getattr(transcriber, name) for name in names))
+
+
+def hear_stretches(
+    transcriber: Any, stretches: Iterable[Stretch], on_read: Callable[[str, float], None] = lambda key, seconds: None
+) -> Iterator[tuple[str, Heard | Exception]]:
+    """Hear stretches of files; yields each key with what was heard, or the error it ended in, once it is finished.
+
+    `transcriber` is a `Transcriber`, or several (`devices.Several`). Stretches of one file are best given one after
+    the other, in order: read here, the file is then decoded once; readers in processes each decode it for themselves.
+    `on_read` is told of every key's seconds as they are read.
+    """
+    if hasattr(transcriber, "hear_stretches"):
+        yield from transcriber.hear_stretches(stretches, on_read)
+        return
+    failed: set[Hashable] = set()
+    if transcriber.num_readers:
+        pieces = read_in_processes(transcriber, stretches, transcriber.num_readers, on_read)
+    else:
+        pieces = read_here(transcriber, stretches, failed, on_read)
+    for key, heard in hear_pieces(transcriber, pieces, failed):
+        yield str(key), heard
+
+
+def read_here(
+    framing: Any, stretches: Iterable[Stretch], failed: set[Hashable], on_read: Callable[[str, float], None]
+) -> Iterator[Piece]:
+    """Read one stretch after the other; a file stays open while its stretches follow each other."""
+    reader: AudioReader | None = None
+    try:
+        for stretch in stretches:
+            if reader is None or reader.path != stretch.path:
+                if reader is not None:
+                    reader.close()
+                reader = AudioReader(stretch.path, framing.sample_rate, framing.num_channels)
+            yield from pieces_of(framing, stretch.key, partial(_Blocks, reader, stretch, framing, on_read), failed)
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+class _Blocks:
+    """One stretch's samples, brought to 440 Hz if wanted. `slower` says by which factor, once they are read."""
+
+    def __init__(self, reader: AudioReader, stretch: Stretch, framing: Any, on_read: Callable[[str, float], None]):
+        self.reader, self.stretch, self.on_read = reader, stretch, on_read
+        self.correct_tuning: bool = framing.correct_tuning
+        self.slower = 1.0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Read it. Raises `TranscriptionFailed` at its end when the audio ends before it."""
+        stretch, heard_s = self.stretch, 0.0
+        choose_rate = self._rate_at_440_hz if self.correct_tuning else None
+        for block in self.reader.blocks(stretch.start_s, stretch.end_s, choose_rate):
+            seconds = len(block) / (self.reader.sample_rate * self.slower)
+            heard_s += seconds
+            self.on_read(stretch.key, seconds)
+            yield block
+        wanted_s = stretch.end_s - stretch.start_s
+        if math.isfinite(wanted_s) and heard_s < wanted_s - SHORT_S:
+            raise TranscriptionFailed(
+                f"{stretch.key}: only {heard_s:.1f} s of its {wanted_s:.1f} s could be read; "
+                "the audio file changed. Build again.",
+                reason="audio_changed",
+                measured=heard_s,
+            )
+        if heard_s == 0:
+            raise AudioUnreadable(
+                f"{printable(stretch.path.name)}: holds no audio that decodes. Get the file again.",
+                reason="no_audio_decoded",
+            )
+
+    def _rate_at_440_hz(self, waveform: np.ndarray, sample_rate: int) -> int:
+        """Give the rate at which the samples, taken for samples at the model's rate, sound at 440 Hz."""
+        tuning = tuning_of(waveform, sample_rate)
+        rate = round(self.reader.sample_rate * 2 ** (tuning / 12)) if abs(tuning) >= MIN_DETUNING else 0
+        self.slower = rate / self.reader.sample_rate if rate else 1.0
+        return rate or self.reader.sample_rate
+
+
+def read_in_processes(
+    transcriber: Any, stretches: Iterable[Stretch], num_readers: int, on_read: Callable[[str, float], None]
+) -> Iterator[Piece]:
+    """Read several stretches at the same time; the pieces of different ones come mixed, those of one in order."""
+    remaining = iter(stretches)
+    framing = Framing.of(transcriber)
+    readers: list[_Reader] = []
+    try:
+        for stretch in _first(remaining, num_readers):
+            readers.append(_Reader(framing))
+            readers[-1].begin(stretch)
+        while readers:
+            ready = wait([reader.connection for reader in readers])
+            for reader in [reader for reader in readers if reader.connection in ready]:
+                piece = reader.receive(on_read)
+                if piece is not None:
+                    yield piece
+                if reader.stretch is not None:
+                    continue
+                following = next(remaining, None)
+                if following is None or not reader.is_alive:
+                    readers.remove(reader)
+                    reader.stop()
+                    if following is not None:
+                        readers.append(_Reader(framing))
+                if following is not None:
+                    (reader if reader in readers else readers[-1]).begin(following)
+    finally:
+        for reader in readers:
+            reader.stop()
+
+
+def _first(remaining: Iterator[Stretch], number: int) -> Iterator[Stretch]:
+    for _ in range(number):
+        stretch = next(remaining, None)
+        if stretch is None:
+            return
+        yield stretch
+
+
+def _death(name: str, exit_code: int | None) -> Exception:
+    """Blame the file for what only a fault in decoding does to a process; anything else may go better next time."""
+    if exit_code is not None and -exit_code in CRASHES:
+        return AudioUnreadable(
+            f"{name}: decoding it crashed the process that did so. Get the file again, or remove it.",
+            reason="decoder_crashed",
+        )
+    return TemporaryError(
+        f"{name}: the process that read it ended ({exit_code}). Was there too little memory? Run the command again; "
+        "a script of your own needs `if __name__ == '__main__':`."
+    )
+
+
+class _Reader:
+    """One reading process, seen from outside."""
+
+    def __init__(self, framing: Framing):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        size = framing.window * framing.num_channels
+        shared = context.RawArray("f", SLOTS_PER_READER * size)
+        self._slots = np.frombuffer(shared, np.float32).reshape(SLOTS_PER_READER, framing.window, framing.num_channels)
+        self.process = context.Process(target=_read, args=(theirs, shared, framing), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.stretch: Stretch | None = None
+        self.is_alive = True
+
+    def begin(self, stretch: Stretch) -> None:
+        self.stretch = stretch
+        with suppress(OSError):  # when it has died, `receive` finds out
+            self.connection.send(stretch)
+
+    def receive(self, on_read: Callable[[str, float], None]) -> Piece | None:
+        """Take what the process has to say: a window, the end of its stretch, or nothing for ever."""
+        assert self.stretch is not None
+        key, name = self.stretch.key, printable(self.stretch.path.name)
+        try:
+            kind, value = self.connection.recv()
+            if kind == "window":
+                window = self._slots[value].copy()
+                self.connection.send(value)
+                return Piece(key, window)
+        except (EOFError, OSError):
+            self.is_alive = False
+            self.process.join(timeout=5)
+            kind, value = "end", (_death(name, self.process.exitcode), 1.0)
+        if kind == "read":
+            on_read(key, value)
+            return None
+        self.stretch = None
+        return Piece(key, None, *value)
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.join(timeout=0.2)
+        self.process.kill()
+        self.process.join()
+
+
+def _read(connection: Connection, shared: Any, framing: Framing) -> None:
+    """Read stretch after stretch, as they are sent, until the other side is gone."""
+    slots = np.frombuffer(shared, np.float32).reshape(SLOTS_PER_READER, framing.window, framing.num_channels)
+    try:
+        stretches = iter(connection.recv, None)
+        free = list(range(SLOTS_PER_READER))
+
+        def next_stretch() -> Iterator[Stretch]:
+            for message in stretches:
+                if isinstance(message, Stretch):
+                    yield message
+                else:
+                    free.append(message)
+
+        read_s = 0.0
+
+        def on_read(key: str, seconds: float) -> None:
+            nonlocal read_s
+            read_s += seconds
+
+        for piece in read_here(framing, next_stretch(), set(), on_read):
+            if read_s:
+                connection.send(("read", read_s))
+                read_s = 0.0
+            if piece.window is None:
+                connection.send(("end", (piece.error, piece.slower)))
+                continue
+            while not free:
+                free.append(connection.recv())
+            slot = free.pop()
+            slots[slot] = piece.window
+            connection.send(("window", slot))
+    except (EOFError, OSError, KeyboardInterrupt):
+        pass

@@ -1,0 +1,187 @@
+"""Web addresses from outside: which may be asked at all, and when two of them mean the same page. Nothing is fetched.
+
+Only http and https; no user names in them; never this machine, its network, or a cloud's metadata service, unless
+`AddressConfig` says so. Names are checked where they are resolved (`web.py`), because only there it is known which
+machine they lead to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import socket
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+
+from aria_data.errors import PermanentError
+from aria_data.storage.files import printable
+
+MAX_URL_CHARS = 2000  # what browsers and archives agree on
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# Query parameters that say where a visitor came from, who they are or until when, never which page is meant.
+_NOISE = re.compile(
+    r"^(utm_\w+|fbclid|gclid|dclid|msclkid|igshid|mc_[ce]id|si|feature|ref_src|spm|pp|ab_channel|"
+    r"phpsessid|jsessionid|session|sessionid|session_id|token|nonce|expires|signature|sig)$",
+    re.IGNORECASE,
+)
+_SESSION_IN_PATH = re.compile(r";(jsessionid|phpsessid)=[^/?#]*", re.IGNORECASE)
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Beside what `ipaddress` calls private: carrier-grade NAT, and IPv6 ranges that carry an IPv4 address inside.
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressRefused(PermanentError):
+    """The address may not be asked: another scheme, a machine of the own network, a user name in it."""
+
+    reason = "address_refused"
+
+
+@dataclass(frozen=True)
+class AddressConfig:
+    """Exceptions to the rule that only the public web is asked."""
+
+    allow_private: bool = False  # for a server of one's own; then every address is asked
+    allow_hosts: tuple[str, ...] = ()  # names, or "host:port", that may be private
+
+
+def require_address(url: str, config: AddressConfig | None = None) -> str:
+    """Give the address back if it may be asked, as far as its text tells. Raises `AddressRefused` in one line."""
+    config = config or AddressConfig()
+    shown = printable(without_secrets(url), 120)
+    if len(url) > MAX_URL_CHARS or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
+        raise AddressRefused(f"{shown}: is no web address (too long, or with blanks in it). Mend or drop it.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise AddressRefused(f"{shown}: is no web address ({printable(str(error), 60)}). Mend or drop it.") from error
+    if parts.scheme.lower() not in DEFAULT_PORTS:
+        raise AddressRefused(f"{shown}: only http and https addresses are fetched. Drop it.")
+    if not host or parts.username is not None or parts.password is not None:
+        raise AddressRefused(f"{shown}: names no host, or a user. Write https://host/path.")
+    literal = literal_ip(host)
+    is_local_name = host == "localhost" or host.endswith((".localhost", ".local", ".internal", ".home.arpa"))
+    if (is_local_name or (literal is not None and not is_public(literal))) and not may_be_private(host, port, config):
+        raise private_refused(shown)
+    return url
+
+
+def private_refused(shown: str) -> AddressRefused:
+    """The refusal of an address that leads into this machine or its network."""
+    return AddressRefused(
+        f"{shown}: leads into this machine or its own network, which is not asked. "
+        "If the server is yours, set web.allow_hosts."
+    )
+
+
+def may_be_private(host: str, port: int | None, config: AddressConfig) -> bool:
+    """Whether the configuration lets this host be a machine of the own network."""
+    return config.allow_private or host in config.allow_hosts or f"{host}:{port}" in config.allow_hosts
+
+
+def literal_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Give the IP address a host name spells, also the way C libraries read them (127.1, 0x7f000001, 2130706433)."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").split("%")[0])
+    except ValueError:
+        pass
+    if not re.fullmatch(r"[0-9a-fA-FxX.]+", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return None
+
+
+def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an IP address belongs to the public internet; one wrapped into IPv6 counts as what it wraps."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(wrapped)
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not (ip.version == 4 and ip in _SHARED)
+
+
+def without_secrets(url: str) -> str:
+    """Give an address without user name, password, and the values of parameters that look like keys."""
+    shown = re.sub(r"(?<=://)[^/?#@]*@", "", url)
+    return re.sub(r"(?i)([?&;](?:[\w-]*(?:key|token|secret|signature|password|auth)|sig)=)[^&#\s]*", r"\1…", shown)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text from outside is meant as a web address."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def canonical(url: str) -> str:
+    """One spelling for all that mean the same page: host in lower case, no default port, fragment or tracking.
+
+    Parameters are sorted; an empty path is `/`. What cannot be parsed comes back as it is. To compare, not to fetch:
+    parameters that a server asks for (a token) are gone.
+    """
+    url = url.encode("utf-8", "replace").decode()  # half a character cannot be part of an address
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        return url
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
+    if not host:
+        return url
+    try:
+        host = host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        return url
+    netloc = f"[{host}]" if ":" in host else host
+    netloc += f":{port}" if port and port != DEFAULT_PORTS.get(scheme) else ""
+    path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._")
+    kept = sorted(
+        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _NOISE.match(name)
+    )
+    return urlunsplit((scheme, netloc, path, urlencode(kept), ""))
+
+
+def join(base: str, link: str) -> str:
+    """Give a link on a page as a whole address, or "" where it is none that can be fetched."""
+    if not link.strip():
+        return ""  # which would be the page itself
+    try:
+        url = urljoin(base, link.strip())
+        require_address(url, AddressConfig(allow_private=True))
+    except (ValueError, AddressRefused):
+        return ""
+    return url
+
+
+def host_of(url: str) -> str:
+    """Give an address's host in lower case, with the port where it is not the usual one; "" if it has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        return ""
+    return f"{host}:{port}" if port and port != DEFAULT_PORTS.get(parts.scheme.lower()) else host
+
+
+def is_below(host: str, domains: Collection[str]) -> bool:
+    """Whether a host is one of the domains or below one: `a.example.org` is below `example.org`."""
+    name = host.split(":")[0]
+    return any(name == domain or name.endswith(f".{domain}") for domain in domains)
+
+
+def candidate_id_of(source: str, identity: str) -> str:
+    """Make a candidate's id, safe as a file name: `<source>-<its id there>`, or a hash where that is not safe."""
+    name = re.sub(r"[^a-z0-9]+", "", source.lower())[:24] or "web"
+    if _SAFE_ID.fullmatch(identity):
+        return f"{name}-{identity}"
+    return f"{name}-{hashlib.sha256(identity.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+def unique(urls: Iterable[str]) -> list[str]:
+    """Drop addresses whose canonical form came before; the first spelling stays."""
+    return list({canonical(url): url for url in reversed(list(urls)) if url}.values())[::-1]

@@ -1,0 +1,299 @@
+"""The web, asked politely and safely: pages for our own use, and a yt-dlp that can do nothing else.
+
+    web = Web(WebConfig(contact="me@example.org"))
+    page = web.get("https://example.org/recital.html")
+    with web.youtube_dl(extract_flat=True) as ydl: ...
+
+One `Web` for a run: it paces every host, counts requests against the budget, and turns whatever goes wrong into an
+`AriaDataError` of a known kind (`failures.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
+from aria_data.storage.files import not_writable, printable
+from aria_data.web.addresses import AddressConfig, without_secrets
+from aria_data.web.failures import fetch_error, kind_of_status, kind_said
+from aria_data.web.pacing import Pacer, PacingConfig
+
+if TYPE_CHECKING:
+    from aria_data.web.ytdlp_handler import GuardedYoutubeDL, Known
+
+OnAnswer = Callable[[str, int, Mapping[str, str]], None]
+JS_RUNTIMES = ("deno", "node", "bun", "quickjs")  # that yt-dlp can use for sites that ask for one
+_PROGRAMS = {"quickjs": "qjs"}
+NO_PROGRAM = "/nonexistent"  # where ffmpeg is sought: no outside program fetches anything
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """Who asks, through what, and what may come back. Numbers are ours."""
+
+    contact: str = ""  # an address or page for whoever runs a site; part of the user agent
+    proxy: str = ""  # http(s):// or socks5://; empty: what the environment says
+    cookies: str = ""  # a cookies.txt of an account that you may use
+    timeout_s: float = 20.0  # of silence
+    page_deadline_s: float = 60.0
+    max_page_bytes: int = 20_000_000
+    min_bytes_per_s: float = 1000.0  # slower than this for 20 s is no answer
+    is_robots_honoured: bool = True  # for pages and files fetched directly
+    allow_private: bool = False  # addresses of the own network: see `addresses`
+    allow_hosts: tuple[str, ...] = ()
+    min_interval_s: float = 1.0  # and the rest of pacing: see `pacing`
+    jitter: float = 0.5
+    max_parallel: int = 2
+    max_wait_s: float = 120.0
+    max_failures: int = 5
+    rest_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if "@" in self.proxy:
+            raise ValueError("web.proxy names a user. Configurations are stored: set https_proxy in the environment.")
+
+    def addresses(self) -> AddressConfig:
+        return AddressConfig(self.allow_private, tuple(self.allow_hosts))
+
+    def pacing(self) -> PacingConfig:
+        return PacingConfig(
+            self.min_interval_s, self.jitter, self.max_parallel, self.max_wait_s, self.max_failures, self.rest_s
+        )
+
+
+class RequestsSpent(TemporaryError):
+    """The run's budget of requests is used up."""
+
+    reason = "requests_spent"
+
+
+@dataclass
+class RequestBudget:
+    """How many requests a run may still make; 0 allowed means any number. Safe for threads."""
+
+    max_requests: int = 0
+    num_requests: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self) -> None:
+        """Take one. Raises `RequestsSpent` when there is none left; it is not counted then."""
+        with self._lock:
+            if self.max_requests and self.num_requests >= self.max_requests:
+                raise RequestsSpent(f"the budget of {self.max_requests} requests is used up. Run again to go on.")
+            self.num_requests += 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an address gave: the address it ended at, headers with lower-case names, and the body if it was wanted."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_read: bool = True
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").split(";")[0].strip().lower()
+
+    def text(self) -> str:
+        """The body as text, by its header, its own word, or as UTF-8; broken bytes are replaced."""
+        named = re.search(r"charset=[\"']?([\w-]+)", self.headers.get("content-type", "").lower())
+        named = named or re.search(rb"<meta[^>]{0,200}charset=[\"']?([\w-]+)", self.body[:4096].lower())  # type: ignore[assignment]
+        name = named[1] if named else "utf-8"
+        try:
+            return self.body.decode(name if isinstance(name, str) else name.decode(), "replace")
+        except LookupError:
+            return self.body.decode("utf-8", "replace")
+
+
+class Web:
+    """The one way out. Safe for threads."""
+
+    def __init__(
+        self, config: WebConfig | None = None, budget: RequestBudget | None = None, pacer: Pacer | None = None
+    ):
+        self.config = config or WebConfig()
+        self.budget = budget or RequestBudget()
+        self.pacer = pacer or Pacer(self.config.pacing())
+        self._local = threading.local()
+        if self.config.cookies and not Path(self.config.cookies).is_file():
+            raise ConfigInvalid(
+                f"web.cookies: {self.config.cookies} is no file. Name a cookies.txt, or leave it empty."
+            )
+
+    @property
+    def user_agent(self) -> str:
+        contact = f"; {printable(self.config.contact, 100)}" if self.config.contact else ""
+        return f"aria-data/{version('aria-data')} (builds piano MIDI datasets from recordings{contact})"
+
+    def get(self, url: str, wants: Callable[[str], bool] = lambda content_type: True, accept: str = "*/*") -> Page:
+        """Fetch a page. Its body is read only if `wants` likes its content type; otherwise the connection is closed.
+
+        Raises `FetchFailed`, `FetchDelayed`, `AddressRefused`, `HostResting` or `RequestsSpent`, each in one line.
+        """
+        from yt_dlp.networking import Request
+
+        request = Request(url, headers={"User-Agent": self.user_agent, "Accept": accept})
+        with self.errors_of(url), self.own_youtube_dl().urlopen(request) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            page = Page(answer.url, answer.status, headers, b"", is_read=False)
+            return Page(answer.url, answer.status, headers, answer.read()) if wants(page.content_type) else page
+
+    @contextmanager
+    def watched(self, on_answer: OnAnswer) -> Iterator[GuardedYoutubeDL]:
+        """This thread's yt-dlp, while `on_answer` is given every answer's address, status and headers before its body
+        is read; it may raise."""
+        ydl = self.own_youtube_dl()
+        ydl.gate.on_answer = on_answer
+        try:
+            yield ydl
+        finally:
+            ydl.gate.on_answer = None
+            for answer in ydl.gate.watched:
+                answer.close()
+            ydl.gate.watched.clear()
+
+    def youtube_dl(self, **params: Any) -> GuardedYoutubeDL:
+        """A yt-dlp of its own (not shared between threads), quiet, behind the gate, without outside programs."""
+        from aria_data.web.ytdlp_handler import Gate, GuardedYoutubeDL
+
+        config = self.config
+        gate = Gate(
+            config.addresses(),
+            self.pacer,
+            self.budget.count,
+            config.min_bytes_per_s,
+            config.max_page_bytes,
+            config.page_deadline_s,
+        )
+        given: dict[str, Any] = {
+            "quiet": True,
+            "no_warnings": True,
+            "noprogress": True,
+            "logger": _Silent(),
+            "ignoreconfig": True,
+            "cachedir": False,
+            "socket_timeout": config.timeout_s,
+            "http_headers": {"User-Agent": self.user_agent},
+            "ffmpeg_location": NO_PROGRAM,
+            "fixup": "never",
+            "extractor_retries": 1,
+            "js_runtimes": {name: {} for name in JS_RUNTIMES if shutil.which(_PROGRAMS.get(name, name))}
+            or {"deno": {}},
+            "check_formats": False,
+            "geo_bypass": False,  # it would invent an address to be from
+            "allowed_extractors": ["default"],
+            "cookiefile": config.cookies or None,
+            **({"proxy": config.proxy} if config.proxy else {}),
+        }
+        return GuardedYoutubeDL(gate, given | params)
+
+    def known(self, page: Page, *asked: str) -> Known:
+        """A page as yt-dlp takes it instead of asking for it again."""
+        from aria_data.web.ytdlp_handler import Known
+
+        return Known((*asked, page.url), page.url, page.status, page.headers, page.body)
+
+    def own_youtube_dl(self) -> GuardedYoutubeDL:
+        """This thread's yt-dlp, for its connections and what it knows of sites."""
+        if not hasattr(self._local, "ydl"):
+            self._local.ydl = self.youtube_dl()
+        return self._local.ydl
+
+    @contextmanager
+    def errors_of(self, url: str) -> Iterator[None]:
+        """Turn whatever is raised inside into an `AriaDataError` of a known kind that names the address."""
+        from yt_dlp.networking.exceptions import HTTPError
+        from yt_dlp.utils import YoutubeDLError
+
+        try:
+            yield
+        except AriaDataError:
+            raise
+        except (YoutubeDLError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            for one in _chain(error):
+                if isinstance(one, HTTPError):
+                    one.close()  # its answer still holds the connection
+            raise translate(error, url) from error
+
+
+def translate(error: BaseException, url: str) -> AriaDataError:
+    """Give any error of yt-dlp or the network as one of ours. What a site says is printed escaped and cut."""
+    from aria_data.web.ytdlp_handler import Stopped
+
+    chain = _chain(error)
+    for one in chain:
+        if isinstance(one, Stopped):
+            return one.error
+        if isinstance(one, AriaDataError):
+            return one
+        if "unable to write data" in str(one) or "unable to open for writing" in str(one):
+            return not_writable("the dataset's audio folder", one)
+    shown = printable(without_secrets(url), 160)
+    kind, said, measured = _kind(chain)
+    return fetch_error(kind, f"{shown}: {said}.", measured)
+
+
+def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
+    from yt_dlp.networking.exceptions import HTTPError, SSLError, TransportError
+    from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, UnsupportedError
+
+    said = printable(_words(chain[0]), 200)
+    for one in chain:
+        if isinstance(one, GeoRestrictedError):
+            return "geo", said, None
+        if isinstance(one, UnsupportedError):
+            return "unsupported", "no audio was found at this address", None
+        if isinstance(one, HTTPError):
+            if one.redirect_loop:
+                return "unsupported", "leads round in a circle of redirects", None
+            spoken = kind_said(_words(chain[0]))
+            kind = spoken if spoken in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
+            return kind, f"the server answers {one.status} {printable(str(one.reason), 60)}", float(one.status)
+        if isinstance(one, SSLError):
+            return "network", f"no safe connection ({said})", None
+        if isinstance(one, TransportError | ContentTooShortError | OSError):
+            return "network", f"the connection failed ({said})", None
+    status = re.search(r"HTTP Error (\d{3})", _words(chain[0]))  # where a downloader has lost the cause
+    if status:
+        return kind_of_status(int(status[1])), f"the server answers {status[1]}", float(status[1])
+    return kind_said(_words(chain[0])), said, None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and all that caused it, as yt-dlp and Python note it."""
+    found: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting and len(found) < 20:
+        one = waiting.pop(0)
+        if not isinstance(one, BaseException) or one in found:
+            continue
+        found.append(one)
+        info = getattr(one, "exc_info", None)
+        waiting += [info[1] if info else None, getattr(one, "cause", None), one.__cause__, one.__context__]
+    return found
+
+
+def _words(error: BaseException) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)) or type(error).__name__
+    text = re.sub(r"^(ERROR: )?(\[[^\]]+\] )?(Got error: )?", "", " ".join(text.split()))
+    return without_secrets(re.split(r"; please report this issue|\(caused by", text)[0].strip(" .;"))
+
+
+class _Silent:
+    """yt-dlp's log, which nobody reads: what matters comes as an exception."""
+
+    def debug(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...

@@ -1,0 +1,128 @@
+"""Why something could not be fetched: a short list of kinds, each temporary or permanent, each with what happens next.
+
+Everything that goes wrong on the web is brought to one of these; the kind is what `attempts` and `rejections` hold and
+what `aria-data retry --kind` names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
+from aria_data.web.pacing import HostResting
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of failure. `next_step` is said to people."""
+
+    name: str
+    is_temporary: bool
+    next_step: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("gone", False, "it is not there any more; nothing is tried again"),
+        Kind("private", False, "it needs an account that this has not; set web.cookies if you may use one"),
+        Kind("geo", False, "it is not shown in this country; nothing is done against that"),
+        Kind("age", False, "it asks for an age to be proved; set web.cookies if you may use an account"),
+        Kind("copyright", False, "its holder had it taken down; nothing is tried again"),
+        Kind("unsupported", False, "no audio was found at the address; a newer yt-dlp may know the site"),
+        Kind("too-long", False, "it is longer or larger than download.max_duration_s or max_bytes allow"),
+        Kind("refused", False, "the address may not be asked (see web.allow_hosts)"),
+        Kind("robots", False, "the site asks programs not to fetch it"),
+        Kind("licence", False, "its licence is not on the list asked for"),
+        Kind("opted-out", False, "its holder or you had it removed"),
+        Kind(
+            "bot-check", True, "the site takes us for a program, which is right; its host rests, tried in a later run"
+        ),
+        Kind("rate-limited", True, "the site asks for patience; tried again when it said, or in a later run"),
+        Kind("network", True, "no answer, or half of one; tried again in a later run"),
+        Kind("corrupt", True, "what came is not whole; fetched again, for good only if the same bytes come twice"),
+    )
+}
+
+
+class FetchFailed(PermanentError):
+    """Something on the web cannot be had, and asking again will not change that. `reason` is the kind."""
+
+
+class FetchDelayed(TemporaryError):
+    """Something on the web cannot be had now. `reason` is the kind."""
+
+    def __init__(self, message: str, kind: str, measured: float | None = None):
+        super().__init__(message)
+        self.reason, self.measured = kind, measured
+
+
+def fetch_error(kind: str, message: str, measured: float | None = None) -> FetchFailed | FetchDelayed:
+    """Make the error of a kind."""
+    if KINDS[kind].is_temporary:
+        return FetchDelayed(message, kind, measured)
+    return FetchFailed(message, kind, measured)
+
+
+def kind_of(error: BaseException) -> str:
+    """Name the kind of any error met while fetching; what is not known is `network`, which is tried again."""
+    if isinstance(error, HostResting):
+        return "rate-limited"
+    reason = getattr(error, "reason", "")
+    if isinstance(error, AriaDataError) and reason in KINDS:
+        return reason
+    return "refused" if reason == "address_refused" else "network"
+
+
+def require_kind(name: str) -> str:
+    """Give a kind's name as it is stored. Raises `UsageError` for an unknown one."""
+    wanted = name.strip().lower().replace("_", "-")
+    if wanted not in KINDS:
+        raise UsageError(f"--kind {name}: unknown. Known: {', '.join(KINDS)}.")
+    return wanted
+
+
+# What sites say, as yt-dlp passes it on. Looked at in this order; the first that fits decides.
+_SAID = (
+    ("bot-check", r"not a bot|captcha|unusual traffic|verify you are human|cloudflare anti-bot|checking your browser"),
+    ("rate-limited", r"rate.?limit|too many requests|HTTP Error 429|try again later|session has been|quota"),
+    ("age", r"age.?restrict|confirm your age|age.?gate|inappropriate for some users|adults? only"),
+    ("geo", r"in your country|your country|geo.?restrict|geo.?block|from your location|in your region"),
+    ("copyright", r"copyright|DMCA|blocked it on|content owner|infring"),
+    (
+        "gone",
+        r"HTTP Error (404|410)|has been removed|no longer (available|exists)|not found|does not exist|"
+        r"account.{0,30}terminated|unavailable|deleted",
+    ),
+    (
+        "private",
+        r"private|members?.only|log ?in|sign ?in|HTTP Error (401|402|403|407)|subscri|paid|premium|password|cookies",
+    ),
+    (
+        "unsupported",
+        r"unsupported url|no (video|audio|media|suitable|formats)|not a valid url|DRM|live event|is offline|"
+        r"requested format is not",
+    ),
+)
+
+
+def kind_said(text: str) -> str:
+    """The kind that a site's own words mean; `network` for words that say nothing."""
+    for kind, pattern in _SAID:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind
+    return "network"
+
+
+def kind_of_status(status: int) -> str:
+    """The kind an HTTP status means by itself."""
+    if status in (404, 410):
+        return "gone"
+    if status in (401, 402, 403, 407):
+        return "private"
+    if status == 451:
+        return "copyright"  # unavailable for legal reasons
+    if status in (408, 416, 425, 429):
+        return "rate-limited" if status == 429 else "network"
+    return "network" if status >= 500 else "unsupported"

@@ -1,0 +1,87 @@
+"""Who and what is left alone: candidates, recordings, addresses, uploaders and whole domains that are never fetched.
+
+Entries come from `aria-data remove` and from files (`download.opt_outs`), one a line, `#` begins a comment:
+
+    youtube-dQw4w9WgXcQ              a candidate's, recording's or segment's id
+    https://example.org/recital      an address, however it is spelled
+    domain:example.org               and all hosts below it
+    uploader:Jane Doe                a name or the address of its page, in any case
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aria_data.errors import ConfigInvalid
+from aria_data.records import Candidate
+from aria_data.text.cleaning import clean, fold
+from aria_data.web.addresses import canonical, host_of, is_address, is_below
+
+MAX_LINE_CHARS = 2000
+
+
+@dataclass
+class OptOuts:
+    """Entries by what they name; the value says why."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    domains: dict[str, str] = field(default_factory=dict)
+    uploaders: dict[str, str] = field(default_factory=dict)
+
+    def add(self, entries: Iterable[tuple[str, str]]) -> None:
+        """Add (entry, reason) pairs."""
+        for entry, reason in entries:
+            kind, name = kind_of_entry(entry)
+            {"id": self.ids, "address": self.addresses, "domain": self.domains, "uploader": self.uploaders}[kind][
+                name
+            ] = reason
+
+    def reason_for(self, candidate: Candidate) -> str | None:
+        """Why a candidate is left alone; None if it is not."""
+        if candidate.candidate_id in self.ids:
+            return self.ids[candidate.candidate_id]
+        for address in (candidate.source_url, candidate.location):
+            for known, key in ((self.ids, address), (self.addresses, canonical(address))):
+                if key in known:
+                    return known[key]
+            domain = next((one for one in self.domains if is_below(host_of(address), (one,))), None)
+            if domain is not None:
+                return self.domains[domain]
+        for name in (candidate.uploader, canonical(candidate.uploader_url) if candidate.uploader_url else ""):
+            if name and _plain(name) in self.uploaders:
+                return self.uploaders[_plain(name)]
+        return None
+
+
+def kind_of_entry(entry: str) -> tuple[str, str]:
+    """Tell what an entry names, and the name as it is compared."""
+    entry = entry.strip()
+    kind, colon, name = entry.partition(":")
+    if colon and kind == "domain":
+        return "domain", name.strip().lower().removeprefix("www.").strip("./")
+    if colon and kind == "uploader":
+        name = name.strip()
+        return "uploader", _plain(canonical(name) if is_address(name) else name)
+    if is_address(entry):
+        return "address", canonical(entry)
+    return "id", entry
+
+
+def read_opt_outs(paths: Iterable[str]) -> OptOuts:
+    """Read files of entries. Raises `ConfigInvalid` for one that cannot be read: nobody's wish is passed over."""
+    found = OptOuts()
+    for path in paths:
+        try:
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigInvalid(f"download.opt_outs: {path}: cannot be read ({error}).") from error
+        entries = (line.split(" #")[0].strip()[:MAX_LINE_CHARS] for line in lines if not line.lstrip().startswith("#"))
+        found.add((entry, "opted out") for entry in entries if entry)
+    return found
+
+
+def _plain(name: str) -> str:
+    return fold(clean(name, 300))

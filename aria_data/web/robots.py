@@ -1,0 +1,163 @@
+"""What a site asks of programs: robots.txt (RFC 9309), X-Robots-Tag, and the TDM reservation protocol.
+
+A site that cannot be asked for its robots.txt is not fetched from now; one that has none allows everything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import weakref
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from protego import Protego
+
+from aria_data.errors import TemporaryError
+from aria_data.storage.files import printable
+from aria_data.web.addresses import host_of
+from aria_data.web.client import Page, RequestsSpent, Web
+from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error
+
+AGENT = "aria-data"  # the name that a robots.txt would use
+MAX_ROBOTS_CHARS = 500_000  # RFC 9309: at least 500 KiB must be read
+MAX_CRAWL_DELAY_S = 60.0  # a longer one is meant to say no
+RESERVED_TAGS = frozenset({"noai", "none", "noindex"})  # of X-Robots-Tag; img2dataset obeys the same and noimageai
+
+
+class Robots:
+    """Asks each site once in a run. Safe for threads."""
+
+    def __init__(self, web: Web):
+        self._of, self._lock = weakref.ref(web), threading.Lock()
+        self._rules: dict[str, Protego | FetchDelayed] = {}
+        self._reserved: dict[str, list[str]] = {}
+
+    @property
+    def _web(self) -> Web:
+        web = self._of()
+        assert web is not None
+        return web
+
+    def require(self, url: str) -> None:
+        """Raise `FetchFailed` (robots) where the site asks programs to stay out, `FetchDelayed` where nobody knows."""
+        if not self._web.config.is_robots_honoured:
+            return
+        site = site_of(url)
+        with self._lock:
+            if site not in self._rules:
+                self._rules[site] = self._ask(site)
+                self._reserved[site] = self._ask_for_reservations(site)
+            rules = self._rules[site]
+        if isinstance(rules, FetchDelayed):
+            raise FetchDelayed(str(rules), rules.reason)
+        if not rules.can_fetch(url, AGENT):
+            raise fetch_error("robots", f"{printable(url, 160)}: the site's robots.txt asks programs not to fetch it.")
+        if any(_fits(pattern, url) for pattern in self._reserved[site]):
+            raise fetch_error("robots", f"{printable(url, 160)}: the site reserves it (tdmrep.json).")
+
+    def _ask(self, site: str) -> Protego | FetchDelayed:
+        try:
+            page = self._web.get(f"{site}/robots.txt", wants=lambda content_type: not content_type.startswith("audio/"))
+        except RequestsSpent:
+            raise
+        except FetchFailed as error:
+            if error.reason == "refused":
+                raise
+            return Protego.parse("")  # 4xx: there are no rules
+        except TemporaryError as error:
+            return FetchDelayed(f"{site}: its robots.txt cannot be read now ({error})", "network")
+        is_text = "html" not in page.content_type
+        rules = Protego.parse(page.text()[:MAX_ROBOTS_CHARS] if is_text else "")
+        delay_s = rules.crawl_delay(AGENT)
+        if delay_s:
+            self._web.pacer.slow_down(host_of(site), min(float(delay_s), MAX_CRAWL_DELAY_S))
+        return rules
+
+    def _ask_for_reservations(self, site: str) -> list[str]:
+        """Locations of /.well-known/tdmrep.json with a reservation."""
+        if isinstance(self._rules[site], FetchDelayed):
+            return []
+        try:
+            said = json.loads(self._web.get(f"{site}/.well-known/tdmrep.json", wants=_is_json).text() or "[]")
+        except RequestsSpent:
+            raise
+        except (FetchFailed, TemporaryError, ValueError, RecursionError):
+            return []
+        rules = said if isinstance(said, list) else []
+        return [
+            rule["location"]
+            for rule in rules[:1000]
+            if isinstance(rule, dict)
+            and rule.get("tdm-reservation") in (1, "1")
+            and isinstance(rule.get("location"), str)
+        ]
+
+
+_ROBOTS: weakref.WeakKeyDictionary[Web, Robots] = weakref.WeakKeyDictionary()
+
+
+def robots_of(web: Web) -> Robots:
+    """The one `Robots` of a `Web`, so that a site is asked once in a run."""
+    return _ROBOTS.setdefault(web, Robots(web))
+
+
+def require_unreserved(page: Page) -> None:
+    """Raise `FetchFailed` (robots) when the answer itself, by its headers or its head, asks not to be used."""
+    word = reservation_in(page.headers) or (_reservation_in_html(page.text()[:100_000]) if page.is_read else "")
+    if word:
+        raise fetch_error("robots", f"{printable(page.url, 160)}: the site asks that it is not used ({word}).")
+
+
+def reservation_in(headers: Mapping[str, str]) -> str:
+    """The words of lower-case headers that reserve an answer, or ""."""
+    if headers.get("tdm-reservation", "").strip() == "1":
+        return "tdm-reservation"
+    for part in headers.get("x-robots-tag", "").lower().split(","):
+        agent, colon, rule = part.strip().rpartition(":")
+        if rule.strip() in RESERVED_TAGS and (not colon or agent.strip() in ("*", AGENT)):
+            return f"x-robots-tag: {rule.strip()}"
+    return ""
+
+
+def _reservation_in_html(text: str) -> str:
+    for tag in re.findall(r"<meta\s[^>]{0,500}>", text, re.IGNORECASE):
+        name = re.search(r"name\s*=\s*[\"']?([\w-]+)", tag, re.IGNORECASE)
+        content = re.search(r"content\s*=\s*[\"']?([^\"'>]*)", tag, re.IGNORECASE)
+        if not name or not content:
+            continue
+        words = {word.strip().lower() for word in content[1].split(",")}
+        if name[1].lower() == "tdm-reservation" and "1" in words:
+            return "tdm-reservation"
+        if name[1].lower() in ("robots", AGENT) and words & (RESERVED_TAGS - {"noindex"}):
+            return f"meta {name[1].lower()}"
+    return ""
+
+
+def site_of(url: str) -> str:
+    """Scheme and host, where a robots.txt lives."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_json(content_type: str) -> bool:
+    return "json" in content_type
+
+
+def _fits(pattern: str, url: str) -> bool:
+    """A location of tdmrep.json: a path with `*` and `$` as in robots.txt. Piece by piece, in a time that the site
+    cannot make long."""
+    path, is_to_end = urlsplit(url).path or "/", pattern.endswith("$")
+    first, *rest = pattern.rstrip("$").split("*")
+    if not path.startswith(first):
+        return False
+    place = len(first)
+    for piece in rest[:-1] if is_to_end else rest:
+        place = path.find(piece, place)
+        if place < 0:
+            return False
+        place += len(piece)
+    if not is_to_end:
+        return True
+    return path.endswith(rest[-1]) and len(path) - len(rest[-1]) >= place if rest else place == len(path)

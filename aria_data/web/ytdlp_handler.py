@@ -1,0 +1,289 @@
+"""Every request of this project and of yt-dlp goes through here: how long it takes, how much it brings.
+
+`GuardedRH` is yt-dlp's own urllib handler with connections that the gate opens (`request_policy.py`), so no redirect
+and no extractor leads into the own network. Files, FTP, impersonation and outside programs are not to be had. Answers
+are bounded in bytes and seconds, also when compressed or dripping. Imports yt-dlp, so import it late.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import time
+import urllib.error
+import urllib.request
+import urllib.response
+import zlib
+from typing import Any
+
+from yt_dlp import YoutubeDL
+from yt_dlp.networking import _urllib
+from yt_dlp.networking.common import Response
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
+from yt_dlp.utils.networking import HTTPHeaderDict, select_proxy
+
+from aria_data.errors import AriaDataError
+from aria_data.web.addresses import host_of
+from aria_data.web.pacing import Pacer
+from aria_data.web.request_policy import Gate, Known, Stopped
+
+READ_BLOCK_BYTES = 1 << 16
+DRIP_AFTER_S = 20.0  # before that no rate is judged
+MAX_ENCODINGS = 3  # one inside the other
+MAX_COOKIES = 50, 4096, 3000  # in one answer, characters of one, in all
+
+
+class _HTTPHandler(_urllib.HTTPHandler):
+    """Connections that the gate opens; compressed answers unpacked within bounds."""
+
+    def __init__(self, gate: Gate, **settings: Any):
+        super().__init__(**settings)
+        self._gate = gate
+
+    def http_open(self, req):
+        return self.do_open(functools.partial(self._connection, http.client.HTTPConnection, req), req)
+
+    def https_open(self, req):
+        connection = functools.partial(self._connection, http.client.HTTPSConnection, req)
+        return self.do_open(connection, req, context=self._context)
+
+    def _connection(self, base, req, *arguments, **settings):
+        is_proxy = bool(req.has_proxy() or getattr(req, "_tunnel_host", None))
+        connection = self._make_conn_class(base, req)(*arguments, **settings)  # one for SOCKS connects by itself
+        connection._create_connection = functools.partial(self._gate.connect, is_proxy=is_proxy)
+        return connection
+
+    def http_response(self, req, resp):
+        encodings = [
+            name.strip().lower() for name in resp.headers.get("Content-Encoding", "").split(",") if name.strip()
+        ]
+        is_packed = bool(encodings) and encodings != ["identity"]
+        content = resp.read(self._gate.max_page_bytes + 1) if is_packed else b""  # the clock runs meanwhile
+        if self._gate.stop_clock():
+            resp.close()
+            raise http.client.HTTPException(f"no whole answer within {self._gate.deadline_s:.0f} s")
+        if not is_packed:
+            return resp
+        resp.close()
+        _bounded(content, self._gate.max_page_bytes)
+        for encoding in reversed(encodings):
+            if encoding not in ("gzip", "x-gzip", "deflate") or len(encodings) > MAX_ENCODINGS:
+                raise http.client.HTTPException(f"the answer is packed as {encoding!r}, which was not asked for")
+            content = _unpacked(content, self._gate.max_page_bytes)
+        unpacked = urllib.response.addinfourl(io.BytesIO(content), resp.headers, resp.url, resp.code)
+        unpacked.msg = resp.msg  # type: ignore[attr-defined]
+        return unpacked
+
+    https_response = http_response
+
+
+def _unpacked(content: bytes, limit: int) -> bytes:
+    for window_bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # gzip or zlib by its header; raw deflate
+        try:
+            return _bounded(zlib.decompressobj(window_bits).decompress(content, limit + 1), limit)
+        except zlib.error as error:
+            failure = error
+    raise failure
+
+
+def _bounded(content: bytes, limit: int) -> bytes:
+    if len(content) > limit:
+        raise http.client.HTTPException(f"the answer holds more than {limit} bytes")
+    return content
+
+
+class _RedirectHandler(_urllib.RedirectHandler):
+    """Every step of a redirect passes the gate by itself."""
+
+    def __init__(self, gate: Gate, proxies: dict[str, str]):
+        self._gate, self._proxies = gate, proxies
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None:
+            if isinstance(fp, http.client.HTTPResponse):
+                fp.close()  # its body, which urllib would read to the end, may have none
+            try:
+                self._gate.enter(newurl, select_proxy(newurl, self._proxies))
+            except Stopped:
+                fp.close()
+                raise
+            for name in ("Authorization", "If-range"):
+                if host_of(newurl) != host_of(req.full_url):
+                    request.headers.pop(name, None)
+        return request
+
+
+class _CookieProcessor(urllib.request.HTTPCookieProcessor):
+    """Takes no more cookies than browsers do (RFC 6265, 6.1), or a site could fill the memory with them."""
+
+    def http_response(self, request, response):
+        said = response.headers.get_all("Set-Cookie") or ()
+        is_bounded = len(said) <= MAX_COOKIES[0] and all(len(one) <= MAX_COOKIES[1] for one in said)
+        if is_bounded and len(self.cookiejar) < MAX_COOKIES[2]:
+            return super().http_response(request, response)
+        return response
+
+    https_response = http_response
+
+
+class _Answer(_urllib.UrllibResponseAdapter):
+    """An answer that hands over what has come instead of waiting for more, and that ends when it drips."""
+
+    def __init__(self, answer: _urllib.UrllibResponseAdapter, gate: Gate):
+        super().__init__(answer.fp)
+        self._kept = answer  # it would close the connection when it goes
+        self._gate, self._began, self._num_bytes = gate, time.monotonic(), 0
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is None:
+            return self._whole()
+        try:
+            read = getattr(self.fp, "read1", None) or self.fp.read
+            data = read(min(amt, READ_BLOCK_BYTES))
+        except Exception as error:
+            _urllib.handle_response_read_exceptions(error)
+            raise
+        self._num_bytes += len(data)
+        self._require_speed()
+        return data
+
+    def _whole(self) -> bytes:
+        pieces, size = [], 0
+        while data := self.read(READ_BLOCK_BYTES):
+            pieces.append(data)
+            size += len(data)
+            if size > self._gate.max_page_bytes:
+                raise TransportError(f"the page holds more than {self._gate.max_page_bytes} bytes")
+            if time.monotonic() - self._began > self._gate.deadline_s:
+                raise TransportError(f"the page did not arrive within {self._gate.deadline_s:.0f} s")
+        missing = getattr(self.fp, "length", None)
+        if missing:
+            raise IncompleteRead(partial=size, expected=missing)
+        return b"".join(pieces)
+
+    def _require_speed(self) -> None:
+        took_s = time.monotonic() - self._began
+        if took_s > DRIP_AFTER_S and self._num_bytes < self._gate.min_bytes_per_s * took_s:
+            raise TransportError(f"the answer drips: {self._num_bytes / took_s:.0f} bytes/s")
+
+
+class GuardedRH(_urllib.UrllibRH):
+    """yt-dlp's urllib handler behind the gate. One for each `GuardedYoutubeDL`."""
+
+    _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
+    gate: Gate  # set on the subclass that `handler_for` makes
+
+    def _prepare_headers(self, _: Any, headers: HTTPHeaderDict) -> None:
+        headers.setdefault("Accept-Encoding", "gzip, deflate")
+
+    def _create_instance(self, proxies, cookiejar, legacy_ssl_support=None):
+        opener = urllib.request.OpenerDirector()
+        for handler in (
+            _urllib.ProxyHandler(proxies),
+            _HTTPHandler(
+                self.gate,
+                context=self._make_sslcontext(legacy_ssl_support=legacy_ssl_support),
+                source_address=self.source_address,
+            ),
+            _CookieProcessor(cookiejar),
+            urllib.request.DataHandler(),
+            urllib.request.UnknownHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            _RedirectHandler(self.gate, proxies),
+        ):
+            opener.add_handler(handler)
+        opener.addheaders = []
+        return opener
+
+    def _send(self, request: Any) -> Response:
+        if request.url.startswith("data:"):
+            return super()._send(request)
+        if self.gate.known is not None and request.url in self.gate.known.asked and not request.data:
+            return self.gate.known.answer()
+        host = host_of(request.url)
+        self.gate.enter(request.url, select_proxy(request.url, self._get_proxies(request)))
+        try:
+            answer = super()._send(request)
+        except HTTPError as error:
+            _note_status(self.gate.pacer, host, error.status, error.response.headers)
+            error.response = _Answer(error.response, self.gate)
+            self._keep(error.response)
+            raise
+        except Stopped:
+            raise
+        except (TransportError, http.client.HTTPException) as error:
+            self.gate.pacer.failed(host)
+            if isinstance(error, TransportError):
+                raise
+            raise TransportError(cause=error) from error
+        finally:
+            self.gate.stop_clock()
+        self.gate.pacer.succeeded(host)
+        self._show(answer)
+        guarded = _Answer(answer, self.gate)
+        self._keep(guarded)
+        return guarded
+
+    def _keep(self, answer: Response) -> None:
+        if self.gate.on_answer is not None:
+            self.gate.watched = [one for one in self.gate.watched if not one.closed] + [answer]
+
+    def _show(self, answer: Response) -> None:
+        """Let whoever asked judge the headers before the body comes."""
+        if self.gate.on_answer is None:
+            return
+        try:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            self.gate.on_answer(answer.url, answer.status, headers)
+        except AriaDataError as error:
+            answer.close()
+            raise Stopped(error) from error
+
+
+def _note_status(pacer: Pacer, host: str, status: int, headers: Any) -> None:
+    """What a status says of the host: wait, rest, or that it is well and only this page is not."""
+    wait_s = retry_after_s(headers.get("Retry-After"))
+    if wait_s is not None and status in (429, 503):
+        pacer.hold_off(host, wait_s)
+    if status == 429 or status >= 500:
+        pacer.failed(host)
+    else:
+        pacer.succeeded(host)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date; None without a sensible one."""
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    if not value:
+        return None
+    try:
+        return min(max(float(value), 0.0), 86_400.0)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(max((date - datetime.now(UTC)).total_seconds(), 0.0), 86_400.0)
+
+
+class GuardedYoutubeDL(YoutubeDL):
+    """yt-dlp as a library, with no way out but through the gate and no word to the terminal."""
+
+    def __init__(self, gate: Gate, params: dict[str, Any]):
+        self.gate = gate
+        self._handler = type("GateRH", (GuardedRH,), {"gate": gate})
+        super().__init__(params, auto_init="no_verbose_header")
+        self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # that a browser sends
+
+    def build_request_director(self, handlers, preferences=None):
+        return super().build_request_director([self._handler], None)
+
+
+__all__ = ["Gate", "GuardedRH", "GuardedYoutubeDL", "Known", "Stopped", "retry_after_s"]

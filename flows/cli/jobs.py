@@ -1,0 +1,122 @@
+"""What the commands start: what was asked is checked, Prefect is told where its home is, the recipe runs.
+
+Prefect reads its settings when it is first imported, so recipes are imported here, late.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aria_data.config import for_crawl, to_toml, to_values
+from aria_data.errors import UsageError
+from aria_data.storage.files import printable, write_whole
+from aria_data.storage.tables import address_of
+from aria_data.transcribe.base import Compute
+from flows.engine.orders import ANYWHERE, check_seeds, order_build, settings_of
+from flows.engine.prefect_api import quiet_prefect, settings_of_environment, temporary_api, wait_until_ready
+
+if TYPE_CHECKING:
+    from aria_data.collect.crawl import CrawlSummary
+    from flows.show.summaries import BuildSummary, FetchSummary
+
+    Report = Callable[[CrawlSummary], None]
+
+
+def run_build(
+    source: str | Path | None,
+    out: Path,
+    config_path: Path | None = None,
+    settings: Sequence[str] = (),
+    *,
+    compute: Compute = ANYWHERE,
+    dry_run: bool = False,
+    verbose: bool = False,
+    with_prefect: bool = True,
+    name: str = "",
+) -> BuildSummary:
+    """Check the order, then build; see `build_dataset.build`, which a notebook calls."""
+    order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    has_run = with_prefect and not dry_run
+    with quiet_prefect(out.absolute() / ".prefect" if has_run else None, verbose):
+        from flows.build_dataset import carry_out
+
+        return carry_out(order, verbose, with_prefect)
+
+
+def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:
+    """Crawl into the dataset at `out`, in this process, and note the configuration for the build that follows."""
+    config = for_crawl(settings_of(out, config_path, settings))
+    check_seeds(config)
+    address_of(out.absolute())
+    with quiet_prefect():
+        from flows.crawl import crawl_into
+
+        summary = crawl_into(out, config, report)
+    write_whole(out / "dataset.toml", to_toml(config).encode())
+    return summary
+
+
+def run_fetch(
+    out: Path, config_path: Path | None, settings: Sequence[str], only: set[str] | None = None
+) -> FetchSummary:
+    """Fetch what the dataset at `out` waits for, in this process."""
+    config = settings_of(out, config_path, settings)
+    with quiet_prefect():
+        from flows.fetch import fetch
+
+        return fetch(out, to_values(config), only)
+
+
+def run_retry(out: Path, kinds: Sequence[str], config_path: Path | None, settings: Sequence[str]) -> FetchSummary:
+    """Fetch again what failed for these kinds."""
+    with quiet_prefect():
+        from flows.fetch import mark
+
+        chosen = mark(out, kinds)
+    return run_fetch(out, config_path, settings, chosen)
+
+
+def run_serve(
+    out: Path,
+    config_path: Path | None,
+    settings: Sequence[str],
+    compute: Compute,
+    cron: str,
+    every: str,
+    port: int,
+    verbose: bool,
+    started: Callable[[str], None],
+) -> None:
+    """Serve a schedule of crawls and builds of the dataset at `out` until interrupted."""
+    config = for_crawl(settings_of(out, config_path, settings))
+    every_s = _interval_s(every)
+    if bool(cron) == bool(every_s):
+        raise UsageError('say when, in one way: --cron "0 3 * * *", or --every 6h.')
+    if cron and not re.fullmatch(
+        r"@(hourly|daily|weekly|monthly|yearly)|([\d*/,\-A-Za-z#L?]+\s+){4}[\d*/,\-A-Za-z#L?]+", cron
+    ):
+        raise UsageError(
+            f'--cron {printable(cron, 40)}: is no cron line such as "0 3 * * *" (minute, hour, day, month, weekday).'
+        )
+    check_seeds(config)
+    address_of(out.absolute())
+    out.mkdir(parents=True, exist_ok=True)
+    with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):
+        from flows.serve import Schedule, run_schedule
+
+        wait_until_ready()
+        with settings_of_environment():
+            values = json.loads(json.dumps(to_values(config)))
+            run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
+
+
+def _interval_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip()) if text else None
+    if text and match is None:
+        raise UsageError(f"--every {printable(text, 20)}: write a number and a unit: 90s, 30m, 6h, 1d.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]] if match else 0.0

@@ -1,0 +1,103 @@
+"""The archive of attempts to fetch: what was tried, how it ended, and when a candidate is due again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aria_data.download.fetch import DownloadConfig
+from aria_data.download.partial_files import settle
+from aria_data.records import Attempt
+from aria_data.storage.tables import DONE, Outcome, StageTable
+from aria_data.web.failures import FetchDelayed
+
+MARK = "retry"  # the kind of a row that a person's wish to try again leaves among the attempts
+FLUSH_AFTER_S = 5.0
+MAX_WAIT_S = 86_400.0
+
+
+class Attempts:
+    """The archive of attempts of the dataset at `root`. Safe for threads; `flush` writes what is new."""
+
+    def __init__(self, root: Path):
+        self._table, self._lock = StageTable(root, "attempts", Attempt), threading.Lock()
+        self._of: dict[str, list[Attempt]] = defaultdict(list)
+        for outcome in sorted(self._table.all(), key=lambda outcome: outcome.record.began_at):
+            self._of[outcome.item_id].append(outcome.record)
+        self._new: list[Attempt] = []
+        self._is_settled = False
+        self.resting: set[str] = set()  # candidates that were not asked for, because their host is left alone
+        self._flushed = time.monotonic()
+
+    def add(self, attempt: Attempt) -> None:
+        with self._lock:
+            self._of[attempt.candidate_id].append(attempt)
+            self._new.append(attempt)
+            is_due = time.monotonic() - self._flushed > FLUSH_AFTER_S
+        if is_due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what is new to the table."""
+        with self._lock:
+            new, self._new, self._flushed = self._new, [], time.monotonic()
+            keys = ((one, f"{one.candidate_id} {one.began_at} {one.kind}") for one in new)
+            self._table.append(Outcome(one.candidate_id, key, DONE, record=one) for one, key in keys)
+
+    def settle(self, root: Path, fetched: Collection[str]) -> None:
+        """Once in a run, forget the notes of audio whose records earlier runs brought into the table."""
+        with self._lock:
+            is_settled, self._is_settled = self._is_settled, True
+        if not is_settled:
+            settle(root, fetched)
+
+    def last_kind(self, candidate_id: str) -> str:
+        """The kind of a candidate's latest failure; "" if it has none, or was fetched since."""
+        tries = [one for one in self._of.get(candidate_id, ()) if one.kind != MARK]
+        return tries[-1].kind if tries else ""
+
+    def num_marks(self, candidate_id: str) -> int:
+        """How often a person asked to try again."""
+        return sum(one.kind == MARK for one in self._of.get(candidate_id, ()))
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """Candidates by the kind of their latest failure."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for candidate_id in self._of:
+            kind = self.last_kind(candidate_id)
+            if kind:
+                found[kind].append(candidate_id)
+        return dict(found)
+
+    def mark(self, candidate_ids: Sequence[str]) -> None:
+        """Note a person's wish that these are tried again."""
+        at = now()
+        for candidate_id in candidate_ids:
+            self.add(Attempt(candidate_id, "", at, 0.0, 0, MARK, "asked for"))
+        self.flush()
+
+    def require_due(self, candidate_id: str, config: DownloadConfig) -> None:
+        """Raise `FetchDelayed` when the candidate failed for a passing reason so lately, or so often, that it waits."""
+        failed: list[Attempt] = []
+        for one in self._of.get(candidate_id, ()):
+            failed = [] if one.kind in ("", MARK) else [*failed, one]
+        if not failed:
+            return
+        kind, count = failed[-1].kind, len(failed)
+        if count >= config.max_attempts:
+            message = f"{failed[-1].detail} Tried {count} times; `aria-data retry DATASET --kind {kind}` tries again."
+            raise FetchDelayed(message, kind)
+        wait_s = min(config.retry_s * 2 ** (count - 1), MAX_WAIT_S)
+        due = datetime.fromisoformat(failed[-1].began_at).timestamp() + wait_s
+        if 0 < due - time.time() <= wait_s:  # more is left only of a clock that was wrong
+            at = datetime.fromtimestamp(due).strftime("%Y-%m-%d %H:%M")
+            raise FetchDelayed(f"{failed[-1].detail} Tried {count} times; not again before {at}.", kind)
+
+
+def now() -> str:
+    """Give the time as the archive writes it: ISO 8601, UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

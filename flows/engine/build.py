@@ -1,0 +1,356 @@
+"""The state of one build: what was found, what was turned away and why, how long each stage took."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prefect.context import FlowRunContext
+
+from aria_data.collect.folder import collect_folder
+from aria_data.config import BuildConfig, build_record, to_toml
+from aria_data.deduplicate import clusters
+from aria_data.download.partial_files import settle
+from aria_data.manifest.manifest import Manifest, Row
+from aria_data.manifest.release import FinishedSegment, build_rows
+from aria_data.manifest.removals import Removal, Removals
+from aria_data.manifest.subsets import Subsets
+from aria_data.manifest.tombstones import Known, named_segments, sweep
+from aria_data.measure.prune import PruneLimits, load_limits, passing, prune
+from aria_data.records import Candidate, Recording, Rejection, Verdict
+from aria_data.storage.files import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
+from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
+from aria_data.transcribe.base import Compute
+from aria_data.web.opt_outs import OptOuts
+from flows import show
+from flows.engine.context import Item, NotDone, Stage, Workplace
+from flows.engine.copies import Copies, find_copies
+from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.exclusions import find_excluded
+from flows.engine.items import ITEMS, LOCAL, Findings
+from flows.engine.provenance import facts_of
+from flows.engine.publish import publish
+from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRANSCRIBE
+from flows.engine.tasks import Shard, shards_of, work_on
+from flows.show.summaries import BuildSummary, StageTime
+
+DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that are no Stage
+
+
+@dataclass
+class Build:
+    """One run of the recipe."""
+
+    source: str  # a folder, an address, a list; empty: only what is known already
+    workplace: Workplace
+    progress: show.Progress
+    dry_run: bool = False
+    name: str = ""  # of the version that is released
+    found: Findings = field(default_factory=Findings)
+    rejections: list[Rejection] = field(default_factory=list)
+    not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, what happened)
+    times: dict[str, StageTime] = field(default_factory=dict)
+    left_aside: Counter[str] = field(default_factory=Counter)
+    passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
+    copies: Copies = field(default_factory=Copies)
+    trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        source: str | None,
+        out: str,
+        config: Mapping[str, Any] | None,
+        compute: Mapping[str, Any] | None,
+        dry_run: bool,
+        name: str = "",
+    ) -> Iterator[Build]:
+        """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
+        root = Path(out).absolute()
+        workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
+        with show.progress() as progress, closing(workplace):
+            build = cls(source or "", workplace, progress, dry_run, name)
+            if dry_run:
+                yield build
+                return
+            with exclusive_lock(root / ".lock"):
+                build._tidy()
+                yield build
+
+    def _tidy(self) -> None:
+        root = self.workplace.root
+        tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
+        for table in tables:
+            remove_orphans(table)
+        for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
+            partial.unlink()
+        settle(root, self.workplace.downloads)
+        sweep(root)
+
+    def collect(self) -> None:
+        """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay
+        candidates, found again or not; those who opted out are set aside."""
+        began = time.monotonic()
+        table = StageTable(self.workplace.root, COLLECT, Candidate)
+        known = _latest(table)
+        opt_outs = opt_outs_of(self.workplace.root, self.workplace.config)
+        num_before = len(known)
+        num_new = 0
+        if Path(self.source).is_dir() and self.source:
+            folder = collect_folder(Path(self.source), known)
+            self.left_aside = folder.left_aside
+            new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
+            if not self.dry_run:
+                table.append(observation(candidate) for candidate in new)
+            known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
+            num_new = len(new)
+        elif self.source and self.dry_run:
+            self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
+        elif self.source:
+            with self.progress.stage(COLLECT, 0, 0.0, 0):
+                summary = collect_source(self.workplace, self.source, opt_outs, lambda summary: None)
+            self.trouble = summary.lines
+            known = _latest(table)
+            num_new = len(known) - num_before
+        self.found.candidates = dict(sorted(known.items()))
+        self._leave_alone(opt_outs)
+        self.times[COLLECT] = StageTime(len(known) - num_new, num_new, 0.0, time.monotonic() - began)
+
+    def _leave_alone(self, opt_outs: OptOuts) -> None:
+        for candidate_id, candidate in self.found.candidates.items():
+            reason = opt_outs.reason_for(candidate)
+            if reason is not None and (candidate.source != LOCAL or candidate_id in opt_outs.ids):
+                self.found.left_alone.add(candidate_id)
+                self._turn_away(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
+            self.found.num_marks[candidate_id] = self.workplace.attempts.num_marks(candidate_id)
+
+    def run(self, stage: Stage) -> None:
+        """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
+        began = time.monotonic()
+        items = ITEMS[stage.name](self.found) if stage.is_wanted(self.workplace) else []
+        table = StageTable(self.workplace.root, stage.name, stage.record_type)
+        item_of_key = {stage.key(self.workplace, item): item for item in items}
+        found = table.lookup(list(item_of_key))
+        known = {key: outcome for key, outcome in found.items() if stage.is_intact(self.workplace, outcome)}
+        todo = [item for key, item in item_of_key.items() if key not in known]
+        outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
+        candidate_of = {item.item_id: item.candidate_id for item in items}
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
+            if outcome.status == DONE:
+                self.found.done.setdefault(stage.name, {})[outcome.item_id] = outcome
+            else:
+                self._turn_away(stage.name, candidate_of[outcome.item_id], outcome)
+        self.found.done.setdefault(stage.name, {})
+        audio_s = sum(item.audio_s for item in todo)
+        self.times[stage.name] = StageTime(len(known), len(todo), audio_s, time.monotonic() - began)
+
+    def _work(self, stage: Stage, table: StageTable, todo: Sequence[Item], num_done: int) -> list[Outcome]:
+        work = work_on if FlowRunContext.get() else work_on.fn
+        outcomes: list[Outcome] = []
+        with self.progress.stage(stage.name, len(todo), sum(item.audio_s for item in todo), num_done):
+            for items in [] if self.dry_run else shards_of(todo):
+                shard = Shard(self.workplace, stage, table, items, self.progress)
+                try:
+                    work(shard, stage.name)
+                except NotDone as error:
+                    candidate_of = {item.item_id: item.candidate_id for item in items}
+                    self.not_done |= {key: (candidate_of[key], message) for key, message in error.items.items()}
+                outcomes += shard.outcomes
+        return outcomes
+
+    def _turn_away(self, step: str, candidate_id: str, outcome: Outcome) -> None:
+        self.rejections.append(
+            Rejection(
+                item_id=outcome.item_id,
+                candidate_id=candidate_id,
+                source_url=self.found.candidates[candidate_id].source_url,
+                stage=step,
+                reason=outcome.reason,
+                measured=outcome.measured,
+                detail=outcome.detail,
+                is_failure=outcome.status == FAILED,
+            )
+        )
+
+    def set_copies_aside(self) -> None:
+        """Keep one recording for each set of identical files, and none that was removed for good."""
+        removals = self.found.removals = self._removals()
+        ingested: dict[str, Recording] = self.found.records(INGEST.name)
+        copies = clusters.same_bytes((self._preference(recording), recording) for recording in ingested.values())
+        for candidate_id, recording in ingested.items():
+            source_url = self.found.candidates[candidate_id].source_url
+            removal = removals.get(recording.recording_id) or removals.get(source_url)
+            if removal is not None:
+                outcome = Outcome(candidate_id, "", REJECTED, "removed", None, removal.reason)
+                self._turn_away(REMOVE, candidate_id, outcome)
+            elif candidate_id in copies:
+                detail = f"the same file as {self.found.candidates[copies[candidate_id]].source_url}"
+                self._turn_away(
+                    DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail)
+                )
+            else:
+                self.found.recordings[recording.recording_id] = recording
+
+    def _removals(self) -> dict[str, Removal]:
+        """Every removal on record, what it names among the rows, and every tombstone, should the record be lost."""
+        root = self.workplace.root
+        manifest, recorded = Manifest(root), Removals(root).by_id()
+        rows = manifest.rows() if manifest.version() else []
+        named = {row["segment_id"]: row["removal_reason"] for row in rows if row["removed_in"] is not None}
+        if recorded:
+            named |= named_segments(Known.read(root), rows, recorded.values())
+        return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
+
+    def _preference(self, recording: Recording) -> str:
+        """Sort key among identical files: one that is still there before one that has gone, then by name."""
+        is_gone = not self.workplace.path_of(recording.location).exists()
+        return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
+
+    def prune(self) -> None:
+        """Turn away what was removed for good or is no performance; note who passes the limits of each subset."""
+        for segment_id, segment in self.found.removed_segments().items():
+            outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
+            self._turn_away(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
+        config = self.workplace.config.release
+        limits = {
+            "in_pruned": load_limits(config.pruned_limits),
+            "in_deduplicated": load_limits(config.deduplicated_limits),
+        }
+        self.passes = {subset: {} for subset in limits}
+        segments = self.found.segments()
+        for segment_id, measurement in self.found.records(MEASURE.name).items():
+            floor = prune(measurement.measures, PruneLimits())
+            if not floor.is_kept:
+                candidate_id = self.found.candidate_of(segments[segment_id]).candidate_id
+                outcome = Outcome(segment_id, "", REJECTED, floor.reason, floor.measured)
+                self._turn_away(PRUNE, candidate_id, outcome)
+                continue
+            for subset, of_subset in limits.items():
+                self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
+
+    def deduplicate(self) -> None:
+        """Cluster what is the same audio, the same recording, the same notes."""
+        if not self.dry_run:
+            self.copies = find_copies(self.workplace, self.found, self.passes, self.progress)
+
+    def release(self) -> BuildSummary:
+        """Release a version if anything changed, after the books are balanced."""
+        root = self.workplace.root
+        manifest = Manifest(root)
+        newest = manifest.version()
+        previous = manifest.rows() if newest else []
+        if self.dry_run:
+            return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
+        removals = {name: removal.reason for name, removal in self.found.removals.items()}
+        rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1, removals)
+        rows = Subsets(root).apply(rows, self._passing)
+        present = [row for row in rows if row["removed_in"] is None]
+        balances = self._balances(present)
+        self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
+        RecordTable(root, "rejections", Rejection).replace(self.rejections)
+        write_whole(root / "dataset.toml", to_toml(self.workplace.config).encode())
+        reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
+        facts = facts_of(self.workplace, rows, self.name, reasons)
+        version, is_new = publish(root, rows, facts=facts)
+        if any(row["removed_in"] == newest + 1 for row in rows):
+            sweep(root)
+        return self._summary(version, is_new, present, *balances)
+
+    def _passing(self, limits: str) -> set[str]:
+        measurements = self.found.records(MEASURE.name)
+        return passing({key: one.measures for key, one in measurements.items()}, load_limits(limits))
+
+    def _finished(self) -> Iterator[FinishedSegment]:
+        segments, found = self.found.segments(), self.found
+        transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
+        downloads = found.records(DOWNLOAD.name)
+        excluded = find_excluded(self.workplace, found)
+        scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
+        for segment_id, in_pruned in self.passes["in_pruned"].items():
+            segment = segments[segment_id]
+            candidate = found.candidate_of(segment)
+            fetched = downloads.get(candidate.candidate_id)
+            if fetched is not None and fetched.licence:  # said when the audio was fetched, so the latest word
+                candidate = replace(candidate, licence=fetched.licence)
+            if candidate.candidate_id in annotations:
+                yield FinishedSegment(
+                    candidate=candidate,
+                    screening=screenings[candidate.candidate_id],
+                    recording=found.recordings[segment.recording_id],
+                    classifier_sha256=scores[segment.recording_id].classifier_sha256,
+                    segment=segment,
+                    transcription=transcriptions[segment_id],
+                    measurement=measurements[segment_id],
+                    annotation=annotations[candidate.candidate_id],
+                    audio_cluster=self.copies.audio[segment.recording_id],
+                    recording_cluster=self.copies.recordings[segment.recording_id],
+                    notes_cluster=self.copies.notes[segment_id],
+                    passes_pruned=in_pruned.is_kept,
+                    passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
+                    excluded_by=excluded.get(segment_id, ""),
+                )
+
+    def _balances(self, present: Sequence[Row]) -> tuple[Balance, Balance]:
+        segments = self.found.segments()
+        segment_ids = {row["segment_id"] for row in present}
+        candidate_ids = {self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids}
+        waiting = {candidate_id for candidate_id, _ in self.not_done.values()}
+        waiting_segments = set(self.not_done) | {
+            segment_id
+            for segment_id, segment in segments.items()
+            if self.found.candidate_of(segment).candidate_id in self.not_done
+        }
+        return (
+            balance_candidates(self.found.candidates.values(), candidate_ids, self.rejections, waiting),
+            balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
+        )
+
+    def _summary(
+        self,
+        version: int,
+        is_new: bool,
+        present: Sequence[Row],
+        candidates: Balance | None = None,
+        segments: Balance | None = None,
+    ) -> BuildSummary:
+        noes = [rejection for rejection in self.rejections if not rejection.is_failure]
+        outside = Counter(
+            f"{subset}: {verdict.reason}"
+            for subset, verdicts in self.passes.items()
+            for verdict in verdicts.values()
+            if not verdict.is_kept
+        )
+        return BuildSummary(
+            version=version,
+            is_new_version=is_new,
+            num_files=len(present),
+            num_notes=sum(row["num_notes"] for row in present),
+            audio_s=sum(row["duration_s"] for row in present),
+            subsets={name: sum(row[name] for row in present) for name in ("in_pruned", "in_deduplicated", "in_unique")},
+            rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in noes).most_common()),
+            outside_subsets=dict(outside.most_common()),
+            failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
+            not_done=[f"{item_id}: {message}" for item_id, (_, message) in sorted(self.not_done.items())],
+            candidates=candidates,
+            segments=segments,
+            stages=self.times,
+            left_aside=dict(self.left_aside.most_common()),
+        )
+
+
+def _latest(table: StageTable) -> dict[str, Candidate]:
+    """The latest observation of every candidate."""
+    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: one.collected_at)
+    return {candidate.candidate_id: candidate for candidate in observed}
+
+
+def _line(rejection: Rejection) -> str:
+    return f"{rejection.source_url}: {rejection.reason} ({rejection.detail})"

@@ -1,0 +1,218 @@
+"""What a stage is, where it works, and how a shard of its items is gone through. The stages are in `stages.py`.
+
+A `PermanentError` is an item's own failure; a `TemporaryError` leaves the item not done; anything else is a fault of
+this program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aria_data.config import BuildConfig
+from aria_data.errors import DatasetError, PermanentError, TemporaryError
+from aria_data.llm import Llm
+from aria_data.records import Download, Verdict
+from aria_data.storage.files import from_location, printable
+from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, StageTable, work_key
+from aria_data.transcribe import backends, devices
+from aria_data.transcribe.base import Compute
+from aria_data.web.client import RequestBudget, Web
+from flows.engine.attempts import Attempts
+
+KEPT = Verdict(True)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing a stage works on. `inputs` are the values that determine the result."""
+
+    item_id: str
+    candidate_id: str
+    inputs: Mapping[str, Any]
+    payload: Any
+    audio_s: float = 0.0  # seconds of audio it stands for, for the progress display
+
+
+@dataclass
+class Workplace:
+    """What the work needs besides its items: where the dataset is, and models, loaded once when first used."""
+
+    root: Path
+    config: BuildConfig
+    compute: Compute = Compute()
+    num_threads: int = 2
+    requests: RequestBudget = field(default_factory=RequestBudget)
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # what a run's language models spend together
+
+    @cached_property
+    def transcriber(self) -> Any:
+        return devices.load_everywhere(self.config.transcribe, self.compute)
+
+    @cached_property
+    def second_transcriber(self) -> Any:
+        wanted = self.config.measure.second()
+        return devices.load_everywhere(wanted, self.compute) if wanted else None
+
+    @cached_property
+    def second_sha256(self) -> str:
+        wanted = self.config.measure.second()
+        return backends.weights_sha256(wanted) if wanted else ""
+
+    @cached_property
+    def classifier(self) -> Any:
+        from classifiers.predict import Classifier
+
+        return Classifier.load(device="cpu")
+
+    @cached_property
+    def transcriber_sha256(self) -> str:
+        return backends.weights_sha256(self.config.transcribe)
+
+    @cached_property
+    def classifier_sha256(self) -> str:
+        from classifiers import checkpoint
+
+        return checkpoint.sha256_of(checkpoint.DEFAULT_PATH)
+
+    @cached_property
+    def llm(self) -> Llm | None:
+        """The language model that judges, if one is to. Raises `UsageError` without a key or model."""
+        screen = self.config.screen
+        return self._model(screen.model) if screen.scorer == "llm" else None
+
+    @cached_property
+    def annotator(self) -> Llm | None:
+        """The language model that reads tags, if one is to; it shares the run's budget."""
+        annotate = self.config.annotate
+        return self._model(annotate.model) if annotate.annotator == "llm" else None
+
+    def _model(self, name: str) -> Llm:
+        config = dataclasses.replace(self.config.llm, model=name or self.config.llm.model)
+        return Llm(config, self.root / "llm" / "ledger.sqlite", run_id=self.run_id)
+
+    @cached_property
+    def web(self) -> Web:
+        return Web(self.config.web, self.requests)
+
+    @cached_property
+    def attempts(self) -> Any:
+        return Attempts(self.root)
+
+    @cached_property
+    def downloads(self) -> dict[str, Download]:
+        """Everything fetched before, by candidate_id, whatever the limits were."""
+        done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
+        return {outcome.item_id: outcome.record for outcome in done}
+
+    def close(self) -> None:
+        """Let go of what holds threads and connections."""
+        for name in ("llm", "annotator"):
+            if self.__dict__.get(name) is not None:
+                self.__dict__[name].close()
+
+    def path_of(self, location: str) -> Path:
+        return from_location(location, self.root)
+
+
+Work = Callable[[Workplace, "Stage", Sequence[Item]], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the build. A change of `version`, of what `settings` gives, or of an item's inputs redoes the work."""
+
+    name: str
+    version: int
+    record_type: type
+    work: Work
+    settings: Callable[[Workplace], Mapping[str, Any]] = field(default=lambda workplace: {})
+    file_of: Callable[[Any], str] | None = None  # the file a record names, below the dataset; without it, not done
+    is_wanted: Callable[[Workplace], bool] = lambda workplace: True
+
+    def key(self, workplace: Workplace, item: Item) -> str:
+        inputs = {**item.inputs, "item_id": item.item_id}
+        return work_key(self.name, self.version, self.settings(workplace), inputs)
+
+    def is_intact(self, workplace: Workplace, outcome: Outcome) -> bool:
+        """Whether what the outcome names is still there; a file deleted by hand is made again."""
+        if self.file_of is None or outcome.record is None:
+            return True
+        return (workplace.root / self.file_of(outcome.record)).exists()
+
+    def outcome(
+        self, workplace: Workplace, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
+    ) -> Outcome:
+        status = DONE if verdict.is_kept else REJECTED
+        key = self.key(workplace, item)
+        return Outcome(item.item_id, key, status, verdict.reason, verdict.measured, detail, record)
+
+    def failure(self, workplace: Workplace, item: Item, error: PermanentError) -> Outcome:
+        key = self.key(workplace, item)
+        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
+
+
+class NotDone(TemporaryError):
+    """Some items of a shard could not be finished now. `items` maps their ids to what went wrong;
+    `is_worth_retrying` tells whether trying at once may help, `reasons` are those of the errors."""
+
+    def __init__(self, items: Mapping[str, str], is_worth_retrying: bool, reasons: Iterable[str] = ()):
+        super().__init__(next(iter(items.values()), "not done"))
+        self.items, self.is_worth_retrying, self.reasons = dict(items), is_worth_retrying, frozenset(reasons)
+
+
+def each_item(
+    workplace: Workplace,
+    stage: Stage,
+    items: Iterable[Item],
+    one: Callable[[Item], Outcome | None],
+    num_threads: int = 1,
+    is_retried: bool = True,
+) -> Iterator[Outcome]:
+    """Do each item, in order or in threads (None: nothing is kept of it this time); raise `NotDone` at the end if any
+    has to be tried again, `is_retried` telling whether that may be at once."""
+    not_done: dict[str, str] = {}
+    reasons: set[str] = set()
+    surprises = 0
+
+    def guarded(item: Item) -> Outcome | None:
+        try:
+            return one(item)
+        except PermanentError as error:
+            return stage.failure(workplace, item, error)
+        except TemporaryError as error:
+            not_done[item.item_id] = str(error)
+            reasons.add(error.reason)
+        except DatasetError:  # no space, no permission: no other item would fare better
+            raise
+        except Exception as error:  # a fault of this program must not cost the other items
+            nonlocal surprises
+            surprises += 1
+            log.exception("%s: %s", stage.name, item.item_id)
+            not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {printable(str(error))}"
+        return None
+
+    yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
+    if not_done:
+        raise NotDone(not_done, is_retried and surprises < len(not_done), reasons)
+
+
+def _run(
+    function: Callable[[Item], Outcome | None], items: Iterable[Item], num_threads: int
+) -> Iterable[Outcome | None]:
+    if num_threads == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        yield from (future.result() for future in as_completed([pool.submit(function, item) for item in items]))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

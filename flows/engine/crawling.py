@@ -1,0 +1,130 @@
+"""A crawl into a dataset's tables: judged by the build's own screen stage, so that a build finds them done."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from aria_data.collect.crawl import Crawl, CrawlConfig, CrawlSummary
+from aria_data.collect.frontier import Frontier
+from aria_data.collect.queries import queries_by_model
+from aria_data.config import BuildConfig
+from aria_data.manifest.removals import Removals
+from aria_data.records import Candidate, Screening
+from aria_data.screen.screening import ScreenConfig, screen
+from aria_data.storage.tables import Outcome, StageTable, from_row, work_key
+from aria_data.web.opt_outs import OptOuts, read_opt_outs
+from flows.engine.context import NotDone, Workplace
+from flows.engine.items import screening_item
+from flows.engine.stages import SCREEN
+
+COLLECT = "collect"
+STOPS = {"budget_spent": "dollars", "llm_stopped": "model"}  # after these no other candidate would fare better
+SCREEN_SHARD = 500  # candidates judged together
+
+Report = Callable[[CrawlSummary], None]
+
+
+def run_crawl(
+    workplace: Workplace, config: CrawlConfig, opt_outs: OptOuts, report: Report = lambda summary: None
+) -> CrawlSummary:
+    """Crawl into the workplace's dataset, whose lock is held."""
+    workplace.requests.max_requests = config.max_requests
+    frontier = Frontier(workplace.root / "crawl" / "frontier.sqlite")
+    judge = _Judge(workplace)
+    try:
+        return Crawl(
+            config=config,
+            frontier=frontier,
+            web=workplace.web,
+            screen=judge.screen,
+            pack=judge.pack,
+            export=judge.export,
+            hint_score=hint_score,
+            write_queries=_query_writer(workplace, config),
+            licences=tuple(workplace.config.download.licences),
+            is_left_alone=lambda candidate: opt_outs.reason_for(candidate) is not None,
+            report=report,
+        ).run()
+    finally:
+        frontier.close()
+
+
+def collect_source(workplace: Workplace, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:
+    """Collect what one address, list or search holds, without neighbours."""
+    config = replace(
+        workplace.config.crawl,
+        seeds=(source,),
+        has_neighbours=False,
+        max_candidates=0,
+        max_requests=0,
+        max_minutes=0.0,
+        candidates_per_lead=0,
+    )
+    return run_crawl(workplace, config, opt_outs, report)
+
+
+def opt_outs_of(root: Path, config: BuildConfig) -> OptOuts:
+    """What was removed from the dataset for good, and what the configuration's files name."""
+    found = read_opt_outs(config.download.opt_outs)
+    found.add((removal.item_id, removal.reason) for removal in Removals(root).by_id().values())
+    return found
+
+
+def hint_score(words: str) -> int:
+    """What the words of a link promise, 1 to 5, by the word rules."""
+    return screen(Candidate("", "web", "", "", words), ScreenConfig()).relevance_score
+
+
+def observation(candidate: Candidate) -> Outcome:
+    """A candidate as a row of the collect table."""
+    key = work_key(COLLECT, 1, {}, {"candidate": candidate.candidate_id, "at": candidate.collected_at})
+    return Outcome(candidate.candidate_id, key, "done", record=candidate)
+
+
+def _query_writer(workplace: Workplace, config: CrawlConfig) -> Callable[[Sequence[str]], list[str]] | None:
+    if config.queries != "llm" or workplace.llm is None:
+        return None
+    return functools.partial(queries_by_model, llm=workplace.llm)
+
+
+class _Judge:
+    """Screens by the build's own stage, so that a build finds the screenings done."""
+
+    def __init__(self, workplace: Workplace):
+        self._workplace = workplace
+        self._outcomes: dict[str, Outcome] = {}
+        self._collected = StageTable(workplace.root, COLLECT, Candidate)
+        self._screened = StageTable(workplace.root, SCREEN.name, Screening)
+
+    def screen(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]:
+        ended = ""
+        self._outcomes.clear()
+        items = [screening_item(candidate) for candidate in candidates]
+        for start in range(0, len(items), SCREEN_SHARD):
+            try:
+                for outcome in SCREEN.work(self._workplace, SCREEN, items[start : start + SCREEN_SHARD]):
+                    self._outcomes[outcome.item_id] = outcome
+            except NotDone as error:  # their leads are followed again later
+                ended = next((STOPS[reason] for reason in error.reasons if reason in STOPS), "")
+                if ended:
+                    break
+        return {key: outcome.record for key, outcome in self._outcomes.items() if outcome.record is not None}, ended
+
+    def pack(self, candidate: Candidate, screening: Screening) -> str:
+        outcome = self._outcomes[screening.candidate_id]
+        return json.dumps({"candidate": asdict(candidate), "outcome": asdict(outcome)}, ensure_ascii=False)
+
+    def export(self, lines: Sequence[str]) -> None:
+        rows = [json.loads(line) for line in lines]
+        self._collected.append(observation(from_row(Candidate, row["candidate"])) for row in rows)
+        self._screened.append(
+            dataclasses.replace(
+                Outcome(**{**row["outcome"], "record": None}), record=from_row(Screening, row["outcome"]["record"])
+            )
+            for row in rows
+        )

@@ -1,0 +1,88 @@
+"""The download stage: which candidates are fetched now, every attempt on record, how each ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from aria_data.download.fetch import download
+from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
+from aria_data.records import Attempt, Candidate, Download, Verdict
+from aria_data.storage.files import printable
+from aria_data.storage.tables import Outcome
+from aria_data.web.addresses import host_of
+from aria_data.web.failures import kind_of
+from aria_data.web.pacing import HostResting
+from flows.engine.attempts import now
+from flows.engine.context import Item, Stage, Workplace, each_item
+
+# An expected no, not a fault of the item.
+EXPECTED = frozenset({"too-long", "licence", "robots", "opted-out", "refused"})
+
+
+def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config, attempts = workplace.config.download, workplace.attempts
+    attempts.settle(workplace.root, workplace.downloads)
+
+    def one(item: Item) -> Outcome:
+        candidate: Candidate = item.payload
+        known = workplace.downloads.get(candidate.candidate_id)
+        if known is not None and (workplace.root / known.audio_path).exists():
+            return _judged(workplace, stage, item, known)
+        attempts.require_due(candidate.candidate_id, config)
+        began, started = now(), time.monotonic()
+        try:
+            record = download(candidate, workplace.root, config, workplace.web)
+        except DatasetError:
+            raise
+        except HostResting:  # nobody was asked: no attempt
+            attempts.resting.add(candidate.candidate_id)
+            raise
+        except AriaDataError as error:
+            kind, detail = kind_of(error), printable(str(error), 300)
+            took_s = round(time.monotonic() - started, 3)
+            attempts.add(Attempt(candidate.candidate_id, host_of(candidate.location), began, took_s, 0, kind, detail))
+            return _ended(workplace, stage, item, error, kind)
+        took_s, host = round(time.monotonic() - started, 3), host_of(record.fetched_from)
+        attempts.add(Attempt(candidate.candidate_id, host, began, took_s, record.num_bytes, "", ""))
+        return stage.outcome(workplace, item, record)
+
+    try:
+        yield from each_item(workplace, stage, items, one, config.num_parallel, is_retried=False)
+    finally:
+        attempts.flush()
+
+
+def _ended(workplace: Workplace, stage: Stage, item: Item, error: AriaDataError, kind: str) -> Outcome:
+    """An outcome for what trying again will not change; the rest is raised and stays not done."""
+    if isinstance(error, TemporaryError):
+        raise error
+    measured = getattr(error, "measured", None)
+    if kind in EXPECTED:
+        return stage.outcome(workplace, item, None, Verdict(False, kind, measured), str(error))
+    raise PermanentError(str(error), kind, measured) from error
+
+
+def _judged(workplace: Workplace, stage: Stage, item: Item, known: Download) -> Outcome:
+    """What was fetched before, under limits that may have changed since."""
+    config = workplace.config.download
+    if config.licences and known.licence_code not in config.licences:
+        said = printable(known.licence, 60) or "none is named"
+        verdict = Verdict(False, "licence")
+        return stage.outcome(workplace, item, None, verdict, f"{item.payload.source_url}: its licence is {said}.")
+    if known.duration_s > config.max_duration_s:
+        return stage.outcome(workplace, item, None, Verdict(False, "too-long", known.duration_s), "longer than allowed")
+    return stage.outcome(workplace, item, known)
+
+
+def _settings(workplace: Workplace) -> dict[str, object]:
+    config = workplace.config.download
+    return {
+        "licences": sorted(config.licences),
+        "max_duration_s": config.max_duration_s,
+        "max_bytes": config.max_bytes,
+        "max_duration_error": [config.max_duration_error, config.max_duration_error_s],
+    }
+
+
+DOWNLOAD = Stage("download", 1, Download, _download, _settings, file_of=lambda fetched: fetched.audio_path)

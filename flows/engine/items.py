@@ -1,0 +1,179 @@
+"""What each stage works on: items made from what the stages before it found. One function a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aria_data.manifest.removals import Removal
+from aria_data.records import Candidate, Recording, Segment
+from aria_data.storage.tables import Outcome
+from flows.engine.context import Item
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+
+LOCAL = "local"  # the source of candidates whose audio is here
+
+
+@dataclass
+class Findings:
+    """Everything found so far in one build. `done[stage name]` holds the outcomes that go on, by item id."""
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    recordings: dict[str, Recording] = field(default_factory=dict)  # distinct ones, by recording_id
+    done: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    removals: dict[str, Removal] = field(default_factory=dict)  # by the id they name
+    left_alone: set[str] = field(default_factory=set)  # candidates that opted out
+    only: set[str] | None = None  # candidates that are fetched; None = all
+    num_marks: dict[str, int] = field(default_factory=dict)  # candidate_id -> how often a person asked to try again
+
+    def records(self, stage_name: str) -> dict[str, Any]:
+        """The records of a stage, by item id."""
+        return {item_id: outcome.record for item_id, outcome in self.done.get(stage_name, {}).items()}
+
+    def segments(self) -> dict[str, Segment]:
+        """Every segment found, by segment_id, without those removed for good."""
+        return {key: segment for key, segment in self._all_segments().items() if key not in self.removals}
+
+    def removed_segments(self) -> dict[str, Segment]:
+        """The segments found that were removed for good, by segment_id."""
+        return {key: segment for key, segment in self._all_segments().items() if key in self.removals}
+
+    def _all_segments(self) -> dict[str, Segment]:
+        return {
+            segment.segment_id: segment
+            for _, segmentation in sorted(self.records(SEGMENT.name).items())
+            for segment in segmentation.segments
+        }
+
+    def candidate_of(self, segment: Segment) -> Candidate:
+        return self.candidates[self.recordings[segment.recording_id].candidate_id]
+
+
+def _to_screen(found: Findings) -> list[Item]:
+    candidates = found.candidates.values()
+    return [screening_item(candidate) for candidate in candidates if candidate.candidate_id not in found.left_alone]
+
+
+def screening_item(candidate: Candidate) -> Item:
+    """What the screen stage works on; the crawl makes the same, so that a build finds its screenings."""
+    return _item_of(candidate, _texts(candidate))
+
+
+def _to_download(found: Findings) -> list[Item]:
+    items = []
+    for candidate_id in found.records(SCREEN.name):
+        candidate = found.candidates[candidate_id]
+        if candidate.source != LOCAL and (found.only is None or candidate_id in found.only):
+            num_marks = found.num_marks.get(candidate_id, 0)
+            inputs = {"at": candidate.location} | ({"retry": num_marks} if num_marks else {})
+            items.append(_item_of(candidate, inputs))
+    return items
+
+
+def _to_ingest(found: Findings) -> list[Item]:
+    items = []
+    for candidate_id in found.records(SCREEN.name):
+        candidate = found.candidates[candidate_id]
+        if candidate.source == LOCAL:
+            inputs = {"at": candidate.location, "bytes": candidate.num_bytes, "time": candidate.modified_ns}
+            items.append(_item_of(candidate, inputs))
+    for candidate_id, fetched in found.records(DOWNLOAD.name).items():
+        inputs = {"audio": fetched.audio_sha256, "path": fetched.audio_path}
+        items.append(Item(candidate_id, candidate_id, inputs, fetched, fetched.duration_s))
+    return items
+
+
+def _to_classify(found: Findings) -> list[Item]:
+    return [
+        Item(
+            recording.recording_id,
+            recording.candidate_id,
+            {"audio": recording.audio_sha256},
+            recording,
+            recording.duration_s,
+        )
+        for recording in found.recordings.values()
+    ]
+
+
+def _to_segment(found: Findings) -> list[Item]:
+    scored = found.done[CLASSIFY.name]
+    return [
+        Item(
+            recording_id,
+            recording.candidate_id,
+            {"scores": scored[recording_id].key},
+            (recording, scored[recording_id].record),
+        )
+        for recording_id, recording in found.recordings.items()
+        if recording_id in scored
+    ]
+
+
+def _to_fingerprint(found: Findings) -> list[Item]:
+    used = sorted({segment.recording_id for segment in found.segments().values()})
+    recordings = [found.recordings[recording_id] for recording_id in used]
+    return [
+        Item(one.recording_id, one.candidate_id, {"samples": one.samples_sha256}, one, one.duration_s)
+        for one in recordings
+    ]
+
+
+def _to_transcribe(found: Findings) -> list[Item]:
+    items = []
+    for segment_id, segment in found.segments().items():
+        recording = found.recordings[segment.recording_id]
+        span = {"audio": recording.audio_sha256, "start_s": segment.start_s, "end_s": segment.end_s}
+        seconds = segment.end_s - segment.start_s
+        items.append(Item(segment_id, recording.candidate_id, span, (recording, segment), seconds))
+    return items
+
+
+def _to_measure(found: Findings) -> list[Item]:
+    segments = found.segments()
+    items = []
+    for segment_id, transcription in found.records(TRANSCRIBE.name).items():
+        segment = segments[segment_id]
+        recording = found.recordings[segment.recording_id]
+        inputs = {
+            "audio": recording.audio_sha256,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+            "midi": transcription.midi_sha256,
+            "confidence": transcription.confidence,
+            "endless": transcription.num_endless_notes,
+        }
+        payload = recording, segment, transcription
+        items.append(Item(segment_id, recording.candidate_id, inputs, payload, segment.end_s - segment.start_s))
+    return items
+
+
+def _to_annotate(found: Findings) -> list[Item]:
+    used = {segment.recording_id for segment in found.segments().values()}
+    candidates = [found.candidates[found.recordings[recording_id].candidate_id] for recording_id in sorted(used)]
+    return [_item_of(candidate, _texts(candidate)) for candidate in candidates]
+
+
+def _item_of(candidate: Candidate, inputs: Mapping[str, Any]) -> Item:
+    return Item(
+        candidate.candidate_id, candidate.candidate_id, inputs, candidate, candidate.announced_duration_s or 0.0
+    )
+
+
+def _texts(candidate: Candidate) -> dict[str, str]:
+    return {name: getattr(candidate, name) for name in ("title", "description", "uploader", "tags")}
+
+
+ITEMS: dict[str, Callable[[Findings], list[Item]]] = {
+    SCREEN.name: _to_screen,
+    DOWNLOAD.name: _to_download,
+    INGEST.name: _to_ingest,
+    CLASSIFY.name: _to_classify,
+    SEGMENT.name: _to_segment,
+    FINGERPRINT.name: _to_fingerprint,
+    TRANSCRIBE.name: _to_transcribe,
+    MEASURE.name: _to_measure,
+    ANNOTATE.name: _to_annotate,
+}

@@ -1,0 +1,121 @@
+"""What is asked for, checked before anything is started: folders, sources, settings. Imports no Prefect."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aria_data.collect.sources import require
+from aria_data.collect.sources.base import parse_seed
+from aria_data.collect.sources.list import SUFFIXES as LIST_SUFFIXES
+from aria_data.config import BuildConfig, changed_settings, load_config, load_own_config, to_values
+from aria_data.errors import ConfigInvalid, UsageError
+from aria_data.manifest.manifest import Manifest
+from aria_data.storage.files import printable
+from aria_data.storage.tables import address_of
+from aria_data.transcribe.base import Compute
+
+ANYWHERE = Compute()
+DEFAULTS = Path("defaults")  # as --config: none of the settings that the dataset was last built with
+MAX_SHOWN = 6  # settings
+
+
+@dataclass(frozen=True)
+class BuildOrder:
+    """One build that may begin, as plain values."""
+
+    source: str | None  # a folder, an address, a list; None: what earlier builds and crawls found
+    out: Path
+    config: Mapping[str, Any]  # of every stage
+    compute: Mapping[str, Any]
+    name: str = ""  # of the version that is released
+    is_dry_run: bool = False
+
+
+def order_build(
+    source: str | Path | None,
+    out: Path,
+    config_path: Path | None = None,
+    settings: Sequence[str] = (),
+    *,
+    compute: Compute = ANYWHERE,
+    dry_run: bool = False,
+    name: str = "",
+) -> BuildOrder:
+    """Check what a build is asked to do, and say it as plain values. Nothing is written.
+
+    `config_path` names a TOML file (`defaults`: no file), `settings` are single ones: `segment.min_segment_s=20`.
+    Raises `UsageError` when the folders cannot be what was meant, `ConfigInvalid` for settings.
+    """
+    config = to_values(settings_of(out, config_path, settings))
+    checked = check_source(source, out)
+    if name:
+        Manifest(out).require_free(name)
+    return BuildOrder(checked, out, config, asdict(compute), name, dry_run)
+
+
+def check_source(source: str | Path | None, out: Path) -> str | None:
+    """Give the source as `Build` takes it: a folder's path, or a seed. Raises `UsageError` when it is neither."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{printable(str(out))}: is a file, but --out names a folder.")
+    address_of(out.absolute())
+    if source is None:
+        return None
+    path, text = Path(source), str(source)
+    if path.is_dir():
+        if path.resolve() == out.resolve():
+            raise UsageError("SOURCE and --out are the same folder. Choose another --out.")
+        return text
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return f"list:{path.absolute()}"
+    if path.exists() or not re.match(r"[A-Za-z_-]+:", text):
+        raise UsageError(
+            f"{printable(text)}: is not a folder. Name a folder with recordings, an address, or a list of addresses "
+            f"({', '.join(LIST_SUFFIXES)})."
+        )
+    require(parse_seed(text).source)
+    return text
+
+
+def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) -> BuildConfig:
+    """The configuration that is meant: a file's, else what the dataset was last worked on with, changed by settings.
+
+    A dataset keeps its settings, so that whoever adds files does not change what is there by saying nothing. Which are
+    kept is said; `--config defaults` forgets them.
+    """
+    own = own_config(out)
+    if config_path is not None or own is None:
+        return load_config(None if config_path == DEFAULTS else config_path, settings)
+    try:
+        config, unknown = load_own_config(own, settings)
+    except ConfigInvalid as error:
+        raise ConfigInvalid(f"{error} Name another with --config FILE, or --config defaults.") from error
+    kept = changed_settings(load_own_config(own)[0])
+    if kept:
+        shown = ", ".join(kept[:MAX_SHOWN]) + (f" and {len(kept) - MAX_SHOWN} more" if len(kept) > MAX_SHOWN else "")
+        _say(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
+    if unknown:
+        _say(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
+    return config
+
+
+def _say(line: str) -> None:
+    print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
+
+
+def own_config(root: Path) -> Path | None:
+    """The configuration that a dataset was last worked on with, if it has one."""
+    path = root / "dataset.toml"
+    return path if path.is_file() else None
+
+
+def check_seeds(config: BuildConfig) -> None:
+    """Raise `UsageError` without seeds, `ConfigInvalid` for a seed of an unknown source."""
+    if not config.crawl.seeds:
+        raise UsageError("name a seed: an address, or SOURCE:TARGET such as search:'chopin nocturne' (crawl.seeds).")
+    for seed in config.crawl.seeds:
+        require(parse_seed(seed).source)

@@ -1,0 +1,185 @@
+"""A Prefect API that lives exactly as long as one build, with its records inside the dataset folder.
+
+Prefect's own temporary server survives a parent that is killed; this one reads a pipe that only its parent
+holds, so it ends with the parent however that ends. `python -m flows.engine.prefect_api` is the child's side.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from aria_data.errors import DatasetError
+from aria_data.storage.files import not_writable, require_space
+
+PORT = "ARIA_DATA_API_PORT"  # which port the child listens on; 0 = a free one
+FREE_BYTES = 20_000_000  # Prefect's own database; without room for it the server waits for ever
+START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
+
+
+def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
+    """Settings that keep Prefect inside `home`, off the network and, unless `verbose`, silent."""
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+
+
+@contextmanager
+def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False, port: int = 0) -> Iterator[None]:
+    """Start a Prefect API for this process and stop it at the end; a `PREFECT_API_URL` already set is used instead.
+
+    With `has_schedules` it also makes runs of schedules, and shows Prefect's own pages at its address.
+
+    Prefect reads its settings when it is first imported, so they go into the environment; a Prefect that was
+    imported before learns them by `settings_of_environment`.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        with changed_environment({"DO_NOT_TRACK": "1"}):
+            yield
+        return
+    with (
+        changed_environment(quiet_environment(home, verbose)),
+        _server(home, has_schedules, port) as url,
+        changed_environment({"PREFECT_API_URL": url}),
+    ):
+        yield
+
+
+@contextmanager
+def _server(home: Path, has_schedules: bool, port: int) -> Iterator[str]:
+    """Run the server in a process of its own while the block runs; gives its address."""
+    require_space(home, FREE_BYTES)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        log = open(home / "server.log", "ab")  # noqa: SIM115  closed below, after the child
+    except OSError as error:
+        raise not_writable(home, error) from error
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows.engine.prefect_api"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=os.environ | (_for_schedules(port) if has_schedules else _FOR_ONE_JOB),
+        start_new_session=True,  # Ctrl-C is for the build; the server ends after it
+    )
+    try:
+        yield f"http://127.0.0.1:{_port(child, home)}/api"
+    finally:
+        for pipe in (child.stdin, child.stdout):
+            if pipe:
+                pipe.close()
+        child.kill()
+        child.wait()
+        log.close()
+
+
+_FOR_ONE_JOB = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+def _for_schedules(port: int) -> dict[str, str]:
+    """The pages ask the server at an address they are told; "/api" is wherever they came from."""
+    return {PORT: str(port), "PREFECT_UI_ENABLED": "1", "PREFECT_SERVER_UI_API_URL": "/api"}
+
+
+@contextmanager
+def quiet_prefect(home: Path | None = None, verbose: bool = False) -> Iterator[None]:
+    """An environment in which Prefect may be imported: its home is `home`, or a folder that goes, so nothing is left.
+
+    Where `PREFECT_API_URL` names a server, a flow is that server's: `home` is left to whoever set it.
+    """
+    if home is not None and os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    with ExitStack() as stack:
+        folder = home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(changed_environment(quiet_environment(folder, verbose)))
+        yield
+
+
+@contextmanager
+def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while the block runs; afterwards each is what it was."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def settings_of_environment():
+    """Give a context in which Prefect follows the environment as it is now, whenever it was imported."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_LEVEL,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    known = (PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED)
+    return temporary_settings({setting: os.environ[setting.name] for setting in known if setting.name in os.environ})
+
+
+def wait_until_ready() -> None:
+    """Wait until the API answers. Raises `DatasetError` when it does not within two minutes."""
+    url, deadline = os.environ["PREFECT_API_URL"], time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise DatasetError(f"Prefect's API at {url} does not answer. Look at .prefect/server.log in the dataset folder.")
+
+
+def _port(child: subprocess.Popen, home: Path) -> int:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line.strip().isdigit():
+        raise DatasetError(f"Prefect's API did not start. {home / 'server.log'} says why.")
+    return int(line)
+
+
+def _serve() -> None:
+    """The child: bind a free port, tell it, serve until standard input closes."""
+    import socket
+
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(os.environ.get(PORT, "0"))))
+    print(listener.getsockname()[1], flush=True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on")).run(sockets=[listener])
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        continue
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve()

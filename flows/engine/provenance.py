@@ -1,0 +1,150 @@
+"""What a release says of how it came about: configuration, code, models, prompts, libraries, counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aria_data.config import BuildConfig, to_values
+from aria_data.manifest.exclusions import find_exclusion
+from aria_data.manifest.subsets import Subsets
+
+if TYPE_CHECKING:
+    from aria_data.manifest.manifest import Row
+    from flows.engine.context import Workplace
+
+LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference", "librosa", "numpy", "av", "mido")
+
+
+def facts_of(
+    workplace: Workplace, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Everything that a version is made from, as plain values; nothing in it depends on when it was made."""
+    config = workplace.config
+    facts: dict[str, Any] = {
+        "config": published(config),
+        "code": code(),
+        "models": _models(workplace),
+        "prompts": _prompts(config),
+        "exclusions": _exclusions(config),
+        "subsets": Subsets(workplace.root).definitions(),
+        "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
+        "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
+    }
+    return facts | ({"name": name} if name else {})
+
+
+def published(config: BuildConfig) -> dict[str, Any]:
+    """The configuration as others may read it: without who asked and through what, and of files only their names."""
+    values = to_values(config)
+    for private in ("contact", "cookies", "proxy", "base_url"):
+        for settings in values.values():
+            settings.pop(private, None)
+    return _without_folders(values)
+
+
+def _without_folders(value: Any) -> Any:
+    """Where a file lies is this machine's business."""
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    if isinstance(value, str) and re.match(r"(list:|file:)?(/|~|[A-Za-z]:[\\/])", value):
+        return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value
+
+
+def _exclusions(config: BuildConfig) -> dict[str, Any]:
+    """The exclusion lists that were used, by their own names, with how much they name and the hash of what they say."""
+    lists = [find_exclusion(name) for name in config.release.exclude]
+    return {
+        one.name: {
+            "num_compositions": len(one.composition_ids),
+            "num_performances": len(one.performances),
+            "sha256": hashlib.sha256("\n".join(one.composition_ids).encode()).hexdigest(),
+        }
+        for one in lists
+    }
+
+
+def code() -> dict[str, Any]:
+    """Version of this package, and the commit it was installed from or lies in, where that can be told."""
+    facts: dict[str, Any] = {"version": _version("aria-data")}
+    root = Path(__file__).parent.parent
+    if (root / ".git").exists():
+        commit = _git(root, "rev-parse", "HEAD")
+        if commit:
+            facts |= {"commit": commit, "is_changed": bool(_git(root, "status", "--porcelain", "-uno"))}
+        return facts
+    try:
+        said = metadata.distribution("aria-data").read_text("direct_url.json") or "{}"
+        commit = json.loads(said).get("vcs_info", {}).get("commit_id", "")
+    except (metadata.PackageNotFoundError, ValueError):
+        commit = ""
+    return facts | ({"commit": commit} if commit else {})
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):  # no git here
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _models(workplace: Workplace) -> dict[str, Any]:
+    config = workplace.config
+    models: dict[str, Any] = {
+        "classifier": {"sha256": workplace.classifier_sha256},
+        "transcriber": {"name": config.transcribe.transcriber, "sha256": workplace.transcriber_sha256},
+    }
+    if config.measure.second() is not None:
+        models["second_transcriber"] = {
+            "name": config.measure.second_transcriber,
+            "sha256": workplace.second_sha256,
+        }
+    if config.screen.scorer == "llm":
+        models["screen"] = {"name": config.screen.model or config.llm.model}
+    if config.annotate.annotator == "llm":
+        models["annotate"] = {"name": config.annotate.model or config.llm.model}
+    return models
+
+
+def _prompts(config: BuildConfig) -> dict[str, str]:
+    """The prompts that were used, by name, with the hash of their words."""
+    from aria_data.annotate.model_tags import PROMPT as ANNOTATE_PROMPT
+    from aria_data.llm.questions import load_prompt
+    from aria_data.screen.screening import PROMPT as SCREEN_PROMPT
+
+    used = {"aria_data.screen": SCREEN_PROMPT} if config.screen.scorer == "llm" else {}
+    used |= {"aria_data.annotate": ANNOTATE_PROMPT} if config.annotate.annotator == "llm" else {}
+    return {name: hashlib.sha256(load_prompt(room, name).encode()).hexdigest() for room, name in used.items()}
+
+
+def counts_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """How much there is, by subset and split; removed rows do not count."""
+    present = [row for row in rows if row["removed_in"] is None]
+    subsets = sorted({name for row in present for name in row if name.startswith("in_")})
+    return {
+        "num_files": len(present),
+        "num_notes": sum(row["num_notes"] or 0 for row in present),
+        "num_recordings": len({row["recording_id"] for row in present}),
+        "num_compositions": len({row["composition_id"] for row in present if row["composition_id"]}),
+        "num_copies": sum(not row["is_cluster_lead"] for row in present),
+        "subsets": {name: sum(bool(row.get(name)) for row in present) for name in subsets},
+        "splits": dict(sorted(Counter(row["split"] for row in present).items())),
+    }

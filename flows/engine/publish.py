@@ -1,0 +1,60 @@
+"""Release a version and say so: every version carries facts, and `CARD.md` describes the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aria_data.manifest.card import dataset_card
+from aria_data.manifest.manifest import Manifest, Row
+from aria_data.manifest.release import release
+from aria_data.storage.files import write_whole
+from flows.engine.provenance import counts_of
+
+
+def publish(
+    root: Path,
+    rows: Sequence[Row],
+    note: str = "",
+    facts: Mapping[str, Any] | None = None,
+    subsets: Mapping[str, Any] | None = None,
+) -> tuple[int, bool]:
+    """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
+
+    Without `facts` those of the newest version stand, but for its name and its counts: the rows were made the same way.
+    `subsets` says what the subsets are now, where that changed.
+    """
+    manifest = Manifest(root)
+    said = dict(_inherited(manifest, rows) if facts is None else facts)
+    said |= {} if subsets is None else {"subsets": dict(subsets)}
+    if said.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
+        version, is_new = manifest.commit(rows, note, said), True
+    else:
+        version, is_new = release(manifest, list(rows), note, said)
+    if version:
+        write_card(root, rows)
+    return version, is_new
+
+
+def _inherited(manifest: Manifest, rows: Sequence[Row]) -> dict[str, Any]:
+    last = _last(manifest)
+    kept = {key: value for key, value in last.items() if key not in ("name", "counts")}
+    return kept | {"counts": counts_of(rows) | _rejections(last)}
+
+
+def _last(manifest: Manifest) -> dict[str, Any]:
+    return manifest.versions()[-1].facts if manifest.version() else {}
+
+
+def _rejections(facts: Mapping[str, Any]) -> dict[str, Any]:
+    counts = facts.get("counts")
+    return {"rejections": counts["rejections"]} if isinstance(counts, Mapping) and "rejections" in counts else {}
+
+
+def write_card(root: Path, rows: Sequence[Row]) -> None:
+    """Make `CARD.md` the newest version's, also where a kill came between a commit and its card."""
+    text = dataset_card(rows, Manifest(root).versions()[-1]).encode()
+    path = root / "CARD.md"
+    if not path.is_file() or path.read_bytes() != text:
+        write_whole(path, text)

@@ -1,0 +1,268 @@
+"""The stages of a build: what each works on, what determines its result, and how it treats a shard of items.
+
+A stage's work takes a shard and yields an outcome an item as soon as it is known; `context.py` says what a stage is.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aria_data.annotate.annotation import annotate_many
+from aria_data.annotate.model_tags import annotation_task
+from aria_data.audio.decode import Readers, mono_blocks
+from aria_data.audio.ingest import ingest, ingest_download
+from aria_data.deduplicate import fingerprints
+from aria_data.errors import PermanentError, TemporaryError
+from aria_data.measure.measurement import measure_segment, onset_agreement_of
+from aria_data.measure.quality import SAMPLE_RATE
+from aria_data.midi.midi_files import read_midi
+from aria_data.records import (
+    Annotation,
+    Candidate,
+    Download,
+    Fingerprint,
+    Measurement,
+    Recording,
+    Screening,
+    Segmentation,
+    Transcription,
+    WindowScores,
+)
+from aria_data.screen.screening import PROMPT, screen_many
+from aria_data.screen.screening import verdict as screening_verdict
+from aria_data.segment.segmentation import Scored, find_segments
+from aria_data.segment.segmentation import verdict as segment_verdict
+from aria_data.storage.tables import Outcome
+from aria_data.transcribe.base import Heard
+from aria_data.transcribe.midi_output import save_transcription, stretch_of
+from aria_data.transcribe.spans import hear_stretches
+from flows.engine.context import Item, Stage, Workplace, each_item
+
+
+def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = workplace.config.screen
+    found: dict[str, Screening | Exception] = {}
+
+    def one(item: Item) -> Outcome:
+        screening = found[item.item_id]
+        if isinstance(screening, Exception):
+            raise screening
+        verdict = screening_verdict(screening, config)
+        return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
+
+    read = _as_read(items, lambda candidates: screen_many(candidates, config, workplace.llm), found)
+    yield from each_item(workplace, stage, read, one, is_retried=False)
+
+
+def _as_read(
+    items: Sequence[Item],
+    read: Callable[[Iterable[Candidate]], Iterable[tuple[Candidate, Any]]],
+    found: dict[str, Any],
+) -> Iterator[Item]:
+    """Items of candidates in the order in which they are read; `found` gets what was read, or the error."""
+    by_id = {item.item_id: item for item in items}
+    try:
+        for candidate, said in read(item.payload for item in items):
+            found[candidate.candidate_id] = said
+            yield by_id[candidate.candidate_id]
+    except TemporaryError as error:  # the account is empty or the server gone: no other would fare better
+        for item in items:
+            if item.item_id not in found:
+                found[item.item_id] = error
+                yield item
+
+
+def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome:
+        if isinstance(item.payload, Download):
+            recording, verdict = ingest_download(item.payload, workplace.config.ingest)
+        else:
+            candidate: Candidate = item.payload
+            recording, verdict = ingest(candidate, workplace.path_of(candidate.location), workplace.config.ingest)
+        return stage.outcome(workplace, item, recording, verdict)
+
+    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+
+
+def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    classifier = workplace.classifier
+    found: dict[str, Any] = {}
+
+    def finished() -> Iterator[Item]:
+        by_id = {item.item_id: item for item in items}
+        paths = {item.item_id: workplace.path_of(item.payload.location) for item in items}
+        streams = ((key, functools.partial(mono_blocks, path, classifier.sample_rate)) for key, path in paths.items())
+        for item_id, scores in classifier.score_many(streams, workplace.num_threads):
+            found[item_id] = scores
+            yield by_id[item_id]
+
+    def one(item: Item) -> Outcome:
+        scores = found.pop(item.item_id)
+        if isinstance(scores, Exception):
+            raise scores
+        record = WindowScores(
+            item.payload.recording_id,
+            scores.hop_s,
+            [round(float(score), 4) for score in scores.scores],
+            scores.step_s,
+            [round(float(score), 3) for score in scores.local_scores],
+            workplace.classifier_sha256,
+        )
+        return stage.outcome(workplace, item, record)
+
+    yield from each_item(workplace, stage, finished(), one)
+
+
+def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = workplace.config.segment
+
+    def one(item: Item) -> Outcome:
+        recording, said = item.payload
+        scores, local_scores = np.array(said.scores), np.array(said.local_scores)
+        scored = Scored(scores, said.hop_s, local_scores, said.step_s, recording.duration_s)
+        segments = find_segments(recording.recording_id, scored, config)
+        verdict = segment_verdict(segments, scored, config)
+        return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
+
+    yield from each_item(workplace, stage, items, one)
+
+
+def _fingerprint(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    def one(item: Item) -> Outcome | None:
+        recording: Recording = item.payload
+        blocks = mono_blocks(workplace.path_of(recording.location), fingerprints.SAMPLE_RATE)
+        try:
+            onsets = fingerprints.to_bytes(fingerprints.fingerprint(blocks))
+        except (PermanentError, TemporaryError):  # its file has left: it stays in the dataset, and is tried again
+            return None
+        record = Fingerprint(recording.recording_id, base64.b64encode(onsets).decode())
+        return stage.outcome(workplace, item, record)
+
+    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+
+
+def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    transcriber = workplace.transcriber
+    heard: dict[str, Heard | Exception] = {}
+
+    def finished() -> Iterator[Item]:
+        in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+        by_id = {item.item_id: item for item in in_file_order}
+        stretches = (
+            stretch_of(workplace.path_of(recording.location), segment)
+            for recording, segment in (item.payload for item in in_file_order)
+        )
+        for item_id, found in hear_stretches(transcriber, stretches):
+            heard[item_id] = found
+            yield by_id[item_id]
+
+    def one(item: Item) -> Outcome:
+        found = heard.pop(item.item_id)
+        if isinstance(found, Exception):
+            raise found
+        _, segment = item.payload
+        record = save_transcription(workplace.root, segment, found, transcriber)
+        return stage.outcome(workplace, item, record)
+
+    yield from each_item(workplace, stage, finished(), one)
+
+
+def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    second = workplace.second_transcriber
+    others: dict[str, Heard | Exception] = {}
+
+    def heard_again() -> Iterator[Item]:
+        by_id = {item.item_id: item for item in items}
+        stretches = (stretch_of(workplace.path_of(item.payload[0].location), item.payload[1]) for item in items)
+        for item_id, other in hear_stretches(second, stretches):
+            others[item_id] = other
+            yield by_id[item_id]
+
+    def one(item: Item) -> Outcome:
+        recording, segment, transcription = item.payload
+        performance = read_midi(workplace.root / transcription.midi_path)
+        agreement = math.nan
+        if second is not None:
+            other = others.pop(item.item_id)
+            if isinstance(other, Exception):
+                raise other
+            agreement = onset_agreement_of(performance, other.performance)
+        reader = readers.of(workplace.path_of(recording.location))
+        record = measure_segment(reader, segment, transcription, performance, agreement)
+        return stage.outcome(workplace, item, record)
+
+    items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
+    with Readers(SAMPLE_RATE, 1) as readers:
+        if second is None:
+            yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+        else:
+            yield from each_item(workplace, stage, heard_again(), one)
+
+
+def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = workplace.config.annotate
+    found: dict[str, Annotation | Exception] = {}
+
+    def one(item: Item) -> Outcome:
+        annotation = found[item.item_id]
+        if isinstance(annotation, Exception):
+            raise annotation
+        return stage.outcome(workplace, item, annotation)
+
+    read = _as_read(items, lambda candidates: annotate_many(candidates, config, workplace.annotator), found)
+    yield from each_item(workplace, stage, read, one, is_retried=False)
+
+
+def _settings_of(name: str) -> Callable[[Workplace], Mapping[str, Any]]:
+    return lambda workplace: dataclasses.asdict(getattr(workplace.config, name))
+
+
+def _screen_settings(workplace: Workplace) -> Mapping[str, Any]:
+    settings = dict(_settings_of("screen")(workplace))
+    return settings | ({"model": workplace.llm.model, "prompt": PROMPT} if workplace.llm else {})
+
+
+SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
+INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
+CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
+SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))
+FINGERPRINT = Stage(
+    "fingerprint",
+    1,
+    Fingerprint,
+    _fingerprint,
+    is_wanted=lambda workplace: workplace.config.deduplicate.by_sound,
+)
+TRANSCRIBE = Stage(
+    "transcribe",
+    2,
+    Transcription,
+    _transcribe,
+    lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
+    file_of=lambda transcription: transcription.midi_path,
+)
+MEASURE = Stage(
+    "measure",
+    2,
+    Measurement,
+    _measure,
+    lambda workplace: {**_settings_of("measure")(workplace), "weights": workplace.second_sha256},
+)
+
+
+def _annotate_settings(workplace: Workplace) -> Mapping[str, Any]:
+    settings = dict(_settings_of("annotate")(workplace))
+    model = (
+        {"model": workplace.annotator.model, "prompt": annotation_task().prompt_version} if workplace.annotator else {}
+    )
+    return settings | model
+
+
+ANNOTATE = Stage("annotate", 2, Annotation, _annotate, _annotate_settings)

@@ -1,0 +1,85 @@
+"""Shards of work as Prefect tasks: what is done already is looked up, the rest is worked on and recorded.
+
+A task takes one shard. Its outcomes are appended to the stage's table while it runs, so a build that is
+killed loses seconds of work. Prefect adds retries and a view from outside; without it (`.fn`) all is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from aria_data.storage.tables import Outcome, StageTable
+from flows.engine.context import Item, NotDone, Stage, Workplace
+from flows.show.build_tables import Progress
+
+MAX_ITEMS_PER_SHARD = 250  # more would make Prefect's share smaller still, and a retry larger
+MAX_AUDIO_S_PER_SHARD = 7_200.0
+FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes about 0.02 s
+
+
+class Shard:
+    """Items worked on together, for one task. A plain class, so that Prefect does not look inside."""
+
+    def __init__(
+        self, workplace: Workplace, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
+    ):
+        self.workplace, self.stage, self.table, self.progress = workplace, stage, table, progress
+        self.items = list(items)
+        self.outcomes: list[Outcome] = []
+
+
+def _is_worth_retrying(_task, _run, state) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, NotDone) and error.is_worth_retrying
+
+
+@task(
+    name="work-on-shard",
+    task_run_name="{stage_name}",
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=_is_worth_retrying,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    log_prints=False,
+)
+def work_on(shard: Shard, stage_name: str) -> None:
+    """Do the shard's items that are not done; leaves the outcomes in `shard.outcomes` and in the stage's table."""
+    done = {outcome.item_id for outcome in shard.outcomes}
+    todo = [item for item in shard.items if item.item_id not in done]
+    audio_s = {item.item_id: item.audio_s for item in todo}
+    buffer: list[Outcome] = []
+    flushed = time.monotonic()
+    try:
+        for outcome in shard.stage.work(shard.workplace, shard.stage, todo):
+            buffer.append(outcome)
+            shard.progress.advance(audio_s[outcome.item_id])
+            if time.monotonic() - flushed > FLUSH_AFTER_S:
+                _flush(shard, buffer)
+                flushed = time.monotonic()
+    finally:
+        _flush(shard, buffer)
+
+
+def _flush(shard: Shard, buffer: list[Outcome]) -> None:
+    shard.table.append(sorted(buffer, key=lambda outcome: outcome.item_id))
+    shard.outcomes.extend(buffer)
+    buffer.clear()
+
+
+def shards_of(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Cut items into shards of bounded size, in order."""
+    shard: list[Item] = []
+    audio_s = 0.0
+    for item in items:
+        if shard and (len(shard) >= MAX_ITEMS_PER_SHARD or audio_s + item.audio_s > MAX_AUDIO_S_PER_SHARD):
+            yield shard
+            shard, audio_s = [], 0.0
+        shard.append(item)
+        audio_s += item.audio_s
+    if shard:
+        yield shard

@@ -1,0 +1,187 @@
+"""How well an annotator reads labelled titles, field by field, and how well it groups them: `evaluate annotate`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from aria_data.annotate.annotation import AnnotateConfig
+from aria_data.errors import UsageError
+from aria_data.llm import Llm
+from aria_data.records import Annotation
+from aria_data.repertoire.composers import find_composer
+from aria_data.repertoire.forms import arabic, find_form, find_key
+from aria_data.repertoire.pianists import find_pianist
+from aria_data.storage.files import printable
+from aria_data.text.cleaning import clean, fold
+from flows.tools.annotation_lists import annotate_rows
+from flows.tools.title_lists import Row, read_rows
+
+FIELDS = (
+    "composer", "composer_id", "performer", "catalogue", "catalogue_number", "piece_number", "movement", "form",
+    "genre", "period", "key",
+)  # fmt: skip
+CLUSTERS = "composition_id"
+MAX_WIDTH = 160
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAccuracy:
+    """Of the labelled rows: how many are filled, how many are right. A share of nothing is None."""
+
+    num_labelled: int
+    num_filled: int
+    num_right: int
+    accuracy: float | None  # right, of the labelled
+    coverage: float | None  # filled, of the labelled
+    precision: float | None  # right, of the filled and labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """Pairs of rows with one `composition_id`, found against true."""
+
+    num_rows: int
+    num_filled: int
+    num_pairs_true: int
+    num_pairs_found: int
+    num_pairs_both: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A labelled row and what was read from it."""
+
+    row: Row
+    found: Annotation
+
+
+def judge_labels(
+    labels: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+) -> tuple[list[Judged], dict[str, str]]:
+    """Annotate every row; also gives the errors by title. What could not be annotated is empty."""
+    judged: list[Judged] = []
+    errors: dict[str, str] = {}
+    for row, found in annotate_rows(_labelled(labels), config, llm, in_batches, say):
+        if isinstance(found, Exception):
+            errors[printable(str(row["title"]), 60)] = str(found)
+        judged.append(Judged(row, Annotation() if isinstance(found, Exception) else found))
+    return judged, errors
+
+
+def _labelled(path: Path) -> Iterator[Row]:
+    for number, row in enumerate(read_rows(path)):
+        if not number and not {*FIELDS, CLUSTERS} & set(row):
+            raise UsageError(
+                f"{printable(str(path))}: has no column with labels. Name at least one of "
+                f"{', '.join((*FIELDS, CLUSTERS))}."
+            )
+        yield row
+
+
+def field_accuracy(judged: Sequence[Judged], name: str) -> FieldAccuracy:
+    """Over the rows with a label. Names count as right in any spelling of one person, numbers however they are
+    written; a column `composer` is compared by id where the list knows the name."""
+    rows = [(label, getattr(each.found, name)) for each in judged if (label := str(each.row.get(name) or "").strip())]
+    num_filled = sum(bool(found) for _, found in rows)
+    num_right = sum(bool(found) and plain(name, found) == plain(name, label) for label, found in rows)
+    return FieldAccuracy(
+        len(rows),
+        num_filled,
+        num_right,
+        _share(num_right, len(rows)),
+        _share(num_filled, len(rows)),
+        _share(num_right, num_filled),
+    )
+
+
+def plain(name: str, value: str) -> str:
+    """A value in one spelling."""
+    text = clean(value, 300)
+    if name == "composer":
+        match = find_composer(text, is_name=True)
+        return match.composer_id if match else fold(text)
+    if name == "performer":
+        player = find_pianist(text, is_name=True)
+        return player.pianist_id if player else fold(text)
+    if name == "key":
+        key = find_key(text)
+        return key[0] if key else fold(text)
+    if name == "form":
+        form = find_form(fold(text))
+        return form[0] if form else fold(text)
+    folded = re.sub(r"[\s.]", "", fold(text))
+    if name == "catalogue":
+        return {"opus": "op", "kv": "k", "hoboken": "hob"}.get(folded, folded)
+    if name in ("piece_number", "movement"):
+        return str(arabic(folded) or folded)
+    return folded.replace("/", ":") if name == "catalogue_number" else folded
+
+
+def clustering(judged: Sequence[Judged]) -> Clustering | None:
+    """Pairwise precision and recall over the rows with a true id; None where there are none."""
+    rows = [(label, each.found.composition_id) for each in judged if (label := str(each.row.get(CLUSTERS) or ""))]
+    if not rows:
+        return None
+    num_true = _num_pairs(Counter(label for label, _ in rows))
+    num_found = _num_pairs(Counter(found for _, found in rows if found))
+    num_both = _num_pairs(Counter((label, found) for label, found in rows if found))
+    num_filled = sum(bool(found) for _, found in rows)
+    precision, recall = _share(num_both, num_found), _share(num_both, num_true)
+    return Clustering(len(rows), num_filled, num_true, num_found, num_both, precision, recall)
+
+
+def _num_pairs(sizes: Counter) -> int:
+    return sum(size * (size - 1) // 2 for size in sizes.values())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def as_json(judged: Sequence[Judged], annotator: str, errors: dict[str, str]) -> dict[str, object]:
+    """Give everything as plain values; what is not defined is null."""
+    fields = {name: asdict(found) for name in FIELDS if (found := field_accuracy(judged, name)).num_labelled}
+    clusters = clustering(judged)
+    return {
+        "annotator": annotator,
+        "num_rows": len(judged),
+        "num_failed": len(errors),
+        "fields": fields,
+        CLUSTERS: asdict(clusters) if clusters else None,
+    }
+
+
+def print_table(judged: Sequence[Judged], annotator: str) -> None:
+    """Print a row a labelled field, and a line about the clusters."""
+    console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
+    console.print(f"annotator {annotator}: {len(judged)} titles\n")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("field", no_wrap=True)
+    for name in ("labelled", "filled", "right", "accuracy", "coverage", "precision"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in FIELDS:
+        found = field_accuracy(judged, name)
+        if found.num_labelled:
+            counts = (found.num_labelled, found.num_filled, found.num_right)
+            shares = (found.accuracy, found.coverage, found.precision)
+            table.add_row(name, *map(str, counts), *map(_cell, shares))
+    console.print(table)
+    if clusters := clustering(judged):
+        console.print(
+            f"\n{CLUSTERS}: pairwise precision {_cell(clusters.precision)}, recall {_cell(clusters.recall)}, "
+            f"filled {clusters.num_filled} of {clusters.num_rows}"
+        )
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,112 @@
+"""A folder of estimated .mid files against a folder of true ones: the `aria-data evaluate transcription` command."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aria_data.errors import MidiUnreadable, UsageError
+from aria_data.midi.accuracy import NoteAccuracy, compare_notes
+from aria_data.midi.midi_files import Performance, read_midi
+from aria_data.storage.files import printable
+
+MIDI_SUFFIXES = (".mid", ".midi")
+MAX_WIDTH = 160  # where there is no terminal
+CONVENTIONS = """\
+F1 of mir_eval, matched one to one by pitch; the mean is over files.
+onset           the key strike within 50 ms
+onset+offset    and the sounding end within 50 ms or 20 % of the length: key releases extended by the sustain pedal
+onset+release   and the key release as written, without pedal extension, by the same tolerance
+onset+velocity  the onset, and the velocity within 0.1 of the range after the best linear fit
+pedal           presses of the sustain pedal (CC 64) within 50 ms of going down; +offset: and of going up"""
+SHOWN = {
+    "onset": "onset_f1",
+    "onset+offset": "onset_offset_f1",
+    "onset+release": "onset_release_f1",
+    "onset+velocity": "onset_velocity_f1",
+    "pedal": "pedal_f1",
+    "pedal+offset": "pedal_offset_f1",
+}
+
+
+def compare_folders(reference: Path, estimate: Path) -> tuple[dict[str, NoteAccuracy], dict[str, str]]:
+    """Compare the files of equal stem. A missing or unreadable estimate counts as one without notes, and is named.
+
+    Gives (accuracy by stem, what is wrong by stem). Raises `UsageError` when there is no pair at all.
+    """
+    references, estimates = _midi_files(reference), _midi_files(estimate)
+    if not set(references) & set(estimates):
+        raise UsageError(
+            f"no .mid in {printable(str(reference))} has the name of one in {printable(str(estimate))}; "
+            "files are compared with those of the same name."
+        )
+    accuracies: dict[str, NoteAccuracy] = {}
+    wrong: dict[str, str] = {}
+    for stem, path in references.items():
+        try:
+            truth = read_midi(path)
+        except MidiUnreadable as error:
+            wrong[stem] = f"{error} It is left out."
+            continue
+        heard = Performance()  # what is missing counts as nothing heard
+        if stem not in estimates:
+            wrong[stem] = f"{printable(stem)}: has no estimate, which counts as 0."
+        else:
+            try:
+                heard = read_midi(estimates[stem])
+            except MidiUnreadable as error:
+                wrong[stem] = f"{error} It counts as 0."
+        accuracies[stem] = compare_notes(truth, heard)
+    return accuracies, wrong
+
+
+def _midi_files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UsageError(f"{printable(str(folder))}: is not a folder. Name a folder with .mid files.")
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in MIDI_SUFFIXES}
+
+
+def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:
+    """Give the mean of each measure over files, without those where it is not defined."""
+    result: dict[str, float | None] = {}
+    for field in fields(NoteAccuracy):
+        values = np.array([getattr(accuracy, field.name) for accuracy in accuracies.values()], dtype=float)
+        values = values[np.isfinite(values)]
+        result[field.name] = float(values.mean()) if len(values) else None
+    return result
+
+
+def print_table(accuracies: dict[str, NoteAccuracy]) -> None:
+    """Print a row a file, the means and what the columns mean."""
+    console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file")
+    for name in ("notes", "heard", *SHOWN):
+        table.add_column(name, justify="right", min_width=len(name), no_wrap=True)
+    for stem, accuracy in accuracies.items():
+        values = [_cell(getattr(accuracy, field)) for field in SHOWN.values()]
+        table.add_row(Text(printable(stem, 48)), str(accuracy.num_reference), str(accuracy.num_estimate), *values)
+    mean = means(accuracies)
+    table.add_row("mean", "", "", *(_cell(mean[field]) for field in SHOWN.values()), style="bold")
+    console.print(table)
+    console.print(f"\n{CONVENTIONS}", highlight=False)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def as_json(accuracies: dict[str, NoteAccuracy]) -> dict[str, object]:
+    """Give everything as plain values; what is not defined is null."""
+    files = {
+        stem: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for stem, row in ((stem, asdict(accuracy)) for stem, accuracy in accuracies.items())
+    }
+    return {"files": files, "mean": means(accuracies)}

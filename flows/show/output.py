@@ -1,0 +1,126 @@
+"""Tables on the way out: to a terminal, to CSV, JSON lines, Parquet, or a list of paths."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aria_data.errors import UsageError
+from aria_data.manifest.caps import recordings_kept
+from aria_data.manifest.manifest import Version
+from aria_data.storage.files import printable, write_whole
+from aria_data.storage.tables import arrow_type, to_row
+
+# What a terminal has room for; other formats give all columns.
+SHOWN = (
+    "segment_id",
+    "composer",
+    "title",
+    "duration_s",
+    "num_notes",
+    "audio_score",
+    "split",
+    "in_pruned",
+    "in_deduplicated",
+)
+MAX_CELL = 48
+
+
+def select_columns(table: pa.Table, names: str | None) -> pa.Table:
+    """Keep the columns named, with commas between; all without names. Raises `UsageError` for an unknown one."""
+    if names is None:
+        return table
+    chosen = [name.strip() for name in names.split(",")]
+    unknown = [name for name in chosen if name not in table.column_names]
+    if unknown:
+        raise UsageError(f"--columns: unknown column {unknown[0]!r}. Known: {', '.join(table.column_names)}.")
+    return table.select(chosen)
+
+
+def cap_recordings(table: pa.Table, cap: int) -> pa.Table:
+    """Keep the `cap` surest recordings of each known composition."""
+    names = ["composition_id", "recording_id", "audio_score"]
+    kept = recordings_kept(table.select(names).to_pylist(), cap)
+    return table.filter(pc.is_in(table["recording_id"], value_set=pa.array(sorted(kept), pa.string())))
+
+
+def records_table(records: Sequence[Any], record_type: type) -> pa.Table:
+    """Give records as a table."""
+    struct = arrow_type(record_type)
+    schema = pa.schema([struct.field(index) for index in range(struct.num_fields)])
+    return pa.Table.from_pylist([to_row(record) for record in records], schema=schema)
+
+
+def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Path, all_columns: bool = False) -> None:
+    """Write a table in one of the formats table, csv, jsonl, parquet, paths, to a file or to standard output."""
+    if format_ == "table" and output is None:
+        _print_table(table if all_columns else table.select([name for name in SHOWN if name in table.column_names]))
+        return
+    content = _content(table, format_, dataset)
+    if output is not None:
+        write_whole(output, content)
+    elif format_ == "parquet":
+        raise UsageError("--format parquet needs --output FILE.")
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def print_versions(versions: Sequence[Version], as_json: bool) -> None:
+    """Print versions as a table, or one JSON object a line with all that they say of themselves."""
+    said = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
+    if as_json:
+        for one, version in zip(said, versions, strict=True):
+            print(json.dumps({**one, "facts": version.facts}, ensure_ascii=False))
+    else:
+        _print_table(pa.Table.from_pylist([{**one, "content_sha256": one["content_sha256"][:12]} for one in said]))
+
+
+def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:
+    buffer = io.BytesIO()
+    if format_ == "parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, buffer)
+    elif format_ == "csv":
+        from pyarrow import csv
+
+        csv.write_csv(table, buffer)
+    elif format_ == "paths":
+        if "midi_path" not in table.column_names:
+            raise UsageError("--format paths needs the column midi_path; leave --columns away.")
+        for path in table["midi_path"].to_pylist():
+            buffer.write(f"{dataset / path}\n".encode() if path else b"")
+    else:
+        for row in table.to_pylist():
+            buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return buffer.getvalue()
+
+
+def _print_table(table: pa.Table) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*table.column_names)
+    for row in table.to_pylist():
+        shown.add_row(*(Text(_cell(value)) for value in row.values()))
+    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=200)
+    console.print(shown)
+    console.print(f"{table.num_rows:,} rows")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return printable(str(value), MAX_CELL)

@@ -1,0 +1,161 @@
+"""Lists of titles: read from CSV, TSV or JSONL, scored, written in their own order. For `aria-data screen`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aria_data.errors import UsageError
+from aria_data.llm import Llm
+from aria_data.records import Candidate, Screening
+from aria_data.screen.screening import ScreenConfig, screen_many
+from aria_data.storage.files import PARTIAL, not_writable, printable
+
+MAX_LINE_CHARS = 1 << 20  # a description has some thousand
+TEXTS = ("title", "description", "uploader")
+Row = dict[str, Any]
+
+
+@dataclass
+class Scored:
+    """How a list went."""
+
+    num_rows: int = 0
+    num_failed: int = 0
+    error: str = ""  # the first one
+
+
+def read_rows(path: Path, needed: tuple[str, ...] = ("title",)) -> Iterator[Row]:
+    """The rows of a file, by its ending: .jsonl, .tsv, else CSV. Raises `UsageError` where a line is wrong."""
+    is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
+    reader = _read_json if is_json else _read_table
+    num_rows = 0
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for number, row in reader(path, _lines(path, file)):
+                missing = [name for name in needed if row.get(name) is None]
+                if missing:
+                    raise UsageError(f"{_name(path)}:{number}: has no {missing[0]!r}. Needed: {', '.join(needed)}.")
+                num_rows += 1
+                yield row
+    except UnicodeDecodeError as error:
+        where = f"{_name(path)}: after row {num_rows}"
+        raise UsageError(f"{where}: is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise UsageError(f"{_name(path)}: cannot be read ({error.strerror}).") from None
+    if not num_rows:
+        raise UsageError(f"{_name(path)}: holds no row.")
+
+
+def _lines(path: Path, file: Any) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE_CHARS + 1):
+        number += 1
+        if len(line) > MAX_LINE_CHARS:
+            raise UsageError(f"{_name(path)}:{number}: is longer than {MAX_LINE_CHARS} characters.")
+        if "\0" in line:
+            raise UsageError(f"{_name(path)}:{number}: holds a NUL byte. Is it text?")
+        yield line
+
+
+def _read_table(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(MAX_LINE_CHARS)
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    reader = csv.DictReader(lines, delimiter=delimiter, restkey="", strict=False)
+    try:
+        for row in reader:
+            if "" in row and row[""]:
+                raise UsageError(f"{_name(path)}:{reader.line_num}: has more fields than the first line has names.")
+            yield reader.line_num, {name: value for name, value in row.items() if name}
+    except csv.Error as error:
+        raise UsageError(f"{_name(path)}:{reader.line_num}: is not a table ({printable(str(error))}).") from None
+
+
+def _read_json(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise UsageError(f"{_name(path)}:{number}: is not a JSON object.")
+            yield number, row
+
+
+def _name(path: Path) -> str:
+    return printable(str(path))
+
+
+def candidate_of(number: int, row: Mapping[str, Any]) -> Candidate:
+    """A row as a candidate; its number is its id."""
+    title, description, uploader = (str(row.get(name) or "") for name in TEXTS)
+    return Candidate(str(number), "list", "", "", title, description, uploader)
+
+
+def screen_rows(
+    rows: Iterator[Row], config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+) -> Iterator[tuple[Row, Screening | Exception]]:
+    """The rows with their screenings, in the order of the rows; what arrives early waits."""
+    waiting: dict[int, Row] = {}
+    arrived: dict[int, Screening | Exception] = {}
+
+    def candidates() -> Iterator[Candidate]:
+        for number, row in enumerate(rows):
+            waiting[number] = row
+            yield candidate_of(number, row)
+
+    following = 0
+    for candidate, found in screen_many(candidates(), config, llm, in_batches, say):
+        arrived[int(candidate.candidate_id)] = found
+        while following in arrived:
+            yield waiting.pop(following), arrived.pop(following)
+            following += 1
+
+
+def score_list(
+    source: Path,
+    output: Path,
+    config: ScreenConfig,
+    llm: Llm | None,
+    in_batches: bool,
+    say: Callable[[str], None],
+    advance: Callable[[], None],
+) -> Scored:
+    """Write one JSON object a row of `source`: its columns, and what the scorer says. The file appears when whole."""
+    scored = Scored()
+    partial = output.with_name(output.name + PARTIAL)
+    rows = read_rows(source)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
+            for row, found in screen_rows(rows, config, llm, in_batches, say):
+                scored.num_rows += 1
+                if isinstance(found, Exception):
+                    scored.num_failed += 1
+                    scored.error = scored.error or str(found)
+                file.write(json.dumps({**row, **said(found)}, ensure_ascii=False) + "\n")
+                advance()
+        os.replace(partial, output)
+    except OSError as error:
+        raise not_writable(output, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return scored
+
+
+def said(found: Screening | Exception) -> Row:
+    """What a scorer says of a row, as plain values."""
+    if isinstance(found, Exception):
+        return {"relevance_score": None, "scorer": None, "evidence": "", "reason": "", "error": str(found)}
+    return {
+        "relevance_score": found.relevance_score,
+        "scorer": found.scorer,
+        "evidence": found.evidence,
+        "reason": found.reason,
+    }

@@ -1,0 +1,140 @@
+"""Audio files to .mid files, without a dataset: the `aria-data transcribe` command."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aria_data.audio.decode import probe
+from aria_data.collect.folder import audio_files
+from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
+from aria_data.midi.midi_files import midi_bytes
+from aria_data.storage.files import printable, write_whole
+from aria_data.transcribe import devices
+from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.midi_output import cut_endless_notes
+from aria_data.transcribe.spans import Stretch, hear_stretches
+from flows import show
+from flows.show.build_tables import Progress
+
+MIDI_SUFFIXES = (".mid", ".midi")
+MAX_STEM_BYTES = 200
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """How one file ended. Without an error, `midi` was written."""
+
+    file: str
+    midi: str
+    num_notes: int = 0
+    num_pedal_events: int = 0
+    duration_s: float = 0.0
+    rtfx: float = 0.0  # seconds of audio per second of time, since the file before was finished
+    confidence: float = 0.0  # 0 to 1: the onset F1 that the transcriber itself expects
+    error: str = ""
+
+
+def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Give each audio file its .mid. Folders stand for the audio files below them.
+
+    Files of one stem get numbers. Raises `UsageError` when there is nothing to do or `out` cannot be meant.
+    """
+    found = [path for given in files for path in audio_files(given)]
+    if not found:
+        raise UsageError(f"{printable(str(files[0]))}: holds no audio files.")
+    if out.suffix.lower() in MIDI_SUFFIXES and not out.is_dir():
+        if len(found) > 1:
+            raise UsageError(f"--out {out}: is one file, but there are {len(found)} to write. Name a folder.")
+        return {found[0]: out}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {printable(str(out))}: is a file. Name a folder, or a file that ends in .mid.")
+    targets: dict[Path, Path] = {}
+    for path in dict.fromkeys(found):
+        stem, taken = _shortened(path.stem), set(targets.values())
+        names = itertools.chain([f"{stem}.mid"], (f"{stem}-{number}.mid" for number in itertools.count(2)))
+        targets[path] = next(target for name in names if (target := out / name) not in taken)
+    return targets
+
+
+def _shortened(stem: str) -> str:
+    """Cut a stem so that its .mid, a number and `.partial` fit into the 255 bytes of a file name."""
+    while len(os.fsencode(stem)) > MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return stem
+
+
+def transcribe_files(
+    targets: dict[Path, Path], config: TranscribeConfig, compute: Compute, progress: Progress, overwrite: bool
+) -> Iterator[FileResult]:
+    """Transcribe each file to its target, many at the same time. One that fails gives a result with its error."""
+    durations: dict[Path, float] = {}
+    for audio, midi in targets.items():
+        try:
+            if midi.exists() and not overwrite:
+                raise UsageError(f"{printable(str(midi))}: exists. Use --overwrite to replace it.")
+            durations[audio] = probe(audio).duration_s or 0.0
+        except AriaDataError as error:
+            yield FileResult(str(audio), str(midi), error=str(error))
+    if not durations:
+        return
+    transcriber = devices.load_everywhere(config, compute)
+    heard_s: Counter[str] = Counter()
+
+    def on_read(key: str, seconds: float) -> None:
+        heard_s[key] += seconds  # type: ignore[assignment]
+        progress.advance(seconds, num_items=0)
+
+    with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
+        finished = time.perf_counter()
+        stretches = (Stretch(str(audio), audio) for audio in durations)
+        for key, heard in hear_stretches(transcriber, stretches, on_read):
+            audio = Path(key)
+            took_s, finished = time.perf_counter() - finished, time.perf_counter()
+            progress.advance(0.0)
+            yield _result(audio, targets[audio], heard, float(heard_s[key]), took_s)
+
+
+def _result(audio: Path, midi: Path, heard: Heard | Exception, duration_s: float, took_s: float) -> FileResult:
+    if isinstance(heard, PermanentError | TemporaryError):
+        name = printable(audio.name)
+        message = str(heard).replace(printable(str(audio)), name)
+        return FileResult(str(audio), str(midi), error=message if name in message else f"{name}: {message}")
+    if isinstance(heard, Exception):
+        log.error("%s", printable(audio.name), exc_info=heard)
+        message = f"{printable(audio.name)}: unexpected {type(heard).__name__}: {printable(str(heard))}"
+        return FileResult(str(audio), str(midi), error=message)
+    performance, _ = cut_endless_notes(heard.performance)
+    write_whole(midi, midi_bytes(performance))
+    return FileResult(
+        str(audio),
+        str(midi),
+        len(performance.notes),
+        len(performance.pedals),
+        round(duration_s, 3),
+        round(duration_s / max(took_s, 1e-9), 2),
+        round(heard.confidence, 4),
+    )
+
+
+def print_result(result: FileResult, as_json: bool) -> None:
+    """Print how one file ended: a line for people, with the error on standard error, or one JSON object."""
+    if as_json:
+        print(json.dumps(asdict(result)), flush=True)  # ASCII: a name may be no valid UTF-8
+    elif result.error:
+        print(f"aria-data: {result.error}", file=sys.stderr, flush=True)
+    else:
+        print(
+            f"{printable(result.midi)}: {result.num_notes} notes, {show.duration(result.duration_s)} of audio, "
+            f"{result.rtfx:.1f}x real time, confidence {result.confidence:.3f}",
+            flush=True,
+        )

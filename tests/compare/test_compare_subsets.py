@@ -1,0 +1,151 @@
+"""The command that compares: subsets of a dataset, or methods on a folder; what it refuses and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from datasets_made import QUICK, SOME, make_dataset, performance
+
+from aria_data.errors import ConfigInvalid, DatasetLocked, DatasetNotWritable, UsageError
+from aria_data.pruning.budgets import Budget
+from aria_data.pruning.selection import SelectConfig
+from aria_data.storage.files import exclusive_lock
+from flows.cli.command import cli
+from flows.compare_subsets import Method, pool_of_dataset, pool_of_folder
+from flows.select_subset import SelectRequest, score_dataset, select_subset
+
+FAST = ("--steps", "2", "--seeds", "1", "--score-steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """Worker processes cost seconds each to start; tests/test_subset_compare.py has them."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pieces")
+    for number in range(24):
+        path = root / f"piece {number // 3}" / f"take {number % 3}.mid"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(performance(number))
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(one) for one in arguments])
+
+
+def test_methods_are_tried_on_a_folder_in_which_a_piece_is_a_folder(folder, tmp_path):
+    out = tmp_path / "report"
+    said = run("compare", folder, "--methods", "group_random,loss:top", "--keep", "0.5,0.3", "--out", out, *FAST)
+    assert said.exit_code == 0, said.output
+    made = {path.name for path in out.glob("[!.]*")}
+    assert made == {"report.md", "losses.csv", "comparison.json", "loss.png", "cache"}
+    names = {row["name"] for row in json.loads((out / "comparison.json").read_text())["rows"]}
+    assert names >= {"group_random:0.5", "group_random:0.3", "loss:top:0.5", "loss:top:0.3", "all files"}
+    assert "no difference" in said.output
+
+
+def test_a_comparison_that_is_done_is_shown_again_without_training(folder, tmp_path, monkeypatch):
+    from aria_data.compare import training_runs
+
+    arguments = ("compare", folder, "--methods", "group_random", "--keep", "0.5", "--out", tmp_path, *FAST, "--json")
+    first = json.loads(run(*arguments).stdout)
+    monkeypatch.setattr(training_runs, "train", lambda *args, **named: pytest.fail("trained again"))
+    assert json.loads(run(*arguments).stdout)["rows"] == first["rows"]
+
+
+def test_named_subsets_of_a_dataset_are_compared_with_their_weights_on_its_test_rows(tmp_path):
+    root = make_dataset(tmp_path / "dataset", 60)
+    score_dataset(root, SOME, QUICK)
+    config = SelectConfig("calibrated", Budget(fraction=0.5), alpha=0.5, weights_mean_one=True)
+    select_subset(root, SelectRequest("half", "loss", config=config))
+    pool = pool_of_dataset(root, None, ["half"])
+    assert len(set(pool.subsets["half"].weights)) > 1
+    assert pool.test is not None
+    assert all(int(key[6:8]) >= 26 for key in pool.test)
+    said = run("compare", root, "--subsets", "half", "--out", tmp_path / "report", *FAST)
+    assert said.exit_code == 0, said.output
+    assert "half" in said.output
+
+
+def test_a_broken_file_is_left_out_and_said(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "pieces")
+    (tmp_path / "pieces" / "piece 0" / "broken.mid").write_bytes(b"MThd nonsense")
+    said = run("compare", tmp_path / "pieces", "--methods", "group_random", "--out", tmp_path / "report", *FAST)
+    assert said.exit_code == 0, said.output
+    assert "1 files cannot be read" in said.output + said.stderr
+    assert "left out: piece 0/broken.mid" in said.stderr
+
+
+def test_a_name_that_is_no_utf_8_is_only_a_name(folder, tmp_path):
+    pieces = tmp_path / "pieces"
+    shutil.copytree(folder, pieces)
+    os.rename(os.fsencode(pieces / "piece 1"), os.fsencode(pieces) + b"/Bach \xff")
+    assert "Bach \\xff/take 0.mid" in pool_of_folder(pieces).files
+    said = run("compare", pieces, "--methods", "group_random", "--out", tmp_path / "report", *FAST)
+    assert said.exit_code == 0, said.output
+
+
+def test_two_comparisons_do_not_work_in_one_folder(folder, tmp_path):
+    with exclusive_lock(tmp_path / ".lock"):
+        said = run("compare", folder, "--methods", "group_random", "--out", tmp_path, *FAST)
+    assert isinstance(said.exception, DatasetLocked)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = run("compare", folder, "--methods", "group_random", "--out", tmp_path / "file", *FAST)
+    assert isinstance(said.exception, DatasetNotWritable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "topp",
+        "top",
+        "el2n:nonsense",
+        "el2n:top:0.1",
+        "el2n:calibrated:x",
+        "a:b:c:d",
+        "el3n:top",
+        "influence:top",
+        "loss:calibrated:7",
+    ],
+)
+def test_what_is_no_method_is_refused_with_the_methods_there_are(text):
+    with pytest.raises((UsageError, ConfigInvalid)) as raised:
+        Method.parse(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_method_is_read_with_its_score_and_share():
+    assert Method.parse("el2n:calibrated:0.25") == Method("el2n:calibrated:0.25", "calibrated", "el2n", 0.25)
+    assert Method.parse("group_random") == Method("group_random", "group_random")
+    assert Method.parse("el2n:calibrated:0.25").config(0.3).alpha == 0.25
+    assert Method.parse("loss:window").num_draws == 1
+    assert Method.parse("group_random").num_draws == 3
+
+
+def test_what_cannot_be_compared_is_said_in_one_line(folder, tmp_path):
+    for arguments, words in [
+        (("compare", folder, "--out", tmp_path), "Say what to compare"),
+        (("compare", folder, "--subsets", "a", "--out", tmp_path), "is no dataset, so it has no --subsets"),
+        (("compare", folder, "--methods", "random", "--keep", "2", "--out", tmp_path), "--keep 2: write shares"),
+        (("compare", folder, "--methods", "nope:top", "--out", tmp_path, *FAST), "'nope' is no score"),
+    ]:
+        said = run(*arguments)
+        assert words in str(said.exception), arguments
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no dataset and no .mid files"):
+        pool_of_folder(tmp_path / "empty")
+    root = make_dataset(tmp_path / "dataset", 4)
+    with pytest.raises(UsageError, match="version 1 has no such subset"):
+        pool_of_dataset(root, None, ["nope"])

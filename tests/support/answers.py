@@ -1,0 +1,47 @@
+"""What a good language model would answer, by the rules: enough where anything but the answer is tested."""
+
+from __future__ import annotations
+
+import json
+
+from aria_data.annotate.annotation import annotate
+from aria_data.annotate.model_tags import FIELDS
+from aria_data.records import Candidate
+from aria_data.screen.screening import ScreenConfig, screen
+
+TITLES = [
+    "Beethoven: Piano Sonata No. 14 in C-sharp minor, Op. 27 No. 2: III. Presto agitato",
+    "Martha Argerich - Chopin: Mazurka in A minor, Op. 17 No. 4",
+    "Bach: Prelude and Fugue in C minor, BWV 847: Fugue",
+    "Haydn: Sonata in E flat, Hob. XVI:52",
+    "Scott Joplin - Maple Leaf Rag",
+    "track01",
+]
+
+
+def candidate(number: int, title: str, description: str = "", uploader: str = "") -> Candidate:
+    return Candidate(f"c{number}", "web", "", "", title, description, uploader)
+
+
+def from_data(data: dict[str, str]) -> Candidate:
+    return candidate(0, data.get("title", ""), data.get("description", ""), data.get("uploader", ""))
+
+
+def judge(data: dict[str, str]) -> dict[str, object]:
+    """What the stand-in for a good model says. It goes by the rules, which is enough: what is tested is the rest."""
+    score = screen(from_data(data), ScreenConfig()).relevance_score
+    return {"relevance_score": score, "evidence": data.get("title", "")[:40], "reason": "As the words say."}
+
+
+def said(**fields: tuple[str, str]) -> dict[str, object]:
+    given = {name: fields.get(name, ("", "")) for name in FIELDS}
+    return {**{name: {"value": value, "quote": quote} for name, (value, quote) in given.items()}, "confidence": 0.8}
+
+
+def tag(data: dict[str, str]) -> dict[str, object]:
+    """What the stand-in for a good model says. It goes by the rules, which is enough: what is tested is the rest."""
+    read = annotate(data.get("title", ""), data.get("description", ""), data.get("uploader", ""))
+    evidence = json.loads(read.evidence or "{}")
+    fields = {name: (getattr(read, name), evidence.get(name, "")) for name in FIELDS if getattr(read, name)}
+    fields["catalogue"] = (evidence.get("catalogue_number", ""), evidence.get("catalogue_number", ""))
+    return said(**fields)

@@ -1,0 +1,270 @@
+"""The real transcriber on real sound: a piece rendered here, whose notes are known."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from aria_data.errors import ConfigInvalid, TranscriptionFailed, UsageError
+from aria_data.midi.accuracy import compare_notes
+from aria_data.midi.midi_files import SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
+from aria_data.transcribe import backends
+from aria_data.transcribe.backends.intervals import decode, decode_batch
+from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
+from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.batching import hear_all, hear_one
+
+SECONDS = 20  # more than one window, so that events are joined across two
+
+
+@pytest.fixture(scope="module")
+def played() -> Performance:
+    """A slow melody over broken chords, with the sustain pedal down for every second bar."""
+    notes, pedals = [], []
+    for beat in range(36):
+        onset_s = 0.5 + beat * 0.5
+        notes.append(Note(onset_s, onset_s + 0.45, 48 + (0, 7, 4, 7)[beat % 4] + (0, 5, 7, 0)[beat // 4 % 4], 60))
+        if beat % 2 == 0:
+            notes.append(Note(onset_s, onset_s + 0.9, 72 + (0, 4, 7, 5, 2)[beat % 5], 85))
+        if beat % 8 == 0:
+            pedals.append(Pedal(onset_s, onset_s + 1.9, SUSTAIN))
+    return Performance(sorted(notes), pedals)
+
+
+@pytest.fixture(scope="module")
+def waveform(played) -> np.ndarray:
+    from classifiers.soundfont import render
+
+    notes = [(note.onset_s, note.offset_s, note.pitch, note.velocity) for note in played.notes]
+    pedals = [(pedal.onset_s, pedal.offset_s, pedal.controller) for pedal in played.pedals]
+    return render(notes, pedals)[: SECONDS * 44_100]
+
+
+@pytest.fixture(scope="module")
+def transkun():
+    return backends.load(TranscribeConfig("transkun"), Compute("cpu"))
+
+
+@pytest.fixture(scope="module")
+def heard_all(transkun, waveform) -> Heard:
+    return hear_one(transkun, [waveform])
+
+
+@pytest.fixture(scope="module")
+def heard(heard_all) -> Performance:
+    return heard_all.performance
+
+
+def test_the_notes_that_were_played_are_heard(played, heard):
+    assert compare_notes(played, heard).onset_f1 >= 0.97
+
+
+def test_a_window_border_neither_loses_nor_doubles_notes(played, heard):
+    border_s = HOP_S - (WINDOW_S - HOP_S)
+    near = [note for note in heard.notes if border_s - 0.75 < note.onset_s < WINDOW_S - 0.25]
+    true = [note for note in played.notes if border_s - 0.75 < note.onset_s < WINDOW_S - 0.25]
+    assert len(near) == len(true)
+
+
+def test_a_pitch_never_overlaps_itself_and_velocities_are_midi(heard):
+    last_end: dict[int, float] = {}
+    for note in heard.notes:
+        assert note.onset_s >= last_end.get(note.pitch, 0.0)
+        assert 1 <= note.velocity <= 127
+        last_end[note.pitch] = note.offset_s
+
+
+def test_the_melody_is_louder_than_the_accompaniment(heard):
+    melody = np.mean([note.velocity for note in heard.notes if note.pitch >= 72])
+    assert melody > np.mean([note.velocity for note in heard.notes if note.pitch < 72]) + 5
+
+
+def test_what_is_heard_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, heard):
+    blocks = np.array_split(waveform, 997)
+    assert midi_bytes(hear_one(transkun, blocks).performance) == midi_bytes(heard)
+
+
+def test_silence_and_nothing_give_no_notes(transkun):
+    assert hear_one(transkun, [np.zeros((44_100, 2), np.float32)]).performance.notes == []
+    assert hear_one(transkun, []).performance == Performance([], [])
+
+
+def test_notes_and_pedals_survive_the_file(heard, tmp_path):
+    (tmp_path / "heard.mid").write_bytes(midi_bytes(heard))
+    back = read_midi(tmp_path / "heard.mid")
+    assert len(back.notes) == len(heard.notes)
+    assert len(back.pedals) == len(heard.pedals)
+    onsets = [(note.pitch, note.onset_s) for note in back.notes]
+    assert np.allclose(sorted(onsets), sorted((note.pitch, note.onset_s) for note in heard.notes), atol=5e-4)
+
+
+def test_the_weights_have_the_hash_that_is_recorded(transkun):
+    assert transkun.sha256 == hashlib.sha256(weights_path().read_bytes()).hexdigest()
+    assert backends.weights_sha256(TranscribeConfig("transkun")) == transkun.sha256
+
+
+def test_an_unknown_transcriber_is_refused_by_name():
+    with pytest.raises(ConfigInvalid, match="'whisper' is not one of"):
+        backends.load(TranscribeConfig("whisper"))
+
+
+def test_every_backend_has_what_is_needed_and_a_new_file_is_one():
+    for name in backends.NAMES:
+        module = importlib.import_module(f"aria_data.transcribe.backends.{name}")
+        assert callable(module.load)
+        assert callable(module.weights_sha256)
+    assert "transkun" in backends.NAMES
+
+
+def test_a_hop_that_leaves_audio_unheard_is_refused():
+    for hop_s in (16.0, -1.0, 0.5):
+        with pytest.raises(ConfigInvalid, match="hop_s"):
+            backends.load(TranscribeConfig(hop_s=hop_s), Compute("cpu"))
+
+
+def test_a_device_that_is_not_here_is_refused():
+    with pytest.raises(UsageError, match="--device tpu"):
+        backends.load(compute=Compute("tpu"))
+
+
+def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(heard_all):
+    assert 0.9 < heard_all.confidence <= 1.0
+    assert heard_all.note_confidences.shape == (len(heard_all.performance.notes),)
+    assert heard_all.note_confidences.mean() > 0.9
+
+
+def test_the_model_is_less_sure_in_noise(transkun, waveform, heard_all):
+    loud = np.random.default_rng(0).normal(0, waveform.std() * 20, waveform.shape).astype(np.float32)
+    assert hear_one(transkun, [waveform + loud]).confidence < heard_all.confidence - 0.1
+
+
+def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, heard_all):
+    parts = {"whole": waveform, "start": waveform[: 5 * 44_100], "none": waveform[:0], "end": waveform[12 * 44_100 :]}
+    together = dict(hear_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
+    assert set(together) == set(parts)
+    for name, part in parts.items():
+        assert together[name].performance == hear_one(transkun, [part]).performance
+
+
+def test_audio_out_of_all_range_is_heard_like_any_other(transkun, waveform, heard):
+    loud = hear_one(transkun, [waveform * 1e36]).performance
+    assert compare_notes(heard, loud).onset_f1 > 0.99
+
+
+def test_a_window_without_finite_scores_fails_and_its_neighbour_does_not(transkun, waveform):
+    window = waveform[: transkun.window]
+    broken = window.copy()
+    broken[1000] = np.nan
+    good, bad = transkun.hear(np.stack([window, broken]))
+    assert isinstance(bad, TranscriptionFailed)
+    assert good.lattice.is_finite
+
+
+class Published:
+    """The published network and decoder of the wheel, in float32, for one window: what ours must agree with."""
+
+    def __init__(self, transkun, window: np.ndarray):
+        import torch
+        from transkun.ModelTransformer import ModelConfig, TransKun
+        from transkun.Util import makeFrame
+
+        settings = ModelConfig()
+        conf = json.loads(weights_path().with_suffix(".conf").read_text())["Model"]["config"]
+        vars(settings).update(conf)
+        model = TransKun(conf=settings)
+        checkpoint = torch.load(weights_path(), map_location="cpu", weights_only=True)
+        model.load_state_dict(checkpoint.get("best_state_dict") or checkpoint["state_dict"], strict=False)
+        model.eval()
+        model.backbone.useGradientCheckpoint = False
+        frames = makeFrame(torch.from_numpy(np.ascontiguousarray(window.T)), 1024, 4096)[None]
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.events, self.last_ends = model.transcribeFrames(frames, [0] * 90, lastFrameIdx=689)
+            self.crf, self.tokens = model.processFramesBatch(frames)
+
+
+@pytest.fixture(scope="module")
+def window(transkun, waveform) -> np.ndarray:
+    return np.ascontiguousarray(waveform[44_100 : 44_100 + transkun.window])
+
+
+@pytest.fixture(scope="module")
+def published(transkun, window) -> Published:
+    return Published(transkun, window)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return backends.load(compute=Compute("cpu", dtype="float32"))
+
+
+@pytest.fixture(scope="module")
+def scores(exact, window):
+    import torch
+
+    return exact.network.hear(torch.from_numpy(np.ascontiguousarray(window.T))[None])
+
+
+def test_the_network_computes_what_the_published_one_does(scores, published):
+    import torch
+
+    length = torch.arange(scores.single.shape[-1])
+    ours = (scores.begins[0] @ scores.ends[0].transpose(1, 2)) * (length[None] - length[:, None]).clamp(min=0)
+    theirs = published.crf.score.permute(2, 1, 0).triu(1)
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
+    diagonal = published.crf.score.diagonal(dim1=0, dim2=1)
+    assert float((scores.single[0] - diagonal).abs().max()) < 1e-2
+
+
+def test_the_decoder_finds_the_published_path(scores, published):
+    (one,) = scores.per_window()
+    lattice = decode(*one)
+    theirs = published.crf.decode(forcedStartPos=[0] * 90)
+    ours = [lattice.path(track, 0) for track in range(90)]
+    assert sum(map(len, theirs)) > 40
+    assert ours == [[tuple(note) for note in notes] for notes in theirs]
+
+
+def test_the_probability_of_an_onset_is_that_of_the_published_lattice(scores, published):
+    from transkun.CRF.NeuralSemiCRFInterval import forward_backward
+
+    (one,) = scores.per_window()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, share, _ = forward_backward(published.crf.score.double(), published.crf.noiseScore.double())
+    assert np.abs(share.sum(0).T.numpy() - decode(*one).onset_probability).max() < 1e-3
+
+
+def test_a_gpu_decodes_as_the_processor_does(scores):
+    (one,) = scores.per_window()
+    alone, (together,) = decode(*one), decode_batch(scores)
+    assert [alone.path(t, 0) for t in range(90)] == [together.path(t, 0) for t in range(90)]
+    assert np.abs(alone.onset_probability - together.onset_probability).max() < 1e-3
+
+
+def test_notes_have_the_published_attributes(exact, scores, published):
+    (one,) = scores.per_window()
+    lattice = decode(*one)
+    notes = [(track, *note) for track in range(90) for note in lattice.path(track, 0)]
+    attributes = exact.network.attributes(scores.tokens[0], notes)
+    frame_s = exact.frame / exact.sample_rate
+    ours = sorted(
+        (exact.targets[track], round((begin + shift) * frame_s, 3), velocity)
+        for (track, begin, _), (velocity, shift, *_) in zip(notes, attributes, strict=True)
+    )
+    theirs = sorted((e.pitch, round(e.start, 3), e.velocity) for e in published.events[0])
+    assert len(ours) == len(theirs)
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= len(ours) - 1  # one may be rounded otherwise
+
+
+def test_windows_heard_together_are_heard_as_alone(exact, window):
+    quiet = np.roll(window, 44_100, axis=0) * 0.1
+    alone = [exact.hear(one[None])[0].lattice for one in (window, quiet)]
+    together = [output.lattice for output in exact.hear(np.stack([window, quiet]))]
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(one.onset_probability - other.onset_probability).max() < 1e-3

@@ -1,0 +1,194 @@
+"""Stretches of files: read here or in processes they give the same windows; what dies, dies alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+from fakes import RATE, FakeTranscriber, melody, write_audio
+
+from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed, UsageError
+from aria_data.midi.midi_files import Performance
+from aria_data.transcribe.base import Compute, TranscribeConfig
+from aria_data.transcribe.devices import Several, devices_of
+from aria_data.transcribe.spans import SLOTS_PER_READER, Stretch, hear_stretches, read_here, read_in_processes
+
+
+def ignore(key: str, seconds: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    for number in range(5):
+        write_audio(folder / f"{number}.wav", melody(5 + 3 * number, number))
+    (folder / "bad.mp3").write_bytes(b"this is no audio")
+    return folder
+
+
+@pytest.fixture
+def stretches(folder):
+    whole = [Stretch(f"whole {number}", folder / f"{number}.wav") for number in range(5)]
+    parts = [Stretch(f"part {start}", folder / "4.wav", start, start + 4) for start in (0, 5, 9)]
+    return [*whole, Stretch("bad", folder / "bad.mp3"), *parts]
+
+
+def by_key(pieces) -> dict[str, tuple[list[np.ndarray], Exception | None]]:
+    windows: dict[str, list] = {}
+    ends: dict[str, Exception | None] = {}
+    for piece in pieces:
+        assert piece.key not in ends
+        if piece.window is None:
+            ends[piece.key] = piece.error
+        else:
+            windows.setdefault(piece.key, []).append(piece.window)
+    return {key: (windows.get(key, []), error) for key, error in ends.items()}
+
+
+def test_processes_read_what_is_read_here(stretches):
+    read = {"here": [], "there": []}
+    here = by_key(read_here(FakeTranscriber(), stretches, set(), lambda key, s: read["here"].append((key, s))))
+    there = by_key(read_in_processes(FakeTranscriber(), stretches, 3, lambda key, s: read["there"].append((key, s))))
+    assert set(here) == set(there) == {stretch.key for stretch in stretches}
+    for key, (windows, error) in here.items():
+        assert len(there[key][0]) == len(windows)
+        assert all(np.array_equal(a, b) for a, b in zip(there[key][0], windows, strict=True))
+        assert str(error) == str(there[key][1])
+        assert sum(s for k, s in read["here"] if k == key) == pytest.approx(
+            sum(s for k, s in read["there"] if k == key)
+        )
+    assert isinstance(there["bad"][1], AudioUnreadable)
+    assert there["bad"][1].reason == "not_audio"
+
+
+def test_notes_are_the_same_wherever_audio_is_read(stretches, monkeypatch):
+    here = dict(hear_stretches(FakeTranscriber(), stretches))
+    monkeypatch.setattr(FakeTranscriber, "num_readers", 2)
+    there = dict(hear_stretches(FakeTranscriber(), stretches))
+    assert set(here) == set(there)
+    for key, heard in here.items():
+        if key != "bad":
+            assert heard.performance == there[key].performance != Performance()
+
+
+@pytest.mark.parametrize("num_readers", [0, 1])
+def test_a_file_that_became_shorter_fails_with_its_length(folder, monkeypatch, num_readers):
+    monkeypatch.setattr(FakeTranscriber, "num_readers", num_readers)
+    results = dict(hear_stretches(FakeTranscriber(), [Stretch("x", folder / "0.wav", 0, 60)]))
+    assert isinstance(results["x"], TranscriptionFailed)
+    assert (results["x"].reason, round(results["x"].measured)) == ("audio_changed", 5)
+
+
+@pytest.mark.parametrize(
+    ("kill", "kind", "says"),
+    [(signal.SIGSEGV, AudioUnreadable, "crashed the process"), (signal.SIGKILL, TemporaryError, "too little memory")],
+)
+def test_a_file_that_kills_its_reader_fails_alone(stretches, kill, kind, says):
+    pieces = read_in_processes(FakeTranscriber(), stretches, 1, ignore)
+    found: dict[str, Exception | None] = {}
+    killed = ""
+    for piece in pieces:
+        if piece.window is None:
+            found[piece.key] = piece.error
+        elif piece.key == "whole 4" and not killed:
+            killed = piece.key
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, kill)
+    assert set(found) == {stretch.key for stretch in stretches}
+    assert type(found["whole 4"]) is kind
+    assert says in str(found["whole 4"])
+    assert [key for key, error in found.items() if error] == ["whole 4", "bad"]
+
+
+def test_readers_wait_for_free_slots(folder):
+    write_audio(folder / "long.wav", np.zeros((300 * RATE, 1), np.float32))
+    read = []
+    pieces = read_in_processes(FakeTranscriber(), [Stretch("l", folder / "long.wav")], 1, lambda k, s: read.append(s))
+    for _ in range(10):
+        next(pieces)
+    assert sum(read) <= 2 * (10 + SLOTS_PER_READER) + 6  # seconds; a window is 2 s
+    pieces.close()
+    assert not multiprocessing.active_children()
+
+
+def test_devices_are_named_one_by_one():
+    assert devices_of(Compute("cpu")) == ["cpu"]
+    assert devices_of(Compute("cuda:0, cuda:1")) == ["cuda:0", "cuda:1"]
+
+
+def test_a_device_that_is_not_here_ends_it_before_anything_is_heard():
+    with pytest.raises(UsageError, match="tpu"):
+        Several(TranscribeConfig(), Compute(), ["tpu", "tpu"])
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two devices with the real model; both are the processor here, which a process of its own is to the program."""
+    several = Several(TranscribeConfig(), Compute(num_threads=1), ["cpu", "cpu"])
+    yield several
+    several.close()
+
+
+@pytest.mark.timeout(200)
+def test_two_devices_share_the_work_and_hear_what_one_hears(two, stretches):
+    from aria_data.transcribe import backends
+
+    read: dict[str, float] = {}
+    together = dict(hear_stretches(two, stretches, lambda key, s: read.update({key: read.get(key, 0) + s})))
+    alone = dict(hear_stretches(backends.load(compute=Compute("cpu")), stretches))
+    assert set(together) == set(alone)
+    assert isinstance(together.pop("bad"), AudioUnreadable)
+    for key, heard in together.items():
+        assert heard.performance == alone[key].performance
+    assert read["whole 2"] == pytest.approx(11)
+
+
+@pytest.mark.timeout(200)
+def test_the_stretches_of_a_device_that_dies_go_to_the_other(two, stretches):
+    (first, second) = two._workers
+    results = {}
+    for key, heard in hear_stretches(two, stretches):
+        if not results:
+            os.kill(first.process.pid, signal.SIGKILL)
+        results[key] = heard
+    assert set(results) == {stretch.key for stretch in stretches}
+    assert [key for key, heard in results.items() if isinstance(heard, Exception)] == ["bad"]
+    assert (first.is_alive, second.is_alive) == (False, True)
+
+
+class Tuned(FakeTranscriber):
+    correct_tuning = True
+
+
+def detuned(cents: float, seconds: float = 12) -> np.ndarray:
+    """A chromatic scale, half a second a note, so many cents off."""
+    times = np.arange(round(seconds * RATE)) / RATE
+    pitches = 57 + (np.floor(times * 2) * 5) % 24
+    wave = 0.3 * np.sin(2 * np.pi * 440 * 2 ** ((pitches + cents / 100 - 69) / 12) * times)
+    return wave[:, None].astype(np.float32)
+
+
+@pytest.mark.parametrize("num_readers", [0, 1])
+@pytest.mark.parametrize("cents", [35, -35])
+def test_a_detuned_recording_is_heard_at_440_hz_and_its_times_stay(tmp_path, monkeypatch, cents, num_readers):
+    monkeypatch.setattr(FakeTranscriber, "num_readers", num_readers)
+    path = write_audio(tmp_path / "detuned.wav", detuned(cents))
+    read = []
+    stretch = Stretch("x", path, 0, 12)
+    heard = dict(hear_stretches(Tuned(), [stretch], lambda key, s: read.append(s)))["x"]
+    assert sum(read) == pytest.approx(12, abs=0.01)
+    speed = 2 ** (cents / 1200)
+    assert heard.performance.notes[10].onset_s == pytest.approx(5.0 / speed, abs=0.002)
+    in_tune = dict(hear_stretches(FakeTranscriber(), [Stretch("x", write_audio(tmp_path / "a.wav", detuned(0)))]))["x"]
+    first = [note.pitch for note in in_tune.performance.notes[:12]]
+    assert [note.pitch for note in heard.performance.notes[:12]] == first
+
+
+def test_a_recording_in_tune_is_heard_as_it_is(tmp_path):
+    path = write_audio(tmp_path / "a.wav", detuned(4))
+    a, b = (dict(hear_stretches(model, [Stretch("x", path)]))["x"] for model in (Tuned(), FakeTranscriber()))
+    assert a.performance == b.performance
