@@ -114,7 +114,7 @@ class WindowScores:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A contiguous stretch of solo piano inside one recording."""
+    """A contiguous span of solo piano inside one recording."""
 
     recording_id: str
     number: int  # 0, 1, 2, ... in order of start_s

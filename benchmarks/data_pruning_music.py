@@ -31,7 +31,7 @@ from aria_data.midi.midi_files import Note, Performance, midi_bytes, read_midi
 from aria_data.pruning.budgets import Budget
 from aria_data.pruning.columns import ColumnsConfig
 from aria_data.pruning.influence import InfluenceConfig
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.score_table import ScoreTable
 from aria_data.pruning.scoring import combine, rank_agreement
 from aria_data.pruning.seeds import Material, ScoringConfig, score_seed
@@ -170,8 +170,8 @@ EXPERIMENTS = {
 
 def make_world(folder: Path, num_files: int | None, num_steps: int, out: Path) -> World:
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.mid*") if path.is_file()}
-    by_lot = sorted(zip(lots(found, "files").tolist(), found, strict=True))
-    files: dict[str, Midi] = {name: found[name] for _, name in by_lot[:num_files]}
+    by_random_key = sorted(zip(random_keys(found, "files").tolist(), found, strict=True))
+    files: dict[str, Midi] = {name: found[name] for _, name in by_random_key[:num_files]}
     groups = {name: Path(name).parent.as_posix() for name in files}
     windows = make_windows(files, groups=groups)
     probe, *tests = disjoint_folds(windows.groups, 0.1, 3, seed=0)
@@ -180,7 +180,7 @@ def make_world(folder: Path, num_files: int | None, num_steps: int, out: Path) -
     clean = windows.of_files(trained)
     damages = damages_of(clean.ids)
     for name, kind in damages.items():
-        rng = np.random.default_rng(int(lots([name], "rng")[0] * 2**32))
+        rng = np.random.default_rng(int(random_keys([name], "rng")[0] * 2**32))
         files[name] = midi_bytes(DAMAGES[kind](read_midi(found[name]), rng))
     damaged = make_windows({name: files[name] for name in clean.ids}, groups=groups)
     surrogate = SurrogateConfig(num_steps=num_steps)
@@ -190,7 +190,7 @@ def make_world(folder: Path, num_files: int | None, num_steps: int, out: Path) -
 
 def damages_of(ids: Sequence[str]) -> dict[str, str]:
     """Deal the damages out by lot."""
-    order = [name for _, name in sorted(zip(lots(ids, "damage").tolist(), ids, strict=True))]
+    order = [name for _, name in sorted(zip(random_keys(ids, "damage").tolist(), ids, strict=True))]
     each = max(1, round(DAMAGED_SHARE * len(ids)))
     return {name: kind for at, kind in enumerate(DAMAGES) for name in order[at * each : (at + 1) * each]}
 

@@ -28,9 +28,9 @@ from aria_data.midi.midi_files import Note, Performance
 from aria_data.screen.screening import screen
 from aria_data.segment.segmentation import Scored, SegmentConfig, find_segments
 from aria_data.storage.files import from_location
-from aria_data.transcribe.base import Heard
-from aria_data.transcribe.midi_output import save_transcription, stretch_of
-from aria_data.transcribe.spans import hear_stretches
+from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe.midi_output import save_transcription, span_of
+from aria_data.transcribe.spans import transcribe_spans
 
 RATE, SECONDS = 16_000, 8
 CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))
@@ -65,7 +65,7 @@ class WaitingTranscriber:
     def __init__(self, work_s: float):
         self.work_s = work_s
 
-    def hear(self, windows: np.ndarray) -> list[None]:
+    def infer(self, windows: np.ndarray) -> list[None]:
         return [None] * len(windows)
 
     def decoder(self) -> WaitingTranscriber:
@@ -74,9 +74,11 @@ class WaitingTranscriber:
     def add(self, output: None) -> None:
         pass
 
-    def finish(self) -> Heard:
+    def finish(self) -> TranscriptionResult:
         time.sleep(self.work_s)
-        return Heard(Performance([Note(0.3 * index, 0.3 * index + 0.2, 60 + index % 12, 64) for index in range(20)]))
+        return TranscriptionResult(
+            Performance([Note(0.3 * index, 0.3 * index + 0.2, 60 + index % 12, 64) for index in range(20)])
+        )
 
 
 def bare_loop(source: Path, out: Path, work_s: float) -> float:
@@ -92,7 +94,7 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
         scored = Scored(found.scores, found.hop_s, found.local_scores, found.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, CONFIG.segment)
         for segment in segments:
-            ((_, heard),) = hear_stretches(transcriber, [stretch_of(path, segment)])
+            ((_, heard),) = transcribe_spans(transcriber, [span_of(path, segment)])
             transcription = save_transcription(out, segment, heard, transcriber)
             with AudioReader(path, SAMPLE_RATE, 1) as reader:
                 measure_segment(reader, segment, transcription, heard.performance)
@@ -103,10 +105,10 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
 def with_flow(source: Path, out: Path, work_s: float) -> tuple[float, float]:
     """The build as a person runs it. Gives (seconds in all, seconds before the first stage began)."""
     from flows.cli import jobs
-    from flows.engine.stages import Workplace
+    from flows.engine.stages import BuildContext
 
-    Workplace.classifier, Workplace.classifier_sha256 = EvenClassifier(), "0"  # type: ignore[assignment]
-    Workplace.transcriber, Workplace.transcriber_sha256 = WaitingTranscriber(work_s), "0"  # type: ignore[assignment]
+    BuildContext.classifier, BuildContext.classifier_sha256 = EvenClassifier(), "0"  # type: ignore[assignment]
+    BuildContext.transcriber, BuildContext.transcriber_sha256 = WaitingTranscriber(work_s), "0"  # type: ignore[assignment]
     began = time.perf_counter()
     summary = jobs.run_build(source, out, None, ["segment.min_segment_s=4"])
     total_s = time.perf_counter() - began

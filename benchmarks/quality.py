@@ -18,10 +18,10 @@ import numpy as np
 from transcription import pairs_in
 
 from aria_data.audio.decode import AudioReader
-from aria_data.measure.quality import SAMPLE_RATE, fit, listen
+from aria_data.measure.quality import SAMPLE_RATE, analyse_sound, fit
 from aria_data.midi.midi_files import Note, Performance
 from aria_data.transcribe import backends
-from aria_data.transcribe.batching import hear_one
+from aria_data.transcribe.batching import transcribe_one
 
 REPEATS = 4
 MEASURES = {  # name -> +1 when damage lowers it, -1 when damage raises it
@@ -109,16 +109,16 @@ def main() -> None:
             waveform = np.concatenate(list(reader.blocks()))
         with AudioReader(audio, SAMPLE_RATE, 1) as reader:
             sound = np.concatenate(list(reader.blocks()))
-        heard, trace = hear_one(model, [waveform]), listen([sound])
+        heard, trace = transcribe_one(model, [waveform]), analyse_sound([sound])
         sure = {"transcription_confidence": heard.confidence}
         clean.append(fit(trace, heard.performance) | sure)
         for name, damage in DAMAGES.items():
             damaged[name] += [fit(trace, damage(heard.performance, rng)) | sure for _ in range(REPEATS)]
         level = 10 ** (-NOISE_DB / 20)
         noisy = waveform + rng.normal(0, waveform.std() * level, waveform.shape).astype(np.float32)
-        in_noise = hear_one(model, [noisy])
+        in_noise = transcribe_one(model, [noisy])
         noisy_sound = sound + rng.normal(0, sound.std() * level, sound.shape).astype(np.float32)
-        values = fit(listen([noisy_sound]), in_noise.performance)
+        values = fit(analyse_sound([noisy_sound]), in_noise.performance)
         damaged["noise at -5 dB"].append(values | {"transcription_confidence": in_noise.confidence})
         print(f"{audio.name}: heard", file=sys.stderr, flush=True)
     medians = {name: round(float(np.nanmedian([one[name] for one in clean])), 3) for name in MEASURES}

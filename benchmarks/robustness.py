@@ -26,8 +26,8 @@ from aria_data.audio.decode import AudioReader
 from aria_data.midi.accuracy import compare_notes
 from aria_data.midi.midi_files import Note, Pedal, Performance, read_midi
 from aria_data.transcribe import backends
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
-from aria_data.transcribe.spans import Stretch, hear_stretches
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
+from aria_data.transcribe.spans import Span, transcribe_spans
 
 RATE = 44_100
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -148,8 +148,8 @@ def main() -> None:
                 soundfile.write(changed, change(waveform, np.random.default_rng(0)), RATE, subtype="FLOAT")
                 truths[changed] = at_speed(read_midi(midi), cents)
             is_tuning = name == "as it is" or "detuned" in name
-            as_tuned = f1_of(hear(model, truths, False), truths).mean() if is_tuning else np.nan
-            corrected = hear(model, truths, True)
+            as_tuned = f1_of(transcribe_all_of(model, truths, False), truths).mean() if is_tuning else np.nan
+            corrected = transcribe_all_of(model, truths, True)
         f1, sure = f1_of(corrected, truths), [heard.confidence for heard in corrected.values()]
         forgiven = np.max([f1_of(corrected, truths, semitones) for semitones in (-1, 0, 1)], axis=0)
         everything += zip(forgiven, sure, strict=True)
@@ -163,13 +163,13 @@ def main() -> None:
     print(f"mean difference {np.abs(f1 - sure).mean():.3f}")
 
 
-def hear(model: Any, files: Iterable[Path], correct_tuning: bool) -> dict[Path, Heard]:
+def transcribe_all_of(model: Any, files: Iterable[Path], correct_tuning: bool) -> dict[Path, TranscriptionResult]:
     model.correct_tuning = correct_tuning
-    found = dict(hear_stretches(model, [Stretch(str(path), path) for path in files]))
+    found = dict(transcribe_spans(model, [Span(str(path), path) for path in files]))
     return {path: found[str(path)] for path in files}
 
 
-def f1_of(heard: dict[Path, Heard], truths: dict[Path, Performance], semitones: int = 0) -> np.ndarray:
+def f1_of(heard: dict[Path, TranscriptionResult], truths: dict[Path, Performance], semitones: int = 0) -> np.ndarray:
     moved = {
         path: Performance([Note(n.onset_s, n.offset_s, n.pitch + semitones, n.velocity) for n in one.performance.notes])
         for path, one in heard.items()

@@ -135,12 +135,12 @@ def profile(audio: Path, arguments: argparse.Namespace) -> None:
     window = np.pad(waveform, ((0, model.window - len(waveform)), (0, 0)))[None]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    model.hear(window)
+    model.infer(window)
     began = time.perf_counter()
-    output = model.hear(window)
+    output = model.infer(window)
     hear_s = time.perf_counter() - began
     with torch_profile(activities=[ProfilerActivity.CPU]) as found:
-        model.hear(window)
+        model.infer(window)
     began = time.perf_counter()
     decoder = model.decoder()
     decoder.add(output[0])

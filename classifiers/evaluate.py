@@ -42,7 +42,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One labelled stretch and what the classifier made of it."""
+    """One labelled span and what the classifier made of it."""
 
     file: str
     label: str
@@ -54,7 +54,7 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """How many stretches of a label are on the right side of the threshold."""
+    """How many spans of a label are on the right side of the threshold."""
 
     label: str
     num_clips: int
@@ -65,7 +65,7 @@ class LabelFigures:
 
 @dataclass(frozen=True)
 class ThresholdFigures:
-    """Keeping every stretch whose mean score reaches the threshold."""
+    """Keeping every span whose mean score reaches the threshold."""
 
     threshold: float
     precision: float  # share of what is kept that is solo piano
@@ -115,12 +115,12 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
     if not (row["file"] and row["label"]):
         raise ValueError(f"{path}:{line}: has no file or no label.")
     if not (0 <= start_s < (math.inf if end_s is None else end_s) and (end_s is None or math.isfinite(end_s))):
-        raise ValueError(f"{path}:{line}: start_s {start} and end_s {end} are no stretch: 0 or more, start before end.")
+        raise ValueError(f"{path}:{line}: start_s {start} and end_s {end} are no span: 0 or more, start before end.")
     return Labelled(row["file"], row["label"].strip().lower(), start_s, end_s, row.get("detail") or "")
 
 
-def stretch_of(row: Labelled, scored: WindowScores) -> WindowScores:
-    """The scores of the labelled stretch alone, as if it were a recording of its own."""
+def span_of(row: Labelled, scored: WindowScores) -> WindowScores:
+    """The scores of the labelled span alone, as if it were a recording of its own."""
     if row.end_s is None:
         return scored
     end_s = min(row.end_s, scored.duration_s)
@@ -139,7 +139,7 @@ def stretch_of(row: Labelled, scored: WindowScores) -> WindowScores:
 
 
 def clip_result(row: Labelled, scored: WindowScores) -> ClipResult:
-    """What the windows of one labelled stretch say; an empty recording counts as 0."""
+    """What the windows of one labelled span say; an empty recording counts as 0."""
     middles_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
     end_s = scored.duration_s if row.end_s is None else row.end_s
     inside = (middles_s >= row.start_s) & (middles_s < max(end_s, row.start_s + scored.hop_s))
@@ -189,7 +189,7 @@ def _share(values: np.ndarray) -> float:
 
 
 def area_under_curve(results: Sequence[ClipResult]) -> float:
-    """Chance that a random solo piano stretch scores above a random other one; ties count half."""
+    """Chance that a random solo piano span scores above a random other one; ties count half."""
     positive, negative = (
         np.array([result.mean_score for result in results if (result.label == PIANO) is side]) for side in (True, False)
     )
@@ -209,7 +209,7 @@ def any_piano_auc(results: Sequence[ClipResult]) -> float:
 
 
 def calibration(results: Sequence[ClipResult]) -> Calibration:
-    """Reliability of window scores in ten bins (Guo et al. 2017); every window has its stretch's label."""
+    """Reliability of window scores in ten bins (Guo et al. 2017); every window has its span's label."""
     scores = np.array([score for result in results for score in result.scores])
     is_piano = np.array([result.label == PIANO for result in results for _ in result.scores], dtype=float)
     places = np.minimum((scores * NUM_BINS).astype(int), NUM_BINS - 1)

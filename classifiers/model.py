@@ -3,7 +3,7 @@
 The trunk does not know about windows, so a window moved by 1 s costs a fifth of what it costs to start afresh.
 
     frames (batch, frames, mels) dB -> relative_level -> Trunk (batch, channels, 4 steps a second)
-        -> windows -> head  -> what a stretch of 5 s is: logits of solo piano, any piano, and six causes
+        -> windows -> head  -> what a span of 5 s is: logits of solo piano, any piano, and six causes
         -> steps   -> local -> the same for each quarter of a second: where exactly it begins and ends
 """
 

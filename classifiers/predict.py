@@ -31,7 +31,7 @@ SMOOTHING = (0.25, 0.5, 0.25)  # of the logits of neighbouring windows
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Probabilities for every `hop_s` of a recording; the last stretch may be shorter.
+    """Probabilities for every `hop_s` of a recording; the last span may be shorter.
 
     `scores` (n,) clean solo piano in the 5 s around; `any_piano` (n,) a piano is heard, alone or not; `causes`
     (n, len(cause_names)) which of `cause_names` fits best, rows summing to 1. `local_scores` (m,) clean solo piano

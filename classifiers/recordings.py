@@ -1,11 +1,11 @@
-"""Real recordings as training data: a CSV of labelled stretches, or separated stems. No network here.
+"""Real recordings as training data: a CSV of labelled spans, or separated stems. No network here.
 
     file,label,start_s,end_s,licence,source,other_stem          (only file and label are needed)
     clips/a.ogg,piano,0,25,CC0,Kimiko Ishizaka,
     stems/b_piano.wav,,,,CC BY 4.0,someone,stems/b_rest.wav     (labelled by Aria-MIDI's rule for separated stems)
 
 `label` is one of piano, other_instrument, piano_plus_other, speech, noise, silence. `source` groups what must not be
-trained on and tested at the same time; without it every file is a source of its own. Only stretches whose licence
+trained on and tested at the same time; without it every file is a source of its own. Only spans whose licence
 lets anyone use what is trained on them are taken, unless the caller says otherwise.
 """
 
@@ -27,7 +27,7 @@ from classifiers.features import FeatureConfig, log_mel, read_blocks
 from classifiers.synthesize import CAUSES
 
 OPEN_LICENCE = re.compile(r"(cc0|public domain|pd|cc[ -]by([ -]\d\.\d)?( de)?)", re.IGNORECASE)
-MIN_PIECE_S = 2.0  # shorter stretches say too little
+MIN_PIECE_S = 2.0  # shorter spans say too little
 # Aria-MIDI's stems (aria-cl): no clean piano where the piano is quieter than this for longer than that ...
 MIN_PIANO_DB, MAX_QUIET_S = -20.0, 4.0
 MAX_OTHER_DB, MAX_LOUD_S = -22.0, 1.0  # ... or the rest is louder than this for longer than that, in a 5 s window
@@ -35,7 +35,7 @@ STEM_FRAME_S = 0.1
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Span:
     """A labelled part of a file, `end_s` None: to the end. With `other_path` the file is a piano stem, the other the
     rest, and the label is theirs to give."""
 
@@ -57,7 +57,7 @@ def is_open(licence: str) -> bool:
     return bool(licence.strip()) and all(OPEN_LICENCE.fullmatch(part) for part in parts)
 
 
-def read_labels(path: Path, root: Path | None = None, only_open: bool = True) -> list[Stretch]:
+def read_labels(path: Path, root: Path | None = None, only_open: bool = True) -> list[Span]:
     """Stretches of a CSV, files below `root` (default: the CSV's folder).
 
     Raises `ValueError` with file and line for a missing column, an unknown label or a time that is no number.
@@ -68,11 +68,11 @@ def read_labels(path: Path, root: Path | None = None, only_open: bool = True) ->
         missing = {"file", "label"} - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{path}: needs the columns file,label; missing: {', '.join(sorted(missing))}.")
-        stretches = [_stretch(path, line, row, root) for line, row in enumerate(reader, 2)]
-    return [stretch for stretch in stretches if not only_open or is_open(stretch.licence)]
+        spans = [_span(path, line, row, root) for line, row in enumerate(reader, 2)]
+    return [span for span in spans if not only_open or is_open(span.licence)]
 
 
-def _stretch(path: Path, line: int, row: dict[str, str], root: Path) -> Stretch:
+def _span(path: Path, line: int, row: dict[str, str], root: Path) -> Span:
     other = row.get("other_stem") or ""
     label = (row["label"] or "").strip()
     if label not in CAUSES and not other:
@@ -84,7 +84,7 @@ def _stretch(path: Path, line: int, row: dict[str, str], root: Path) -> Stretch:
         raise ValueError(f"{path}:{line}: start_s and end_s are seconds, such as 12.5.") from None
     source = row.get("source") or row["file"]
     other_path = root / other if other else None
-    return Stretch(root / row["file"], label, start_s, end_s, source, row.get("licence") or "", other_path)
+    return Span(root / row["file"], label, start_s, end_s, source, row.get("licence") or "", other_path)
 
 
 def label_of_stems(piano: np.ndarray, other: np.ndarray, sample_rate: int) -> bool:
@@ -119,22 +119,22 @@ def cause_of_stems(piano: np.ndarray, other: np.ndarray, sample_rate: int) -> st
 
 
 def recorded_clips(
-    folder: Path, stretches: Sequence[Stretch], features: FeatureConfig, clip_s: float, seed: int, num_variants: int
+    folder: Path, spans: Sequence[Span], features: FeatureConfig, clip_s: float, seed: int, num_variants: int
 ) -> tuple[Clips, list[str]]:
-    """Clips of `clip_s` from every stretch, each `num_variants` times: retuned, half of them recorded once more.
+    """Clips of `clip_s` from every span, each `num_variants` times: retuned, half of them recorded once more.
 
     Kept below `folder` like synthesised ones. Gives the clips and the source of each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     frames, causes, sources, digest = [], [], [], hashlib.sha256()
-    for stretch in stretches:
-        content = hashlib.sha256(stretch.path.read_bytes()).hexdigest()
-        what = (stretch.label, stretch.start_s, stretch.end_s, str(stretch.other_path))
+    for span in spans:
+        content = hashlib.sha256(span.path.read_bytes()).hexdigest()
+        what = (span.label, span.start_s, span.end_s, str(span.other_path))
         key = repr((content, what, features, clip_s, seed, num_variants))
         path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
         if not path.exists():
             rng = np.random.default_rng([seed, int(content[:12], 16)])
-            made = _clips_of(rng, stretch, features, clip_s, num_variants)
+            made = _clips_of(rng, span, features, clip_s, num_variants)
             partial = path.with_suffix(".partial")
             with open(partial, "wb") as file:
                 np.savez(file, frames=made[0], causes=made[1])
@@ -142,7 +142,7 @@ def recorded_clips(
         with np.load(path) as kept:
             frames.append(kept["frames"])
             causes.append(kept["causes"])
-        sources += [stretch.source] * len(causes[-1])
+        sources += [span.source] * len(causes[-1])
         digest.update(frames[-1].tobytes() + causes[-1].tobytes())
     empty = np.zeros((0, int(clip_s * features.frames_per_s), features.num_mels), np.uint8)
     all_causes = np.concatenate([np.zeros(0, np.int64), *causes])
@@ -150,12 +150,12 @@ def recorded_clips(
 
 
 def _clips_of(
-    rng: np.random.Generator, stretch: Stretch, features: FeatureConfig, clip_s: float, num_variants: int
+    rng: np.random.Generator, span: Span, features: FeatureConfig, clip_s: float, num_variants: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and causes of every variant of every piece of a stretch."""
+    """Frames and causes of every variant of every piece of a span."""
     rate, size = features.sample_rate, int(clip_s * features.sample_rate)
     frames, causes = [], []
-    for piece, label in _labelled_pieces(stretch, rate, size):
+    for piece, label in _labelled_pieces(span, rate, size):
         for number in range(num_variants):
             changed = piece if number == 0 else _retuned(rng, piece, size)
             changed = record(rng, changed, rate) if number % 2 else changed
@@ -165,13 +165,13 @@ def _clips_of(
     return np.stack(frames) if frames else empty, np.array(causes, np.int64)
 
 
-def _labelled_pieces(stretch: Stretch, rate: int, size: int) -> list[tuple[np.ndarray, str]]:
-    end = None if stretch.end_s is None else int(stretch.end_s * rate)
-    part, shortest = slice(int(stretch.start_s * rate), end), int(MIN_PIECE_S * rate)
-    waveform = np.concatenate(list(read_blocks(stretch.path, rate)))[part]
-    if stretch.other_path is None:
-        return [(piece, stretch.label) for piece in _pieces(waveform, size, shortest)]
-    other = np.concatenate(list(read_blocks(stretch.other_path, rate)))[part]
+def _labelled_pieces(span: Span, rate: int, size: int) -> list[tuple[np.ndarray, str]]:
+    end = None if span.end_s is None else int(span.end_s * rate)
+    part, shortest = slice(int(span.start_s * rate), end), int(MIN_PIECE_S * rate)
+    waveform = np.concatenate(list(read_blocks(span.path, rate)))[part]
+    if span.other_path is None:
+        return [(piece, span.label) for piece in _pieces(waveform, size, shortest)]
+    other = np.concatenate(list(read_blocks(span.other_path, rate)))[part]
     length = min(len(waveform), len(other))
     stems = zip(_pieces(waveform[:length], size, shortest), _pieces(other[:length], size, shortest), strict=True)
     found = [(piano + rest, cause_of_stems(piano, rest, rate)) for piano, rest in stems]

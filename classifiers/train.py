@@ -30,7 +30,7 @@ from classifiers.dataset import AugmentConfig, Batch, Batches, Clips, Recorded, 
 from classifiers.features import FeatureConfig
 from classifiers.model import Logits, ModelConfig, PianoNet
 from classifiers.noises import espeak_languages
-from classifiers.recordings import Stretch, read_labels, recorded_clips
+from classifiers.recordings import Span, read_labels, recorded_clips
 from classifiers.samples import find_sampled_pianos
 from classifiers.soundfont import find_soundfonts
 from classifiers.synthesize import CAUSES, SynthesisConfig
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     try:
-        recorded, stretches = load_recorded(options.labels, options.root, options.hold_out, options.cache, options.seed)
+        recorded, spans = load_recorded(options.labels, options.root, options.hold_out, options.cache, options.seed)
         start = load_network(options.start) if options.start else None
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         "data_sha256": material.clips.sha256,
         "num_clips": len(material.clips.causes),
         "recorded_sha256": recorded.clips.sha256 if recorded else "",
-        "recorded": [f"{item.path.name} ({item.label}, {item.licence})" for item in stretches],
+        "recorded": [f"{item.path.name} ({item.label}, {item.licence})" for item in spans],
         "start": checkpoint.sha256_of(options.start) if options.start else "",
         "synthesis": asdict(synthesis),
         "augment": asdict(augment),
@@ -287,14 +287,14 @@ def load_synthesised(cache: Path, hours: float, seed: int, num_workers: int) -> 
 
 def load_recorded(
     labels: Path | None, root: Path | None, hold_out: str, cache: Path, seed: int
-) -> tuple[Recorded | None, list[Stretch]]:
+) -> tuple[Recorded | None, list[Span]]:
     """The openly licensed recordings of a CSV as clips, without the sources that `hold_out` matches."""
     if labels is None:
         return None, []
-    stretches = [item for item in read_labels(labels, root) if not (hold_out and re.search(hold_out, item.source))]
+    spans = [item for item in read_labels(labels, root) if not (hold_out and re.search(hold_out, item.source))]
     synthesis = SynthesisConfig()
-    made = recorded_clips(cache / "recorded", stretches, FeatureConfig(), synthesis.clip_s, seed, RECORDED_VARIANTS)
-    return Recorded(*made), stretches
+    made = recorded_clips(cache / "recorded", spans, FeatureConfig(), synthesis.clip_s, seed, RECORDED_VARIANTS)
+    return Recorded(*made), spans
 
 
 def load_network(path: Path) -> PianoNet:

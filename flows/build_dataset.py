@@ -38,9 +38,9 @@ def build_dataset(
         build.run(SCREEN)  # the text: likely solo piano?
         build.run(DOWNLOAD)  # what is not here yet: fetched, verified
         build.run(INGEST)  # the audio: whole, audible, hashed
-        build.set_copies_aside()  # the same bytes again; what was removed for good
+        build.reject_same_files()  # the same bytes again; what was removed for good
         build.run(CLASSIFY)  # a score a window
-        build.run(SEGMENT)  # stretches of solo piano
+        build.run(SEGMENT)  # spans of solo piano
         build.run(FINGERPRINT)  # what it sounds like, to know it again
         build.run(TRANSCRIBE)  # notes and pedals, a .mid a segment
         build.run(MEASURE)  # numbers about the notes

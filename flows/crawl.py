@@ -14,7 +14,7 @@ from aria_data.collect.crawl import CrawlSummary
 from aria_data.config import BuildConfig, build_record
 from aria_data.storage.files import exclusive_lock
 from aria_data.storage.tables import remove_orphans
-from flows.engine.context import Workplace
+from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT, Report, opt_outs_of, run_crawl
 from flows.engine.stages import SCREEN
 
@@ -31,8 +31,8 @@ def crawl_into(root: Path, config: BuildConfig, report: Report = lambda summary:
     with exclusive_lock(root / ".lock"):
         for name in (COLLECT, SCREEN.name):
             remove_orphans(root / "tables" / name)
-        workplace = Workplace(root, config)
+        context = BuildContext(root, config)
         try:
-            return run_crawl(workplace, config.crawl, opt_outs_of(root, config), report)
+            return run_crawl(context, config.crawl, opt_outs_of(root, config), report)
         finally:
-            workplace.close()
+            context.close()

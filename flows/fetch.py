@@ -26,12 +26,12 @@ def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -
         build.run(SCREEN)
         if only is not None:
             build.found.only = only
-        before = set(build.workplace.downloads)
+        before = set(build.context.downloads)
         build.rejections.clear()
         build.run(DOWNLOAD)
         fetched = build.found.records(DOWNLOAD.name)
         settle(root, fetched)
-        attempts = build.workplace.attempts
+        attempts = build.context.attempts
         noes = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
         for key, (_, text) in build.not_done.items():
             kind = "rate-limited" if key in attempts.resting else attempts.last_kind(key) or "network"

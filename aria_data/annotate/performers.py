@@ -49,7 +49,7 @@ def is_name(segment: str) -> bool:
 
 
 def _trimmed(words: str) -> str:
-    """The longest stretch that is a name: "Encore Martha Argerich" -> "Martha Argerich"; or a composer who plays."""
+    """The longest span that is a name: "Encore Martha Argerich" -> "Martha Argerich"; or a composer who plays."""
     parts = words.strip(" .,").split()
     spans = ((start, end) for end in range(len(parts), 0, -1) for start in range(end))
     names = [name for start, end in spans if is_name(name := " ".join(parts[start:end]))]

@@ -1,4 +1,4 @@
-"""Audio files as streams of samples: what a file says of itself, what it really holds, and stretches of it.
+"""Audio files as streams of samples: what a file says of itself, what it really holds, and spans of it.
 
 Everything is read through PyAV (FFmpeg's libraries; no program needed) in blocks, so a ten-hour file needs
 no more memory than a short one. Nothing is kept: callers get NumPy blocks of shape (num_samples, num_channels).
@@ -30,7 +30,7 @@ CONTAINERS = (
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
 RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
-LOOK_S = 30  # of a stretch, before its rate is chosen
+LOOK_S = 30  # of a span, before its rate is chosen
 BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
 FLOOR_DB = -120.0  # what silence measures
 MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
@@ -123,10 +123,10 @@ def to_db(amplitude: float) -> float:
 
 
 class AudioReader:
-    """Reads stretches of one file, in order, as float32 blocks at a fixed rate and channel count.
+    """Reads spans of one file, in order, as float32 blocks at a fixed rate and channel count.
 
-    Positions count decoded samples from the file's first, never time stamps, so a stretch read here is
-    the stretch the classifier scored, to the sample. Stretches are best asked for in ascending order:
+    Positions count decoded samples from the file's first, never time stamps, so a span read here is
+    the span the classifier scored, to the sample. Stretches are best asked for in ascending order:
     the file is then decoded once; going back opens it again.
     """
 
@@ -223,7 +223,7 @@ def mono_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
 
 
 class Readers:
-    """An open file for each thread: stretches of one file, asked for in order, are decoded once in each."""
+    """An open file for each thread: spans of one file, asked for in order, are decoded once in each."""
 
     def __init__(self, sample_rate: int, num_channels: int):
         self._settings = sample_rate, num_channels

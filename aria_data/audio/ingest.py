@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aria_data.audio.decode import inspect
-from aria_data.audio.integrity import WholenessLimits, require_whole
+from aria_data.audio.integrity import IntegrityLimits, require_whole
 from aria_data.records import Candidate, Download, Recording, Verdict
 from aria_data.storage.files import sha256_file
 
@@ -30,7 +30,7 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     length are expected noes and come back as the verdict.
     """
     facts = inspect(path, config.max_duration_s)
-    limits = WholenessLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
+    limits = IntegrityLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
     require_whole(path.name, facts, limits)
     audio_sha256 = sha256_file(path)
     recording = Recording(

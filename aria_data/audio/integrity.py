@@ -10,7 +10,7 @@ from aria_data.storage.files import printable
 
 
 @dataclass(frozen=True)
-class WholenessLimits:
+class IntegrityLimits:
     """How much may be missing or broken."""
 
     min_decoded_share: float = 0.98  # of the duration the file announces; less means that it is cut short
@@ -18,7 +18,7 @@ class WholenessLimits:
     max_faults: int = 3  # so many are always allowed: a join of two files costs one or two
 
 
-def require_whole(name: str, facts: AudioFacts, limits: WholenessLimits) -> None:
+def require_whole(name: str, facts: AudioFacts, limits: IntegrityLimits) -> None:
     """Raise `AudioUnreadable` (truncated, damaged) unless the file is whole. `name` is shown."""
     name, announced_s = printable(name), facts.info.duration_s
     if facts.early_end:

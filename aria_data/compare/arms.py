@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from aria_data.compare.training_runs import Trial
+from aria_data.compare.training_runs import TrainingRun
 from aria_data.errors import UsageError
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.surrogate.windows import Windows
 
 ALL = "all files"
@@ -37,7 +37,7 @@ class Subset:
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class Arm:
     """A line of the table to be."""
 
     name: str
@@ -54,11 +54,11 @@ class Contender:
     def effective_num_files(self) -> float:
         return float(np.mean([weights.sum() ** 2 / np.square(weights).sum() for _, weights in self.variants]))
 
-    def trials(self) -> Iterator[Trial]:
+    def training_runs(self) -> Iterator[TrainingRun]:
         """Variant by variant its seeds; every training begins with an initialisation of its own."""
         for number, (files, weights) in enumerate(self.variants):
             for turn in range(self.num_seeds):
-                yield Trial(files, weights, number + turn * len(self.variants))
+                yield TrainingRun(files, weights, number + turn * len(self.variants))
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def gather(
     open_files: np.ndarray,
     repeats: Repeats,
     warnings: list[str],
-) -> list[Contender]:
+) -> list[Arm]:
     """All files, then for each size of a subset random files and the subsets of that size; `open_files` ascending."""
     if not subsets:
         raise UsageError("There is nothing to compare. Name at least one subset.")
     chosen = [_of_subset(name, given, windows, open_files, repeats, warnings) for name, given in subsets.items()]
     found = []
     if repeats.is_all_trained:
-        found.append(Contender(ALL, "all", [(open_files, np.ones(len(open_files)))], repeats.num_seeds))
+        found.append(Arm(ALL, "all", [(open_files, np.ones(len(open_files)))], repeats.num_seeds))
     for size in sorted({each.num_files for each in chosen}, reverse=True):
         if size < len(open_files):
             found.append(_of_random_files(windows, open_files, size, repeats))
@@ -101,7 +101,7 @@ def _of_subset(
     open_files: np.ndarray,
     repeats: Repeats,
     warnings: list[str],
-) -> Contender:
+) -> Arm:
     choices = list(given) if isinstance(given, Sequence) else [given]
     if not choices:
         raise UsageError(f"{name}: has no choice of files. Give one, or leave the name out.")
@@ -112,7 +112,7 @@ def _of_subset(
     if num_lost:
         total = sum(len(each.ids) for each in choices)
         warnings.append(f"{name}: {num_lost} of its {total} files are of what is tested on, or cannot be trained on.")
-    return Contender(name, "subset", variants, repeats.num_seeds if len(variants) == 1 else repeats.num_seeds_per_draw)
+    return Arm(name, "subset", variants, repeats.num_seeds if len(variants) == 1 else repeats.num_seeds_per_draw)
 
 
 def _variant(name: str, choice: Chosen, windows: Windows, open_files: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +131,9 @@ def _variant(name: str, choice: Chosen, windows: Windows, open_files: np.ndarray
     return files, np.round(mine / mine.mean(), 12)  # the same to the last digit, whatever scale it was given in
 
 
-def _of_random_files(windows: Windows, open_files: np.ndarray, size: int, repeats: Repeats) -> Contender:
+def _of_random_files(windows: Windows, open_files: np.ndarray, size: int, repeats: Repeats) -> Arm:
     """Draws that hold one another from size to size."""
     ids = [windows.ids[number] for number in open_files]
-    orders = [np.argsort(lots(ids, "compare", draw), kind="stable") for draw in range(repeats.num_draws)]
+    orders = [np.argsort(random_keys(ids, "compare", draw), kind="stable") for draw in range(repeats.num_draws)]
     variants = [(np.sort(open_files[order[:size]]), np.ones(size)) for order in orders]
-    return Contender(f"random files ({size})", "random", variants, repeats.num_seeds_per_draw)
+    return Arm(f"random files ({size})", "random", variants, repeats.num_seeds_per_draw)

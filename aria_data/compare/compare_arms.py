@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.compare.arms import Chosen, Contender, Repeats, gather
+from aria_data.compare.arms import Arm, Chosen, Repeats, gather
 from aria_data.compare.comparison import Comparison, Tested
 from aria_data.compare.differences import Measured
-from aria_data.compare.training_runs import Bench, Outcome, Trial, kept, run_trials, seconds_per_trial
+from aria_data.compare.training_runs import Bench, Outcome, TrainingRun, kept, run_trainings, seconds_per_run
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.surrogate.network import SurrogateConfig
 from aria_data.surrogate.training import disjoint_folds
@@ -92,22 +92,21 @@ def compare(
     config, say = config or CompareConfig(), progress or (lambda what, done, total: None)
     warnings: list[str] = []
     tested, open_files = _split(windows, test, config, warnings)
-    contenders = gather(windows, subsets, open_files, config.repeats, warnings)
+    arms = gather(windows, subsets, open_files, config.repeats, warnings)
     bench = Bench(windows, tested, config.recipe, cache_dir)
-    plans = [[(bench.key(trial), trial) for trial in each.trials()] for each in contenders]
-    trials = dict(pair for plan in plans for pair in plan)
-    estimated_s = _announce(bench, trials, open_files, processes, announce or (lambda line: None))
-    outcomes = run_trials(bench, trials, processes, lambda done, total: say("training", done, total))
+    plans = [[(bench.key(training_run), training_run) for training_run in each.training_runs()] for each in arms]
+    training_runs = dict(pair for plan in plans for pair in plan)
+    estimated_s = _announce(bench, training_runs, open_files, processes, announce or (lambda line: None))
+    outcomes = run_trainings(bench, training_runs, processes, lambda done, total: say("training", done, total))
     losses = [np.stack([outcomes[key].losses for key, _ in plan]) for plan in plans]
     is_scored = np.isfinite(np.concatenate(losses)).all(axis=0)
     if not is_scored.any():
         raise UsageError("A training diverged: its test loss is not a number. Use a lower learning rate.")
     asked = _asked(windows, tested[is_scored])
     measured = [
-        _measured(each, loss[:, is_scored], asked, len(open_files))
-        for each, loss in zip(contenders, losses, strict=True)
+        _measured(each, loss[:, is_scored], asked, len(open_files)) for each, loss in zip(arms, losses, strict=True)
     ]
-    warnings += _cautions(measured, asked, config)
+    warnings += _warnings_of(measured, asked, config)
     about = _about(windows, config, open_files, asked, estimated_s, outcomes)
     return Comparison(tuple(measured), asked, tuple(warnings), config.confidence, about)
 
@@ -147,22 +146,22 @@ def _copies(windows: Windows, is_test: np.ndarray) -> np.ndarray:
 
 def _announce(
     bench: Bench,
-    trials: Mapping[str, Trial],
+    training_runs: Mapping[str, TrainingRun],
     open_files: np.ndarray,
     processes: int,
     announce: Callable[[str], None],
 ) -> float:
     """Say how long what is not done yet will take, by a few steps made now. Gives the seconds."""
-    num_done = len(kept(bench, trials))
-    num_left = len(trials) - num_done
+    num_done = len(kept(bench, training_runs))
+    num_left = len(training_runs) - num_done
     done = f", {num_done} of them done before" if num_done else ""
     if not num_left:
-        announce(f"{len(trials)} trainings, all done before.")
+        announce(f"{len(training_runs)} trainings, all done before.")
         return 0.0
     at_once = min(processes, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    estimated_s = seconds_per_trial(bench, open_files) * math.ceil(num_left / max(at_once, 1))
+    estimated_s = seconds_per_run(bench, open_files) * math.ceil(num_left / max(at_once, 1))
     span = f"{estimated_s / 60:.0f} min" if estimated_s >= 90 else f"{estimated_s:.0f} s"
-    what = f"{len(trials)} trainings of {bench.recipe.num_steps} steps{done}"
+    what = f"{len(training_runs)} trainings of {bench.recipe.num_steps} steps{done}"
     announce(f"{what}: about {span}, {at_once} at once, on a machine as busy as now.")
     return estimated_s
 
@@ -175,19 +174,19 @@ def _asked(windows: Windows, tested: np.ndarray) -> Tested:
     return Tested(tuple(windows.ids[number] for number in tested), tuple(map(str, names)), codes, sizes)
 
 
-def _measured(contender: Contender, losses: np.ndarray, asked: Tested, num_open: int) -> Measured:
+def _measured(arm: Arm, losses: np.ndarray, asked: Tested, num_open: int) -> Measured:
     return Measured(
-        contender.name,
-        contender.kind,
-        contender.num_files,
-        contender.num_files / num_open,
-        contender.effective_num_files,
-        losses.reshape(len(contender.variants), contender.num_seeds, -1),
-        asked.means(losses).reshape(len(contender.variants), contender.num_seeds, -1),
+        arm.name,
+        arm.kind,
+        arm.num_files,
+        arm.num_files / num_open,
+        arm.effective_num_files,
+        losses.reshape(len(arm.variants), arm.num_seeds, -1),
+        asked.means(losses).reshape(len(arm.variants), arm.num_seeds, -1),
     )
 
 
-def _cautions(measured: Sequence[Measured], asked: Tested, config: CompareConfig) -> list[str]:
+def _warnings_of(measured: Sequence[Measured], asked: Tested, config: CompareConfig) -> list[str]:
     """What to know of all intervals."""
     found = []
     if len(asked.compositions) < FEW_COMPOSITIONS:

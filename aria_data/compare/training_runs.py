@@ -34,7 +34,7 @@ _PROBE_STEPS, _PROBE_FILES = 10, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class TrainingRun:
     """One training to be."""
 
     files: np.ndarray  # numbers in the pool, ascending
@@ -52,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A trial with all that another process needs for it."""
+    """A training_run with all that another process needs for it."""
 
     windows: Windows
     weights: np.ndarray
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What all trials have in common."""
+    """What all training_runs have in common."""
 
     windows: Windows  # the pool
     test_files: np.ndarray  # numbers in the pool
@@ -80,18 +80,20 @@ class Bench:
         files = self.windows.examples().files()
         return [hashlib.sha256(self.windows.tokens[rows].tobytes()).hexdigest() for _, rows in files]
 
-    def job(self, trial: Trial) -> Job:
-        return Job(_bare(self.windows, trial.files), trial.weights, trial.seed, self.test, self.recipe)
+    def job(self, training_run: TrainingRun) -> Job:
+        return Job(
+            _bare(self.windows, training_run.files), training_run.weights, training_run.seed, self.test, self.recipe
+        )
 
-    def key(self, trial: Trial) -> str:
+    def key(self, training_run: TrainingRun) -> str:
         """Hash what decides the outcome. Files count by content and order, not by name."""
         device = "cuda" if self.recipe.device == "auto" and torch.cuda.is_available() else self.recipe.device
         content = [
             (VERSION, torch.__version__, self.windows.vocabulary.sha256, asdict(self.windows.config)),
             asdict(replace(self.recipe, device="cpu" if device == "auto" else device)),
-            [self.file_sha256s[number] for number in trial.files],
+            [self.file_sha256s[number] for number in training_run.files],
             [self.file_sha256s[number] for number in self.test_files],
-            (trial.weights.tolist(), trial.seed),
+            (training_run.weights.tolist(), training_run.seed),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
@@ -114,18 +116,21 @@ class Bench:
             write_whole(self.cache_dir / f"trial-{key}.json", content.encode())
 
 
-def run_trials(
-    bench: Bench, trials: Mapping[str, Trial], processes: int = 1, progress: Callable[[int, int], None] | None = None
+def run_trainings(
+    bench: Bench,
+    training_runs: Mapping[str, TrainingRun],
+    processes: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Outcome]:
-    """Train what is not there yet; `trials` by their keys. `progress` gets how many are done, and of how many."""
-    found = kept(bench, trials)
+    """Train what is not there yet, by key. `progress` gets how many are done, and of how many."""
+    found = kept(bench, training_runs)
     say = progress or (lambda done, total: None)
-    say(len(found), len(trials))
-    jobs = ((key, bench.job(trial)) for key, trial in trials.items() if key not in found)
-    for key, outcome in list_outcomes(jobs, min(processes, len(trials) - len(found))):
+    say(len(found), len(training_runs))
+    jobs = ((key, bench.job(training_run)) for key, training_run in training_runs.items() if key not in found)
+    for key, outcome in list_outcomes(jobs, min(processes, len(training_runs) - len(found))):
         bench.keep(key, outcome)
         found[key] = outcome
-        say(len(found), len(trials))
+        say(len(found), len(training_runs))
     return found
 
 
@@ -135,7 +140,7 @@ def kept(bench: Bench, keys: Iterable[str]) -> dict[str, Outcome]:
     return {key: outcome for key, outcome in fetched.items() if outcome is not None}
 
 
-def seconds_per_trial(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
+def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
     """Measure a few steps and the loss of a few test files, in one thread, and scale them up."""
     sample = _bare(bench.windows, np.asarray(files)[:_PROBE_FILES])
     asked = _bare(bench.windows, bench.test_files[:_PROBE_FILES])
@@ -152,7 +157,7 @@ def seconds_per_trial(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
 
 
 def train_and_test(job: Job) -> Outcome:
-    """Train on one thread: so the same trial comes out the same however many run beside it."""
+    """Train on one thread: so the same training_run comes out the same however many run beside it."""
     started_s = time.monotonic()
     with _one_thread():
         run = train(job.windows, job.recipe, job.seed, job.weights, held_out=())

@@ -26,7 +26,7 @@ class Match:
     tempo: float
     agreement: float  # matched notes, of those of both where they overlap, 0 to 1
     num_matched: int
-    drift_s: float  # of stretches of `DRIFT_NOTES` notes, root mean square: rubato adds up, jitter does not
+    drift_s: float  # of spans of `DRIFT_NOTES` notes, root mean square: rubato adds up, jitter does not
     coverage: float  # the overlap's share of the notes of the one that it covers more of
 
 
@@ -87,7 +87,7 @@ def _lay(one: Notes, other: Notes, tempo: float, offset_ms: float, config: NoteI
 
 
 def _drift_ms(late: np.ndarray) -> float:
-    """Give how early or late stretches are: two performances may stay within the tolerance, but not by chance."""
+    """Give how early or late spans are: two performances may stay within the tolerance, but not by chance."""
     width = min(DRIFT_NOTES, len(late))
     means = np.convolve(late, np.ones(width) / width, "valid")
     return float(np.sqrt((means**2).mean()))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.audio.decode import AudioFacts, inspect
-from aria_data.audio.integrity import WholenessLimits, require_whole
+from aria_data.audio.integrity import IntegrityLimits, require_whole
 from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.html import AUDIO_SUFFIXES, is_audio_address
 from aria_data.collect.sources.media import GENERIC, extractor_of
@@ -304,7 +304,7 @@ class _Fetcher:
         """Decode what came to its end. What is not whole is deleted; the same bytes twice are a failure for good."""
         try:
             facts = inspect(self.partial, self.config.max_duration_s)
-            require_whole(self.candidate.candidate_id, facts, WholenessLimits())
+            require_whole(self.candidate.candidate_id, facts, IntegrityLimits())
             self._require_announced(facts, plan.announced_s or self.candidate.announced_duration_s)
             return facts
         except AudioUnreadable as error:

@@ -270,7 +270,7 @@ def _code(text: object, limit: int = MAX_CELL_CHARS) -> str:
 
 
 STAGES = """\
-Recordings were found, decoded to their end and hashed; a classifier found the stretches of solo piano; a transcriber
+Recordings were found, decoded to their end and hashed; a classifier found the spans of solo piano; a transcriber
 heard their notes and pedal; the result was compared with the sound, and what is played was read from the text beside
 the recording. No note was written down by a person."""
 RIGHTS = """\

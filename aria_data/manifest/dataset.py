@@ -142,7 +142,7 @@ class Dataset:
         if n < 0:
             raise UsageError(f"a sample of {n} rows cannot be drawn; ask for 0 or more.")
         ids = self._present(self.table(where, ["segment_id", "removed_in"]))["segment_id"].to_pylist()
-        drawn = heapq.nsmallest(n, ids, key=lambda segment_id: _lot(seed, segment_id))
+        drawn = heapq.nsmallest(n, ids, key=lambda segment_id: _random_key(seed, segment_id))
         rows = {row["segment_id"]: row for row in _rows_of(self._manifest.rows_of(drawn, self.version))}
         return [rows[segment_id] for segment_id in drawn]
 
@@ -246,7 +246,7 @@ def _rows_of(table: pa.Table) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
-def _lot(seed: int, segment_id: str) -> bytes:
+def _random_key(seed: int, segment_id: str) -> bytes:
     return hashlib.sha256(f"{seed} {segment_id}".encode()).digest()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aria_data.audio.decode import AudioReader
 from aria_data.measure.measures import MEASURES, measure
-from aria_data.measure.quality import fit, listen
+from aria_data.measure.quality import analyse_sound, fit
 from aria_data.midi.matching import match_notes, precision_recall_f1
 from aria_data.midi.midi_files import Performance
 from aria_data.records import Measurement, Segment, Transcription
@@ -38,7 +38,7 @@ def measure_segment(
 
     `reader` reads the recording in mono at `quality.SAMPLE_RATE`.
     """
-    trace = listen(reader.blocks(segment.start_s, segment.end_s))
+    trace = analyse_sound(reader.blocks(segment.start_s, segment.end_s))
     values = {
         **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
         **fit(trace, performance),

@@ -103,7 +103,7 @@ def sounding_offsets(notes: Sequence[Note], pedals: Sequence[Pedal]) -> np.ndarr
 
 
 def _merged_sustain(pedals: Sequence[Pedal]) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the stretches with the sustain pedal down; they are sorted and do not overlap."""
+    """Starts and ends of the spans with the sustain pedal down; they are sorted and do not overlap."""
     spans = np.array(sorted((p.onset_s, p.offset_s) for p in pedals if p.controller == SUSTAIN)).reshape(-1, 2)
     if not len(spans):
         return spans[:, 0], spans[:, 1]
@@ -157,7 +157,7 @@ def fewest_pitches_in_window(onsets: np.ndarray, pitches: np.ndarray, window_s: 
 
 
 def longest_silence_s(onsets: np.ndarray, sounding: np.ndarray, duration_s: float) -> float:
-    """Longest stretch in which nothing sounds, the segment's edges included.
+    """Longest span in which nothing sounds, the segment's edges included.
 
     A note sounds until its sounding offset, pedal considered, but never longer than `MAX_SOUNDING_S`.
     """
@@ -170,7 +170,7 @@ def longest_silence_s(onsets: np.ndarray, sounding: np.ndarray, duration_s: floa
 
 def chunk_divergence(onsets: np.ndarray, pitches: np.ndarray, duration_s: float) -> float:
     """How different the fifths of a long segment are: the largest Kullback-Leibler divergence, in nats,
-    between the pitch histograms of any two of 5 equal stretches, each pitch counted once more than struck.
+    between the pitch histograms of any two of 5 equal spans, each pitch counted once more than struck.
 
     Near 0: the same music again and again. NaN below 20 minutes.
     """

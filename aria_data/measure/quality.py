@@ -40,7 +40,7 @@ class Trace:
     tuning: float  # of A4 against 440 Hz, in semitones, -0.5 to 0.5
 
 
-def listen(blocks: Iterable[np.ndarray]) -> Trace:
+def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
     """Hear a recording given as float32 blocks of shape (num_samples, 1) at 16 kHz. Memory grows by 2 kB a second."""
     chroma, strength, level = [], [], []
     tuning: float | None = None
@@ -181,8 +181,8 @@ def edge_levels(trace: Trace) -> tuple[float, float]:
 def score_likeness(onsets: np.ndarray) -> float:
     """How well onsets sit on an even grid: 0 (played freely) to 1 (a score played by a machine). NaN for too few.
 
-    In stretches of 15 s, the grid that fits best: the length of the mean of the onsets' phases, corrected for what
-    as many random onsets would reach; the median over stretches. Onsets closer than 30 ms are one.
+    In spans of 15 s, the grid that fits best: the length of the mean of the onsets' phases, corrected for what
+    as many random onsets would reach; the median over spans. Onsets closer than 30 ms are one.
     """
     if not len(onsets):
         return math.nan

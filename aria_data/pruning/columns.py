@@ -99,7 +99,7 @@ def columns_of(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Compute the columns that were asked for, or all that can be; and warnings, one line each."""
     wanted = require_known(only)
-    warnings = _cautions(task.scored.epoch)
+    warnings = _warnings_of(task.scored.epoch)
     impossible = _impossible(task)
     warnings += [f"{name} is left out: {impossible[name]}" for name in COLUMNS if name in impossible and name in wanted]
     possible = wanted - set(impossible)
@@ -123,7 +123,7 @@ def require_known(only: Collection[str] | None) -> set[str]:
     return set(COLUMNS if only is None else only)
 
 
-def _cautions(epoch: float) -> list[str]:
+def _warnings_of(epoch: float) -> list[str]:
     if epoch == 0:
         return ["Scores come from an untrained network: what was published of GraNd there could not be reproduced."]
     if epoch < MIN_EPOCH:

@@ -12,11 +12,11 @@ import numpy as np
 
 from aria_data.errors import ConfigInvalid
 from aria_data.pruning.budgets import ROUNDING, num_affordable
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import BY_RANK, BY_SCORE, Pool, SelectConfig
 
 
-class Draft:
+class Sampling:
     """Who may still be drawn, who is kept, with which probability, and why. All arrays are in the pool's order."""
 
     def __init__(self, pool: Pool, config: SelectConfig, seed: int):
@@ -36,19 +36,19 @@ class Draft:
         """What the budget still has, at most what all open files cost."""
         return min(self.limit - self.costs[self.is_kept].sum(), self.costs[self.is_open].sum())
 
-    def lots(self, purpose: str) -> np.ndarray:
-        return lots(self.pool.ids, purpose, self.seed)
+    def random_keys(self, purpose: str) -> np.ndarray:
+        return random_keys(self.pool.ids, purpose, self.seed)
 
-    def by_lot(self, purpose: str = "draw") -> np.ndarray:
+    def by_random_key(self, purpose: str = "draw") -> np.ndarray:
         """The open files in an order drawn by lot, as indices."""
         indices = np.flatnonzero(self.is_open)
-        return indices[np.argsort(self.lots(purpose)[indices], kind="stable")]
+        return indices[np.argsort(self.random_keys(purpose)[indices], kind="stable")]
 
     def by_rank(self) -> np.ndarray:
         """The open files, hardest first (`bottom`: easiest first), as indices; ties by a lot of their own."""
         indices = np.flatnonzero(self.is_open)
         keys = self.scores[indices] if self.config.method == "bottom" else -self.scores[indices]
-        return indices[np.lexsort((self.lots("tie")[indices], keys))]
+        return indices[np.lexsort((self.random_keys("tie")[indices], keys))]
 
     def keep(self, indices: np.ndarray, labels: Iterable[str]) -> None:
         self.is_kept[indices], self.is_open[indices] = True, False
@@ -104,98 +104,100 @@ def ranks_within(codes: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def prepare(draft: Draft) -> None:
+def prepare(sampling: Sampling) -> None:
     """Settle what no method decides."""
-    _by_name(draft)
-    _by_limits(draft)
-    _cut_hardest(draft)
-    _keep_minimum(draft)
-    _cap_groups(draft)
+    _by_name(sampling)
+    _by_limits(sampling)
+    _cut_hardest(sampling)
+    _keep_minimum(sampling)
+    _cap_groups(sampling)
 
 
-def _by_name(draft: Draft) -> None:
-    place = {each: index for index, each in enumerate(draft.pool.ids)}
-    for name, act in (("include", draft.keep), ("exclude", draft.leave)):
-        wanted = sorted(set(getattr(draft.config, name)))
+def _by_name(sampling: Sampling) -> None:
+    place = {each: index for index, each in enumerate(sampling.pool.ids)}
+    for name, act in (("include", sampling.keep), ("exclude", sampling.leave)):
+        wanted = sorted(set(getattr(sampling.config, name)))
         here = np.array([place[each] for each in wanted if each in place], int)
         act(here, [f"named in {name}"] * len(here))
         if missing := [each for each in wanted if each not in place]:
-            draft.warnings.append(f"{len(missing)} of {len(wanted)} ids in {name} are not here, first {missing[0]}.")
-    if (cost := draft.costs[draft.is_kept].sum()) > draft.limit * (1 + ROUNDING):
-        unit = draft.config.budget.unit
-        raise ConfigInvalid(f"include: the files named have {cost:g} {unit}, the budget allows {draft.limit:g}.")
+            sampling.warnings.append(f"{len(missing)} of {len(wanted)} ids in {name} are not here, first {missing[0]}.")
+    if (cost := sampling.costs[sampling.is_kept].sum()) > sampling.limit * (1 + ROUNDING):
+        unit = sampling.config.budget.unit
+        raise ConfigInvalid(f"include: the files named have {cost:g} {unit}, the budget allows {sampling.limit:g}.")
 
 
-def _by_limits(draft: Draft) -> None:
-    config, scores = draft.config, draft.scores
+def _by_limits(sampling: Sampling) -> None:
+    config, scores = sampling.config, sampling.scores
     low, high = config.min_score, config.max_score
     if config.method in BY_SCORE or low is not None or high is not None:
-        _leave_where(draft, np.isnan(scores), lambda at: "it has no score")
+        _leave_where(sampling, np.isnan(scores), lambda at: "it has no score")
     if low is not None:
-        _leave_where(draft, scores < low, lambda at: f"score {scores[at]:.6g} is below {low:g}")
+        _leave_where(sampling, scores < low, lambda at: f"score {scores[at]:.6g} is below {low:g}")
     if high is not None:
-        _leave_where(draft, scores > high, lambda at: f"score {scores[at]:.6g} is above {high:g}")
-    is_over = draft.costs > draft.limit * (1 + ROUNDING)
-    _leave_where(draft, is_over, lambda at: f"{draft.costs[at]:g} {config.budget.unit} are more than the whole budget")
+        _leave_where(sampling, scores > high, lambda at: f"score {scores[at]:.6g} is above {high:g}")
+    is_over = sampling.costs > sampling.limit * (1 + ROUNDING)
+    _leave_where(
+        sampling, is_over, lambda at: f"{sampling.costs[at]:g} {config.budget.unit} are more than the whole budget"
+    )
 
 
-def _leave_where(draft: Draft, is_meant: np.ndarray, label: Callable[[int], str]) -> None:
-    indices = np.flatnonzero(draft.is_open & is_meant)
-    draft.leave(indices, (label(int(index)) for index in indices))
+def _leave_where(sampling: Sampling, is_meant: np.ndarray, label: Callable[[int], str]) -> None:
+    indices = np.flatnonzero(sampling.is_open & is_meant)
+    sampling.leave(indices, (label(int(index)) for index in indices))
 
 
-def _cut_hardest(draft: Draft) -> None:
-    share = {"window": draft.config.offset, "stratified": draft.config.hard_cut}.get(draft.config.method, 0.0)
-    order = draft.by_rank() if share else np.array([], int)
+def _cut_hardest(sampling: Sampling) -> None:
+    share = {"window": sampling.config.offset, "stratified": sampling.config.hard_cut}.get(sampling.config.method, 0.0)
+    order = sampling.by_rank() if share else np.array([], int)
     num = int(share * len(order) * (1 + ROUNDING))
-    draft.leave(order[:num], (f"hardest {share:.1%}: rank {rank} of {len(order)}" for rank in range(1, num + 1)))
+    sampling.leave(order[:num], (f"hardest {share:.1%}: rank {rank} of {len(order)}" for rank in range(1, num + 1)))
 
 
-def _in_groups(draft: Draft, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+def _in_groups(sampling: Sampling, purpose: str) -> tuple[np.ndarray, np.ndarray]:
     """The open files that have a group, those preferred in it first, and how many of it come before each."""
-    order = draft.by_rank() if draft.config.method in BY_RANK else draft.by_lot(purpose)
-    order = order[draft.pool.groups[order] != ""]
-    return order, ranks_within(codes_of(draft.pool.groups)[order])
+    order = sampling.by_rank() if sampling.config.method in BY_RANK else sampling.by_random_key(purpose)
+    order = order[sampling.pool.groups[order] != ""]
+    return order, ranks_within(codes_of(sampling.pool.groups)[order])
 
 
-def _num_kept(draft: Draft) -> np.ndarray:
+def _num_kept(sampling: Sampling) -> np.ndarray:
     """For each file how many of its group are kept already."""
-    codes = codes_of(draft.pool.groups)
-    return np.bincount(codes, draft.is_kept)[codes].astype(int) if len(codes) else codes
+    codes = codes_of(sampling.pool.groups)
+    return np.bincount(codes, sampling.is_kept)[codes].astype(int) if len(codes) else codes
 
 
-def _keep_minimum(draft: Draft) -> None:
+def _keep_minimum(sampling: Sampling) -> None:
     """Keep so many of each group first: one of each, then a second of each, until the budget ends."""
-    wanted = draft.config.min_per_group
+    wanted = sampling.config.min_per_group
     if not wanted:
         return
-    order, ranks = _in_groups(draft, "minimum")
-    ranks = ranks + _num_kept(draft)[order]
-    group_lots = lots(draft.pool.groups, "group", draft.seed)
+    order, ranks = _in_groups(sampling, "minimum")
+    ranks = ranks + _num_kept(sampling)[order]
+    group_lots = random_keys(sampling.pool.groups, "group", sampling.seed)
     first = np.lexsort((group_lots[order], ranks))
     order = order[first][ranks[first] < wanted]
-    num = num_affordable(draft.costs[order], draft.limit - draft.costs[draft.is_kept].sum())
-    draft.keep(order[:num], [f"one of the {wanted} that its group keeps at least"] * num)
+    num = num_affordable(sampling.costs[order], sampling.limit - sampling.costs[sampling.is_kept].sum())
+    sampling.keep(order[:num], [f"one of the {wanted} that its group keeps at least"] * num)
     if num < len(order):
-        draft.warnings.append(
+        sampling.warnings.append(
             f"the budget ends before every group has its {wanted}: {len(order) - num} files short. "
             "Raise the budget or lower min_per_group."
         )
 
 
-def _cap_groups(draft: Draft) -> None:
-    """Take out of each group what is more than it may keep: the last by rank, or by lot where a method draws lots.
+def _cap_groups(sampling: Sampling) -> None:
+    """Take out of each group what is more than it may keep: the last by rank, or by random key where a method draws.
 
-    By lot, because a cap by score would leave some files without a chance that a weight could make up for.
+    By random key, because a cap by score would leave some files without a chance that a weight could make up for.
     """
-    most = draft.config.max_per_group
+    most = sampling.config.max_per_group
     if not most:
         return
-    room = np.maximum(most - _num_kept(draft), 0)
-    order, ranks = _in_groups(draft, "cap")
+    room = np.maximum(most - _num_kept(sampling), 0)
+    order, ranks = _in_groups(sampling, "cap")
     is_out = ranks >= room[order]
-    if draft.config.method not in BY_RANK:
-        codes = codes_of(draft.pool.groups)
+    if sampling.config.method not in BY_RANK:
+        codes = codes_of(sampling.pool.groups)
         sizes = np.bincount(codes[order], minlength=len(codes))[codes]
-        draft.cap_probs[order] = np.minimum(1, room[order] / sizes[order])
-    draft.leave(order[is_out], [f"its group may keep {most}"] * int(is_out.sum()))
+        sampling.cap_probs[order] = np.minimum(1, room[order] / sizes[order])
+    sampling.leave(order[is_out], [f"its group may keep {most}"] * int(is_out.sum()))

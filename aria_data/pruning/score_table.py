@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import Pool
 from aria_data.storage.files import write_whole
 
@@ -60,7 +60,7 @@ class ScoreTable:
         pool = Pool.of(ids, None, group, minutes, num_notes)
         given = {name: values for name, values in columns.items() if name not in RANDOM}
         made = {name: _column(name, ids, values) for name, values in sorted(given.items())}
-        baselines = {name: lots(pool.ids, name) for name in RANDOM}
+        baselines = {name: random_keys(pool.ids, name) for name in RANDOM}
         notes = pool.num_notes.astype(np.int64)
         plain = json.loads(json.dumps(dict(about or {}), allow_nan=False))
         return cls(pool.ids, made | baselines, pool.groups, pool.minutes, notes, plain)

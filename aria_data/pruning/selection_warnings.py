@@ -7,27 +7,32 @@ from collections.abc import Iterator
 import numpy as np
 
 from aria_data.pruning.budgets import ROUNDING
-from aria_data.pruning.sampling import Draft
+from aria_data.pruning.sampling import Sampling
 from aria_data.pruning.selection import BY_RANK, BY_SCORE, WEIGHTED, Selection
 
 FEW = 0.3  # at or below this share score-only selection loses to random: Ayed and Hayou, DeepCore, CCS, our pilot
 FEW_EFFECTIVE = 0.7  # of the files kept; calibrated with alpha 0.5 at 30 % has 0.67
 
 
-def cautions(selection: Selection, draft: Draft) -> list[str]:
+def warnings_of(selection: Selection, sampling: Sampling) -> list[str]:
     """Look a finished selection over."""
-    parts = (_of_scores(selection, draft), _of_groups(selection), _of_size(draft), _of_weights(selection, draft))
+    parts = (
+        _of_scores(selection, sampling),
+        _of_groups(selection),
+        _of_size(sampling),
+        _of_weights(selection, sampling),
+    )
     return [sentence for part in parts for sentence in part]
 
 
-def _of_scores(selection: Selection, draft: Draft) -> Iterator[str]:
+def _of_scores(selection: Selection, sampling: Sampling) -> Iterator[str]:
     config, pool = selection.config, selection.pool
     if config.method not in BY_SCORE:
         return
-    is_scored = ~np.isnan(draft.scores)
-    if num_without := int((~is_scored & ~draft.is_kept).sum()):
+    is_scored = ~np.isnan(sampling.scores)
+    if num_without := int((~is_scored & ~sampling.is_kept).sum()):
         yield f"{num_without} of {len(pool)} files have no score and were left out; random baselines may have them."
-    if is_scored.sum() > 1 and np.ptp(draft.scores[is_scored]) == 0:
+    if is_scored.sum() > 1 and np.ptp(sampling.scores[is_scored]) == 0:
         yield "all scores are equal, so the choice is by lot."
     if config.normalize == "group":
         names, counts = np.unique(pool.groups[is_scored].astype(object), return_counts=True)
@@ -53,15 +58,15 @@ def _of_groups(selection: Selection) -> Iterator[str]:
         yield "no file has a group, so limits and scores by group have no effect."
 
 
-def _of_size(draft: Draft) -> Iterator[str]:
-    spent, limit, unit = draft.costs[draft.is_kept].sum(), draft.limit, draft.config.budget.unit
-    if not draft.is_kept.any():
+def _of_size(sampling: Sampling) -> Iterator[str]:
+    spent, limit, unit = sampling.costs[sampling.is_kept].sum(), sampling.limit, sampling.config.budget.unit
+    if not sampling.is_kept.any():
         yield "nothing is kept."
-    elif np.isfinite(limit) and spent < limit * (1 - ROUNDING) and not draft.num_undrawn:
+    elif np.isfinite(limit) and spent < limit * (1 - ROUNDING) and not sampling.num_undrawn:
         yield f"only {spent:g} of {limit:g} {unit} are kept: the other limits leave no more."
 
 
-def _of_weights(selection: Selection, draft: Draft) -> Iterator[str]:
+def _of_weights(selection: Selection, sampling: Sampling) -> Iterator[str]:
     config, num_kept = selection.config, len(selection.ids)
     is_weighted = config.weights != "none" and (config.weights != "own" or config.method in WEIGHTED)
     if config.weights == "none" and config.method in WEIGHTED:
@@ -83,7 +88,7 @@ def _of_weights(selection: Selection, draft: Draft) -> Iterator[str]:
             f"the {num_kept} files weigh as much as {selection.effective_num_files:.0f} equal ones (effective sample "
             f"size). {raised}"
         )
-    if num_full := sum(draft.cap_probs[~draft.is_kept] == 0):
+    if num_full := sum(sampling.cap_probs[~sampling.is_kept] == 0):
         yield f"{num_full} files had no chance because their group was full; the weights do not make up for them."
 
 

@@ -1,7 +1,7 @@
 """Selectors: `select(pool, config, seed)` says which files to keep, how to weight them, and why. No models, no files.
 
-Every method but `ht_proportional` is an order of the files and a budget that ends it. Orders are drawn with lots that
-stay with a file (`random_keys.py`), so a smaller budget keeps a part of what a larger one keeps.
+Every method but `ht_proportional` is an order of the files and a budget that ends it. Random orders are those of
+permanent random numbers (`random_keys.py`), so a smaller budget keeps a part of what a larger one keeps.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from aria_data.pruning.budgets import ROUNDING, num_affordable
-from aria_data.pruning.random_keys import lots
-from aria_data.pruning.sampling import Draft, codes_of, prepare, ranks_within
+from aria_data.pruning.random_keys import random_keys
+from aria_data.pruning.sampling import Sampling, codes_of, prepare, ranks_within
 from aria_data.pruning.selection import Pool, SelectConfig, Selection, weights_of
-from aria_data.pruning.selection_warnings import cautions
+from aria_data.pruning.selection_warnings import warnings_of
 
 
 def select(pool: Pool, config: SelectConfig, seed: int = 0) -> Selection:
@@ -20,92 +20,92 @@ def select(pool: Pool, config: SelectConfig, seed: int = 0) -> Selection:
 
     Raises `ConfigInvalid` when the files to include are more than the budget allows.
     """
-    draft = Draft(pool, config, seed)
-    prepare(draft)
-    _DRAW[config.method](draft)
-    kept = np.flatnonzero(draft.is_kept)
-    probs = draft.probs[kept]
+    sampling = Sampling(pool, config, seed)
+    prepare(sampling)
+    _DRAW[config.method](sampling)
+    kept = np.flatnonzero(sampling.is_kept)
+    probs = sampling.probs[kept]
     selection = Selection(
         tuple(pool.ids[index] for index in kept),
         weights_of(probs, config),
         probs,
-        dict(zip(pool.ids, draft.reasons, strict=True)),
-        draft.warnings,
+        dict(zip(pool.ids, sampling.reasons, strict=True)),
+        sampling.warnings,
         pool,
         config,
         seed,
     )
-    selection.warnings.extend(cautions(selection, draft))
+    selection.warnings.extend(warnings_of(selection, sampling))
     return selection
 
 
-def _random(draft: Draft) -> None:
-    order = draft.by_lot()
-    num = draft.draw(order, _numbered("lot", len(order)))
-    draft.probs[order[:num]] *= num / max(len(order), 1)
+def _random(sampling: Sampling) -> None:
+    order = sampling.by_random_key()
+    num = sampling.draw(order, _numbered("lot", len(order)))
+    sampling.probs[order[:num]] *= num / max(len(order), 1)
 
 
-def _by_rank(draft: Draft) -> None:
+def _by_rank(sampling: Sampling) -> None:
     """`top`, `bottom`, and `window` after its hardest are cut off."""
-    order = draft.by_rank()
-    draft.draw(order, _numbered("rank", len(order)))
+    order = sampling.by_rank()
+    sampling.draw(order, _numbered("rank", len(order)))
 
 
 def _numbered(word: str, num: int) -> list[str]:
     return [f"{word} {number} of {num}" for number in range(1, num + 1)]
 
 
-def _group_random(draft: Draft) -> None:
+def _group_random(sampling: Sampling) -> None:
     """One of each composition, in an order drawn by lot, then a second of each. A file without one stands alone."""
-    ids = np.array(draft.pool.ids, object)
-    names = np.where(draft.pool.groups == "", "\0" + ids, draft.pool.groups) if len(ids) else ids
-    group_lots = lots(names, "group", draft.seed)
-    order, _, rounds, sizes = _round_robin(draft, codes_of(names), -group_lots)
+    ids = np.array(sampling.pool.ids, object)
+    names = np.where(sampling.pool.groups == "", "\0" + ids, sampling.pool.groups) if len(ids) else ids
+    group_lots = random_keys(names, "group", sampling.seed)
+    order, _, rounds, sizes = _round_robin(sampling, codes_of(names), -group_lots)
     labels = [
         f"round {mine + 1} over the groups, {size} files in its own" for mine, size in zip(rounds, sizes, strict=True)
     ]
-    num = draft.draw(order, labels)
+    num = sampling.draw(order, labels)
     if num < len(order):
         is_last = rounds == rounds[num]
         per_group = rounds[num] + is_last[:num].sum() / is_last.sum()
-        draft.probs[order[:num]] *= np.minimum(1, per_group / sizes[:num])
+        sampling.probs[order[:num]] *= np.minimum(1, per_group / sizes[:num])
 
 
-def _stratified(draft: Draft) -> None:
+def _stratified(sampling: Sampling) -> None:
     """Coverage sampling: equal numbers from strata of equal width over the range of the scores.
 
     Zheng et al. and DEALRec (Alg. 2) go from the smallest stratum to the largest and give each an equal share of what
     is left. One of each in turn, the largest stratum first, comes to the same numbers.
     """
-    num_strata = draft.config.strata
-    strata = _strata(draft, num_strata)
-    largest_first = np.bincount(strata[draft.is_open], minlength=num_strata) * num_strata + np.arange(num_strata)
-    order, codes, ranks, sizes = _round_robin(draft, strata, largest_first[strata])
+    num_strata = sampling.config.strata
+    strata = _strata(sampling, num_strata)
+    largest_first = np.bincount(strata[sampling.is_open], minlength=num_strata) * num_strata + np.arange(num_strata)
+    order, codes, ranks, sizes = _round_robin(sampling, strata, largest_first[strata])
     labels = [
         f"stratum {code + 1} of {num_strata}, lot {rank + 1} of {size} in it"
         for code, rank, size in zip(codes, ranks, sizes, strict=True)
     ]
-    num = draft.draw(order, labels)
+    num = sampling.draw(order, labels)
     num_taken = np.bincount(codes[:num], minlength=num_strata)
-    draft.probs[order[:num]] *= num_taken[codes[:num]] / sizes[:num]
+    sampling.probs[order[:num]] *= num_taken[codes[:num]] / sizes[:num]
 
 
-def _strata(draft: Draft, num_strata: int) -> np.ndarray:
+def _strata(sampling: Sampling, num_strata: int) -> np.ndarray:
     """Number each open file's stratum from the easiest, 0, to the hardest; the last one holds its upper edge too."""
-    strata = np.zeros(len(draft.pool), int)
-    scores = draft.scores[draft.is_open]
+    strata = np.zeros(len(sampling.pool), int)
+    scores = sampling.scores[sampling.is_open]
     if len(scores):
         edges = np.linspace(scores.min(), scores.max(), num_strata + 1)
-        strata[draft.is_open] = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, num_strata - 1)
+        strata[sampling.is_open] = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, num_strata - 1)
     return strata
 
 
-def _round_robin(draft: Draft, codes: np.ndarray, priority: np.ndarray) -> tuple[np.ndarray, ...]:
+def _round_robin(sampling: Sampling, codes: np.ndarray, priority: np.ndarray) -> tuple[np.ndarray, ...]:
     """The open files in rounds, one of each code a round, by lot; in a round the highest priority first.
 
     Gives the order, and for each file of it the code, the round from 0, and how many open files have the code.
     """
-    order = draft.by_lot()
+    order = sampling.by_random_key()
     rounds = ranks_within(codes[order])
     by_round = np.lexsort((-priority[order], rounds))
     order, rounds = order[by_round], rounds[by_round]
@@ -113,25 +113,25 @@ def _round_robin(draft: Draft, codes: np.ndarray, priority: np.ndarray) -> tuple
     return order, codes[order], rounds, sizes
 
 
-def _score_proportional(draft: Draft) -> None:
+def _score_proportional(sampling: Sampling) -> None:
     """Draw one after the other, each with a chance proportional to its size, without replacement.
 
     Exponential keys (Efraimidis and Spirakis 2006) give the whole order at once. The probability of being among the
     first has no closed form; Rosen's (1997) 1 - exp(-t size) is off by about 1 / number of files.
     """
-    order = draft.by_lot()
-    sizes = _sizes(draft, order)
-    keys = -np.log(draft.lots("draw")[order]) / sizes
+    order = sampling.by_random_key()
+    sizes = _sizes(sampling, order)
+    keys = -np.log(sampling.random_keys("draw")[order]) / sizes
     first = np.argsort(keys, kind="stable")
     order, sizes = order[first], sizes[first]
     labels = [f"drawn as number {n} of {len(order)}, size {size:.3g}" for n, size in enumerate(sizes, 1)]
-    num = draft.draw(order, labels)
-    draft.probs[order[:num]] *= _successive_probs(sizes, num)[:num]
+    num = sampling.draw(order, labels)
+    sampling.probs[order[:num]] *= _successive_probs(sizes, num)[:num]
 
 
-def _sizes(draft: Draft, indices: np.ndarray) -> np.ndarray:
+def _sizes(sampling: Sampling, indices: np.ndarray) -> np.ndarray:
     """Map scores linearly to [floor, 1] (Anand et al. C.3); all equal: 1."""
-    scores, floor = draft.scores[indices], draft.config.floor
+    scores, floor = sampling.scores[indices], sampling.config.floor
     spread = np.ptp(scores) if len(scores) else 0.0
     return floor + (1 - floor) * (scores - scores.min()) / spread if spread > 0 else np.ones(len(scores))
 
@@ -146,27 +146,27 @@ def _successive_probs(sizes: np.ndarray, num: int) -> np.ndarray:
     return -np.expm1(-time * sizes)
 
 
-def _ht_proportional(draft: Draft) -> None:
+def _ht_proportional(sampling: Sampling) -> None:
     """Probability proportional to size by systematic sampling in an order drawn by lot (Madow 1949).
 
     The probabilities are exact and their sum is the number kept, but the choice hangs together: a file added or a
     larger budget changes it as a whole.
     """
-    order = draft.by_lot()
-    probs = _proportional_probs(_sizes(draft, order), draft.costs[order], draft.to_spend())
+    order = sampling.by_random_key()
+    probs = _proportional_probs(_sizes(sampling, order), sampling.costs[order], sampling.to_spend())
     is_sure = probs >= 1
     sums = np.cumsum(np.where(is_sure, 0, probs))
-    if draft.config.budget.unit == "files" and len(sums) and sums[-1] > 0:
+    if sampling.config.budget.unit == "files" and len(sums) and sums[-1] > 0:
         sums = sums / sums[-1] * round(sums[-1])  # it ends at a whole number but for rounding
-    start = lots([""], "start", draft.seed)[0]
+    start = random_keys([""], "start", sampling.seed)[0]
     is_hit = np.diff(np.floor(sums + 1 - start), prepend=0) > 0
     drawn = order[is_sure | is_hit]
     labels = [f"drawn with probability {prob:.4g}" for prob in probs[is_sure | is_hit]]
-    num = draft.draw(drawn, labels)
-    draft.probs[drawn[:num]] *= probs[is_sure | is_hit][:num] * num / max(len(drawn), 1)
+    num = sampling.draw(drawn, labels)
+    sampling.probs[drawn[:num]] *= probs[is_sure | is_hit][:num] * num / max(len(drawn), 1)
     is_left = ~(is_sure | is_hit)
-    draft.num_undrawn += int(is_left.sum())
-    draft.leave(order[is_left], (f"not drawn with probability {prob:.4g}" for prob in probs[is_left]))
+    sampling.num_undrawn += int(is_left.sum())
+    sampling.leave(order[is_left], (f"not drawn with probability {prob:.4g}" for prob in probs[is_left]))
 
 
 def _proportional_probs(sizes: np.ndarray, costs: np.ndarray, to_spend: float) -> np.ndarray:
@@ -181,16 +181,16 @@ def _proportional_probs(sizes: np.ndarray, costs: np.ndarray, to_spend: float) -
     return np.ones(len(sizes))
 
 
-def _calibrated(draft: Draft) -> None:
+def _calibrated(sampling: Sampling) -> None:
     """A share alpha of the budget by score, the rest by lot from all others (Ayed and Hayou)."""
-    order = draft.by_rank()
-    wanted = draft.config.alpha * draft.to_spend() * (1 - ROUNDING)
-    num_wanted = int(np.searchsorted(np.cumsum(draft.costs[order]), wanted)) + 1 if wanted > 0 else 0
-    num = min(num_wanted, num_affordable(draft.costs[order], draft.to_spend()))
-    draft.keep(order[:num], _numbered("by score, rank", len(order))[:num])
-    others = draft.by_lot()
-    num_explored = draft.draw(others, _numbered("by lot from the others,", len(others)))
-    draft.probs[others[:num_explored]] *= num_explored / max(len(others), 1)
+    order = sampling.by_rank()
+    wanted = sampling.config.alpha * sampling.to_spend() * (1 - ROUNDING)
+    num_wanted = int(np.searchsorted(np.cumsum(sampling.costs[order]), wanted)) + 1 if wanted > 0 else 0
+    num = min(num_wanted, num_affordable(sampling.costs[order], sampling.to_spend()))
+    sampling.keep(order[:num], _numbered("by score, rank", len(order))[:num])
+    others = sampling.by_random_key()
+    num_explored = sampling.draw(others, _numbered("by lot from the others,", len(others)))
+    sampling.probs[others[:num_explored]] *= num_explored / max(len(others), 1)
 
 
 _DRAW = {

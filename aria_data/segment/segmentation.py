@@ -1,8 +1,8 @@
-"""From the classifier's scores to the stretches of solo piano in a recording.
+"""From the classifier's scores to the spans of solo piano in a recording.
 
 evidence     both kinds of scores as log odds, weighed, for every quarter of a second
 best_states  the sequence of piano / not piano that fits the evidence best, a change costing something
-stretches    runs of piano, short gaps closed, a little sound kept around each
+spans    runs of piano, short gaps closed, a little sound kept around each
 segments     those long and sure enough, each judged by itself
 """
 
@@ -61,9 +61,9 @@ class Scored:
 
 
 def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:
-    """Find the stretches of solo piano, in order, not overlapping."""
+    """Find the spans of solo piano, in order, not overlapping."""
     segments: list[Segment] = []
-    for start_s, end_s in _stretches(scored, config):
+    for start_s, end_s in _spans(scored, config):
         score = _mean_score(scored, start_s, end_s)
         if end_s - start_s >= config.min_segment_s and score >= config.min_segment_score:
             segments.append(Segment(recording_id, len(segments), start_s, end_s, round(score, 4)))
@@ -71,23 +71,23 @@ def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> l
 
 
 def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> Verdict:
-    """Say why a recording without segments has none: nowhere piano, or no stretch long or sure enough."""
+    """Say why a recording without segments has none: nowhere piano, or no span long or sure enough."""
     if segments:
         return Verdict(True)
-    stretches = _stretches(scored, config)
-    if not stretches:
+    spans = _spans(scored, config)
+    if not spans:
         return Verdict(False, "no_solo_piano", round(float(np.max(scored.scores, initial=0.0)), 4))
-    longest_s = max(end_s - start_s for start_s, end_s in stretches)
+    longest_s = max(end_s - start_s for start_s, end_s in spans)
     if longest_s < config.min_segment_s:
         return Verdict(False, "segment_shorter_than_min", round(longest_s, 3))
-    long_enough = [stretch for stretch in stretches if stretch[1] - stretch[0] >= config.min_segment_s]
-    best = max(_mean_score(scored, *stretch) for stretch in long_enough)
+    long_enough = [span for span in spans if span[1] - span[0] >= config.min_segment_s]
+    best = max(_mean_score(scored, *span) for span in long_enough)
     return Verdict(False, "audio_score_below_min", round(best, 4))
 
 
 def piano_share(scored: Scored, config: SegmentConfig) -> float:
-    """How much of a recording is solo piano, 0 to 1, in stretches of any length that are sure enough."""
-    sure = (span for span in _stretches(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
+    """How much of a recording is solo piano, 0 to 1, in spans of any length that are sure enough."""
+    sure = (span for span in _spans(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
     found_s = sum(end_s - start_s for start_s, end_s in sure)
     return found_s / scored.duration_s if scored.duration_s else 0.0
 
@@ -129,29 +129,27 @@ def best_states(gains: np.ndarray, switch_cost: float) -> np.ndarray:
     return states
 
 
-def _stretches(scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
+def _spans(scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
     """Give start and end of each run of piano, runs joined over gaps shorter than `max_gap_s`, then padded."""
     states = best_states(evidence(scored, config) * scored.step_s, config.switch_cost)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], states, [False]]).astype(int)))
-    stretches: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
     for first, last in edges.reshape(-1, 2).tolist():
         start_s, end_s = first * scored.step_s, min(last * scored.step_s, scored.duration_s)
-        if stretches and start_s - stretches[-1][1] < config.max_gap_s:
-            stretches[-1] = (stretches[-1][0], end_s)
+        if spans and start_s - spans[-1][1] < config.max_gap_s:
+            spans[-1] = (spans[-1][0], end_s)
         else:
-            stretches.append((start_s, end_s))
-    return _padded(stretches, scored.duration_s, config)
+            spans.append((start_s, end_s))
+    return _padded(spans, scored.duration_s, config)
 
 
-def _padded(
-    stretches: list[tuple[float, float]], duration_s: float, config: SegmentConfig
-) -> list[tuple[float, float]]:
-    """A little more at both ends, never past the middle of the gap to the next stretch."""
-    middles_s = [(before[1] + after[0]) / 2 for before, after in zip(stretches[:-1], stretches[1:], strict=True)]
+def _padded(spans: list[tuple[float, float]], duration_s: float, config: SegmentConfig) -> list[tuple[float, float]]:
+    """A little more at both ends, never past the middle of the gap to the next span."""
+    middles_s = [(before[1] + after[0]) / 2 for before, after in zip(spans[:-1], spans[1:], strict=True)]
     lows_s, highs_s = [0.0, *middles_s], [*middles_s, duration_s]
     return [
         (max(low_s, start_s - config.lead_s), min(high_s, end_s + config.tail_s))
-        for (start_s, end_s), low_s, high_s in zip(stretches, lows_s, highs_s, strict=False)
+        for (start_s, end_s), low_s, high_s in zip(spans, lows_s, highs_s, strict=False)
     ]
 
 

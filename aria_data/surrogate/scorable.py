@@ -18,7 +18,7 @@ same way. Whatever the model, it is cut in three: inputs -> `embed` -> `features
     scores.el2n(Scored(network), examples)
 
 For a language model a window is a piece of a file and a position a token; for a classifier of sound a window is a
-clip and a position a stretch of it that has a label of its own.
+clip and a position a span of it that has a label of its own.
 """
 
 from __future__ import annotations

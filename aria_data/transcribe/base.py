@@ -52,8 +52,8 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a transcriber heard in one stretch of audio. Times count from its first sample."""
+class TranscriptionResult:
+    """What a transcriber heard in one span of audio. Times count from its first sample."""
 
     performance: Performance
     confidence: float = (
@@ -63,13 +63,13 @@ class Heard:
 
 
 class Decoder(Protocol):
-    """Joins what was heard in the windows of one stretch. Holds the notes so far, never the audio."""
+    """Joins what was heard in the windows of one span. Holds the notes so far, never the audio."""
 
     def add(self, output: Any) -> None:
         """Take the next window's output."""
         ...
 
-    def finish(self) -> Heard:
+    def finish(self) -> TranscriptionResult:
         """Give everything, once the last window is in."""
         ...
 
@@ -89,12 +89,12 @@ class Transcriber(Protocol):
     correct_tuning: bool  # whether audio is to be brought to 440 Hz before it is heard
     num_readers: int  # processes that read audio ahead; 0: it is read between the calls, in this process
 
-    def hear(self, windows: np.ndarray) -> list[Any]:
+    def infer(self, windows: np.ndarray) -> list[Any]:
         """Hear float32 windows of shape (batch, window, channels): one output each, or the error that stands for it."""
         ...
 
     def decoder(self) -> Decoder:
-        """Begin a new stretch."""
+        """Begin a new span."""
         ...
 
 

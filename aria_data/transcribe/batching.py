@@ -1,7 +1,7 @@
-"""Many stretches of audio through one model: windows of several recordings share a forward pass.
+"""Many spans of audio through one model: windows of several recordings share a forward pass.
 
-Windows are heard in any company and at the same time; what they say is joined in order, stretch by stretch. Audio
-is read while the model computes. A stretch that fails, fails alone; nothing but the notes grows with the length.
+Windows are heard in any company and at the same time; what they say is joined in order, span by span. Audio
+is read while the model computes. A span that fails, fails alone; nothing but the notes grows with the length.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from aria_data.errors import TemporaryError, TranscriptionFailed
 from aria_data.midi.midi_files import Note, Pedal, Performance
 from aria_data.storage.files import printable
-from aria_data.transcribe.base import Decoder, Heard, Transcriber
+from aria_data.transcribe.base import Decoder, Transcriber, TranscriptionResult
 
-Blocks = Callable[[], Iterable[np.ndarray]]  # opens a stretch: float32 blocks of shape (num_samples, channels)
+Blocks = Callable[[], Iterable[np.ndarray]]  # opens a span: float32 blocks of shape (num_samples, channels)
 
 
 @dataclass(slots=True)
 class Piece:
-    """A window of one stretch, or, without a window, its end: with the error that cut it short, if one did."""
+    """A window of one span, or, without a window, its end: with the error that cut it short, if one did."""
 
     key: Hashable
     window: np.ndarray | None = None
@@ -33,21 +33,21 @@ class Piece:
     slower: float = 1.0  # at the end: so many times as long was what was heard as what was recorded
 
 
-def hear_all(
-    transcriber: Transcriber, stretches: Iterable[tuple[Hashable, Blocks]]
-) -> Iterator[tuple[Hashable, Heard | Exception]]:
-    """Hear stretches of audio, given as (key, function that opens it), reading them here, one after the other.
+def transcribe_all(
+    transcriber: Transcriber, spans: Iterable[tuple[Hashable, Blocks]]
+) -> Iterator[tuple[Hashable, TranscriptionResult | Exception]]:
+    """Hear spans of audio, given as (key, function that opens it), reading them here, one after the other.
 
     Yields each key with what was heard, or with the error that it ended in, as soon as it is finished.
     """
     failed: set[Hashable] = set()  # reading stops where hearing failed
-    pieces = (piece for key, blocks in stretches for piece in pieces_of(transcriber, key, blocks, failed))
-    yield from hear_pieces(transcriber, pieces, failed)
+    pieces = (piece for key, blocks in spans for piece in pieces_of(transcriber, key, blocks, failed))
+    yield from transcribe_pieces(transcriber, pieces, failed)
 
 
-def hear_one(transcriber: Transcriber, blocks: Iterable[np.ndarray]) -> Heard:
-    """Hear one stretch; its error is raised."""
-    ((_, heard),) = hear_all(transcriber, [(0, lambda: blocks)])
+def transcribe_one(transcriber: Transcriber, blocks: Iterable[np.ndarray]) -> TranscriptionResult:
+    """Hear one span; its error is raised."""
+    ((_, heard),) = transcribe_all(transcriber, [(0, lambda: blocks)])
     if isinstance(heard, Exception):
         raise heard
     return heard
@@ -59,7 +59,7 @@ def pieces_of(
     blocks: Blocks,
     failed: set[Hashable] = frozenset(),  # type: ignore[assignment]
 ) -> Iterator[Piece]:
-    """Cut one stretch into windows; the last is filled up with silence. Never raises: the end carries the error."""
+    """Cut one span into windows; the last is filled up with silence. Never raises: the end carries the error."""
     try:
         source = blocks()
         for window in _windows(transcriber, source):
@@ -94,15 +94,15 @@ def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndar
         yield buffer
 
 
-def hear_pieces(
+def transcribe_pieces(
     transcriber: Transcriber, pieces: Iterable[Piece], failed: set[Hashable]
-) -> Iterator[tuple[Hashable, Heard | Exception]]:
-    """Hear pieces of any number of stretches, each one's in order. A key whose hearing failed joins `failed`."""
+) -> Iterator[tuple[Hashable, TranscriptionResult | Exception]]:
+    """Hear pieces of any number of spans, each one's in order. A key whose hearing failed joins `failed`."""
     decoders: dict[Hashable, Decoder] = {}
     errors: dict[Hashable, Exception] = {}
     model = _Model(transcriber)
 
-    def join(group: list[Piece], outputs: list[Any]) -> Iterator[tuple[Hashable, Heard | Exception]]:
+    def join(group: list[Piece], outputs: list[Any]) -> Iterator[tuple[Hashable, TranscriptionResult | Exception]]:
         remaining = iter(outputs)
         for piece in group:
             key = piece.key
@@ -129,7 +129,7 @@ def hear_pieces(
         waiting: deque[tuple[list[Piece], Future]] = deque()
         for group in _groups(pieces, model):
             windows = [piece.window for piece in group if piece.window is not None]
-            waiting.append((group, pool.submit(model.hear, windows)))
+            waiting.append((group, pool.submit(model.infer, windows)))
             if len(waiting) > transcriber.num_workers + 1:
                 done, future = waiting.popleft()
                 yield from join(done, future.result())
@@ -158,7 +158,7 @@ def _with_name(error: Exception, key: Hashable) -> Exception:
     return TranscriptionFailed(f"{printable(str(key))}: {error}", error.reason, error.measured)
 
 
-def _at_speed(heard: Heard, slower: float) -> Heard:
+def _at_speed(heard: TranscriptionResult, slower: float) -> TranscriptionResult:
     """Bring times back to those of the recording."""
     if slower == 1.0:
         return heard
@@ -178,14 +178,14 @@ class _Model:
     def __init__(self, transcriber: Transcriber):
         self.transcriber, self.batch_size = transcriber, transcriber.batch_size
 
-    def hear(self, windows: list[np.ndarray]) -> list[Any]:
+    def infer(self, windows: list[np.ndarray]) -> list[Any]:
         """Give one output, or error, a window."""
         if not windows:
             return []
         if len(windows) > self.batch_size:
             return self._halves(windows)
         try:
-            return self.transcriber.hear(np.stack(windows))
+            return self.transcriber.infer(np.stack(windows))
         except Exception as error:
             is_full = _is_out_of_memory(error)
             if len(windows) == 1:
@@ -197,7 +197,7 @@ class _Model:
 
     def _halves(self, windows: list[np.ndarray]) -> list[Any]:
         middle = len(windows) // 2
-        return self.hear(windows[:middle]) + self.hear(windows[middle:])
+        return self.infer(windows[:middle]) + self.infer(windows[middle:])
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Several devices, a process each: every one loads the model, asks for stretches when it has room, and sends notes."""
+"""Several devices, a process each: every one loads the model, asks for spans when it has room, and sends notes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 from aria_data.errors import TemporaryError, UsageError
 from aria_data.transcribe import backends
 from aria_data.transcribe.backends import ANYWHERE, DEFAULT
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
-from aria_data.transcribe.spans import Stretch, hear_stretches
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
+from aria_data.transcribe.spans import Span, transcribe_spans
 
 
 def devices_of(compute: Compute) -> list[str]:
@@ -30,7 +30,7 @@ def devices_of(compute: Compute) -> list[str]:
 def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Any:
     """Load the model on every device that `compute` names: a `Transcriber`, or `Several` of them.
 
-    Either goes into `spans.hear_stretches`.
+    Either goes into `spans.transcribe_spans`.
     """
     devices = devices_of(compute)
     if len(devices) == 1:
@@ -42,8 +42,8 @@ class Several:
     """The same transcriber on several devices. Its processes end with this one."""
 
     def __init__(self, config: TranscribeConfig, compute: Compute, devices: list[str]):
-        self._remaining: Iterator[Stretch] = iter(())
-        self._again: deque[Stretch] = deque()  # of a device that died; each is tried once more
+        self._remaining: Iterator[Span] = iter(())
+        self._again: deque[Span] = deque()  # of a device that died; each is tried once more
         self._tried: set[str] = set()
         self._workers = [_Worker(config, dataclasses.replace(compute, device=device)) for device in devices]
         atexit.register(self.close)  # before the interpreter waits for its children
@@ -53,11 +53,11 @@ class Several:
         self.name, self.sha256 = first["name"], first["sha256"]
         self.sample_rate, self.num_channels = first["sample_rate"], first["num_channels"]
 
-    def hear_stretches(
-        self, stretches: Iterable[Stretch], on_read: Callable[[str, float], None]
-    ) -> Iterator[tuple[str, Heard | Exception]]:
-        """See `spans.hear_stretches`. A device whose process dies gives its stretches to the others."""
-        self._remaining, self._tried = iter(stretches), set()
+    def transcribe_spans(
+        self, spans: Iterable[Span], on_read: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
+        """See `spans.transcribe_spans`. A device whose process dies gives its spans to the others."""
+        self._remaining, self._tried = iter(spans), set()
         for worker in self._workers:
             worker.begin()
         while any(worker.is_busy for worker in self._workers):
@@ -67,18 +67,18 @@ class Several:
             if self._again and not any(worker.is_busy for worker in self._workers):
                 for worker in self._workers:
                     worker.begin()
-        for stretch in (*self._again, *self._remaining):  # no device is left
-            yield stretch.key, _died("every device")
+        for span in (*self._again, *self._remaining):  # no device is left
+            yield span.key, _died("every device")
         self._again.clear()
 
     def _attend(
         self, worker: _Worker, on_read: Callable[[str, float], None]
-    ) -> Iterator[tuple[str, Heard | Exception]]:
+    ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
         try:
             kind, *values = worker.connection.recv()
             if kind == "next":
-                stretch = self._again.popleft() if self._again else next(self._remaining, None)
-                worker.give(stretch)
+                span = self._again.popleft() if self._again else next(self._remaining, None)
+                worker.give(span)
             elif kind == "read":
                 on_read(*values)
             elif kind == "heard":
@@ -88,12 +88,12 @@ class Several:
                 worker.is_busy = False
         except (EOFError, OSError):
             worker.is_busy, worker.is_alive = False, False
-            for key, stretch in worker.given.items():
+            for key, span in worker.given.items():
                 if key in self._tried:
                     yield key, _died(worker.device)
                 else:
                     self._tried.add(key)
-                    self._again.append(stretch)
+                    self._again.append(span)
             worker.given.clear()
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.facts: dict[str, Any] = {}
-        self.given: dict[str, Stretch] = {}
+        self.given: dict[str, Span] = {}
         self.is_busy, self.is_alive = False, True
 
     def wait_until_ready(self) -> None:
@@ -136,10 +136,10 @@ class _Worker:
             self.is_busy = True
             self._send("begin")
 
-    def give(self, stretch: Stretch | None) -> None:
-        if stretch is not None:
-            self.given[stretch.key] = stretch
-        self._send(stretch)
+    def give(self, span: Span | None) -> None:
+        if span is not None:
+            self.given[span.key] = span
+        self._send(span)
 
     def _send(self, message: Any) -> None:
         with suppress(OSError):  # when it has died, receiving finds out
@@ -157,16 +157,16 @@ def _work(connection: Connection, config: TranscribeConfig, compute: Compute) ->
         names = ("name", "sha256", "sample_rate", "num_channels")
         connection.send({name: getattr(model, name) for name in names})
 
-        def asked() -> Iterator[Stretch]:
+        def asked() -> Iterator[Span]:
             while True:
                 connection.send(("next",))
-                stretch = connection.recv()
-                if stretch is None:
+                span = connection.recv()
+                if span is None:
                     return
-                yield stretch
+                yield span
 
         while connection.recv() == "begin":
-            for key, heard in hear_stretches(model, asked(), lambda key, s: connection.send(("read", key, s))):
+            for key, heard in transcribe_spans(model, asked(), lambda key, s: connection.send(("read", key, s))):
                 connection.send(("heard", key, heard))
             connection.send(("end",))
     except (EOFError, OSError, KeyboardInterrupt):

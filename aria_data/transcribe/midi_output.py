@@ -9,18 +9,18 @@ from typing import Any
 from aria_data.midi.midi_files import Note, Performance, midi_bytes
 from aria_data.records import Segment, Transcription
 from aria_data.storage.files import write_whole
-from aria_data.transcribe.base import Heard
-from aria_data.transcribe.spans import Stretch
+from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe.spans import Span
 
 MAX_NOTE_S = 20.0  # ours: a longer key press is an error of the transcriber, not a held note (bytedance stops at 6 s)
 
 
-def stretch_of(audio: Path, segment: Segment) -> Stretch:
-    """Give a segment as the stretch of its recording's file that is to be heard."""
-    return Stretch(segment.segment_id, audio, segment.start_s, segment.end_s)
+def span_of(audio: Path, segment: Segment) -> Span:
+    """Give a segment as the span of its recording's file that is to be heard."""
+    return Span(segment.segment_id, audio, segment.start_s, segment.end_s)
 
 
-def save_transcription(root: Path, segment: Segment, heard: Heard, transcriber: Any) -> Transcription:
+def save_transcription(root: Path, segment: Segment, heard: TranscriptionResult, transcriber: Any) -> Transcription:
     """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
 
     The name carries the content's hash: a later transcription never overwrites one that a version names.

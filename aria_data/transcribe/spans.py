@@ -23,18 +23,18 @@ from aria_data.audio.decode import AudioReader
 from aria_data.audio.tuning import tuning_of
 from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
 from aria_data.storage.files import printable
-from aria_data.transcribe.base import Heard, Transcriber
-from aria_data.transcribe.batching import Piece, hear_pieces, pieces_of
+from aria_data.transcribe.base import Transcriber, TranscriptionResult
+from aria_data.transcribe.batching import Piece, pieces_of, transcribe_pieces
 
 SLOTS_PER_READER = 4  # windows: 22 MB of shared memory a reader of transkun
 MIN_DETUNING = 0.08  # semitones; 0.05 made no difference to the F1, 0.2 cost 0.02 of it
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-SHORT_S = 0.1  # less than this may be missing at the end of a stretch
+SHORT_S = 0.1  # less than this may be missing at the end of a span
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A stretch of an audio file; without an end, all of it."""
+class Span:
+    """A span of an audio file; without an end, all of it."""
 
     key: str
     path: Path
@@ -59,72 +59,72 @@ class Framing:
         return cls(*(getattr(transcriber, name) for name in names))
 
 
-def hear_stretches(
-    transcriber: Any, stretches: Iterable[Stretch], on_read: Callable[[str, float], None] = lambda key, seconds: None
-) -> Iterator[tuple[str, Heard | Exception]]:
-    """Hear stretches of files; yields each key with what was heard, or the error it ended in, once it is finished.
+def transcribe_spans(
+    transcriber: Any, spans: Iterable[Span], on_read: Callable[[str, float], None] = lambda key, seconds: None
+) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
+    """Hear spans of files; yields each key with what was heard, or the error it ended in, once it is finished.
 
     `transcriber` is a `Transcriber`, or several (`devices.Several`). Stretches of one file are best given one after
     the other, in order: read here, the file is then decoded once; readers in processes each decode it for themselves.
     `on_read` is told of every key's seconds as they are read.
     """
-    if hasattr(transcriber, "hear_stretches"):
-        yield from transcriber.hear_stretches(stretches, on_read)
+    if hasattr(transcriber, "transcribe_spans"):
+        yield from transcriber.transcribe_spans(spans, on_read)
         return
     failed: set[Hashable] = set()
     if transcriber.num_readers:
-        pieces = read_in_processes(transcriber, stretches, transcriber.num_readers, on_read)
+        pieces = read_in_processes(transcriber, spans, transcriber.num_readers, on_read)
     else:
-        pieces = read_here(transcriber, stretches, failed, on_read)
-    for key, heard in hear_pieces(transcriber, pieces, failed):
+        pieces = read_here(transcriber, spans, failed, on_read)
+    for key, heard in transcribe_pieces(transcriber, pieces, failed):
         yield str(key), heard
 
 
 def read_here(
-    framing: Any, stretches: Iterable[Stretch], failed: set[Hashable], on_read: Callable[[str, float], None]
+    framing: Any, spans: Iterable[Span], failed: set[Hashable], on_read: Callable[[str, float], None]
 ) -> Iterator[Piece]:
-    """Read one stretch after the other; a file stays open while its stretches follow each other."""
+    """Read one span after the other; a file stays open while its spans follow each other."""
     reader: AudioReader | None = None
     try:
-        for stretch in stretches:
-            if reader is None or reader.path != stretch.path:
+        for span in spans:
+            if reader is None or reader.path != span.path:
                 if reader is not None:
                     reader.close()
-                reader = AudioReader(stretch.path, framing.sample_rate, framing.num_channels)
-            yield from pieces_of(framing, stretch.key, partial(_Blocks, reader, stretch, framing, on_read), failed)
+                reader = AudioReader(span.path, framing.sample_rate, framing.num_channels)
+            yield from pieces_of(framing, span.key, partial(_Blocks, reader, span, framing, on_read), failed)
     finally:
         if reader is not None:
             reader.close()
 
 
 class _Blocks:
-    """One stretch's samples, brought to 440 Hz if wanted. `slower` says by which factor, once they are read."""
+    """One span's samples, brought to 440 Hz if wanted. `slower` says by which factor, once they are read."""
 
-    def __init__(self, reader: AudioReader, stretch: Stretch, framing: Any, on_read: Callable[[str, float], None]):
-        self.reader, self.stretch, self.on_read = reader, stretch, on_read
+    def __init__(self, reader: AudioReader, span: Span, framing: Any, on_read: Callable[[str, float], None]):
+        self.reader, self.span, self.on_read = reader, span, on_read
         self.correct_tuning: bool = framing.correct_tuning
         self.slower = 1.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Read it. Raises `TranscriptionFailed` at its end when the audio ends before it."""
-        stretch, heard_s = self.stretch, 0.0
+        span, heard_s = self.span, 0.0
         choose_rate = self._rate_at_440_hz if self.correct_tuning else None
-        for block in self.reader.blocks(stretch.start_s, stretch.end_s, choose_rate):
+        for block in self.reader.blocks(span.start_s, span.end_s, choose_rate):
             seconds = len(block) / (self.reader.sample_rate * self.slower)
             heard_s += seconds
-            self.on_read(stretch.key, seconds)
+            self.on_read(span.key, seconds)
             yield block
-        wanted_s = stretch.end_s - stretch.start_s
+        wanted_s = span.end_s - span.start_s
         if math.isfinite(wanted_s) and heard_s < wanted_s - SHORT_S:
             raise TranscriptionFailed(
-                f"{stretch.key}: only {heard_s:.1f} s of its {wanted_s:.1f} s could be read; "
+                f"{span.key}: only {heard_s:.1f} s of its {wanted_s:.1f} s could be read; "
                 "the audio file changed. Build again.",
                 reason="audio_changed",
                 measured=heard_s,
             )
         if heard_s == 0:
             raise AudioUnreadable(
-                f"{printable(stretch.path.name)}: holds no audio that decodes. Get the file again.",
+                f"{printable(span.path.name)}: holds no audio that decodes. Get the file again.",
                 reason="no_audio_decoded",
             )
 
@@ -137,23 +137,23 @@ class _Blocks:
 
 
 def read_in_processes(
-    transcriber: Any, stretches: Iterable[Stretch], num_readers: int, on_read: Callable[[str, float], None]
+    transcriber: Any, spans: Iterable[Span], num_readers: int, on_read: Callable[[str, float], None]
 ) -> Iterator[Piece]:
-    """Read several stretches at the same time; the pieces of different ones come mixed, those of one in order."""
-    remaining = iter(stretches)
+    """Read several spans at the same time; the pieces of different ones come mixed, those of one in order."""
+    remaining = iter(spans)
     framing = Framing.of(transcriber)
     readers: list[_Reader] = []
     try:
-        for stretch in _first(remaining, num_readers):
+        for span in _first(remaining, num_readers):
             readers.append(_Reader(framing))
-            readers[-1].begin(stretch)
+            readers[-1].begin(span)
         while readers:
             ready = wait([reader.connection for reader in readers])
             for reader in [reader for reader in readers if reader.connection in ready]:
                 piece = reader.receive(on_read)
                 if piece is not None:
                     yield piece
-                if reader.stretch is not None:
+                if reader.span is not None:
                     continue
                 following = next(remaining, None)
                 if following is None or not reader.is_alive:
@@ -168,12 +168,12 @@ def read_in_processes(
             reader.stop()
 
 
-def _first(remaining: Iterator[Stretch], number: int) -> Iterator[Stretch]:
+def _first(remaining: Iterator[Span], number: int) -> Iterator[Span]:
     for _ in range(number):
-        stretch = next(remaining, None)
-        if stretch is None:
+        span = next(remaining, None)
+        if span is None:
             return
-        yield stretch
+        yield span
 
 
 def _death(name: str, exit_code: int | None) -> Exception:
@@ -201,18 +201,18 @@ class _Reader:
         self.process = context.Process(target=_read, args=(theirs, shared, framing), daemon=True)
         self.process.start()
         theirs.close()
-        self.stretch: Stretch | None = None
+        self.span: Span | None = None
         self.is_alive = True
 
-    def begin(self, stretch: Stretch) -> None:
-        self.stretch = stretch
+    def begin(self, span: Span) -> None:
+        self.span = span
         with suppress(OSError):  # when it has died, `receive` finds out
-            self.connection.send(stretch)
+            self.connection.send(span)
 
     def receive(self, on_read: Callable[[str, float], None]) -> Piece | None:
-        """Take what the process has to say: a window, the end of its stretch, or nothing for ever."""
-        assert self.stretch is not None
-        key, name = self.stretch.key, printable(self.stretch.path.name)
+        """Take what the process has to say: a window, the end of its span, or nothing for ever."""
+        assert self.span is not None
+        key, name = self.span.key, printable(self.span.path.name)
         try:
             kind, value = self.connection.recv()
             if kind == "window":
@@ -226,7 +226,7 @@ class _Reader:
         if kind == "read":
             on_read(key, value)
             return None
-        self.stretch = None
+        self.span = None
         return Piece(key, None, *value)
 
     def stop(self) -> None:
@@ -237,15 +237,15 @@ class _Reader:
 
 
 def _read(connection: Connection, shared: Any, framing: Framing) -> None:
-    """Read stretch after stretch, as they are sent, until the other side is gone."""
+    """Read span after span, as they are sent, until the other side is gone."""
     slots = np.frombuffer(shared, np.float32).reshape(SLOTS_PER_READER, framing.window, framing.num_channels)
     try:
-        stretches = iter(connection.recv, None)
+        spans = iter(connection.recv, None)
         free = list(range(SLOTS_PER_READER))
 
-        def next_stretch() -> Iterator[Stretch]:
-            for message in stretches:
-                if isinstance(message, Stretch):
+        def next_span() -> Iterator[Span]:
+            for message in spans:
+                if isinstance(message, Span):
                     yield message
                 else:
                     free.append(message)
@@ -256,7 +256,7 @@ def _read(connection: Connection, shared: Any, framing: Framing) -> None:
             nonlocal read_s
             read_s += seconds
 
-        for piece in read_here(framing, next_stretch(), set(), on_read):
+        for piece in read_here(framing, next_span(), set(), on_read):
             if read_s:
                 connection.send(("read", read_s))
                 read_s = 0.0

@@ -154,21 +154,21 @@ class Web:
         """This thread's yt-dlp, while `on_answer` is given every answer's address, status and headers before its body
         is read; it may raise."""
         ydl = self.own_youtube_dl()
-        ydl.gate.on_answer = on_answer
+        ydl.policy.on_answer = on_answer
         try:
             yield ydl
         finally:
-            ydl.gate.on_answer = None
-            for answer in ydl.gate.watched:
+            ydl.policy.on_answer = None
+            for answer in ydl.policy.watched:
                 answer.close()
-            ydl.gate.watched.clear()
+            ydl.policy.watched.clear()
 
     def youtube_dl(self, **params: Any) -> GuardedYoutubeDL:
-        """A yt-dlp of its own (not shared between threads), quiet, behind the gate, without outside programs."""
-        from aria_data.web.ytdlp_handler import Gate, GuardedYoutubeDL
+        """A yt-dlp of its own (not shared between threads), quiet, behind the policy, without outside programs."""
+        from aria_data.web.ytdlp_handler import GuardedYoutubeDL, RequestPolicy
 
         config = self.config
-        gate = Gate(
+        policy = RequestPolicy(
             config.addresses(),
             self.pacer,
             self.budget.count,
@@ -196,7 +196,7 @@ class Web:
             "cookiefile": config.cookies or None,
             **({"proxy": config.proxy} if config.proxy else {}),
         }
-        return GuardedYoutubeDL(gate, given | params)
+        return GuardedYoutubeDL(policy, given | params)
 
     def known(self, page: Page, *asked: str) -> Known:
         """A page as yt-dlp takes it instead of asking for it again."""

@@ -55,7 +55,7 @@ class Known:
         return Response(io.BytesIO(self.body), self.url, headers, self.status)  # type: ignore[arg-type]
 
 
-class Gate:
+class RequestPolicy:
     """What every request has to pass: its address, its host's pace, the budget. And the bounds of every answer."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Every request of this project and of yt-dlp goes through here: how long it takes, how much it brings.
 
-`GuardedRH` is yt-dlp's own urllib handler with connections that the gate opens (`request_policy.py`), so no redirect
+`GuardedRH` is yt-dlp's own urllib handler with connections that the policy opens (`request_policy.py`), so no redirect
 and no extractor leads into the own network. Files, FTP, impersonation and outside programs are not to be had. Answers
 are bounded in bytes and seconds, also when compressed or dripping. Imports yt-dlp, so import it late.
 """
@@ -26,7 +26,7 @@ from yt_dlp.utils.networking import HTTPHeaderDict, select_proxy
 from aria_data.errors import AriaDataError
 from aria_data.web.addresses import host_of
 from aria_data.web.pacing import Pacer
-from aria_data.web.request_policy import Gate, Known, Stopped
+from aria_data.web.request_policy import Known, RequestPolicy, Stopped
 
 READ_BLOCK_BYTES = 1 << 16
 DRIP_AFTER_S = 20.0  # before that no rate is judged
@@ -35,11 +35,11 @@ MAX_COOKIES = 50, 4096, 3000  # in one answer, characters of one, in all
 
 
 class _HTTPHandler(_urllib.HTTPHandler):
-    """Connections that the gate opens; compressed answers unpacked within bounds."""
+    """Connections that the policy opens; compressed answers unpacked within bounds."""
 
-    def __init__(self, gate: Gate, **settings: Any):
+    def __init__(self, policy: RequestPolicy, **settings: Any):
         super().__init__(**settings)
-        self._gate = gate
+        self._policy = policy
 
     def http_open(self, req):
         return self.do_open(functools.partial(self._connection, http.client.HTTPConnection, req), req)
@@ -51,7 +51,7 @@ class _HTTPHandler(_urllib.HTTPHandler):
     def _connection(self, base, req, *arguments, **settings):
         is_proxy = bool(req.has_proxy() or getattr(req, "_tunnel_host", None))
         connection = self._make_conn_class(base, req)(*arguments, **settings)  # one for SOCKS connects by itself
-        connection._create_connection = functools.partial(self._gate.connect, is_proxy=is_proxy)
+        connection._create_connection = functools.partial(self._policy.connect, is_proxy=is_proxy)
         return connection
 
     def http_response(self, req, resp):
@@ -59,18 +59,18 @@ class _HTTPHandler(_urllib.HTTPHandler):
             name.strip().lower() for name in resp.headers.get("Content-Encoding", "").split(",") if name.strip()
         ]
         is_packed = bool(encodings) and encodings != ["identity"]
-        content = resp.read(self._gate.max_page_bytes + 1) if is_packed else b""  # the clock runs meanwhile
-        if self._gate.stop_clock():
+        content = resp.read(self._policy.max_page_bytes + 1) if is_packed else b""  # the clock runs meanwhile
+        if self._policy.stop_clock():
             resp.close()
-            raise http.client.HTTPException(f"no whole answer within {self._gate.deadline_s:.0f} s")
+            raise http.client.HTTPException(f"no whole answer within {self._policy.deadline_s:.0f} s")
         if not is_packed:
             return resp
         resp.close()
-        _bounded(content, self._gate.max_page_bytes)
+        _bounded(content, self._policy.max_page_bytes)
         for encoding in reversed(encodings):
             if encoding not in ("gzip", "x-gzip", "deflate") or len(encodings) > MAX_ENCODINGS:
                 raise http.client.HTTPException(f"the answer is packed as {encoding!r}, which was not asked for")
-            content = _unpacked(content, self._gate.max_page_bytes)
+            content = _unpacked(content, self._policy.max_page_bytes)
         unpacked = urllib.response.addinfourl(io.BytesIO(content), resp.headers, resp.url, resp.code)
         unpacked.msg = resp.msg  # type: ignore[attr-defined]
         return unpacked
@@ -94,10 +94,10 @@ def _bounded(content: bytes, limit: int) -> bytes:
 
 
 class _RedirectHandler(_urllib.RedirectHandler):
-    """Every step of a redirect passes the gate by itself."""
+    """Every step of a redirect passes the policy by itself."""
 
-    def __init__(self, gate: Gate, proxies: dict[str, str]):
-        self._gate, self._proxies = gate, proxies
+    def __init__(self, policy: RequestPolicy, proxies: dict[str, str]):
+        self._policy, self._proxies = policy, proxies
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -105,7 +105,7 @@ class _RedirectHandler(_urllib.RedirectHandler):
             if isinstance(fp, http.client.HTTPResponse):
                 fp.close()  # its body, which urllib would read to the end, may have none
             try:
-                self._gate.enter(newurl, select_proxy(newurl, self._proxies))
+                self._policy.enter(newurl, select_proxy(newurl, self._proxies))
             except Stopped:
                 fp.close()
                 raise
@@ -131,10 +131,10 @@ class _CookieProcessor(urllib.request.HTTPCookieProcessor):
 class _Answer(_urllib.UrllibResponseAdapter):
     """An answer that hands over what has come instead of waiting for more, and that ends when it drips."""
 
-    def __init__(self, answer: _urllib.UrllibResponseAdapter, gate: Gate):
+    def __init__(self, answer: _urllib.UrllibResponseAdapter, policy: RequestPolicy):
         super().__init__(answer.fp)
         self._kept = answer  # it would close the connection when it goes
-        self._gate, self._began, self._num_bytes = gate, time.monotonic(), 0
+        self._policy, self._began, self._num_bytes = policy, time.monotonic(), 0
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is None:
@@ -154,10 +154,10 @@ class _Answer(_urllib.UrllibResponseAdapter):
         while data := self.read(READ_BLOCK_BYTES):
             pieces.append(data)
             size += len(data)
-            if size > self._gate.max_page_bytes:
-                raise TransportError(f"the page holds more than {self._gate.max_page_bytes} bytes")
-            if time.monotonic() - self._began > self._gate.deadline_s:
-                raise TransportError(f"the page did not arrive within {self._gate.deadline_s:.0f} s")
+            if size > self._policy.max_page_bytes:
+                raise TransportError(f"the page holds more than {self._policy.max_page_bytes} bytes")
+            if time.monotonic() - self._began > self._policy.deadline_s:
+                raise TransportError(f"the page did not arrive within {self._policy.deadline_s:.0f} s")
         missing = getattr(self.fp, "length", None)
         if missing:
             raise IncompleteRead(partial=size, expected=missing)
@@ -165,15 +165,15 @@ class _Answer(_urllib.UrllibResponseAdapter):
 
     def _require_speed(self) -> None:
         took_s = time.monotonic() - self._began
-        if took_s > DRIP_AFTER_S and self._num_bytes < self._gate.min_bytes_per_s * took_s:
+        if took_s > DRIP_AFTER_S and self._num_bytes < self._policy.min_bytes_per_s * took_s:
             raise TransportError(f"the answer drips: {self._num_bytes / took_s:.0f} bytes/s")
 
 
 class GuardedRH(_urllib.UrllibRH):
-    """yt-dlp's urllib handler behind the gate. One for each `GuardedYoutubeDL`."""
+    """yt-dlp's urllib handler behind the policy. One for each `GuardedYoutubeDL`."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
-    gate: Gate  # set on the subclass that `handler_for` makes
+    policy: RequestPolicy  # set on the subclass that `handler_for` makes
 
     def _prepare_headers(self, _: Any, headers: HTTPHeaderDict) -> None:
         headers.setdefault("Accept-Encoding", "gzip, deflate")
@@ -183,7 +183,7 @@ class GuardedRH(_urllib.UrllibRH):
         for handler in (
             _urllib.ProxyHandler(proxies),
             _HTTPHandler(
-                self.gate,
+                self.policy,
                 context=self._make_sslcontext(legacy_ssl_support=legacy_ssl_support),
                 source_address=self.source_address,
             ),
@@ -192,7 +192,7 @@ class GuardedRH(_urllib.UrllibRH):
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _RedirectHandler(self.gate, proxies),
+            _RedirectHandler(self.policy, proxies),
         ):
             opener.add_handler(handler)
         opener.addheaders = []
@@ -201,43 +201,43 @@ class GuardedRH(_urllib.UrllibRH):
     def _send(self, request: Any) -> Response:
         if request.url.startswith("data:"):
             return super()._send(request)
-        if self.gate.known is not None and request.url in self.gate.known.asked and not request.data:
-            return self.gate.known.answer()
+        if self.policy.known is not None and request.url in self.policy.known.asked and not request.data:
+            return self.policy.known.answer()
         host = host_of(request.url)
-        self.gate.enter(request.url, select_proxy(request.url, self._get_proxies(request)))
+        self.policy.enter(request.url, select_proxy(request.url, self._get_proxies(request)))
         try:
             answer = super()._send(request)
         except HTTPError as error:
-            _note_status(self.gate.pacer, host, error.status, error.response.headers)
-            error.response = _Answer(error.response, self.gate)
+            _note_status(self.policy.pacer, host, error.status, error.response.headers)
+            error.response = _Answer(error.response, self.policy)
             self._keep(error.response)
             raise
         except Stopped:
             raise
         except (TransportError, http.client.HTTPException) as error:
-            self.gate.pacer.failed(host)
+            self.policy.pacer.failed(host)
             if isinstance(error, TransportError):
                 raise
             raise TransportError(cause=error) from error
         finally:
-            self.gate.stop_clock()
-        self.gate.pacer.succeeded(host)
+            self.policy.stop_clock()
+        self.policy.pacer.succeeded(host)
         self._show(answer)
-        guarded = _Answer(answer, self.gate)
+        guarded = _Answer(answer, self.policy)
         self._keep(guarded)
         return guarded
 
     def _keep(self, answer: Response) -> None:
-        if self.gate.on_answer is not None:
-            self.gate.watched = [one for one in self.gate.watched if not one.closed] + [answer]
+        if self.policy.on_answer is not None:
+            self.policy.watched = [one for one in self.policy.watched if not one.closed] + [answer]
 
     def _show(self, answer: Response) -> None:
         """Let whoever asked judge the headers before the body comes."""
-        if self.gate.on_answer is None:
+        if self.policy.on_answer is None:
             return
         try:
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            self.gate.on_answer(answer.url, answer.status, headers)
+            self.policy.on_answer(answer.url, answer.status, headers)
         except AriaDataError as error:
             answer.close()
             raise Stopped(error) from error
@@ -274,11 +274,11 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 class GuardedYoutubeDL(YoutubeDL):
-    """yt-dlp as a library, with no way out but through the gate and no word to the terminal."""
+    """yt-dlp as a library, with no way out but through the policy and no word to the terminal."""
 
-    def __init__(self, gate: Gate, params: dict[str, Any]):
-        self.gate = gate
-        self._handler = type("GateRH", (GuardedRH,), {"gate": gate})
+    def __init__(self, policy: RequestPolicy, params: dict[str, Any]):
+        self.policy = policy
+        self._handler = type("GateRH", (GuardedRH,), {"policy": policy})
         super().__init__(params, auto_init="no_verbose_header")
         self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # that a browser sends
 
@@ -286,4 +286,4 @@ class GuardedYoutubeDL(YoutubeDL):
         return super().build_request_director([self._handler], None)
 
 
-__all__ = ["Gate", "GuardedRH", "GuardedYoutubeDL", "Known", "Stopped", "retry_after_s"]
+__all__ = ["RequestPolicy", "GuardedRH", "GuardedYoutubeDL", "Known", "Stopped", "retry_after_s"]

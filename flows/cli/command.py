@@ -155,7 +155,7 @@ def query(
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]))
 def rejections(dataset: Path, format_: str) -> None:
-    """List what the last build turned away: at which stage, why, and the number that decided."""
+    """List what the last build rejected: at which stage, why, and the number that decided."""
     from aria_data.manifest.manifest import Manifest
     from aria_data.records import Rejection
     from aria_data.storage.tables import RecordTable

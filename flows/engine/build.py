@@ -1,4 +1,4 @@
-"""The state of one build: what was found, what was turned away and why, how long each stage took."""
+"""The state of one build: what was found, what was rejected and why, how long each stage took."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTabl
 from aria_data.transcribe.base import Compute
 from aria_data.web.opt_outs import OptOuts
 from flows import show
-from flows.engine.context import Item, NotDone, Stage, Workplace
+from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.copies import Copies, find_copies
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.exclusions import find_excluded
-from flows.engine.items import ITEMS, LOCAL, Findings
+from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.provenance import facts_of
 from flows.engine.publish import publish
 from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRANSCRIBE
@@ -49,11 +49,11 @@ class Build:
     """One run of the recipe."""
 
     source: str  # a folder, an address, a list; empty: only what is known already
-    workplace: Workplace
+    context: BuildContext
     progress: show.Progress
     dry_run: bool = False
     name: str = ""  # of the version that is released
-    found: Findings = field(default_factory=Findings)
+    found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, what happened)
     times: dict[str, StageTime] = field(default_factory=dict)
@@ -75,9 +75,9 @@ class Build:
     ) -> Iterator[Build]:
         """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
         root = Path(out).absolute()
-        workplace = Workplace(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
-        with show.progress() as progress, closing(workplace):
-            build = cls(source or "", workplace, progress, dry_run, name)
+        context = BuildContext(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
+        with show.progress() as progress, closing(context):
+            build = cls(source or "", context, progress, dry_run, name)
             if dry_run:
                 yield build
                 return
@@ -86,22 +86,22 @@ class Build:
                 yield build
 
     def _tidy(self) -> None:
-        root = self.workplace.root
+        root = self.context.root
         tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
         for table in tables:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
-        settle(root, self.workplace.downloads)
+        settle(root, self.context.downloads)
         sweep(root)
 
     def collect(self) -> None:
         """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay
         candidates, found again or not; those who opted out are set aside."""
         began = time.monotonic()
-        table = StageTable(self.workplace.root, COLLECT, Candidate)
+        table = StageTable(self.context.root, COLLECT, Candidate)
         known = _latest(table)
-        opt_outs = opt_outs_of(self.workplace.root, self.workplace.config)
+        opt_outs = opt_outs_of(self.context.root, self.context.config)
         num_before = len(known)
         num_new = 0
         if Path(self.source).is_dir() and self.source:
@@ -116,7 +116,7 @@ class Build:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
             with self.progress.stage(COLLECT, 0, 0.0, 0):
-                summary = collect_source(self.workplace, self.source, opt_outs, lambda summary: None)
+                summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
             known = _latest(table)
             num_new = len(known) - num_before
@@ -129,17 +129,17 @@ class Build:
             reason = opt_outs.reason_for(candidate)
             if reason is not None and (candidate.source != LOCAL or candidate_id in opt_outs.ids):
                 self.found.left_alone.add(candidate_id)
-                self._turn_away(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
-            self.found.num_marks[candidate_id] = self.workplace.attempts.num_marks(candidate_id)
+                self._reject(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
+            self.found.num_marks[candidate_id] = self.context.attempts.num_marks(candidate_id)
 
     def run(self, stage: Stage) -> None:
         """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
         began = time.monotonic()
-        items = ITEMS[stage.name](self.found) if stage.is_wanted(self.workplace) else []
-        table = StageTable(self.workplace.root, stage.name, stage.record_type)
-        item_of_key = {stage.key(self.workplace, item): item for item in items}
+        items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
+        table = StageTable(self.context.root, stage.name, stage.record_type)
+        item_of_key = {stage.key(self.context, item): item for item in items}
         found = table.lookup(list(item_of_key))
-        known = {key: outcome for key, outcome in found.items() if stage.is_intact(self.workplace, outcome)}
+        known = {key: outcome for key, outcome in found.items() if stage.is_intact(self.context, outcome)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
         candidate_of = {item.item_id: item.candidate_id for item in items}
@@ -147,7 +147,7 @@ class Build:
             if outcome.status == DONE:
                 self.found.done.setdefault(stage.name, {})[outcome.item_id] = outcome
             else:
-                self._turn_away(stage.name, candidate_of[outcome.item_id], outcome)
+                self._reject(stage.name, candidate_of[outcome.item_id], outcome)
         self.found.done.setdefault(stage.name, {})
         audio_s = sum(item.audio_s for item in todo)
         self.times[stage.name] = StageTime(len(known), len(todo), audio_s, time.monotonic() - began)
@@ -157,7 +157,7 @@ class Build:
         outcomes: list[Outcome] = []
         with self.progress.stage(stage.name, len(todo), sum(item.audio_s for item in todo), num_done):
             for items in [] if self.dry_run else shards_of(todo):
-                shard = Shard(self.workplace, stage, table, items, self.progress)
+                shard = Shard(self.context, stage, table, items, self.progress)
                 try:
                     work(shard, stage.name)
                 except NotDone as error:
@@ -166,7 +166,7 @@ class Build:
                 outcomes += shard.outcomes
         return outcomes
 
-    def _turn_away(self, step: str, candidate_id: str, outcome: Outcome) -> None:
+    def _reject(self, step: str, candidate_id: str, outcome: Outcome) -> None:
         self.rejections.append(
             Rejection(
                 item_id=outcome.item_id,
@@ -180,7 +180,7 @@ class Build:
             )
         )
 
-    def set_copies_aside(self) -> None:
+    def reject_same_files(self) -> None:
         """Keep one recording for each set of identical files, and none that was removed for good."""
         removals = self.found.removals = self._removals()
         ingested: dict[str, Recording] = self.found.records(INGEST.name)
@@ -190,18 +190,16 @@ class Build:
             removal = removals.get(recording.recording_id) or removals.get(source_url)
             if removal is not None:
                 outcome = Outcome(candidate_id, "", REJECTED, "removed", None, removal.reason)
-                self._turn_away(REMOVE, candidate_id, outcome)
+                self._reject(REMOVE, candidate_id, outcome)
             elif candidate_id in copies:
                 detail = f"the same file as {self.found.candidates[copies[candidate_id]].source_url}"
-                self._turn_away(
-                    DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail)
-                )
+                self._reject(DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail))
             else:
                 self.found.recordings[recording.recording_id] = recording
 
     def _removals(self) -> dict[str, Removal]:
         """Every removal on record, what it names among the rows, and every tombstone, should the record be lost."""
-        root = self.workplace.root
+        root = self.context.root
         manifest, recorded = Manifest(root), Removals(root).by_id()
         rows = manifest.rows() if manifest.version() else []
         named = {row["segment_id"]: row["removal_reason"] for row in rows if row["removed_in"] is not None}
@@ -211,15 +209,15 @@ class Build:
 
     def _preference(self, recording: Recording) -> str:
         """Sort key among identical files: one that is still there before one that has gone, then by name."""
-        is_gone = not self.workplace.path_of(recording.location).exists()
+        is_gone = not self.context.path_of(recording.location).exists()
         return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
 
     def prune(self) -> None:
-        """Turn away what was removed for good or is no performance; note who passes the limits of each subset."""
+        """Reject what was removed for good or is no performance; note who passes the limits of each subset."""
         for segment_id, segment in self.found.removed_segments().items():
             outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
-            self._turn_away(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
-        config = self.workplace.config.release
+            self._reject(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
+        config = self.context.config.release
         limits = {
             "in_pruned": load_limits(config.pruned_limits),
             "in_deduplicated": load_limits(config.deduplicated_limits),
@@ -231,7 +229,7 @@ class Build:
             if not floor.is_kept:
                 candidate_id = self.found.candidate_of(segments[segment_id]).candidate_id
                 outcome = Outcome(segment_id, "", REJECTED, floor.reason, floor.measured)
-                self._turn_away(PRUNE, candidate_id, outcome)
+                self._reject(PRUNE, candidate_id, outcome)
                 continue
             for subset, of_subset in limits.items():
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
@@ -239,26 +237,26 @@ class Build:
     def deduplicate(self) -> None:
         """Cluster what is the same audio, the same recording, the same notes."""
         if not self.dry_run:
-            self.copies = find_copies(self.workplace, self.found, self.passes, self.progress)
+            self.copies = find_copies(self.context, self.found, self.passes, self.progress)
 
     def release(self) -> BuildSummary:
         """Release a version if anything changed, after the books are balanced."""
-        root = self.workplace.root
+        root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
         previous = manifest.rows() if newest else []
         if self.dry_run:
             return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
-        rows = build_rows(self._finished(), self.workplace.config.release, previous, newest + 1, removals)
+        rows = build_rows(self._finished(), self.context.config.release, previous, newest + 1, removals)
         rows = Subsets(root).apply(rows, self._passing)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
         RecordTable(root, "rejections", Rejection).replace(self.rejections)
-        write_whole(root / "dataset.toml", to_toml(self.workplace.config).encode())
+        write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
         reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
-        facts = facts_of(self.workplace, rows, self.name, reasons)
+        facts = facts_of(self.context, rows, self.name, reasons)
         version, is_new = publish(root, rows, facts=facts)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
@@ -272,7 +270,7 @@ class Build:
         segments, found = self.found.segments(), self.found
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
         downloads = found.records(DOWNLOAD.name)
-        excluded = find_excluded(self.workplace, found)
+        excluded = find_excluded(self.context, found)
         scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
         for segment_id, in_pruned in self.passes["in_pruned"].items():
             segment = segments[segment_id]

@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass
-class Workplace:
+class BuildContext:
     """What the work needs besides its items: where the dataset is, and models, loaded once when first used."""
 
     root: Path
@@ -123,7 +123,7 @@ class Workplace:
         return from_location(location, self.root)
 
 
-Work = Callable[[Workplace, "Stage", Sequence[Item]], Iterator[Outcome]]
+Work = Callable[[BuildContext, "Stage", Sequence[Item]], Iterator[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -134,29 +134,29 @@ class Stage:
     version: int
     record_type: type
     work: Work
-    settings: Callable[[Workplace], Mapping[str, Any]] = field(default=lambda workplace: {})
+    settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # the file a record names, below the dataset; without it, not done
-    is_wanted: Callable[[Workplace], bool] = lambda workplace: True
+    is_wanted: Callable[[BuildContext], bool] = lambda context: True
 
-    def key(self, workplace: Workplace, item: Item) -> str:
+    def key(self, context: BuildContext, item: Item) -> str:
         inputs = {**item.inputs, "item_id": item.item_id}
-        return work_key(self.name, self.version, self.settings(workplace), inputs)
+        return work_key(self.name, self.version, self.settings(context), inputs)
 
-    def is_intact(self, workplace: Workplace, outcome: Outcome) -> bool:
+    def is_intact(self, context: BuildContext, outcome: Outcome) -> bool:
         """Whether what the outcome names is still there; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
-        return (workplace.root / self.file_of(outcome.record)).exists()
+        return (context.root / self.file_of(outcome.record)).exists()
 
     def outcome(
-        self, workplace: Workplace, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
+        self, context: BuildContext, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
     ) -> Outcome:
         status = DONE if verdict.is_kept else REJECTED
-        key = self.key(workplace, item)
+        key = self.key(context, item)
         return Outcome(item.item_id, key, status, verdict.reason, verdict.measured, detail, record)
 
-    def failure(self, workplace: Workplace, item: Item, error: PermanentError) -> Outcome:
-        key = self.key(workplace, item)
+    def failure(self, context: BuildContext, item: Item, error: PermanentError) -> Outcome:
+        key = self.key(context, item)
         return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
 
 
@@ -170,7 +170,7 @@ class NotDone(TemporaryError):
 
 
 def each_item(
-    workplace: Workplace,
+    context: BuildContext,
     stage: Stage,
     items: Iterable[Item],
     one: Callable[[Item], Outcome | None],
@@ -187,7 +187,7 @@ def each_item(
         try:
             return one(item)
         except PermanentError as error:
-            return stage.failure(workplace, item, error)
+            return stage.failure(context, item, error)
         except TemporaryError as error:
             not_done[item.item_id] = str(error)
             reasons.add(error.reason)

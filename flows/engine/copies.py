@@ -25,11 +25,11 @@ from aria_data.records import (
     Transcription,
     Verdict,
 )
-from flows.engine.context import Workplace
+from flows.engine.context import BuildContext
 from flows.engine.stages import ANNOTATE, FINGERPRINT, MEASURE, TRANSCRIBE
 
 if TYPE_CHECKING:
-    from flows.engine.items import Findings
+    from flows.engine.items import BuildState
     from flows.show.build_tables import Progress
 
 LENGTH_STEP = math.log(1.1)  # of two copies about equally long the better one leads, otherwise the longer
@@ -46,11 +46,11 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _CopySearch:
     """What a build knows when it looks for copies."""
 
-    workplace: Workplace
-    found: Findings
+    context: BuildContext
+    found: BuildState
     passes: Mapping[str, Mapping[str, Verdict]]
     progress: Progress
 
@@ -70,79 +70,79 @@ class _Scene:
 
 
 def find_copies(
-    workplace: Workplace, found: Findings, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
+    context: BuildContext, found: BuildState, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
 ) -> Copies:
     """Cluster recordings and segments on all levels. The indexes are kept in `DATASET/index/`."""
-    scene = _Scene(workplace, found, passes, progress)
+    search = _CopySearch(context, found, passes, progress)
     segments = [segment for key, segment in found.segments().items() if key in passes["in_pruned"]]
     by_recording: dict[str, list[Segment]] = {}
     for segment in segments:
         by_recording.setdefault(segment.recording_id, []).append(segment)
     audio = same_audio(found.recordings[recording_id] for recording_id in by_recording)
-    recordings = _recordings(scene, by_recording)
-    return Copies(audio, recordings, _notes(scene, segments, recordings))
+    recordings = _recordings(search, by_recording)
+    return Copies(audio, recordings, _notes(search, segments, recordings))
 
 
-def _recordings(scene: _Scene, by_recording: Mapping[str, list[Segment]]) -> dict[str, AudioCluster]:
+def _recordings(search: _CopySearch, by_recording: Mapping[str, list[Segment]]) -> dict[str, AudioCluster]:
     items = []
     for recording_id, segments in by_recording.items():
-        recording = scene.found.recordings[recording_id]
-        candidate = scene.found.candidates[recording.candidate_id]
-        noes = min(scene.noes(segment.segment_id) for segment in segments)
+        recording = search.found.recordings[recording_id]
+        candidate = search.found.candidates[recording.candidate_id]
+        noes = min(search.noes(segment.segment_id) for segment in segments)
         is_lossy = not recording.codec.startswith(LOSSLESS)
         amount = len(candidate.tags) + len(candidate.description)
-        wanted = (noes, -_length(recording.duration_s), scene.unknowns(recording_id))
+        wanted = (noes, -_length(recording.duration_s), search.unknowns(recording_id))
         better = (is_lossy, -recording.sample_rate, -amount, candidate.source_url)
         items.append(Copied(recording_id, recording.samples_sha256, (*wanted, *better)))
     heard = {
-        scene.found.recordings[key].samples_sha256: record.onsets
-        for key, record in scene.found.records(FINGERPRINT.name).items()
+        search.found.recordings[key].samples_sha256: record.onsets
+        for key, record in search.found.records(FINGERPRINT.name).items()
         if key in by_recording
     }
 
     def read(content: str) -> Notes:
         return fingerprints.from_bytes(base64.b64decode(heard[content]))
 
-    index = _updated(scene, "sound", fingerprints.CONFIG, heard, read)
+    index = _updated(search, "sound", fingerprints.CONFIG, heard, read)
     return same_recording(items, index.pairs(), index.compare)
 
 
 def _notes(
-    scene: _Scene, segments: Sequence[Segment], recordings: Mapping[str, AudioCluster]
+    search: _CopySearch, segments: Sequence[Segment], recordings: Mapping[str, AudioCluster]
 ) -> dict[str, AudioCluster]:
-    transcriptions: dict[str, Transcription] = scene.found.records(TRANSCRIBE.name)
-    measurements: dict[str, Measurement] = scene.found.records(MEASURE.name)
+    transcriptions: dict[str, Transcription] = search.found.records(TRANSCRIBE.name)
+    measurements: dict[str, Measurement] = search.found.records(MEASURE.name)
     items, paths = [], {}
     for segment in segments:
         key = segment.segment_id
         is_copy = not recordings[segment.recording_id].is_lead
         length = _length(segment.end_s - segment.start_s)
-        wanted = (scene.noes(key), is_copy, -length, scene.unknowns(segment.recording_id))
+        wanted = (search.noes(key), is_copy, -length, search.unknowns(segment.recording_id))
         quality = (*wanted, -_agreement(measurements[key]), -segment.audio_score)
         transcription = transcriptions[key]
         items.append(Copied(key, transcription.midi_sha256, quality))
-        paths[transcription.midi_sha256] = scene.workplace.root / transcription.midi_path
-    if not scene.workplace.config.deduplicate.by_notes:
+        paths[transcription.midi_sha256] = search.context.root / transcription.midi_path
+    if not search.context.config.deduplicate.by_notes:
         paths = {}
 
     def read(content: str) -> Notes | None:
         return notes_of(paths[content])
 
-    index = _updated(scene, "notes", NoteIndexConfig(), paths, read)
+    index = _updated(search, "notes", NoteIndexConfig(), paths, read)
     return same_notes(items, index.pairs(), index.compare)
 
 
 def _updated(
-    scene: _Scene,
+    search: _CopySearch,
     name: str,
     config: NoteIndexConfig,
     wanted: Mapping[str, Any],
     read: Callable[[str], Notes | None],
 ) -> KeptIndex:
-    index = KeptIndex(scene.workplace.root / "index" / name, config)
+    index = KeptIndex(search.context.root / "index" / name, config)
     num_new = index.num_new(wanted)
-    with scene.progress.stage(f"index {name}", num_new, 0.0, len(wanted) - num_new):
-        index.update(wanted, read, lambda num: scene.progress.advance(0.0, num))
+    with search.progress.stage(f"index {name}", num_new, 0.0, len(wanted) - num_new):
+        index.update(wanted, read, lambda num: search.progress.advance(0.0, num))
     return index
 
 

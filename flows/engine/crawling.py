@@ -18,7 +18,7 @@ from aria_data.records import Candidate, Screening
 from aria_data.screen.screening import ScreenConfig, screen
 from aria_data.storage.tables import Outcome, StageTable, from_row, work_key
 from aria_data.web.opt_outs import OptOuts, read_opt_outs
-from flows.engine.context import NotDone, Workplace
+from flows.engine.context import BuildContext, NotDone
 from flows.engine.items import screening_item
 from flows.engine.stages import SCREEN
 
@@ -30,23 +30,23 @@ Report = Callable[[CrawlSummary], None]
 
 
 def run_crawl(
-    workplace: Workplace, config: CrawlConfig, opt_outs: OptOuts, report: Report = lambda summary: None
+    context: BuildContext, config: CrawlConfig, opt_outs: OptOuts, report: Report = lambda summary: None
 ) -> CrawlSummary:
-    """Crawl into the workplace's dataset, whose lock is held."""
-    workplace.requests.max_requests = config.max_requests
-    frontier = Frontier(workplace.root / "crawl" / "frontier.sqlite")
-    judge = _Judge(workplace)
+    """Crawl into the context's dataset, whose lock is held."""
+    context.requests.max_requests = config.max_requests
+    frontier = Frontier(context.root / "crawl" / "frontier.sqlite")
+    judge = _Judge(context)
     try:
         return Crawl(
             config=config,
             frontier=frontier,
-            web=workplace.web,
+            web=context.web,
             screen=judge.screen,
             pack=judge.pack,
             export=judge.export,
             hint_score=hint_score,
-            write_queries=_query_writer(workplace, config),
-            licences=tuple(workplace.config.download.licences),
+            write_queries=_query_writer(context, config),
+            licences=tuple(context.config.download.licences),
             is_left_alone=lambda candidate: opt_outs.reason_for(candidate) is not None,
             report=report,
         ).run()
@@ -54,10 +54,10 @@ def run_crawl(
         frontier.close()
 
 
-def collect_source(workplace: Workplace, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:
+def collect_source(context: BuildContext, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:
     """Collect what one address, list or search holds, without neighbours."""
     config = replace(
-        workplace.config.crawl,
+        context.config.crawl,
         seeds=(source,),
         has_neighbours=False,
         max_candidates=0,
@@ -65,7 +65,7 @@ def collect_source(workplace: Workplace, source: str, opt_outs: OptOuts, report:
         max_minutes=0.0,
         candidates_per_lead=0,
     )
-    return run_crawl(workplace, config, opt_outs, report)
+    return run_crawl(context, config, opt_outs, report)
 
 
 def opt_outs_of(root: Path, config: BuildConfig) -> OptOuts:
@@ -86,20 +86,20 @@ def observation(candidate: Candidate) -> Outcome:
     return Outcome(candidate.candidate_id, key, "done", record=candidate)
 
 
-def _query_writer(workplace: Workplace, config: CrawlConfig) -> Callable[[Sequence[str]], list[str]] | None:
-    if config.queries != "llm" or workplace.llm is None:
+def _query_writer(context: BuildContext, config: CrawlConfig) -> Callable[[Sequence[str]], list[str]] | None:
+    if config.queries != "llm" or context.llm is None:
         return None
-    return functools.partial(queries_by_model, llm=workplace.llm)
+    return functools.partial(queries_by_model, llm=context.llm)
 
 
 class _Judge:
     """Screens by the build's own stage, so that a build finds the screenings done."""
 
-    def __init__(self, workplace: Workplace):
-        self._workplace = workplace
+    def __init__(self, context: BuildContext):
+        self._context = context
         self._outcomes: dict[str, Outcome] = {}
-        self._collected = StageTable(workplace.root, COLLECT, Candidate)
-        self._screened = StageTable(workplace.root, SCREEN.name, Screening)
+        self._collected = StageTable(context.root, COLLECT, Candidate)
+        self._screened = StageTable(context.root, SCREEN.name, Screening)
 
     def screen(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]:
         ended = ""
@@ -107,7 +107,7 @@ class _Judge:
         items = [screening_item(candidate) for candidate in candidates]
         for start in range(0, len(items), SCREEN_SHARD):
             try:
-                for outcome in SCREEN.work(self._workplace, SCREEN, items[start : start + SCREEN_SHARD]):
+                for outcome in SCREEN.work(self._context, SCREEN, items[start : start + SCREEN_SHARD]):
                     self._outcomes[outcome.item_id] = outcome
             except NotDone as error:  # their leads are followed again later
                 ended = next((STOPS[reason] for reason in error.reasons if reason in STOPS), "")

@@ -14,25 +14,25 @@ from aria_data.web.addresses import host_of
 from aria_data.web.failures import kind_of
 from aria_data.web.pacing import HostResting
 from flows.engine.attempts import now
-from flows.engine.context import Item, Stage, Workplace, each_item
+from flows.engine.context import BuildContext, Item, Stage, each_item
 
 # An expected no, not a fault of the item.
 EXPECTED = frozenset({"too-long", "licence", "robots", "opted-out", "refused"})
 
 
-def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    config, attempts = workplace.config.download, workplace.attempts
-    attempts.settle(workplace.root, workplace.downloads)
+def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config, attempts = context.config.download, context.attempts
+    attempts.settle(context.root, context.downloads)
 
     def one(item: Item) -> Outcome:
         candidate: Candidate = item.payload
-        known = workplace.downloads.get(candidate.candidate_id)
-        if known is not None and (workplace.root / known.audio_path).exists():
-            return _judged(workplace, stage, item, known)
+        known = context.downloads.get(candidate.candidate_id)
+        if known is not None and (context.root / known.audio_path).exists():
+            return _judged(context, stage, item, known)
         attempts.require_due(candidate.candidate_id, config)
         began, started = now(), time.monotonic()
         try:
-            record = download(candidate, workplace.root, config, workplace.web)
+            record = download(candidate, context.root, config, context.web)
         except DatasetError:
             raise
         except HostResting:  # nobody was asked: no attempt
@@ -42,41 +42,41 @@ def _download(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
             kind, detail = kind_of(error), printable(str(error), 300)
             took_s = round(time.monotonic() - started, 3)
             attempts.add(Attempt(candidate.candidate_id, host_of(candidate.location), began, took_s, 0, kind, detail))
-            return _ended(workplace, stage, item, error, kind)
+            return _ended(context, stage, item, error, kind)
         took_s, host = round(time.monotonic() - started, 3), host_of(record.fetched_from)
         attempts.add(Attempt(candidate.candidate_id, host, began, took_s, record.num_bytes, "", ""))
-        return stage.outcome(workplace, item, record)
+        return stage.outcome(context, item, record)
 
     try:
-        yield from each_item(workplace, stage, items, one, config.num_parallel, is_retried=False)
+        yield from each_item(context, stage, items, one, config.num_parallel, is_retried=False)
     finally:
         attempts.flush()
 
 
-def _ended(workplace: Workplace, stage: Stage, item: Item, error: AriaDataError, kind: str) -> Outcome:
+def _ended(context: BuildContext, stage: Stage, item: Item, error: AriaDataError, kind: str) -> Outcome:
     """An outcome for what trying again will not change; the rest is raised and stays not done."""
     if isinstance(error, TemporaryError):
         raise error
     measured = getattr(error, "measured", None)
     if kind in EXPECTED:
-        return stage.outcome(workplace, item, None, Verdict(False, kind, measured), str(error))
+        return stage.outcome(context, item, None, Verdict(False, kind, measured), str(error))
     raise PermanentError(str(error), kind, measured) from error
 
 
-def _judged(workplace: Workplace, stage: Stage, item: Item, known: Download) -> Outcome:
+def _judged(context: BuildContext, stage: Stage, item: Item, known: Download) -> Outcome:
     """What was fetched before, under limits that may have changed since."""
-    config = workplace.config.download
+    config = context.config.download
     if config.licences and known.licence_code not in config.licences:
         said = printable(known.licence, 60) or "none is named"
         verdict = Verdict(False, "licence")
-        return stage.outcome(workplace, item, None, verdict, f"{item.payload.source_url}: its licence is {said}.")
+        return stage.outcome(context, item, None, verdict, f"{item.payload.source_url}: its licence is {said}.")
     if known.duration_s > config.max_duration_s:
-        return stage.outcome(workplace, item, None, Verdict(False, "too-long", known.duration_s), "longer than allowed")
-    return stage.outcome(workplace, item, known)
+        return stage.outcome(context, item, None, Verdict(False, "too-long", known.duration_s), "longer than allowed")
+    return stage.outcome(context, item, known)
 
 
-def _settings(workplace: Workplace) -> dict[str, object]:
-    config = workplace.config.download
+def _settings(context: BuildContext) -> dict[str, object]:
+    config = context.config.download
     return {
         "licences": sorted(config.licences),
         "max_duration_s": config.max_duration_s,

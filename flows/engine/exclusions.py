@@ -9,16 +9,16 @@ from aria_data.manifest.exclusions import excluded_by, find_exclusion
 from aria_data.records import Annotation, Transcription
 
 if TYPE_CHECKING:
-    from flows.engine.context import Workplace
-    from flows.engine.items import Findings
+    from flows.engine.context import BuildContext
+    from flows.engine.items import BuildState
 
 
-def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:
+def find_excluded(context: BuildContext, found: BuildState) -> Mapping[str, str]:
     """Give `{segment_id: why}` for what `release.exclude` names. Raises `ConfigInvalid` for a list that is none."""
     from flows.engine.copies import notes_of
     from flows.engine.stages import ANNOTATE, TRANSCRIBE
 
-    config = workplace.config.release
+    config = context.config.release
     if not config.exclude:
         return {}
     annotations: Mapping[str, Annotation] = found.records(ANNOTATE.name)
@@ -27,7 +27,7 @@ def find_excluded(workplace: Workplace, found: Findings) -> Mapping[str, str]:
     for segment_id, segment in found.segments().items():
         annotation = annotations.get(found.candidate_of(segment).candidate_id)
         if annotation is not None and segment_id in transcriptions:
-            path = workplace.root / transcriptions[segment_id].midi_path
+            path = context.root / transcriptions[segment_id].midi_path
             segments.append((segment_id, annotation.composition_id, path))
     lists = [find_exclusion(name) for name in config.exclude]
     return excluded_by(lists, segments, config.exclude_by, read=notes_of)

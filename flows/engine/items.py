@@ -17,7 +17,7 @@ LOCAL = "local"  # the source of candidates whose audio is here
 
 
 @dataclass
-class Findings:
+class BuildState:
     """Everything found so far in one build. `done[stage name]` holds the outcomes that go on, by item id."""
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Findings:
         return self.candidates[self.recordings[segment.recording_id].candidate_id]
 
 
-def _to_screen(found: Findings) -> list[Item]:
+def _to_screen(found: BuildState) -> list[Item]:
     candidates = found.candidates.values()
     return [screening_item(candidate) for candidate in candidates if candidate.candidate_id not in found.left_alone]
 
@@ -61,7 +61,7 @@ def screening_item(candidate: Candidate) -> Item:
     return _item_of(candidate, _texts(candidate))
 
 
-def _to_download(found: Findings) -> list[Item]:
+def _to_download(found: BuildState) -> list[Item]:
     items = []
     for candidate_id in found.records(SCREEN.name):
         candidate = found.candidates[candidate_id]
@@ -72,7 +72,7 @@ def _to_download(found: Findings) -> list[Item]:
     return items
 
 
-def _to_ingest(found: Findings) -> list[Item]:
+def _to_ingest(found: BuildState) -> list[Item]:
     items = []
     for candidate_id in found.records(SCREEN.name):
         candidate = found.candidates[candidate_id]
@@ -85,7 +85,7 @@ def _to_ingest(found: Findings) -> list[Item]:
     return items
 
 
-def _to_classify(found: Findings) -> list[Item]:
+def _to_classify(found: BuildState) -> list[Item]:
     return [
         Item(
             recording.recording_id,
@@ -98,7 +98,7 @@ def _to_classify(found: Findings) -> list[Item]:
     ]
 
 
-def _to_segment(found: Findings) -> list[Item]:
+def _to_segment(found: BuildState) -> list[Item]:
     scored = found.done[CLASSIFY.name]
     return [
         Item(
@@ -112,7 +112,7 @@ def _to_segment(found: Findings) -> list[Item]:
     ]
 
 
-def _to_fingerprint(found: Findings) -> list[Item]:
+def _to_fingerprint(found: BuildState) -> list[Item]:
     used = sorted({segment.recording_id for segment in found.segments().values()})
     recordings = [found.recordings[recording_id] for recording_id in used]
     return [
@@ -121,7 +121,7 @@ def _to_fingerprint(found: Findings) -> list[Item]:
     ]
 
 
-def _to_transcribe(found: Findings) -> list[Item]:
+def _to_transcribe(found: BuildState) -> list[Item]:
     items = []
     for segment_id, segment in found.segments().items():
         recording = found.recordings[segment.recording_id]
@@ -131,7 +131,7 @@ def _to_transcribe(found: Findings) -> list[Item]:
     return items
 
 
-def _to_measure(found: Findings) -> list[Item]:
+def _to_measure(found: BuildState) -> list[Item]:
     segments = found.segments()
     items = []
     for segment_id, transcription in found.records(TRANSCRIBE.name).items():
@@ -150,7 +150,7 @@ def _to_measure(found: Findings) -> list[Item]:
     return items
 
 
-def _to_annotate(found: Findings) -> list[Item]:
+def _to_annotate(found: BuildState) -> list[Item]:
     used = {segment.recording_id for segment in found.segments().values()}
     candidates = [found.candidates[found.recordings[recording_id].candidate_id] for recording_id in sorted(used)]
     return [_item_of(candidate, _texts(candidate)) for candidate in candidates]
@@ -166,7 +166,7 @@ def _texts(candidate: Candidate) -> dict[str, str]:
     return {name: getattr(candidate, name) for name in ("title", "description", "uploader", "tags")}
 
 
-ITEMS: dict[str, Callable[[Findings], list[Item]]] = {
+ITEMS: dict[str, Callable[[BuildState], list[Item]]] = {
     SCREEN.name: _to_screen,
     DOWNLOAD.name: _to_download,
     INGEST.name: _to_ingest,

@@ -18,23 +18,23 @@ from aria_data.manifest.subsets import Subsets
 
 if TYPE_CHECKING:
     from aria_data.manifest.manifest import Row
-    from flows.engine.context import Workplace
+    from flows.engine.context import BuildContext
 
 LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference", "librosa", "numpy", "av", "mido")
 
 
 def facts_of(
-    workplace: Workplace, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
+    context: BuildContext, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Everything that a version is made from, as plain values; nothing in it depends on when it was made."""
-    config = workplace.config
+    config = context.config
     facts: dict[str, Any] = {
         "config": published(config),
         "code": code(),
-        "models": _models(workplace),
+        "models": _models(context),
         "prompts": _prompts(config),
         "exclusions": _exclusions(config),
-        "subsets": Subsets(workplace.root).definitions(),
+        "subsets": Subsets(context.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
         "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
     }
@@ -106,16 +106,16 @@ def _version(package: str) -> str:
         return ""
 
 
-def _models(workplace: Workplace) -> dict[str, Any]:
-    config = workplace.config
+def _models(context: BuildContext) -> dict[str, Any]:
+    config = context.config
     models: dict[str, Any] = {
-        "classifier": {"sha256": workplace.classifier_sha256},
-        "transcriber": {"name": config.transcribe.transcriber, "sha256": workplace.transcriber_sha256},
+        "classifier": {"sha256": context.classifier_sha256},
+        "transcriber": {"name": config.transcribe.transcriber, "sha256": context.transcriber_sha256},
     }
     if config.measure.second() is not None:
         models["second_transcriber"] = {
             "name": config.measure.second_transcriber,
-            "sha256": workplace.second_sha256,
+            "sha256": context.second_sha256,
         }
     if config.screen.scorer == "llm":
         models["screen"] = {"name": config.screen.model or config.llm.model}

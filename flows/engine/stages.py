@@ -40,14 +40,14 @@ from aria_data.screen.screening import verdict as screening_verdict
 from aria_data.segment.segmentation import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.tables import Outcome
-from aria_data.transcribe.base import Heard
-from aria_data.transcribe.midi_output import save_transcription, stretch_of
-from aria_data.transcribe.spans import hear_stretches
-from flows.engine.context import Item, Stage, Workplace, each_item
+from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe.midi_output import save_transcription, span_of
+from aria_data.transcribe.spans import transcribe_spans
+from flows.engine.context import BuildContext, Item, Stage, each_item
 
 
-def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    config = workplace.config.screen
+def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = context.config.screen
     found: dict[str, Screening | Exception] = {}
 
     def one(item: Item) -> Outcome:
@@ -55,10 +55,10 @@ def _screen(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterat
         if isinstance(screening, Exception):
             raise screening
         verdict = screening_verdict(screening, config)
-        return stage.outcome(workplace, item, screening, verdict, f"the text says: {screening.evidence}")
+        return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
-    read = _as_read(items, lambda candidates: screen_many(candidates, config, workplace.llm), found)
-    yield from each_item(workplace, stage, read, one, is_retried=False)
+    read = _as_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
+    yield from each_item(context, stage, read, one, is_retried=False)
 
 
 def _as_read(
@@ -79,27 +79,27 @@ def _as_read(
                 yield item
 
 
-def _ingest(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     def one(item: Item) -> Outcome:
         if isinstance(item.payload, Download):
-            recording, verdict = ingest_download(item.payload, workplace.config.ingest)
+            recording, verdict = ingest_download(item.payload, context.config.ingest)
         else:
             candidate: Candidate = item.payload
-            recording, verdict = ingest(candidate, workplace.path_of(candidate.location), workplace.config.ingest)
-        return stage.outcome(workplace, item, recording, verdict)
+            recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
+        return stage.outcome(context, item, recording, verdict)
 
-    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+    yield from each_item(context, stage, items, one, num_threads=context.num_threads)
 
 
-def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    classifier = workplace.classifier
+def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    classifier = context.classifier
     found: dict[str, Any] = {}
 
     def finished() -> Iterator[Item]:
         by_id = {item.item_id: item for item in items}
-        paths = {item.item_id: workplace.path_of(item.payload.location) for item in items}
+        paths = {item.item_id: context.path_of(item.payload.location) for item in items}
         streams = ((key, functools.partial(mono_blocks, path, classifier.sample_rate)) for key, path in paths.items())
-        for item_id, scores in classifier.score_many(streams, workplace.num_threads):
+        for item_id, scores in classifier.score_many(streams, context.num_threads):
             found[item_id] = scores
             yield by_id[item_id]
 
@@ -113,15 +113,15 @@ def _classify(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iter
             [round(float(score), 4) for score in scores.scores],
             scores.step_s,
             [round(float(score), 3) for score in scores.local_scores],
-            workplace.classifier_sha256,
+            context.classifier_sha256,
         )
-        return stage.outcome(workplace, item, record)
+        return stage.outcome(context, item, record)
 
-    yield from each_item(workplace, stage, finished(), one)
+    yield from each_item(context, stage, finished(), one)
 
 
-def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    config = workplace.config.segment
+def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = context.config.segment
 
     def one(item: Item) -> Outcome:
         recording, said = item.payload
@@ -129,37 +129,37 @@ def _segment(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Itera
         scored = Scored(scores, said.hop_s, local_scores, said.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, config)
         verdict = segment_verdict(segments, scored, config)
-        return stage.outcome(workplace, item, Segmentation(recording.recording_id, segments), verdict)
+        return stage.outcome(context, item, Segmentation(recording.recording_id, segments), verdict)
 
-    yield from each_item(workplace, stage, items, one)
+    yield from each_item(context, stage, items, one)
 
 
-def _fingerprint(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+def _fingerprint(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     def one(item: Item) -> Outcome | None:
         recording: Recording = item.payload
-        blocks = mono_blocks(workplace.path_of(recording.location), fingerprints.SAMPLE_RATE)
+        blocks = mono_blocks(context.path_of(recording.location), fingerprints.SAMPLE_RATE)
         try:
             onsets = fingerprints.to_bytes(fingerprints.fingerprint(blocks))
         except (PermanentError, TemporaryError):  # its file has left: it stays in the dataset, and is tried again
             return None
         record = Fingerprint(recording.recording_id, base64.b64encode(onsets).decode())
-        return stage.outcome(workplace, item, record)
+        return stage.outcome(context, item, record)
 
-    yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+    yield from each_item(context, stage, items, one, num_threads=context.num_threads)
 
 
-def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    transcriber = workplace.transcriber
-    heard: dict[str, Heard | Exception] = {}
+def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    transcriber = context.transcriber
+    heard: dict[str, TranscriptionResult | Exception] = {}
 
     def finished() -> Iterator[Item]:
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
         by_id = {item.item_id: item for item in in_file_order}
-        stretches = (
-            stretch_of(workplace.path_of(recording.location), segment)
+        spans = (
+            span_of(context.path_of(recording.location), segment)
             for recording, segment in (item.payload for item in in_file_order)
         )
-        for item_id, found in hear_stretches(transcriber, stretches):
+        for item_id, found in transcribe_spans(transcriber, spans):
             heard[item_id] = found
             yield by_id[item_id]
 
@@ -168,84 +168,84 @@ def _transcribe(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> It
         if isinstance(found, Exception):
             raise found
         _, segment = item.payload
-        record = save_transcription(workplace.root, segment, found, transcriber)
-        return stage.outcome(workplace, item, record)
+        record = save_transcription(context.root, segment, found, transcriber)
+        return stage.outcome(context, item, record)
 
-    yield from each_item(workplace, stage, finished(), one)
+    yield from each_item(context, stage, finished(), one)
 
 
-def _measure(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    second = workplace.second_transcriber
-    others: dict[str, Heard | Exception] = {}
+def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    second = context.second_transcriber
+    others: dict[str, TranscriptionResult | Exception] = {}
 
     def heard_again() -> Iterator[Item]:
         by_id = {item.item_id: item for item in items}
-        stretches = (stretch_of(workplace.path_of(item.payload[0].location), item.payload[1]) for item in items)
-        for item_id, other in hear_stretches(second, stretches):
+        spans = (span_of(context.path_of(item.payload[0].location), item.payload[1]) for item in items)
+        for item_id, other in transcribe_spans(second, spans):
             others[item_id] = other
             yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
         recording, segment, transcription = item.payload
-        performance = read_midi(workplace.root / transcription.midi_path)
+        performance = read_midi(context.root / transcription.midi_path)
         agreement = math.nan
         if second is not None:
             other = others.pop(item.item_id)
             if isinstance(other, Exception):
                 raise other
             agreement = onset_agreement_of(performance, other.performance)
-        reader = readers.of(workplace.path_of(recording.location))
+        reader = readers.of(context.path_of(recording.location))
         record = measure_segment(reader, segment, transcription, performance, agreement)
-        return stage.outcome(workplace, item, record)
+        return stage.outcome(context, item, record)
 
     items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
     with Readers(SAMPLE_RATE, 1) as readers:
         if second is None:
-            yield from each_item(workplace, stage, items, one, num_threads=workplace.num_threads)
+            yield from each_item(context, stage, items, one, num_threads=context.num_threads)
         else:
-            yield from each_item(workplace, stage, heard_again(), one)
+            yield from each_item(context, stage, heard_again(), one)
 
 
-def _annotate(workplace: Workplace, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    config = workplace.config.annotate
+def _annotate(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+    config = context.config.annotate
     found: dict[str, Annotation | Exception] = {}
 
     def one(item: Item) -> Outcome:
         annotation = found[item.item_id]
         if isinstance(annotation, Exception):
             raise annotation
-        return stage.outcome(workplace, item, annotation)
+        return stage.outcome(context, item, annotation)
 
-    read = _as_read(items, lambda candidates: annotate_many(candidates, config, workplace.annotator), found)
-    yield from each_item(workplace, stage, read, one, is_retried=False)
-
-
-def _settings_of(name: str) -> Callable[[Workplace], Mapping[str, Any]]:
-    return lambda workplace: dataclasses.asdict(getattr(workplace.config, name))
+    read = _as_read(items, lambda candidates: annotate_many(candidates, config, context.annotator), found)
+    yield from each_item(context, stage, read, one, is_retried=False)
 
 
-def _screen_settings(workplace: Workplace) -> Mapping[str, Any]:
-    settings = dict(_settings_of("screen")(workplace))
-    return settings | ({"model": workplace.llm.model, "prompt": PROMPT} if workplace.llm else {})
+def _settings_of(name: str) -> Callable[[BuildContext], Mapping[str, Any]]:
+    return lambda context: dataclasses.asdict(getattr(context.config, name))
+
+
+def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
+    settings = dict(_settings_of("screen")(context))
+    return settings | ({"model": context.llm.model, "prompt": PROMPT} if context.llm else {})
 
 
 SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
 INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
-CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda workplace: {"weights": workplace.classifier_sha256})
+CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda context: {"weights": context.classifier_sha256})
 SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))
 FINGERPRINT = Stage(
     "fingerprint",
     1,
     Fingerprint,
     _fingerprint,
-    is_wanted=lambda workplace: workplace.config.deduplicate.by_sound,
+    is_wanted=lambda context: context.config.deduplicate.by_sound,
 )
 TRANSCRIBE = Stage(
     "transcribe",
     2,
     Transcription,
     _transcribe,
-    lambda workplace: {**_settings_of("transcribe")(workplace), "weights": workplace.transcriber_sha256},
+    lambda context: {**_settings_of("transcribe")(context), "weights": context.transcriber_sha256},
     file_of=lambda transcription: transcription.midi_path,
 )
 MEASURE = Stage(
@@ -253,15 +253,13 @@ MEASURE = Stage(
     2,
     Measurement,
     _measure,
-    lambda workplace: {**_settings_of("measure")(workplace), "weights": workplace.second_sha256},
+    lambda context: {**_settings_of("measure")(context), "weights": context.second_sha256},
 )
 
 
-def _annotate_settings(workplace: Workplace) -> Mapping[str, Any]:
-    settings = dict(_settings_of("annotate")(workplace))
-    model = (
-        {"model": workplace.annotator.model, "prompt": annotation_task().prompt_version} if workplace.annotator else {}
-    )
+def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
+    settings = dict(_settings_of("annotate")(context))
+    model = {"model": context.annotator.model, "prompt": annotation_task().prompt_version} if context.annotator else {}
     return settings | model
 
 

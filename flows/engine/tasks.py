@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aria_data.storage.tables import Outcome, StageTable
-from flows.engine.context import Item, NotDone, Stage, Workplace
+from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.show.build_tables import Progress
 
 MAX_ITEMS_PER_SHARD = 250  # more would make Prefect's share smaller still, and a retry larger
@@ -25,9 +25,9 @@ class Shard:
     """Items worked on together, for one task. A plain class, so that Prefect does not look inside."""
 
     def __init__(
-        self, workplace: Workplace, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
+        self, context: BuildContext, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
     ):
-        self.workplace, self.stage, self.table, self.progress = workplace, stage, table, progress
+        self.context, self.stage, self.table, self.progress = context, stage, table, progress
         self.items = list(items)
         self.outcomes: list[Outcome] = []
 
@@ -55,7 +55,7 @@ def work_on(shard: Shard, stage_name: str) -> None:
     buffer: list[Outcome] = []
     flushed = time.monotonic()
     try:
-        for outcome in shard.stage.work(shard.workplace, shard.stage, todo):
+        for outcome in shard.stage.work(shard.context, shard.stage, todo):
             buffer.append(outcome)
             shard.progress.advance(audio_s[outcome.item_id])
             if time.monotonic() - flushed > FLUSH_AFTER_S:

@@ -32,7 +32,7 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled stretch, what its windows said, and which rules keep the file it is."""
+    """A labelled span, what its windows said, and which rules keep the file it is."""
 
     result: ClipResult
     kept_by: dict[str, bool]
@@ -140,11 +140,11 @@ def evaluate(
 def _clip(
     row: Labelled, found: WindowScores, config: SegmentConfig, rules: Mapping[str, Callable[[Scored], list[Span]]]
 ) -> Clip:
-    from classifiers.evaluate import clip_result, stretch_of
+    from classifiers.evaluate import clip_result, span_of
 
-    stretch = stretch_of(row, found)
-    kept_by = {rule: bool(find(scored_of(stretch))) for rule, find in rules.items()}
-    kept_by[OURS] = bool(judged(row.file, stretch, config).is_solo_piano)
+    span = span_of(row, found)
+    kept_by = {rule: bool(find(scored_of(span))) for rule, find in rules.items()}
+    kept_by[OURS] = bool(judged(row.file, span, config).is_solo_piano)
     return Clip(clip_result(row, found), kept_by)
 
 

@@ -12,7 +12,7 @@ from aria_data.segment.segmentation import Scored
 
 @dataclass(frozen=True)
 class AriaRule:
-    """Aria-MIDI's classifier as published (aria-cl): runs of windows above a limit, and a gate on the whole file."""
+    """Aria-MIDI's classifier as published (aria-cl): runs of windows above a limit, a threshold on the whole file."""
 
     min_window_score: float = 0.6
     max_gap_s: float = 8.0

@@ -115,11 +115,11 @@ def duration(seconds: float) -> str:
 
 
 def closing_tables(summary: BuildSummary, out: str, console: Console | None = None) -> None:
-    """Print how a build ended: what was kept, what was turned away and why, the speeds, where to look next."""
+    """Print how a build ended: what was kept, what was rejected and why, the speeds, where to look next."""
     console = console or Console(soft_wrap=True, emoji=False)
     console.print(_kept(summary))
     if summary.rejections:
-        console.print(_counts("turned away", "stage: reason", summary.rejections))
+        console.print(_counts("rejected", "stage: reason", summary.rejections))
     if summary.outside_subsets:
         console.print(_counts("in the manifest, outside a subset", "subset: reason", summary.outside_subsets))
     console.print(_stage_times(summary))

@@ -97,7 +97,7 @@ def _reasons(root: Path, item_id: str, candidate: Candidate | None, rows: list[R
     for one in RecordTable(root, "rejections", Rejection).read():
         if ids & {one.item_id, one.candidate_id, one.source_url}:
             number = "" if one.measured is None else f", measured {one.measured:g}"
-            word = "failed" if one.is_failure else "turned away"
+            word = "failed" if one.is_failure else "rejected"
             yield f"{one.item_id}: {word} at {one.stage}: {one.reason}{number}. {one.detail}".strip()
     ids |= {name for row in rows for name in (row["segment_id"], row["recording_id"])}
     for name, removal in sorted(Removals(root).by_id().items()):
@@ -183,7 +183,7 @@ def _copied(row: Row, rows: list[Row]) -> str:
         leads = [one["segment_id"] for one in rows if one[name] == row[name] and one["is_cluster_lead"]]
         if leads and row[name]:
             return f"the {word} of {', '.join(leads[:3])} {'are' if name == 'notes_cluster' else 'is'} the same"
-    return "see audio_cluster, recording_cluster and notes_cluster"  # its lead has gone, or was turned away
+    return "see audio_cluster, recording_cluster and notes_cluster"  # its lead has gone, or was rejected
 
 
 def _measures(root: Path, row: Row) -> Mapping[str, float] | None:

@@ -1,6 +1,6 @@
 """Scores of the audio classifier's training clips, by `aria_data.pruning`. What is kept is in `classifier_diet.py`.
 
-A clip is to those scores what a file is: one window, with a class (the cause) at each position, which is a stretch of
+A clip is to those scores what a file is: one window, with a class (the cause) at each position, which is a span of
 five seconds that the network judges.
 """
 
@@ -86,7 +86,7 @@ class HeardModel:
 
 
 def examples_of(clips: Clips, model: ModelConfig | None = None) -> Examples:
-    """Clips as what is scored: a clip is a file of one window, each stretch that the network judges a position."""
+    """Clips as what is scored: a clip is a file of one window, each span that the network judges a position."""
     model = model or ModelConfig()
     num_steps, floor_db = clips.frames.shape[1] // model.frames_per_step, FeatureConfig().floor_db
     num_inside = max(num_steps - model.window_s * model.steps_per_s, 0) // (model.hop_s * model.steps_per_s) + 1

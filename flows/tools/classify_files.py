@@ -1,4 +1,4 @@
-"""Audio files to stretches of solo piano, without a dataset: the `aria-data classify` command."""
+"""Audio files to spans of solo piano, without a dataset: the `aria-data classify` command."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def scored_of(found: WindowScores) -> Scored:
 def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedFile:
     """Segments by the rules of a build; whether what is heard is solo piano on the whole, however short.
 
-    That is: at least half of what is not silence lies in sure stretches, and its mean score reaches that of a segment.
+    That is: at least half of what is not silence lies in sure spans, and its mean score reaches that of a segment.
     """
     scored = scored_of(found)
     segments = find_segments(file, scored, config)

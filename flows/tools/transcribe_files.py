@@ -19,9 +19,9 @@ from aria_data.errors import AriaDataError, PermanentError, TemporaryError, Usag
 from aria_data.midi.midi_files import midi_bytes
 from aria_data.storage.files import printable, write_whole
 from aria_data.transcribe import devices
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.midi_output import cut_endless_notes
-from aria_data.transcribe.spans import Stretch, hear_stretches
+from aria_data.transcribe.spans import Span, transcribe_spans
 from flows import show
 from flows.show.build_tables import Progress
 
@@ -96,15 +96,17 @@ def transcribe_files(
 
     with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
         finished = time.perf_counter()
-        stretches = (Stretch(str(audio), audio) for audio in durations)
-        for key, heard in hear_stretches(transcriber, stretches, on_read):
+        spans = (Span(str(audio), audio) for audio in durations)
+        for key, heard in transcribe_spans(transcriber, spans, on_read):
             audio = Path(key)
             took_s, finished = time.perf_counter() - finished, time.perf_counter()
             progress.advance(0.0)
             yield _result(audio, targets[audio], heard, float(heard_s[key]), took_s)
 
 
-def _result(audio: Path, midi: Path, heard: Heard | Exception, duration_s: float, took_s: float) -> FileResult:
+def _result(
+    audio: Path, midi: Path, heard: TranscriptionResult | Exception, duration_s: float, took_s: float
+) -> FileResult:
     if isinstance(heard, PermanentError | TemporaryError):
         name = printable(audio.name)
         message = str(heard).replace(printable(str(audio)), name)

@@ -1,4 +1,4 @@
-"""Audio is decoded to the sample: what a file holds, stretches of it, and what it says of itself."""
+"""Audio is decoded to the sample: what a file holds, spans of it, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def files(tmp_path_factory):
     st.sampled_from(["wav", "flac", "ogg", "mp3", "m4a"]),
     st.lists(st.tuples(st.floats(0, 7), st.floats(0, 3)), min_size=1, max_size=4),
 )
-def test_stretches_read_from_one_reader_are_slices_of_the_whole(files, suffix, stretches):
+def test_spanes_read_from_one_reader_are_slices_of_the_whole(files, suffix, spans):
     heard = whole(files[suffix], 48_000, 2)
     with AudioReader(files[suffix], 48_000, 2) as reader:
-        for start_s, length_s in stretches:  # in any order, so the reader has to go back, too
+        for start_s, length_s in spans:  # in any order, so the reader has to go back, too
             blocks = list(reader.blocks(start_s, start_s + length_s))
             read = np.concatenate([np.zeros((0, 2), np.float32), *blocks])
             expected = heard[round(start_s * 48_000) : round((start_s + length_s) * 48_000)]
             assert np.array_equal(read, expected)
 
 
-def test_a_reader_whose_stretch_was_not_read_to_its_end_still_gives_the_next_one_right(files):
+def test_a_reader_whose_span_was_not_read_to_its_end_still_gives_the_next_one_right(files):
     heard = whole(files["flac"], 48_000, 2)
     with AudioReader(files["flac"], 48_000, 2) as reader:
         for start_s in (1.0, 2.0, 3.0, 0.5):
@@ -204,7 +204,7 @@ def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
         probe(path)
 
 
-def test_stretches_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):
+def test_spanes_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):
     paths = [write_audio(tmp_path / name, melody(3, seed)) for seed, name in enumerate(("a.wav", "b.wav"))]
     with Readers(RATE, 1) as readers:
         first = readers.of(paths[0])

@@ -1,4 +1,4 @@
-"""Figures of window scores on labelled stretches."""
+"""Figures of window scores on labelled spans."""
 
 import json
 import math
@@ -27,7 +27,7 @@ RESULTS = [
 ]
 
 
-def test_a_stretch_is_judged_by_the_windows_whose_middle_it_holds():
+def test_a_span_is_judged_by_the_windows_whose_middle_it_holds():
     scored = said([0.1, 0.9, 0.8, 0.2])
     assert evaluate.clip_result(Labelled("a", "piano", 1.0, 3.0), scored).mean_score == pytest.approx(0.85)
     assert evaluate.clip_result(Labelled("a", "piano"), scored).mean_score == pytest.approx(0.5)
@@ -85,7 +85,7 @@ def test_times_may_be_named_either_way_and_a_lone_start_is_where_a_clip_was_cut_
     assert evaluate.read_rows(path) == [Labelled("a", "piano", 1.5, 9.0), Labelled("b", "piano", 0.0, None)]
 
 
-def test_the_command_prints_a_result_a_stretch(tmp_path, capsys):
+def test_the_command_prints_a_result_a_span(tmp_path, capsys):
     import soundfile
 
     soundfile.write(tmp_path / "a.wav", np.zeros(48000), 16000)
@@ -97,22 +97,22 @@ def test_the_command_prints_a_result_a_stretch(tmp_path, capsys):
     assert "AUC" in capsys.readouterr().out
 
 
-def test_a_labelled_stretch_is_judged_by_its_own_windows_alone():
-    from classifiers.evaluate import Labelled, stretch_of
+def test_a_labelled_span_is_judged_by_its_own_windows_alone():
+    from classifiers.evaluate import Labelled, span_of
     from classifiers.predict import WindowScores
 
     scores = np.array([0.1] * 10 + [0.9] * 20, np.float32)
     causes = np.tile(np.array([[0.5, 0.5]], np.float32), (30, 1))
     whole = WindowScores(scores, scores, causes, ("piano", "noise"), np.repeat(scores, 4), 1.0, 0.25, 30.0)
-    cut = stretch_of(Labelled("a.wav", "piano", 10.0, 20.0, ""), whole)
+    cut = span_of(Labelled("a.wav", "piano", 10.0, 20.0, ""), whole)
     assert (len(cut.scores), len(cut.local_scores), cut.duration_s) == (10, 40, 10.0)
     assert float(cut.scores.min()) > 0.8
-    assert stretch_of(Labelled("a.wav", "piano", 0.0, None, ""), whole) is whole
-    assert stretch_of(Labelled("a.wav", "piano", 25.0, 99.0, ""), whole).duration_s == 5.0
+    assert span_of(Labelled("a.wav", "piano", 0.0, None, ""), whole) is whole
+    assert span_of(Labelled("a.wav", "piano", 25.0, 99.0, ""), whole).duration_s == 5.0
 
 
 @pytest.mark.parametrize("times", ["5,3", "nan,9", "-1,4", "2,inf", "3,3"])
-def test_times_that_are_no_stretch_are_refused_with_their_line(tmp_path, times):
+def test_times_that_are_no_span_are_refused_with_their_line(tmp_path, times):
     from classifiers.evaluate import read_rows
 
     path = tmp_path / "labels.csv"

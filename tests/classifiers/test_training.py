@@ -93,8 +93,8 @@ def test_stems_become_clips_of_the_mix_with_the_label_of_the_rule(tmp_path):
     write_wav(tmp_path / "rest.wav", np.concatenate([np.zeros(20 * RATE), tone(20.0, 700.0)]))
     path = tmp_path / "stems.csv"
     path.write_text("file,label,other_stem,licence\npiano.wav,,rest.wav,CC0\n")
-    stretches = recordings.read_labels(path)
-    clips, sources = recordings.recorded_clips(tmp_path / "cache", stretches, FeatureConfig(), 10.0, 0, 1)
+    spans = recordings.read_labels(path)
+    clips, sources = recordings.recorded_clips(tmp_path / "cache", spans, FeatureConfig(), 10.0, 0, 1)
     assert sorted(clips.causes.tolist()) == [PIANO, PIANO, PIANO, BOTH, BOTH, BOTH]
     assert set(sources) == {"piano.wav"}
     assert clips.frames[clips.causes == BOTH].mean() > clips.frames[clips.causes == PIANO].mean()
@@ -107,12 +107,10 @@ def test_recorded_clips_are_the_same_again_and_short_ones_are_repeated(tmp_path)
     write_wav(tmp_path / "long.wav", tone(25.0))
     write_wav(tmp_path / "short.wav", tone(4.0))
     write_wav(tmp_path / "tiny.wav", tone(1.0))
-    stretches = [
-        recordings.Stretch(tmp_path / f"{name}.wav", "piano", source=name) for name in ("long", "short", "tiny")
-    ]
-    first, sources = recordings.recorded_clips(tmp_path / "a", stretches, FeatureConfig(), 10.0, 3, 2)
-    again, _ = recordings.recorded_clips(tmp_path / "a", stretches, FeatureConfig(), 10.0, 3, 2)
-    anew, _ = recordings.recorded_clips(tmp_path / "b", stretches, FeatureConfig(), 10.0, 3, 2)
+    spans = [recordings.Span(tmp_path / f"{name}.wav", "piano", source=name) for name in ("long", "short", "tiny")]
+    first, sources = recordings.recorded_clips(tmp_path / "a", spans, FeatureConfig(), 10.0, 3, 2)
+    again, _ = recordings.recorded_clips(tmp_path / "a", spans, FeatureConfig(), 10.0, 3, 2)
+    anew, _ = recordings.recorded_clips(tmp_path / "b", spans, FeatureConfig(), 10.0, 3, 2)
     assert first.sha256 == again.sha256 == anew.sha256
     assert [sources.count(name) for name in ("long", "short", "tiny")] == [8, 2, 0]
     assert first.frames.shape == (10, 640, 96)
@@ -141,8 +139,8 @@ def test_a_hidden_source_is_never_drawn(tmp_path):
     write_wav(tmp_path / "a.wav", tone(12.0))
     write_wav(tmp_path / "b.wav", tone(12.0))
     (tmp_path / "l.csv").write_text("file,label,licence,source\na.wav,piano,CC0,anna\nb.wav,noise,CC0,bert\n")
-    recorded, stretches = train.load_recorded(tmp_path / "l.csv", None, "^an", tmp_path / "cache", 0)
-    assert [item.source for item in stretches] == ["bert"]
+    recorded, spans = train.load_recorded(tmp_path / "l.csv", None, "^an", tmp_path / "cache", 0)
+    assert [item.source for item in spans] == ["bert"]
     assert set(recorded.sources) == {"bert"}
     assert set(recorded.clips.causes.tolist()) == {NOISE}
 
@@ -159,7 +157,7 @@ def test_a_splice_is_labelled_from_its_middle_on():
         assert labels[2][0] == PIANO
 
 
-def test_a_gap_is_silence_of_two_to_five_seconds_between_two_stretches_of_the_same():
+def test_a_gap_is_silence_of_two_to_five_seconds_between_two_spanes_of_the_same():
     synthetic = clips_of([PIANO, SILENCE], 100)
     synthetic.frames[1] = 0
     gaps = replace(dataset.AugmentConfig(), mix_share=0.0, splice_share=0.0, gap_share=1.0)

@@ -187,7 +187,7 @@ def test_an_interrupted_build_ends_with_130_and_says_how_to_go_on(tmp_path, aria
 
 
 def test_a_fault_of_one_item_is_never_an_error_of_the_command(tmp_path, aria, monkeypatch):
-    from flows.engine.context import Workplace
+    from flows.engine.context import BuildContext
 
     class Refusing(FakeDecoder):
         def finish(self):
@@ -196,7 +196,7 @@ def test_a_fault_of_one_item_is_never_an_error_of_the_command(tmp_path, aria, mo
     for number in range(2):
         write_audio(tmp_path / "in" / f"{number}.wav", melody(8, number))
     decoders = iter([Refusing, FakeDecoder])
-    monkeypatch.setattr(Workplace.transcriber, "decoder", lambda: next(decoders)(), raising=False)
+    monkeypatch.setattr(BuildContext.transcriber, "decoder", lambda: next(decoders)(), raising=False)
     ended = aria("build", tmp_path / "in", "--out", tmp_path / "out", "--set", "segment.min_segment_s=5")
     assert ended.code == 1
     assert "2 in = 1 in the manifest + 0 rejected + 1 failed + 0 not done" in ended.out

@@ -162,17 +162,17 @@ def test_a_damaged_file_of_the_cache_is_as_if_it_were_not_there(windows, tmp_pat
 def test_what_decides_an_outcome_decides_its_key(windows):
     asked, files = np.arange(4), np.arange(10, 16)
     bench = training_runs.Bench(windows, asked, CONFIG.recipe, None)
-    trial = training_runs.Trial(files, np.ones(6), 0)
+    training_run = training_runs.TrainingRun(files, np.ones(6), 0)
     others = [
-        bench.key(replace(trial, seed=1)),
-        bench.key(replace(trial, weights=np.arange(6.0))),
-        bench.key(replace(trial, files=files + 1)),
-        training_runs.Bench(windows, asked + 1, CONFIG.recipe, None).key(trial),
-        training_runs.Bench(windows, asked, replace(CONFIG.recipe, num_steps=9), None).key(trial),
+        bench.key(replace(training_run, seed=1)),
+        bench.key(replace(training_run, weights=np.arange(6.0))),
+        bench.key(replace(training_run, files=files + 1)),
+        training_runs.Bench(windows, asked + 1, CONFIG.recipe, None).key(training_run),
+        training_runs.Bench(windows, asked, replace(CONFIG.recipe, num_steps=9), None).key(training_run),
     ]
-    assert len({bench.key(trial), *others}) == 6
+    assert len({bench.key(training_run), *others}) == 6
     renamed = replace(windows, ids=tuple(f"x{name}" for name in windows.ids))
-    assert training_runs.Bench(renamed, asked, CONFIG.recipe, None).key(trial) == bench.key(trial)
+    assert training_runs.Bench(renamed, asked, CONFIG.recipe, None).key(training_run) == bench.key(training_run)
 
 
 def test_nothing_of_a_composition_that_is_tested_on_is_trained_on(windows, monkeypatch):

@@ -86,7 +86,7 @@ def test_what_is_no_copy_is_not_found(change):
     assert not is_same(compare(ORIGINAL, OTHERS[change], CONFIG), CONFIG)
 
 
-def test_a_performance_as_steady_as_a_machine_is_told_apart_by_stretches_that_are_early_or_late():
+def test_a_performance_as_steady_as_a_machine_is_told_apart_by_spanes_that_are_early_or_late():
     lag = 0.035 * np.sin(ONSETS)  # all within the tolerance
     match = compare(ORIGINAL, Notes.of(ONSETS + 0.04 + lag, PITCHES), CONFIG)
     assert match.agreement > 0.9

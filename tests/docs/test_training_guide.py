@@ -23,7 +23,7 @@ def code() -> str:
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch) -> Path:
+def context(tmp_path, monkeypatch) -> Path:
     rows = []
     for number in range(16):
         draw = random.Random(number)
@@ -41,7 +41,7 @@ def workplace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_guides_code_trains_a_model(workplace, capsys):
+def test_the_guides_code_trains_a_model(context, capsys):
     import torch
 
     torch.manual_seed(0)

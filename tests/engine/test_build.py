@@ -26,7 +26,7 @@ from aria_data.records import Rejection
 from aria_data.storage.files import sha256_file
 from aria_data.storage.tables import RecordTable
 from flows.cli.jobs import run_build
-from flows.engine.context import Workplace
+from flows.engine.context import BuildContext
 from flows.remove import remove_items
 
 SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
@@ -119,8 +119,8 @@ def test_every_midi_file_is_where_the_manifest_says_and_holds_what_it_says(build
 
 def test_a_second_build_computes_nothing_and_makes_no_version(build, monkeypatch):
     first = build()
-    monkeypatch.setattr(Workplace, "transcriber", None)  # any use of it would fail
-    monkeypatch.setattr(Workplace, "classifier", None)
+    monkeypatch.setattr(BuildContext, "transcriber", None)  # any use of it would fail
+    monkeypatch.setattr(BuildContext, "classifier", None)
     second = build()
     assert worked_on(second) == {}
     assert (first.version, first.is_new_version, second.version, second.is_new_version) == (1, True, 1, False)
@@ -204,7 +204,7 @@ def test_a_temporary_error_leaves_its_item_not_done_and_the_next_build_finishes_
                 raise NetworkError("the model server did not answer")
             return super().decoder()
 
-    monkeypatch.setattr(Workplace, "transcriber", Flaky())
+    monkeypatch.setattr(BuildContext, "transcriber", Flaky())
     first = build()
     assert (first.segments.num_not_done, len(first.not_done), first.segments.num_in_manifest) == (1, 1, 6)
     second = build()
@@ -223,7 +223,7 @@ def test_a_fault_of_the_program_costs_one_item_and_is_not_recorded_as_done(build
         def decoder(self):
             return BrokenDecoder()
 
-    monkeypatch.setattr(Workplace, "transcriber", Broken())
+    monkeypatch.setattr(BuildContext, "transcriber", Broken())
     summary = build()
     assert summary.candidates.num_not_done == 5
     assert "unexpected ZeroDivisionError" in summary.not_done[0]

@@ -44,11 +44,11 @@ def test_a_version_names_configuration_code_models_libraries_and_counts(build, s
 def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):
     from aria_data.config import load_config
     from aria_data.transcribe.base import Compute
-    from flows.engine.context import Workplace
+    from flows.engine.context import BuildContext
     from flows.engine.provenance import facts_of
 
     config = load_config(None, ["screen.scorer=llm", "annotate.annotator=llm", "llm.model=some-model"])
-    facts = facts_of(Workplace(tmp_path, config, Compute()), [])
+    facts = facts_of(BuildContext(tmp_path, config, Compute()), [])
     assert facts["models"]["screen"] == facts["models"]["annotate"] == {"name": "some-model"}
     assert facts["prompts"].keys() == {"screen-1", "annotate-1"}
     assert all(len(digest) == 64 for digest in facts["prompts"].values())

@@ -12,10 +12,10 @@ from aria_data.measure.measures import FIT_MEASURES
 from aria_data.measure.quality import (
     SAMPLE_RATE,
     Trace,
+    analyse_sound,
     cut_endless_notes,
     edge_levels,
     fit,
-    listen,
     missed_passage,
     score_likeness,
 )
@@ -49,7 +49,7 @@ def waveform(played) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trace(waveform) -> Trace:
-    return listen(np.array_split(waveform, 77))
+    return analyse_sound(np.array_split(waveform, 77))
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +93,14 @@ def test_half_of_the_notes_explain_fewer_onsets(trace, played, clean):
 
 
 def test_the_trace_does_not_depend_on_how_the_sound_is_cut_into_blocks(waveform, trace):
-    whole = listen([waveform])
+    whole = analyse_sound([waveform])
     assert np.allclose(whole.chroma, trace.chroma)
     assert np.allclose(whole.onset_strength, trace.onset_strength)
 
 
 def test_a_long_recording_is_traced_in_pieces_without_seams(waveform, trace, monkeypatch):
     monkeypatch.setattr(quality, "CHUNK_FRAMES", 700)  # two seams; the tuning comes from the first piece
-    pieces = listen([waveform])
+    pieces = analyse_sound([waveform])
     assert pieces.chroma.shape == trace.chroma.shape == (12, len(waveform) // 512 + 1)
     assert np.allclose(pieces.level_db, trace.level_db, atol=1e-3)
     assert np.allclose(pieces.onset_strength, trace.onset_strength, atol=1e-3)
@@ -108,7 +108,7 @@ def test_a_long_recording_is_traced_in_pieces_without_seams(waveform, trace, mon
 
 def test_silence_and_nothing_are_not_defined_rather_than_wrong():
     for blocks in ([], [np.zeros((SAMPLE_RATE * 5, 1), np.float32)]):
-        values = fit(listen(blocks), Performance())
+        values = fit(analyse_sound(blocks), Performance())
         assert math.isnan(values["chroma_agreement"])
         assert math.isnan(values["onset_agreement"])
         assert values["missed_passage_s"] == 0.0
@@ -129,7 +129,7 @@ def test_a_run_of_missed_onsets_is_broken_by_one_that_has_a_note():
 def test_music_cut_at_its_edge_is_loud_there(waveform, trace):
     start_db, end_db = edge_levels(trace)
     assert start_db < -40
-    cut = listen([waveform[5 * SAMPLE_RATE : 20 * SAMPLE_RATE]])
+    cut = analyse_sound([waveform[5 * SAMPLE_RATE : 20 * SAMPLE_RATE]])
     assert min(edge_levels(cut)) > -20
     assert end_db < -20
 

@@ -336,7 +336,7 @@ def test_tracin_adds_squared_gradients_by_learning_rate():
 
 
 class Clips:
-    """The audio classifier as a `Scorable`: a window is a clip, a position one of its five-second stretches."""
+    """The audio classifier as a `Scorable`: a window is a clip, a position one of its five-second spans."""
 
     def __init__(self, network):
         self.network = network

@@ -13,7 +13,7 @@ from subset_pools import attribute, keep, pool_of
 
 from aria_data.errors import ConfigInvalid
 from aria_data.pruning.budgets import Budget
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS, Pool, SelectConfig
 from aria_data.pruning.selection_report import report_of
 from aria_data.pruning.selectors import select
@@ -421,7 +421,7 @@ def test_keeping_everything_changes_nothing():
 
 def test_weights_bring_the_groups_back_to_their_shares():
     groups = np.repeat(["easy", "hard"], 500)
-    scores = np.where(groups == "hard", 2.0, 1.0) + lots(map(str, range(1000)), "score")
+    scores = np.where(groups == "hard", 2.0, 1.0) + random_keys(map(str, range(1000)), "score")
     pool = Pool.of([f"{number:03d}" for number in range(1000)], scores, groups)
     report = report_of(keep(pool, "calibrated", Budget(fraction=0.5), alpha=0.5))
     assert report.js_divergence > 0.01

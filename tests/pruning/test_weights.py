@@ -14,7 +14,7 @@ from places import ROOT
 from subset_pools import keep, pool_of
 
 from aria_data.pruning.budgets import Budget
-from aria_data.pruning.random_keys import lots
+from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import Pool
 
 
@@ -147,7 +147,7 @@ def test_weights_have_mean_1_when_asked():
     [(0.5, 0.5, 0.80), (0.3, 0.5, 0.67), (0.1, 0.1, 0.92), (0.1, 0.5, 0.55), (0.1, 0.9, 0.12)],
 )
 def test_the_effective_sample_size_is_the_one_of_the_guide(share, alpha, ratio):
-    pool = Pool.of([f"{number}" for number in range(2000)], lots(map(str, range(2000)), "any"))
+    pool = Pool.of([f"{number}" for number in range(2000)], random_keys(map(str, range(2000)), "any"))
     selection = keep(pool, "calibrated", Budget(fraction=share), alpha=alpha)
     num_kept = len(selection.ids)
     assert selection.effective_num_files / num_kept == pytest.approx(ratio, abs=0.005)

@@ -49,9 +49,9 @@ def test_a_segment_is_explained_with_its_subsets_and_every_limit(dataset):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("rain.wav", "turned away at segment: no_solo_piano, measured 0.1"),
+        ("rain.wav", "rejected at segment: no_solo_piano, measured 0.1"),
         ("broken.mp3", "failed at ingest: not_audio"),
-        ("b copy.wav", "turned away at deduplicate: same_bytes. the same file as a.wav"),
+        ("b copy.wav", "rejected at deduplicate: same_bytes. the same file as a.wav"),
     ],
 )
 def test_what_was_turned_away_is_explained_with_stage_reason_and_number(dataset, name, says):

@@ -20,20 +20,20 @@ import fakes
 def main() -> None:
     from flows.cli.jobs import run_build
     from flows.engine import tasks
-    from flows.engine.context import Workplace
+    from flows.engine.context import BuildContext
 
     source, out, *options = sys.argv[1:]
     fakes.use_fakes(_Setter)
     if "slow" in options:
         tasks.FLUSH_AFTER_S = 0.0
         tasks.MAX_ITEMS_PER_SHARD = 3
-        decoder = Workplace.transcriber.decoder
+        decoder = BuildContext.transcriber.decoder
 
         def slowly():
             time.sleep(0.15)
             return decoder()
 
-        Workplace.transcriber.decoder = slowly
+        BuildContext.transcriber.decoder = slowly
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
     print("started", flush=True)
     summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)

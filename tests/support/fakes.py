@@ -12,7 +12,7 @@ import numpy as np
 
 from aria_data.manifest import columns
 from aria_data.midi.midi_files import Note, Performance
-from aria_data.transcribe.base import Heard
+from aria_data.transcribe.base import TranscriptionResult
 
 RATE = 16_000
 
@@ -77,7 +77,7 @@ class FakeTranscriber:
     num_readers = 0
     correct_tuning = False
 
-    def hear(self, windows: np.ndarray) -> list[Any]:
+    def infer(self, windows: np.ndarray) -> list[Any]:
         return [self._notes(window[:, 0]) for window in windows]
 
     def _notes(self, heard: np.ndarray) -> list[Note]:
@@ -106,18 +106,18 @@ class FakeDecoder:
         self.notes.extend(moved)
         self.heard_s += 2
 
-    def finish(self) -> Heard:
-        return Heard(Performance(self.notes), 0.9, np.full(len(self.notes), 0.9))
+    def finish(self) -> TranscriptionResult:
+        return TranscriptionResult(Performance(self.notes), 0.9, np.full(len(self.notes), 0.9))
 
 
 def use_fakes(patch: Any) -> None:
-    """Put the stand-ins where `Workplace` has the models; `patch` is pytest's monkeypatch or has its `setattr`."""
-    from flows.engine.context import Workplace
+    """Put the stand-ins where `BuildContext` has the models; `patch` is pytest's monkeypatch or has its `setattr`."""
+    from flows.engine.context import BuildContext
 
-    patch.setattr(Workplace, "classifier", FakeClassifier())
-    patch.setattr(Workplace, "transcriber", FakeTranscriber())
-    patch.setattr(Workplace, "classifier_sha256", FakeClassifier.sha256)
-    patch.setattr(Workplace, "transcriber_sha256", FakeTranscriber.sha256)
+    patch.setattr(BuildContext, "classifier", FakeClassifier())
+    patch.setattr(BuildContext, "transcriber", FakeTranscriber())
+    patch.setattr(BuildContext, "classifier_sha256", FakeClassifier.sha256)
+    patch.setattr(BuildContext, "transcriber_sha256", FakeTranscriber.sha256)
 
 
 def melody(duration_s: float, seed: int = 0, rate: int = RATE, num_channels: int = 1) -> np.ndarray:

@@ -16,8 +16,8 @@ from aria_data.midi.midi_files import SUSTAIN, Note, Pedal, Performance, midi_by
 from aria_data.transcribe import backends
 from aria_data.transcribe.backends.intervals import decode, decode_batch
 from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
-from aria_data.transcribe.batching import hear_all, hear_one
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
+from aria_data.transcribe.batching import transcribe_all, transcribe_one
 
 SECONDS = 20  # more than one window, so that events are joined across two
 
@@ -51,8 +51,8 @@ def transkun():
 
 
 @pytest.fixture(scope="module")
-def heard_all(transkun, waveform) -> Heard:
-    return hear_one(transkun, [waveform])
+def heard_all(transkun, waveform) -> TranscriptionResult:
+    return transcribe_one(transkun, [waveform])
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,12 @@ def test_the_melody_is_louder_than_the_accompaniment(heard):
 
 def test_what_is_heard_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, heard):
     blocks = np.array_split(waveform, 997)
-    assert midi_bytes(hear_one(transkun, blocks).performance) == midi_bytes(heard)
+    assert midi_bytes(transcribe_one(transkun, blocks).performance) == midi_bytes(heard)
 
 
 def test_silence_and_nothing_give_no_notes(transkun):
-    assert hear_one(transkun, [np.zeros((44_100, 2), np.float32)]).performance.notes == []
-    assert hear_one(transkun, []).performance == Performance([], [])
+    assert transcribe_one(transkun, [np.zeros((44_100, 2), np.float32)]).performance.notes == []
+    assert transcribe_one(transkun, []).performance == Performance([], [])
 
 
 def test_notes_and_pedals_survive_the_file(heard, tmp_path):
@@ -140,19 +140,19 @@ def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(heard_all):
 
 def test_the_model_is_less_sure_in_noise(transkun, waveform, heard_all):
     loud = np.random.default_rng(0).normal(0, waveform.std() * 20, waveform.shape).astype(np.float32)
-    assert hear_one(transkun, [waveform + loud]).confidence < heard_all.confidence - 0.1
+    assert transcribe_one(transkun, [waveform + loud]).confidence < heard_all.confidence - 0.1
 
 
 def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, heard_all):
     parts = {"whole": waveform, "start": waveform[: 5 * 44_100], "none": waveform[:0], "end": waveform[12 * 44_100 :]}
-    together = dict(hear_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
+    together = dict(transcribe_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
     assert set(together) == set(parts)
     for name, part in parts.items():
-        assert together[name].performance == hear_one(transkun, [part]).performance
+        assert together[name].performance == transcribe_one(transkun, [part]).performance
 
 
 def test_audio_out_of_all_range_is_heard_like_any_other(transkun, waveform, heard):
-    loud = hear_one(transkun, [waveform * 1e36]).performance
+    loud = transcribe_one(transkun, [waveform * 1e36]).performance
     assert compare_notes(heard, loud).onset_f1 > 0.99
 
 
@@ -160,7 +160,7 @@ def test_a_window_without_finite_scores_fails_and_its_neighbour_does_not(transku
     window = waveform[: transkun.window]
     broken = window.copy()
     broken[1000] = np.nan
-    good, bad = transkun.hear(np.stack([window, broken]))
+    good, bad = transkun.infer(np.stack([window, broken]))
     assert isinstance(bad, TranscriptionFailed)
     assert good.lattice.is_finite
 
@@ -207,7 +207,7 @@ def exact():
 def scores(exact, window):
     import torch
 
-    return exact.network.hear(torch.from_numpy(np.ascontiguousarray(window.T))[None])
+    return exact.network.infer(torch.from_numpy(np.ascontiguousarray(window.T))[None])
 
 
 def test_the_network_computes_what_the_published_one_does(scores, published):
@@ -264,7 +264,7 @@ def test_notes_have_the_published_attributes(exact, scores, published):
 
 def test_windows_heard_together_are_heard_as_alone(exact, window):
     quiet = np.roll(window, 44_100, axis=0) * 0.1
-    alone = [exact.hear(one[None])[0].lattice for one in (window, quiet)]
-    together = [output.lattice for output in exact.hear(np.stack([window, quiet]))]
+    alone = [exact.infer(one[None])[0].lattice for one in (window, quiet)]
+    together = [output.lattice for output in exact.infer(np.stack([window, quiet]))]
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.onset_probability - other.onset_probability).max() < 1e-3

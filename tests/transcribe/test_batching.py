@@ -1,4 +1,4 @@
-"""Many stretches through one model: order, company, memory and faults, with a model that only counts."""
+"""Many spans through one model: order, company, memory and faults, with a model that only counts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
 from aria_data.midi.midi_files import Note, Performance
-from aria_data.transcribe.base import Heard
-from aria_data.transcribe.batching import hear_all, hear_one
+from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe.batching import transcribe_all, transcribe_one
 
 HOP, WINDOW, LEAD = 10, 16, 6
 
@@ -31,7 +31,7 @@ class Counting:
     calls: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def hear(self, windows):
+    def infer(self, windows):
         with self.lock:
             self.calls.append(len(windows))
         if len(windows) > self.room:
@@ -52,10 +52,12 @@ class Sums:
         self.sums.append(output)
 
     def finish(self):
-        return Heard(Performance([Note(index, index + 1, 60, 64) for index in range(len(self.sums))]), self.sums)
+        return TranscriptionResult(
+            Performance([Note(index, index + 1, 60, 64) for index in range(len(self.sums))]), self.sums
+        )
 
 
-def stretch(length: int, value: float = 1.0):
+def span(length: int, value: float = 1.0):
     return lambda: np.array_split(np.full((length, 1), value, np.float32), 3)
 
 
@@ -68,33 +70,33 @@ def sums(length: int, value: float = 1.0) -> list[float]:
     return found
 
 
-def test_windows_of_many_stretches_share_passes_and_stay_in_order():
+def test_windows_of_many_spanes_share_passes_and_stay_in_order():
     model = Counting()
-    lengths = {f"stretch {n}": n for n in (1, 10, 11, 25, 99, 7, 10, 40)}
-    heard = dict(hear_all(model, ((key, stretch(n, n)) for key, n in lengths.items())))
+    lengths = {f"span {n}": n for n in (1, 10, 11, 25, 99, 7, 10, 40)}
+    heard = dict(transcribe_all(model, ((key, span(n, n)) for key, n in lengths.items())))
     assert {key: one.confidence for key, one in heard.items()} == {key: sums(n, n) for key, n in lengths.items()}
     assert max(model.calls) == 4
     assert len(model.calls) < sum(len(sums(n)) for n in lengths.values())
 
 
 def test_no_audio_gives_no_notes():
-    assert hear_one(Counting(), []).performance.notes == []
+    assert transcribe_one(Counting(), []).performance.notes == []
 
 
 def test_a_batch_too_large_for_the_memory_is_halved_for_good():
     model = Counting(batch_size=8, num_workers=1, room=2)
-    assert hear_one(model, stretch(400)()).confidence == sums(400)
+    assert transcribe_one(model, span(400)()).confidence == sums(400)
     assert max(model.calls[-10:]) <= 2
 
 
 def test_no_memory_for_a_single_window_is_a_temporary_error():
-    results = dict(hear_all(Counting(room=0), [("a", stretch(30))]))
+    results = dict(transcribe_all(Counting(room=0), [("a", span(30))]))
     assert isinstance(results["a"], TemporaryError)
 
 
-def test_one_poisoned_stretch_fails_alone():
-    stretches = [("good", stretch(35)), ("poison", stretch(35, 666)), ("fine", stretch(50))]
-    results = dict(hear_all(Counting(), stretches))
+def test_one_poisoned_span_fails_alone():
+    spans = [("good", span(35)), ("poison", span(35, 666)), ("fine", span(50))]
+    results = dict(transcribe_all(Counting(), spans))
     assert isinstance(results["poison"], ValueError)
     assert results["good"].confidence == sums(35)
     assert results["fine"].confidence == sums(50)
@@ -105,20 +107,20 @@ def test_a_file_that_breaks_off_fails_alone_with_its_own_error():
         yield np.ones((30, 1), np.float32)
         raise AudioUnreadable("x.mp3: is damaged")
 
-    results = dict(hear_all(Counting(), [("a", stretch(20)), ("broken", broken), ("b", stretch(20))]))
+    results = dict(transcribe_all(Counting(), [("a", span(20)), ("broken", broken), ("b", span(20))]))
     assert str(results["broken"]) == "x.mp3: is damaged"
     assert results["a"].confidence == results["b"].confidence == sums(20)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_no_numbers_fail_by_name(value):
-    results = dict(hear_all(Counting(), [("a", stretch(20, value)), ("b", stretch(20))]))
+    results = dict(transcribe_all(Counting(), [("a", span(20, value)), ("b", span(20))]))
     assert isinstance(results["a"], TranscriptionFailed)
     assert results["a"].reason == "samples_not_finite"
     assert results["b"].confidence == sums(20)
 
 
-def test_a_stretch_whose_hearing_failed_is_not_read_to_its_end():
+def test_a_span_whose_inference_failed_is_not_read_to_its_end():
     read = []
 
     def endless():
@@ -126,12 +128,12 @@ def test_a_stretch_whose_hearing_failed_is_not_read_to_its_end():
             read.append(index)
             yield np.full((10, 1), 666, np.float32)
 
-    results = dict(hear_all(Counting(), [("endless", endless)]))
+    results = dict(transcribe_all(Counting(), [("endless", endless)]))
     assert isinstance(results["endless"], ValueError)
     assert len(read) < 1000
 
 
-def test_a_long_stretch_is_read_only_as_far_ahead_as_is_worked_on():
+def test_a_long_span_is_read_only_as_far_ahead_as_is_worked_on():
     model = Counting(batch_size=2, num_workers=2)
     ahead = []
 
@@ -140,7 +142,7 @@ def test_a_long_stretch_is_read_only_as_far_ahead_as_is_worked_on():
             ahead.append(index - sum(model.calls))
             yield np.ones((HOP, 1), np.float32)
 
-    assert len(hear_one(model, blocks()).performance.notes) == 500
+    assert len(transcribe_one(model, blocks()).performance.notes) == 500
     assert max(ahead) <= 2 * (2 + 3)
 
 
@@ -148,5 +150,5 @@ def test_threads_of_torch_are_as_before():
     import torch
 
     before = torch.get_num_threads()
-    hear_one(Counting(), stretch(100)())
+    transcribe_one(Counting(), span(100)())
     assert torch.get_num_threads() == before

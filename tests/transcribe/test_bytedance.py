@@ -18,7 +18,7 @@ from aria_data.errors import NetworkError, UsageError
 from aria_data.transcribe import backends, checkpoints
 from aria_data.transcribe.backends import bytedance
 from aria_data.transcribe.base import Compute, TranscribeConfig
-from aria_data.transcribe.batching import hear_all, hear_one
+from aria_data.transcribe.batching import transcribe_all, transcribe_one
 from aria_data.transcribe.checkpoints import Checkpoint, fetch
 
 RATE = 16_000
@@ -77,7 +77,7 @@ def of_the_package(checkpoint, waveform):
 
 
 def test_notes_and_pedals_are_those_of_the_package(model, waveform, of_the_package):
-    heard = hear_one(model, [waveform])
+    heard = transcribe_one(model, [waveform])
     theirs = sorted(
         (round(float(e["onset_time"]), 3), e["midi_note"], max(1, e["velocity"]))
         for e in of_the_package["est_note_events"]
@@ -96,9 +96,9 @@ def test_notes_and_pedals_are_those_of_the_package(model, waveform, of_the_packa
 
 @pytest.mark.slow
 def test_notes_do_not_depend_on_the_chunks_they_are_found_in(model, waveform, monkeypatch):
-    whole = hear_one(model, [waveform])
+    whole = transcribe_one(model, [waveform])
     monkeypatch.setattr(bytedance, "CHUNK_FRAMES", 150)
-    in_chunks = hear_one(model, [waveform])
+    in_chunks = transcribe_one(model, [waveform])
     assert len(in_chunks.performance.notes) == len(whole.performance.notes)
     for one, other in zip(in_chunks.performance.notes, whole.performance.notes, strict=True):
         assert (one.pitch, one.velocity) == (other.pitch, other.velocity)
@@ -111,12 +111,12 @@ def test_several_recordings_share_batches_and_a_short_one_is_heard(model, wavefo
     parts = {"a": waveform[: 12 * RATE], "short": waveform[: 2 * RATE], "none": waveform[:0]}
     model.batch_size = 3
     try:
-        together = dict(hear_all(model, ((name, lambda part=part: [part]) for name, part in parts.items())))
+        together = dict(transcribe_all(model, ((name, lambda part=part: [part]) for name, part in parts.items())))
     finally:
         model.batch_size = 1
     assert together["short"].performance.notes
     assert together["none"].performance.notes == []
-    alone = hear_one(model, [parts["a"]]).performance
+    alone = transcribe_one(model, [parts["a"]]).performance
     assert len(alone.notes) == pytest.approx(len(together["a"].performance.notes), abs=2)
 
 

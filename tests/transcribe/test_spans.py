@@ -14,7 +14,7 @@ from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFaile
 from aria_data.midi.midi_files import Performance
 from aria_data.transcribe.base import Compute, TranscribeConfig
 from aria_data.transcribe.devices import Several, devices_of
-from aria_data.transcribe.spans import SLOTS_PER_READER, Stretch, hear_stretches, read_here, read_in_processes
+from aria_data.transcribe.spans import SLOTS_PER_READER, Span, read_here, read_in_processes, transcribe_spans
 
 
 def ignore(key: str, seconds: float) -> None:
@@ -31,10 +31,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def stretches(folder):
-    whole = [Stretch(f"whole {number}", folder / f"{number}.wav") for number in range(5)]
-    parts = [Stretch(f"part {start}", folder / "4.wav", start, start + 4) for start in (0, 5, 9)]
-    return [*whole, Stretch("bad", folder / "bad.mp3"), *parts]
+def spans(folder):
+    whole = [Span(f"whole {number}", folder / f"{number}.wav") for number in range(5)]
+    parts = [Span(f"part {start}", folder / "4.wav", start, start + 4) for start in (0, 5, 9)]
+    return [*whole, Span("bad", folder / "bad.mp3"), *parts]
 
 
 def by_key(pieces) -> dict[str, tuple[list[np.ndarray], Exception | None]]:
@@ -49,11 +49,11 @@ def by_key(pieces) -> dict[str, tuple[list[np.ndarray], Exception | None]]:
     return {key: (windows.get(key, []), error) for key, error in ends.items()}
 
 
-def test_processes_read_what_is_read_here(stretches):
+def test_processes_read_what_is_read_here(spans):
     read = {"here": [], "there": []}
-    here = by_key(read_here(FakeTranscriber(), stretches, set(), lambda key, s: read["here"].append((key, s))))
-    there = by_key(read_in_processes(FakeTranscriber(), stretches, 3, lambda key, s: read["there"].append((key, s))))
-    assert set(here) == set(there) == {stretch.key for stretch in stretches}
+    here = by_key(read_here(FakeTranscriber(), spans, set(), lambda key, s: read["here"].append((key, s))))
+    there = by_key(read_in_processes(FakeTranscriber(), spans, 3, lambda key, s: read["there"].append((key, s))))
+    assert set(here) == set(there) == {span.key for span in spans}
     for key, (windows, error) in here.items():
         assert len(there[key][0]) == len(windows)
         assert all(np.array_equal(a, b) for a, b in zip(there[key][0], windows, strict=True))
@@ -65,10 +65,10 @@ def test_processes_read_what_is_read_here(stretches):
     assert there["bad"][1].reason == "not_audio"
 
 
-def test_notes_are_the_same_wherever_audio_is_read(stretches, monkeypatch):
-    here = dict(hear_stretches(FakeTranscriber(), stretches))
+def test_notes_are_the_same_wherever_audio_is_read(spans, monkeypatch):
+    here = dict(transcribe_spans(FakeTranscriber(), spans))
     monkeypatch.setattr(FakeTranscriber, "num_readers", 2)
-    there = dict(hear_stretches(FakeTranscriber(), stretches))
+    there = dict(transcribe_spans(FakeTranscriber(), spans))
     assert set(here) == set(there)
     for key, heard in here.items():
         if key != "bad":
@@ -78,7 +78,7 @@ def test_notes_are_the_same_wherever_audio_is_read(stretches, monkeypatch):
 @pytest.mark.parametrize("num_readers", [0, 1])
 def test_a_file_that_became_shorter_fails_with_its_length(folder, monkeypatch, num_readers):
     monkeypatch.setattr(FakeTranscriber, "num_readers", num_readers)
-    results = dict(hear_stretches(FakeTranscriber(), [Stretch("x", folder / "0.wav", 0, 60)]))
+    results = dict(transcribe_spans(FakeTranscriber(), [Span("x", folder / "0.wav", 0, 60)]))
     assert isinstance(results["x"], TranscriptionFailed)
     assert (results["x"].reason, round(results["x"].measured)) == ("audio_changed", 5)
 
@@ -87,8 +87,8 @@ def test_a_file_that_became_shorter_fails_with_its_length(folder, monkeypatch, n
     ("kill", "kind", "says"),
     [(signal.SIGSEGV, AudioUnreadable, "crashed the process"), (signal.SIGKILL, TemporaryError, "too little memory")],
 )
-def test_a_file_that_kills_its_reader_fails_alone(stretches, kill, kind, says):
-    pieces = read_in_processes(FakeTranscriber(), stretches, 1, ignore)
+def test_a_file_that_kills_its_reader_fails_alone(spans, kill, kind, says):
+    pieces = read_in_processes(FakeTranscriber(), spans, 1, ignore)
     found: dict[str, Exception | None] = {}
     killed = ""
     for piece in pieces:
@@ -98,7 +98,7 @@ def test_a_file_that_kills_its_reader_fails_alone(stretches, kill, kind, says):
             killed = piece.key
             for child in multiprocessing.active_children():
                 os.kill(child.pid, kill)
-    assert set(found) == {stretch.key for stretch in stretches}
+    assert set(found) == {span.key for span in spans}
     assert type(found["whole 4"]) is kind
     assert says in str(found["whole 4"])
     assert [key for key, error in found.items() if error] == ["whole 4", "bad"]
@@ -107,7 +107,7 @@ def test_a_file_that_kills_its_reader_fails_alone(stretches, kill, kind, says):
 def test_readers_wait_for_free_slots(folder):
     write_audio(folder / "long.wav", np.zeros((300 * RATE, 1), np.float32))
     read = []
-    pieces = read_in_processes(FakeTranscriber(), [Stretch("l", folder / "long.wav")], 1, lambda k, s: read.append(s))
+    pieces = read_in_processes(FakeTranscriber(), [Span("l", folder / "long.wav")], 1, lambda k, s: read.append(s))
     for _ in range(10):
         next(pieces)
     assert sum(read) <= 2 * (10 + SLOTS_PER_READER) + 6  # seconds; a window is 2 s
@@ -134,12 +134,12 @@ def two():
 
 
 @pytest.mark.timeout(200)
-def test_two_devices_share_the_work_and_hear_what_one_hears(two, stretches):
+def test_two_devices_share_the_work_and_hear_what_one_hears(two, spans):
     from aria_data.transcribe import backends
 
     read: dict[str, float] = {}
-    together = dict(hear_stretches(two, stretches, lambda key, s: read.update({key: read.get(key, 0) + s})))
-    alone = dict(hear_stretches(backends.load(compute=Compute("cpu")), stretches))
+    together = dict(transcribe_spans(two, spans, lambda key, s: read.update({key: read.get(key, 0) + s})))
+    alone = dict(transcribe_spans(backends.load(compute=Compute("cpu")), spans))
     assert set(together) == set(alone)
     assert isinstance(together.pop("bad"), AudioUnreadable)
     for key, heard in together.items():
@@ -148,14 +148,14 @@ def test_two_devices_share_the_work_and_hear_what_one_hears(two, stretches):
 
 
 @pytest.mark.timeout(200)
-def test_the_stretches_of_a_device_that_dies_go_to_the_other(two, stretches):
+def test_the_spanes_of_a_device_that_dies_go_to_the_other(two, spans):
     (first, second) = two._workers
     results = {}
-    for key, heard in hear_stretches(two, stretches):
+    for key, heard in transcribe_spans(two, spans):
         if not results:
             os.kill(first.process.pid, signal.SIGKILL)
         results[key] = heard
-    assert set(results) == {stretch.key for stretch in stretches}
+    assert set(results) == {span.key for span in spans}
     assert [key for key, heard in results.items() if isinstance(heard, Exception)] == ["bad"]
     assert (first.is_alive, second.is_alive) == (False, True)
 
@@ -178,17 +178,17 @@ def test_a_detuned_recording_is_heard_at_440_hz_and_its_times_stay(tmp_path, mon
     monkeypatch.setattr(FakeTranscriber, "num_readers", num_readers)
     path = write_audio(tmp_path / "detuned.wav", detuned(cents))
     read = []
-    stretch = Stretch("x", path, 0, 12)
-    heard = dict(hear_stretches(Tuned(), [stretch], lambda key, s: read.append(s)))["x"]
+    span = Span("x", path, 0, 12)
+    heard = dict(transcribe_spans(Tuned(), [span], lambda key, s: read.append(s)))["x"]
     assert sum(read) == pytest.approx(12, abs=0.01)
     speed = 2 ** (cents / 1200)
     assert heard.performance.notes[10].onset_s == pytest.approx(5.0 / speed, abs=0.002)
-    in_tune = dict(hear_stretches(FakeTranscriber(), [Stretch("x", write_audio(tmp_path / "a.wav", detuned(0)))]))["x"]
+    in_tune = dict(transcribe_spans(FakeTranscriber(), [Span("x", write_audio(tmp_path / "a.wav", detuned(0)))]))["x"]
     first = [note.pitch for note in in_tune.performance.notes[:12]]
     assert [note.pitch for note in heard.performance.notes[:12]] == first
 
 
 def test_a_recording_in_tune_is_heard_as_it_is(tmp_path):
     path = write_audio(tmp_path / "a.wav", detuned(4))
-    a, b = (dict(hear_stretches(model, [Stretch("x", path)]))["x"] for model in (Tuned(), FakeTranscriber()))
+    a, b = (dict(transcribe_spans(model, [Span("x", path)]))["x"] for model in (Tuned(), FakeTranscriber()))
     assert a.performance == b.performance

@@ -34,7 +34,7 @@ def entries_of(address: str, web: Web, lead: Lead, limit: int, page: Page | None
         "skip_download": True,
     }
     with web.errors_of(address), web.youtube_dl(**params) as ydl:
-        ydl.gate.known = web.known(page, address) if page is not None else None
+        ydl.policy.known = web.known(page, address) if page is not None else None
         info = ydl.extract_info(address, download=False, process=False)
         hops = 0
         while isinstance(info, dict) and info.get("_type") in ("url", "url_transparent") and hops < 3:

@@ -18,7 +18,7 @@ from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH, SUSTAIN, Note, Pedal, Performance
 from aria_data.storage.files import printable, sha256_file
 from aria_data.transcribe import base
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.checkpoints import Checkpoint, cached_path, fetch, is_whole
 
 # Published at Zenodo, record 4034264: name, size and licence as stated there; the sha256 as two package collections
@@ -119,7 +119,7 @@ class ByteDance:
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.is_bfloat16 = compute.dtype == "bfloat16"  # only when asked for: its accuracy was not measured
 
-    def hear(self, windows: np.ndarray) -> list[Any]:
+    def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.hear`: arrays of 1001 frames, by the package's names."""
         import torch
 
@@ -133,7 +133,7 @@ class ByteDance:
         ]
 
     def decoder(self) -> _Decoder:
-        """Begin a new stretch."""
+        """Begin a new span."""
         return _Decoder()
 
 
@@ -154,7 +154,7 @@ class _Decoder:
         self._pedal: dict[str, list[np.ndarray]] = {name: [] for name in PEDAL_OUTPUTS}
         self._last: dict[str, np.ndarray] | None = None
         self._is_first = True
-        self._origin = 0  # the frame of the stretch that self._frames begin with
+        self._origin = 0  # the frame of the span that self._frames begin with
         self._done = 0  # notes that begin before this frame are found
         self._notes: list[tuple[Note, float]] = []
 
@@ -196,10 +196,10 @@ class _Decoder:
         self._frames = {name: values[keep_from - self._origin :] for name, values in self._frames.items()}
         self._origin = keep_from
 
-    def finish(self) -> Heard:
+    def finish(self) -> TranscriptionResult:
         """Give all notes and pedal presses. The confidence is the mean strength of the onsets, not an expected F1."""
         if self._last is None:
-            return Heard(Performance())
+            return TranscriptionResult(Performance())
         self._append(self._last, is_last=True)
         self._find_notes(len(self) + 1)
         pedal = {name: np.concatenate(values) for name, values in self._pedal.items()}
@@ -212,7 +212,9 @@ class _Decoder:
             for press in presses or []
             if press["offset_time"] > press["onset_time"]
         ]
-        return Heard(Performance(notes, sorted(pedals)), float(confidences.mean()) if len(notes) else 0.0, confidences)
+        return TranscriptionResult(
+            Performance(notes, sorted(pedals)), float(confidences.mean()) if len(notes) else 0.0, confidences
+        )
 
 
 def _to_note(event: dict[str, Any], begin_s: float) -> Note:

@@ -23,7 +23,7 @@ from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, 
 from aria_data.storage.files import sha256_file
 from aria_data.transcribe import base
 from aria_data.transcribe.backends.intervals import Lattice, decode, decode_batch
-from aria_data.transcribe.base import Compute, Heard, TranscribeConfig
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 
 WINDOW_S = 16.0  # the length the weights were trained on (2.0.conf of the wheel)
 HOP_S = 14.0  # 2 s of overlap; 8 s in the wheel
@@ -102,13 +102,13 @@ class Transkun:
         self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
         self.network = Network(model, device, base.choose_dtype(compute.dtype, device))
 
-    def hear(self, windows: np.ndarray) -> list[Any]:
+    def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.hear`. A window whose scores are not finite gives an error."""
         import torch
 
         waveforms = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1)))
         with torch.inference_mode():
-            scores = self.network.hear(waveforms)
+            scores = self.network.infer(waveforms)
             lattices = [decode(*one) for one in scores.per_window()] if self.device == "cpu" else decode_batch(scores)
         return [
             WindowOutput(lattice, tokens) if lattice.is_finite else _not_finite()
@@ -116,7 +116,7 @@ class Transkun:
         ]
 
     def decoder(self) -> _Decoder:
-        """Begin a new stretch."""
+        """Begin a new span."""
         return _Decoder(self)
 
 
@@ -207,7 +207,7 @@ class _Decoder:
     def _first_key(self) -> int:
         return next(track for track, pitch in enumerate(self._model.targets) if pitch > 0)
 
-    def finish(self) -> Heard:
+    def finish(self) -> TranscriptionResult:
         """Give the finished notes and pedals; one still held at the end of the audio ends there."""
         notes: list[tuple[Note, float]] = []
         pedals = []
@@ -229,4 +229,4 @@ class _Decoder:
         expected = self._num_expected + self._tail_expected
         total = len(notes) + expected
         confidence = min(1.0, 2 * float(confidences.sum()) / total) if total > 0 and len(notes) else 0.0
-        return Heard(Performance([note for note, _ in notes], sorted(pedals)), confidence, confidences)
+        return TranscriptionResult(Performance([note for note, _ in notes], sorted(pedals)), confidence, confidences)

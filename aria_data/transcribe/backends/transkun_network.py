@@ -57,7 +57,7 @@ class Network:
         self._heads = _Heads(model, self.device)
         self._attributes = _Attributes(model, self.device)
 
-    def hear(self, waveforms: Any) -> Scores:
+    def infer(self, waveforms: Any) -> Scores:
         """Score windows of shape (batch, channels, samples), float32."""
         import torch
 
