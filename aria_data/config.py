@@ -13,22 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aria_data.annotate.annotation import AnnotateConfig
-from aria_data.audio.ingest import IngestConfig
-from aria_data.collect.crawl import CrawlConfig
-from aria_data.deduplicate.clusters import DeduplicateConfig
-from aria_data.download.fetch import DownloadConfig
+from aria_data.annotate import AnnotateConfig
+from aria_data.audio import IngestConfig
+from aria_data.collect import CrawlConfig
+from aria_data.deduplicate import DeduplicateConfig
+from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.llm import LlmConfig
-from aria_data.manifest.exclusions import find_exclusion
-from aria_data.manifest.release import ReleaseConfig
-from aria_data.measure.measurement import MeasureConfig
-from aria_data.measure.prune import load_limits
-from aria_data.screen.screening import ScreenConfig
-from aria_data.segment.segmentation import SegmentConfig
-from aria_data.transcribe import backends
-from aria_data.transcribe.base import TranscribeConfig
-from aria_data.web.client import WebConfig
+from aria_data.manifest import ReleaseConfig, find_exclusion
+from aria_data.measure import MeasureConfig, load_limits
+from aria_data.screen import ScreenConfig
+from aria_data.segment import SegmentConfig
+from aria_data.transcribe import TranscribeConfig, backends
+from aria_data.web import WebConfig
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from aria_data.annotate.annotation import annotate
+from aria_data.annotate import annotate
 from aria_data.records import Annotation
-from aria_data.repertoire import opuses, works
-from aria_data.repertoire.composers import find_composer
-from aria_data.text.cleaning import fold
+from aria_data.repertoire import find_composer, opuses, works
+from aria_data.text import fold
 
 WRITTEN = re.compile(
     r"\b(?:op\.? ?\d|bwv ?\d|hwv ?\d|k\.? ?\d|kv ?\d|hob|l\.? ?\d|s\.? ?\d|d\.? ?\d|m\.? ?\d|woo ?\d)", re.I

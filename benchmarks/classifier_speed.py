@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aria_data.audio.decode import mono_blocks
+from aria_data.audio import mono_blocks
 from aria_data.collect.folder import audio_files
 from classifiers.chunks import ChunkStream
 from classifiers.predict import Classifier

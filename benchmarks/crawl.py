@@ -23,9 +23,9 @@ import numpy as np
 import psutil
 import soundfile
 
-from aria_data.collect.crawl import CrawlSummary
+from aria_data.collect import CrawlSummary
 from aria_data.config import BuildConfig, load_config
-from flows.engine.prefect_api import quiet_prefect
+from flows.engine import quiet_prefect
 
 PER_PAGE = 100
 TITLES = (
@@ -102,9 +102,9 @@ def crawl(root: Path, config: BuildConfig) -> None:
 
 
 def download(root: Path, config: BuildConfig, num_items: int) -> None:
-    from aria_data.download.fetch import download as fetch
+    from aria_data.download import download as fetch
     from aria_data.records import Candidate
-    from aria_data.web.client import Web
+    from aria_data.web import Web
 
     address = config.crawl.seeds[0]
     names = [f"{address}{number}.flac" for number in range(num_items)]

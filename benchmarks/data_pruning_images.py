@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aria_data.pruning.budgets import Budget
+from aria_data.pruning import Budget, Pool, SelectConfig, select
 from aria_data.pruning.columns import ColumnsConfig, Snapshot, Task, columns_of
 from aria_data.pruning.scores import el2n
-from aria_data.pruning.selection import Pool, SelectConfig
-from aria_data.pruning.selectors import select
-from aria_data.surrogate.scorable import Examples, logits_of, scoring_mode
+from aria_data.surrogate import Examples
+from aria_data.surrogate.scorable import logits_of, scoring_mode
 
 NUM_TRAIN, NUM_PROBE = 1200, 97  # of 1,797; the other 500 are the test
 NUM_CLASSES, WIDTH, BATCH = 10, 64, 32

@@ -27,21 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.midi.midi_files import Note, Performance, midi_bytes, read_midi
-from aria_data.pruning.budgets import Budget
+from aria_data.midi import Note, Performance, midi_bytes, read_midi
+from aria_data.pruning import Budget, ScoreTable, SelectConfig, select
 from aria_data.pruning.columns import ColumnsConfig
 from aria_data.pruning.influence import InfluenceConfig
 from aria_data.pruning.random_keys import random_keys
-from aria_data.pruning.score_table import ScoreTable
 from aria_data.pruning.scoring import combine, rank_agreement
 from aria_data.pruning.seeds import Material, ScoringConfig, score_seed
-from aria_data.pruning.selection import SelectConfig
-from aria_data.pruning.selectors import select
-from aria_data.storage.files import write_whole
-from aria_data.surrogate import forward
-from aria_data.surrogate.network import SurrogateConfig
-from aria_data.surrogate.training import disjoint_folds, train
-from aria_data.surrogate.windows import Midi, Windows, make_windows
+from aria_data.storage import write_whole
+from aria_data.surrogate import SurrogateConfig, Windows, forward, make_windows, train
+from aria_data.surrogate.training import disjoint_folds
+from aria_data.surrogate.windows import Midi
 
 SCORE_SEEDS = {"clean": (0, 1), "damaged": (2,)}  # a seed of scores costs as much as five trainings
 ROUNDS = 3  # trainings on each choice; random files get two a round

@@ -93,55 +93,55 @@ def batches_with_subset(root: Path) -> Iterator[pa.RecordBatch]:
 
 
 def write(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return Manifest(root).commit(lambda: batches(root))
 
 
 def append(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return Manifest(root).append(rows(count, count + 1000).to_pylist(), "a thousand more")
 
 
 def query(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return Manifest(root).query(WHERE).num_rows
 
 
 def stats(root: Path, count: int) -> int:
-    from aria_data.manifest.dataset import Dataset
+    from aria_data.manifest import Dataset
 
     return Dataset(root).stats()["num_files"]
 
 
 def stats_where(root: Path, count: int) -> int:
-    from aria_data.manifest.dataset import Dataset
+    from aria_data.manifest import Dataset
 
     return Dataset(root).stats("in_deduplicated")["num_files"]
 
 
 def diff(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return len(Manifest(root).diff(1, 2).added)
 
 
 def add_subset(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return Manifest(root).commit(lambda: batches_with_subset(root))
 
 
 def query_subset(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return Manifest(root).query(f"{ADDED[0]} AND {ADDED[1]} > 0.99").num_rows
 
 
 def diff_all(root: Path, count: int) -> int:
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
 
     return len(Manifest(root).diff(1, 3).changed)
 

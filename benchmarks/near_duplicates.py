@@ -27,14 +27,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aria_data.audio.decode import mono_blocks
-from aria_data.deduplicate import fingerprints
+from aria_data.audio import mono_blocks
+from aria_data.deduplicate import NoteIndex, fingerprints
 from aria_data.deduplicate.fingerprints import SAMPLE_RATE
-from aria_data.deduplicate.note_index import NoteIndex
 from aria_data.deduplicate.note_matching import compare as note_compare
 from aria_data.deduplicate.note_matching import is_same
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes
-from aria_data.midi.midi_files import read_midi
+from aria_data.midi import read_midi
 
 Timed = tuple[np.ndarray, np.ndarray]  # onsets in seconds, pitches
 Change = Callable[[Timed, np.random.Generator], Timed]

@@ -17,20 +17,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from aria_data.annotate.annotation import annotate
-from aria_data.audio.decode import AudioReader
-from aria_data.audio.ingest import ingest
-from aria_data.collect.folder import collect_folder
+from aria_data.annotate import annotate
+from aria_data.audio import AudioReader, ingest
+from aria_data.collect import collect_folder
 from aria_data.config import BuildConfig
-from aria_data.measure.measurement import measure_segment
+from aria_data.measure import measure_segment
 from aria_data.measure.quality import SAMPLE_RATE
-from aria_data.midi.midi_files import Note, Performance
-from aria_data.screen.screening import screen
-from aria_data.segment.segmentation import Scored, SegmentConfig, find_segments
+from aria_data.midi import Note, Performance
+from aria_data.screen import screen
+from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.storage.files import from_location
-from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe import TranscriptionResult, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
-from aria_data.transcribe.spans import transcribe_spans
 
 RATE, SECONDS = 16_000, 8
 CONFIG = BuildConfig(segment=SegmentConfig(min_segment_s=4.0))

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from transcription import pairs_in
 
-from aria_data.audio.decode import AudioReader
+from aria_data.audio import AudioReader
 from aria_data.measure.quality import SAMPLE_RATE, analyse_sound, fit
-from aria_data.midi.midi_files import Note, Performance
+from aria_data.midi import Note, Performance
 from aria_data.transcribe import backends
 from aria_data.transcribe.batching import transcribe_one
 

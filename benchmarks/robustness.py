@@ -22,12 +22,10 @@ import soundfile
 import soxr
 from transcription import pairs_in
 
-from aria_data.audio.decode import AudioReader
+from aria_data.audio import AudioReader
+from aria_data.midi import Note, Pedal, Performance, read_midi
 from aria_data.midi.accuracy import compare_notes
-from aria_data.midi.midi_files import Note, Pedal, Performance, read_midi
-from aria_data.transcribe import backends
-from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
-from aria_data.transcribe.spans import Span, transcribe_spans
+from aria_data.transcribe import Compute, Span, TranscribeConfig, TranscriptionResult, backends, transcribe_spans
 
 RATE = 44_100
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]

@@ -25,11 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aria_data.audio.decode import AudioReader, probe
+from aria_data.audio import AudioReader, probe
+from aria_data.midi import read_midi
 from aria_data.midi.accuracy import NoteAccuracy, compare_notes
-from aria_data.midi.midi_files import read_midi
-from aria_data.transcribe import backends
-from aria_data.transcribe.base import Compute, TranscribeConfig
+from aria_data.transcribe import Compute, TranscribeConfig, backends
 
 GFLOP_A_SECOND = 23.0  # the published network, a second of audio without overlap
 HERE = Path(__file__).parent

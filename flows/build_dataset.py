@@ -9,12 +9,13 @@ from typing import Any
 
 from prefect import flow
 
-from aria_data.storage.files import not_writable
-from aria_data.transcribe.base import Compute
+from aria_data.storage import not_writable
+from aria_data.transcribe import Compute
+from flows.engine import BuildOrder, order_build, quiet_prefect
 from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD
-from flows.engine.orders import ANYWHERE, BuildOrder, order_build
-from flows.engine.prefect_api import quiet_prefect, settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.orders import ANYWHERE
+from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.show.summaries import BuildSummary
 

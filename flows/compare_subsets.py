@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from aria_data.compare.comparison_report import save_report
 from aria_data.errors import UsageError
+from aria_data.manifest import Dataset
 from aria_data.manifest.columns import subset_column, weight_column
-from aria_data.manifest.dataset import Dataset, midi_path_of
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS, SelectConfig
-from aria_data.pruning.selectors import select
-from aria_data.storage.files import exclusive_lock, not_writable, printable
+from aria_data.manifest.dataset import midi_path_of
+from aria_data.pruning import Budget, SelectConfig, select
+from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS
+from aria_data.storage import exclusive_lock, not_writable, printable
 from flows.select_subset import FILES_PER_PROCESS, WHERE, group_of
 
 if TYPE_CHECKING:
-    from aria_data.compare.arms import Subset
-    from aria_data.compare.compare_arms import CompareConfig
-    from aria_data.compare.comparison import Comparison
+    from aria_data.compare import CompareConfig, Comparison, Subset
     from aria_data.pruning.seeds import ScoringConfig
 
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
@@ -113,7 +111,7 @@ def _name_of(path: Path) -> str:
 
 def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where: str = WHERE) -> Pool:
     """The training rows and the test rows of a version, and named subsets of it."""
-    from aria_data.compare.arms import Subset
+    from aria_data.compare import Subset
 
     dataset = Dataset(root, version)
     wanted = ["segment_id", "recording_id", "recording_cluster", "composition_id", "midi_path"]
@@ -181,8 +179,9 @@ def _compared(
     announce: Callable[[str], None],
     processes: int,
 ) -> Comparison:
-    from aria_data.compare.compare_arms import compare, hold_out
-    from aria_data.surrogate.windows import make_windows
+    from aria_data.compare import compare
+    from aria_data.compare.compare_arms import hold_out
+    from aria_data.surrogate import make_windows
 
     if pool.test is not None and len({pool.groups[key] for key in pool.test}) < 2:
         raise UsageError("Fewer than two compositions are in the split test, so there is nothing to test on.")
@@ -211,7 +210,7 @@ def _selections(
     say: Say,
     processes: int,
 ) -> dict[str, Any]:
-    from aria_data.pruning.score_table import ScoreTable
+    from aria_data.pruning import ScoreTable
     from aria_data.pruning.scoring import score
 
     needed = sorted({method.score for method in methods} - {""})

@@ -10,9 +10,9 @@ from typing import Any
 
 from prefect import flow
 
-from aria_data.collect.crawl import CrawlSummary
+from aria_data.collect import CrawlSummary
 from aria_data.config import BuildConfig, build_record
-from aria_data.storage.files import exclusive_lock
+from aria_data.storage import exclusive_lock
 from aria_data.storage.tables import remove_orphans
 from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT, Report, opt_outs_of, run_crawl

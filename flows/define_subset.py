@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import ConfigInvalid, DatasetCorrupt
-from aria_data.manifest.manifest import Manifest
-from aria_data.manifest.subsets import SelectedRow, SubsetRecipe, Subsets
-from aria_data.measure.prune import PRESETS, load_limits, passing
+from aria_data.manifest import Manifest, SelectedRow, SubsetRecipe, Subsets
+from aria_data.measure import load_limits, passing
+from aria_data.measure.prune import PRESETS
 from aria_data.records import Measurement
-from aria_data.storage.files import exclusive_lock, write_whole
+from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.tables import StageTable
 from flows.engine.publish import publish
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aria_data.download.partial_files import settle
+from aria_data.download import settle
 from aria_data.errors import DatasetNotFound
-from aria_data.storage.files import exclusive_lock
-from aria_data.web.failures import KINDS, require_kind
+from aria_data.storage import exclusive_lock
+from aria_data.web import KINDS
+from aria_data.web.failures import require_kind
 from flows.engine.attempts import Attempts
 from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD

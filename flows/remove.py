@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.manifest.manifest import Manifest, Row
-from aria_data.manifest.removals import Removals
+from aria_data.manifest import Manifest, Removals, Row
 from aria_data.manifest.tombstones import Known, copies_left, midi_files, named_segments, remove_rows, sweep
-from aria_data.storage.files import exclusive_lock
+from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
 from flows.engine.publish import publish
 from flows.show.removal import Removed

@@ -23,8 +23,7 @@ from aria_data.annotate.readings import Reading, says_work
 from aria_data.llm import Llm, Question
 from aria_data.llm.batch import ask_in_batches
 from aria_data.records import Annotation, Candidate
-from aria_data.text.cleaning import clean
-from aria_data.text.prompt_injection import without_instructions
+from aria_data.text import clean, without_instructions
 
 SOURCE = "rules"
 ANNOTATORS = ("rules", "llm")

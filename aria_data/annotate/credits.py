@@ -7,14 +7,24 @@ from collections.abc import Mapping
 
 from aria_data.annotate.performers import SPLIT, find_performer, is_name, is_somebody
 from aria_data.annotate.readings import Reading, says_work
-from aria_data.repertoire.catalogues import CatalogueNumber, catalogue_numbers
-from aria_data.repertoire.composers import Composer, ComposerMatch, composers, find_composer, find_composers
-from aria_data.repertoire.forms import count_of, find_form, find_forms, find_key, word_list
+from aria_data.repertoire import (
+    CatalogueNumber,
+    Composer,
+    ComposerMatch,
+    catalogue_numbers,
+    find_composer,
+    find_composers,
+    find_form,
+    find_forms,
+    find_key,
+    find_pianist,
+)
+from aria_data.repertoire.composers import composers
+from aria_data.repertoire.forms import count_of, word_list
 from aria_data.repertoire.movements import find_marker, head_and_tail
 from aria_data.repertoire.opuses import composer_of_opus
-from aria_data.repertoire.pianists import find_pianist
 from aria_data.repertoire.works import composer_of_name, composer_of_work
-from aria_data.text.cleaning import fold
+from aria_data.text import fold
 
 MAX_DESCRIPTION_NAMES_IN = 400  # a description's first lines name the music, the rest names everything
 _COMPOSER_LABEL = re.compile(

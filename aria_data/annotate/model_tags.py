@@ -18,16 +18,20 @@ from aria_data.annotate.readings import MAX_EVIDENCE_CHARS, Reading
 from aria_data.llm import Answer, Question, Task
 from aria_data.llm.questions import Payload, load_prompt
 from aria_data.records import Annotation, Candidate
-from aria_data.repertoire.catalogues import CatalogueNumber, catalogue_numbers
-from aria_data.repertoire.composers import composers, find_composer
-from aria_data.repertoire.forms import arabic, find_form, find_key, word_list
+from aria_data.repertoire import (
+    CatalogueNumber,
+    catalogue_numbers,
+    find_composer,
+    find_form,
+    find_key,
+    find_pianist,
+    known_work,
+)
+from aria_data.repertoire.composers import composers
+from aria_data.repertoire.forms import arabic, word_list
 from aria_data.repertoire.movements import find_marker, find_movement_words
-from aria_data.repertoire.pianists import find_pianist
-from aria_data.repertoire.works import known_work
-from aria_data.storage.files import printable
-from aria_data.text.cleaning import clean, fold
-from aria_data.text.prompt_injection import without_instructions
-from aria_data.text.quotes import is_quoted, trim_quote
+from aria_data.storage import printable
+from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructions
 
 PROMPT = "annotate-1"
 FIELDS = ("composer", "performer", "title", "catalogue", "piece_number", "movement", "form", "genre", "period", "key")

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 from aria_data.annotate.readings import Reading
-from aria_data.repertoire.catalogues import CatalogueNumber
-from aria_data.repertoire.composers import composers, find_composers
-from aria_data.repertoire.forms import find_forms, find_key, form_numbers, word_list
+from aria_data.repertoire import CatalogueNumber, find_composers, find_forms, find_key, known_work
+from aria_data.repertoire.composers import composers
+from aria_data.repertoire.forms import form_numbers, word_list
 from aria_data.repertoire.movements import (
     dance,
     find_form_number,
@@ -25,8 +25,8 @@ from aria_data.repertoire.movements import (
     theme_of,
 )
 from aria_data.repertoire.opuses import piece_in_key, same_work
-from aria_data.repertoire.works import is_title_first, known_work, numbered_work, quoted, title_in_words
-from aria_data.text.cleaning import fold
+from aria_data.repertoire.works import is_title_first, numbered_work, quoted, title_in_words
+from aria_data.text import fold
 
 _DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of these, not on the names
 _NO_PIECES = frozenset({"bwv", "hwv"})  # a number of these is never a set

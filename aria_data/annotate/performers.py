@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from aria_data.repertoire.composers import find_composer
-from aria_data.repertoire.forms import find_form, find_key, word_list
-from aria_data.text.cleaning import fold
+from aria_data.repertoire import find_composer, find_form, find_key
+from aria_data.repertoire.forms import word_list
+from aria_data.text import fold
 
 SPLIT = re.compile(r"\s+[-–—|~]\s+|\s*[|｜]\s*|\s+//?\s+")  # between a title's segments
 _NAME = r"[^\W\d_][\w.'’\-]{0,30}(?: [^\W\d_][\w.'’\-]{0,30}){0,4}"

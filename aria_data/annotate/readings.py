@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass, field
 
 from aria_data.records import Annotation
-from aria_data.repertoire.catalogues import catalogue_numbers
-from aria_data.repertoire.composers import composers, find_composer
-from aria_data.repertoire.forms import find_form
-from aria_data.text.cleaning import fold
+from aria_data.repertoire import catalogue_numbers, find_composer, find_form
+from aria_data.repertoire.composers import composers
+from aria_data.text import fold
 
 MAX_EVIDENCE_CHARS = 120  # per field
 

@@ -1,1 +1,28 @@
-"""TODO"""
+"""Audio files: decoding, containers, whether a file is whole, tuning; and `ingest`, the step that checks.
+
+In: a path. Out: blocks of samples, `AudioInfo`, `AudioFacts`; from `ingest` a `Recording`.
+Rejections of ingest: `silent`, `duration_below_min`, `duration_above_max`. Failures: `not_audio`, `truncated`,
+`damaged`, `no_audio_stream`, `no_audio_decoded`, `too_long`, `empty_file`, `file_missing`, `unreadable`,
+`not_a_file`.
+
+Collecting reads tags and downloading verifies what came, so this room is shared by steps before and after it.
+"""
+
+from aria_data.audio.decode import AudioFacts, AudioInfo, AudioReader, Readers, inspect, mono_blocks, probe
+from aria_data.audio.ingest import IngestConfig, ingest, ingest_download
+from aria_data.audio.integrity import IntegrityLimits, require_whole
+
+__all__ = [
+    "AudioFacts",
+    "AudioInfo",
+    "AudioReader",
+    "IngestConfig",
+    "IntegrityLimits",
+    "Readers",
+    "ingest",
+    "ingest_download",
+    "inspect",
+    "mono_blocks",
+    "probe",
+    "require_whole",
+]

@@ -21,7 +21,7 @@ import numpy as np
 
 from aria_data.audio.containers import has_end, share_there, states_duration
 from aria_data.errors import AudioUnreadable
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 # Containers that hold their own audio. Playlists (hls, concat, dash ...) are left out on purpose:
 # a hostile "song.mp3" that is a playlist could make FFmpeg open other files or addresses.

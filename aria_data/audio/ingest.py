@@ -8,7 +8,7 @@ from pathlib import Path
 from aria_data.audio.decode import inspect
 from aria_data.audio.integrity import IntegrityLimits, require_whole
 from aria_data.records import Candidate, Download, Recording, Verdict
-from aria_data.storage.files import sha256_file
+from aria_data.storage import sha256_file
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aria_data.audio.decode import AudioFacts
 from aria_data.errors import AudioUnreadable
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 
 @dataclass(frozen=True)

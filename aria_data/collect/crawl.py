@@ -20,12 +20,8 @@ from aria_data.collect.sources import follow, require
 from aria_data.collect.sources.base import Lead, parse_seed
 from aria_data.errors import AriaDataError, TemporaryError, UsageError
 from aria_data.records import Candidate, Screening
-from aria_data.storage.files import printable
-from aria_data.web.addresses import canonical, is_address
-from aria_data.web.client import RequestsSpent, Web
-from aria_data.web.failures import kind_of
-from aria_data.web.licences import licence_code
-from aria_data.web.pacing import HostResting
+from aria_data.storage import printable
+from aria_data.web import HostResting, RequestsSpent, Web, canonical, is_address, kind_of, licence_code
 
 SEARCH_OF = {"youtube": "ytsearch", "soundcloud": "scsearch"}  # sites yt-dlp can search
 SEARCH_PROMISE = 0.6  # ours: a search finds more that is known, and less that fits, than an uploader's page

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aria_data.audio.decode import AudioInfo, probe
+from aria_data.audio import AudioInfo, probe
 from aria_data.errors import AudioUnreadable, UsageError
 from aria_data.records import Candidate
-from aria_data.storage.files import printable, to_location
+from aria_data.storage import printable
+from aria_data.storage.files import to_location
 
 # File endings that are tried as audio (FFmpeg's, shortened); any other file is left aside and counted.
 AUDIO_SUFFIXES = frozenset(

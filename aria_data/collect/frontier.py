@@ -16,8 +16,8 @@ from pathlib import Path
 
 from aria_data.collect.sources.base import Lead
 from aria_data.errors import DatasetCorrupt, DatasetLocked
-from aria_data.storage.files import not_writable
-from aria_data.web.addresses import host_of
+from aria_data.storage import not_writable
+from aria_data.web import host_of
 
 WAITING, DONE, FAILED, DROPPED = "waiting", "done", "failed", "dropped"
 _NOT_WRITABLE = r"unable to open|readonly|full|disk I/O"  # words of SQLite; the file itself is not damaged

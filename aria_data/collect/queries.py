@@ -9,9 +9,8 @@ from functools import cache
 from aria_data.errors import TemporaryError
 from aria_data.llm import Llm, Task
 from aria_data.llm.questions import Payload, load_prompt
-from aria_data.repertoire.composers import find_composer
-from aria_data.text.cleaning import clean
-from aria_data.text.prompt_injection import without_instructions
+from aria_data.repertoire import find_composer
+from aria_data.text import clean, without_instructions
 
 PROMPT = "queries-1"
 MAX_TITLES, MAX_TITLE_CHARS = 20, 150  # shown to a model at a time

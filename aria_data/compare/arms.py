@@ -11,7 +11,7 @@ import numpy as np
 from aria_data.compare.training_runs import TrainingRun
 from aria_data.errors import UsageError
 from aria_data.pruning.random_keys import random_keys
-from aria_data.surrogate.windows import Windows
+from aria_data.surrogate import Windows
 
 ALL = "all files"
 

@@ -21,9 +21,8 @@ from aria_data.compare.comparison import Comparison, Tested
 from aria_data.compare.differences import Measured
 from aria_data.compare.training_runs import Bench, Outcome, TrainingRun, kept, run_trainings, seconds_per_run
 from aria_data.errors import ConfigInvalid, UsageError
-from aria_data.surrogate.network import SurrogateConfig
+from aria_data.surrogate import SurrogateConfig, Windows
 from aria_data.surrogate.training import disjoint_folds
-from aria_data.surrogate.windows import Windows
 
 MIN_DRAWS = 3
 FEW_COMPOSITIONS = 10  # with fewer their resampling says little

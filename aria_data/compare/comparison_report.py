@@ -14,7 +14,7 @@ from typing import Any
 
 from aria_data.compare.comparison import Comparison, Row, Tail
 from aria_data.compare.differences import Difference
-from aria_data.storage.files import printable, write_whole
+from aria_data.storage import printable, write_whole
 
 HEADER = ("trained on", "files", "share", "test loss", "beside random files", "beside all files")
 TAIL_HEADER = ("trained on", "rare compositions", "beside random files", "hardest compositions", "beside random files")

@@ -23,11 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aria_data.storage.files import write_whole
-from aria_data.surrogate import forward
-from aria_data.surrogate.network import SurrogateConfig
-from aria_data.surrogate.training import train
-from aria_data.surrogate.windows import Windows
+from aria_data.storage import write_whole
+from aria_data.surrogate import SurrogateConfig, Windows, forward, train
 
 VERSION = 1  # raise it when the same training would come out otherwise
 _PROBE_STEPS, _PROBE_FILES = 10, 8

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aria_data.deduplicate.note_index import NoteIndex, NoteIndexConfig, Notes, is_same
 from aria_data.errors import DatasetCorrupt
-from aria_data.storage.files import write_whole
+from aria_data.storage import write_whole
 
 VERSION = 1  # raise it when the same notes give other patterns or pairs
 BATCH = 1000  # performances indexed at once; each batch is a file

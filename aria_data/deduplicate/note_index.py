@@ -20,7 +20,7 @@ from aria_data.deduplicate.note_matching import Match, compare, compare_patterns
 from aria_data.deduplicate.note_pairs import Occurrences, find_pairs
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes, Patterns, find_patterns
 from aria_data.errors import DatasetCorrupt
-from aria_data.storage.files import write_whole
+from aria_data.storage import write_whole
 
 __all__ = ["Match", "NoteIndex", "NoteIndexConfig", "Notes", "compare", "find_patterns", "is_same"]
 

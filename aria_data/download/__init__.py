@@ -1,1 +1,11 @@
-"""TODO"""
+"""Fetch a candidate's audio: bounded, resumable, and decoded to its last sample before it gets its name.
+
+In: a screened `Candidate` whose audio is not here. Out: a file and its `Download`.
+Rejections: `too-long`, `licence`, `robots`, `opted-out`, `refused`. Failures: the other kinds of
+`aria_data.web.failures`.
+"""
+
+from aria_data.download.fetch import DownloadConfig, download
+from aria_data.download.partial_files import settle
+
+__all__ = ["DownloadConfig", "download", "settle"]

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aria_data.audio.decode import AudioFacts, inspect
-from aria_data.audio.integrity import IntegrityLimits, require_whole
+from aria_data.audio import AudioFacts, IntegrityLimits, inspect, require_whole
 from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.html import AUDIO_SUFFIXES, is_audio_address
 from aria_data.collect.sources.media import GENERIC, extractor_of
@@ -34,13 +33,22 @@ from aria_data.download.partial_files import (
 from aria_data.download.response_checks import Watch
 from aria_data.errors import AriaDataError, AudioUnreadable, PermanentError, TemporaryError
 from aria_data.records import Candidate, Download
-from aria_data.storage.files import not_writable, printable, sha256_file
-from aria_data.web.addresses import host_of, require_address, without_secrets
-from aria_data.web.client import RequestsSpent, Web
-from aria_data.web.failures import KINDS, FetchFailed, fetch_error, kind_of
-from aria_data.web.licences import licence_code, require_known
-from aria_data.web.pacing import HostResting
-from aria_data.web.robots import robots_of
+from aria_data.storage import not_writable, printable, sha256_file
+from aria_data.web import (
+    KINDS,
+    FetchFailed,
+    HostResting,
+    RequestsSpent,
+    Web,
+    fetch_error,
+    host_of,
+    kind_of,
+    licence_code,
+    robots_of,
+    without_secrets,
+)
+from aria_data.web.addresses import require_address
+from aria_data.web.licences import require_known
 
 # Streams that yt-dlp reads by itself; others it would hand to outside programs, which nothing here guards.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")

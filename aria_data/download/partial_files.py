@@ -19,7 +19,7 @@ from typing import Any
 
 from aria_data.errors import PermanentError
 from aria_data.records import Download
-from aria_data.storage.files import PARTIAL, not_writable, printable, write_whole
+from aria_data.storage import PARTIAL, not_writable, printable, write_whole
 
 NOTE = f"{PARTIAL}.json"
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.download.partial_files import forget, note_answer, size_said
-from aria_data.storage.files import printable, require_space
-from aria_data.web.addresses import without_secrets
-from aria_data.web.failures import fetch_error
+from aria_data.storage import printable, require_space
+from aria_data.web import fetch_error, without_secrets
 from aria_data.web.robots import reservation_in
 
 CHECK_SPACE_EVERY = 16 << 20  # bytes

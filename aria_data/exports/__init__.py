@@ -20,7 +20,7 @@ from pathlib import Path
 from aria_data.errors import UsageError
 from aria_data.exports.checking import verify
 from aria_data.exports.writing import Exported, Progress
-from aria_data.manifest.dataset import Dataset
+from aria_data.manifest import Dataset
 
 FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")
 

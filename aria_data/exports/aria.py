@@ -16,8 +16,7 @@ from string import ascii_lowercase
 import pyarrow as pa
 
 from aria_data.exports.writing import CsvFile, Exported, Progress, exported, new_export
-from aria_data.manifest.dataset import Dataset
-from aria_data.manifest.manifest import Row
+from aria_data.manifest import Dataset, Row
 
 METADATA, CSV = "metadata.json", "segments.csv"
 FOLDERS = [first + second for first in ascii_lowercase for second in ascii_lowercase]

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from aria_data.errors import MidiUnreadable
 from aria_data.exports.aria import tags
 from aria_data.exports.writing import Exported, Progress, exported, new_export, splits_of
+from aria_data.manifest import Dataset
 from aria_data.manifest.columns import is_added
-from aria_data.manifest.dataset import Dataset
-from aria_data.midi.midi_files import SUSTAIN
-from aria_data.storage.files import printable
+from aria_data.midi import SUSTAIN
+from aria_data.storage import printable
 
 KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # beside the tags, and what users added
 

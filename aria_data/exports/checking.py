@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound
 from aria_data.exports.writing import FACTS, LOCK, SUMS
-from aria_data.storage.files import printable, sha256_file
+from aria_data.storage import printable, sha256_file
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aria_data.exports.writing import MAX_FILES, CsvFile, Exported, Names, Progress, exported, new_export
-from aria_data.manifest.dataset import Dataset
+from aria_data.manifest import Dataset
 
 CSV = "manifest.csv"
 

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.exports.writing import Exported, Progress, Writer, exported, exported_columns, new_export, splits_of
-from aria_data.manifest.card import cell, dataset_card, markdown_table
+from aria_data.manifest import Dataset, Version, dataset_card
+from aria_data.manifest.card import cell, markdown_table
 from aria_data.manifest.columns import is_subset
-from aria_data.manifest.dataset import Dataset, statistics
-from aria_data.manifest.manifest import Version, columns
-from aria_data.web.licences import licence_code
+from aria_data.manifest.dataset import statistics
+from aria_data.manifest.manifest import columns
+from aria_data.web import licence_code
 
 ROWS_PER_SHARD = 10_000
 ROWS_PER_GROUP = 500  # written, and read by others, at once

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.exports.writing import Exported, Names, Progress, Writer, exported, exported_row, new_export, splits_of
-from aria_data.manifest.dataset import Dataset
+from aria_data.manifest import Dataset
 
 ROWS_PER_SHARD = 4_999  # two files each
 

@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from aria_data import __version__
 from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
+from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
-from aria_data.manifest.dataset import Dataset, Selection, read_midi_of, statistics
-from aria_data.manifest.manifest import Row, arrow_schema
-from aria_data.storage.files import PARTIAL, exclusive_lock, not_writable, printable, sha256_file
+from aria_data.manifest.dataset import Selection, read_midi_of, statistics
+from aria_data.manifest.manifest import arrow_schema
+from aria_data.storage import PARTIAL, exclusive_lock, not_writable, printable, sha256_file
 
 LAYOUT_VERSION = 1
 SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"

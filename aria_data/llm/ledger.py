@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from aria_data.errors import DatasetCorrupt, DatasetError, TemporaryError
 from aria_data.llm.prices import Usage, to_dollars
-from aria_data.storage.files import not_writable, printable
+from aria_data.storage import not_writable, printable
 
 T = TypeVar("T")
 VERSION = 1

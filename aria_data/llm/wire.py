@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from aria_data.errors import NetworkError, TemporaryError, UsageError
 from aria_data.llm.limits import retry_after_s
 from aria_data.llm.prices import Usage
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_RESPONSE_BYTES = 8 << 20  # ours; ten answers are some kilobytes

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from aria_data.manifest.columns import added_columns
 from aria_data.manifest.figures import statistics
 from aria_data.manifest.manifest import Row, Version, arrow_schema
-from aria_data.storage.files import printable
-from aria_data.web.licences import licence_code
+from aria_data.storage import printable
+from aria_data.web import licence_code
 
 TITLE = "Piano MIDI, transcribed from recordings"
 TEXTS = ("title", "name", "contact", "citation")  # of facts: name is the version's, title the dataset's

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.errors import UsageError
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 SCHEMA_VERSION = 1
 BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; not part of a row as people see it

@@ -28,7 +28,7 @@ from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest.columns import is_subset, is_weight
 from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import Manifest, Row, Version
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.deduplicate.note_index import NoteIndex, NoteIndexConfig, Notes, is_same
+from aria_data.deduplicate import NoteIndex, NoteIndexConfig, Notes
+from aria_data.deduplicate.note_index import is_same
 from aria_data.errors import ConfigInvalid
-from aria_data.midi.midi_files import read_midi
-from aria_data.storage.files import printable, write_whole
+from aria_data.midi import read_midi
+from aria_data.storage import printable, write_whole
 
 FORMAT = "aria-data exclusion list 1"
 WAYS = ("composition", "notes", "both")

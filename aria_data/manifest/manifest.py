@@ -47,7 +47,7 @@ from aria_data.manifest.rows import (
     read_once,
 )
 from aria_data.manifest.versions import Version, facts_text, metadata_of, released, require_free
-from aria_data.storage.files import printable, require_space
+from aria_data.storage import printable, require_space
 from aria_data.storage.tables import KEEP_HISTORY, address_of, open_delta, table_error
 
 __all__ = [

@@ -21,7 +21,7 @@ import pyarrow.dataset as pads
 from aria_data.errors import DatasetCorrupt, UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
 from aria_data.manifest.rows import sorted_by_id
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.storage.tables import data_files
 
 FEW = 2_000  # so many rows are looked for page by page; the engine needs some 350 bytes of stack for each

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_weight
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 BATCH_ROWS = 10_000
 

@@ -28,7 +28,7 @@ from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
 from aria_data.manifest.manifest import Row, arrow_schema, columns, subset_column, weight_column
 from aria_data.manifest.reading import ids_where
 from aria_data.manifest.splits import EXCLUDED
-from aria_data.storage.files import printable, write_whole
+from aria_data.storage import printable, write_whole
 
 RECIPE, SELECTION = "recipe", "selection"
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException)

@@ -19,7 +19,7 @@ from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.removals import Removal, Removals
 from aria_data.records import Candidate, Download, Recording
 from aria_data.storage.tables import StageTable
-from aria_data.web.opt_outs import OptOuts
+from aria_data.web import OptOuts
 
 NAMES = ("segment_id", "recording_id", "source_url")  # what a removal may call a row
 CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # the closest sameness first

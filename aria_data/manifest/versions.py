@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import UsageError
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.storage.tables import table_error
 
 _NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")

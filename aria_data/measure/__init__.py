@@ -1,1 +1,22 @@
-"""TODO"""
+"""Describe a transcription in numbers: its notes, and how well they fit the sound; and judge it by limits on them.
+
+In: notes and the sound they come from. Out: `Measurement`s; from `prune` a verdict a subset.
+Rejection: `too_few_notes` (the floor of every subset). Other limits (`prune_light.toml`, `prune_heavy.toml`) keep a
+segment in the manifest but out of a subset.
+
+Measures never decide; `prune` does.
+"""
+
+from aria_data.measure.measurement import MeasureConfig, measure_segment, onset_agreement_of
+from aria_data.measure.measures import MEASURES
+from aria_data.measure.prune import PruneLimits, load_limits, passing
+
+__all__ = [
+    "MEASURES",
+    "MeasureConfig",
+    "PruneLimits",
+    "load_limits",
+    "measure_segment",
+    "onset_agreement_of",
+    "passing",
+]

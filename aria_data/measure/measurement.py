@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from aria_data.audio.decode import AudioReader
+from aria_data.audio import AudioReader
 from aria_data.measure.measures import MEASURES, measure
 from aria_data.measure.quality import analyse_sound, fit
+from aria_data.midi import Performance
 from aria_data.midi.matching import match_notes, precision_recall_f1
-from aria_data.midi.midi_files import Performance
 from aria_data.records import Measurement, Segment, Transcription
-from aria_data.transcribe.base import TranscribeConfig
+from aria_data.transcribe import TranscribeConfig
 
 
 @dataclass(frozen=True)

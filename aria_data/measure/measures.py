@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aria_data.midi.midi_files import SUSTAIN, Note, Pedal
+from aria_data.midi import SUSTAIN, Note, Pedal
 
 DENSE_WINDOWS_S = (3, 5, 10, 45)  # Aria's published filter looks at these
 PITCH_WINDOWS_S = (30, 60, 120)

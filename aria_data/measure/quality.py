@@ -16,7 +16,7 @@ import numpy as np
 
 from aria_data.audio.tuning import FRAME, HOP, SAMPLE_RATE, tuning_of_spectrum
 from aria_data.measure.measures import FIT_MEASURES
-from aria_data.midi.midi_files import Note, Performance
+from aria_data.midi import Note, Performance
 
 FRAMES_PER_S = SAMPLE_RATE / HOP
 CHUNK_FRAMES = 2000  # about a minute at a time

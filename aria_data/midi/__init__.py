@@ -1,1 +1,27 @@
-"""TODO"""
+"""Notes and pedals, .mid files, and how close two performances are. All times are seconds."""
+
+from aria_data.midi.midi_files import (
+    HIGHEST_PITCH,
+    LOWEST_PITCH,
+    SOFT,
+    SOSTENUTO,
+    SUSTAIN,
+    Note,
+    Pedal,
+    Performance,
+    midi_bytes,
+    read_midi,
+)
+
+__all__ = [
+    "HIGHEST_PITCH",
+    "LOWEST_PITCH",
+    "Note",
+    "Pedal",
+    "Performance",
+    "SOFT",
+    "SOSTENUTO",
+    "SUSTAIN",
+    "midi_bytes",
+    "read_midi",
+]

@@ -1,6 +1,15 @@
-"""Which files to train on: scores, selectors, the table between them.
+"""Choose what to train on: scores of five papers (GraNd, EL2N, VoG, influence + effort, and more), and selectors.
 
-`scoring.py` scores every file once into a `ScoreTable`; `selectors.select` takes from it, as often as one likes, the
-files that a budget allows, with their weights and the reason for each. docs/pruning.md says which to use when, and
-what none of them can promise.
+In: a model and its training files, or scores. Out: a `ScoreTable`; from `select` a `Selection`: files, weights, why.
+`scores` (one network), `over_time` (checkpoints) and `influence` (a probe) make scores; `columns` brings all to "high =
+keep"; `seeds` and `scoring` run several networks. `selectors` choose, `sampling` is a choice while it is made.
+What is handed on here loads no torch.
 """
+
+from aria_data.pruning.budgets import Budget
+from aria_data.pruning.score_table import ScoreTable
+from aria_data.pruning.selection import Pool, SelectConfig, Selection
+from aria_data.pruning.selection_report import report_of
+from aria_data.pruning.selectors import select
+
+__all__ = ["Budget", "Pool", "ScoreTable", "SelectConfig", "Selection", "report_of", "select"]

@@ -17,7 +17,8 @@ from torch import Tensor
 from aria_data.errors import UsageError
 from aria_data.pruning import over_time, scores
 from aria_data.pruning.influence import InfluenceConfig, dealrec, influence
-from aria_data.surrogate.scorable import Examples, Scorable, mean_per_file, reduce_per_file
+from aria_data.surrogate import Examples, Scorable
+from aria_data.surrogate.scorable import mean_per_file, reduce_per_file
 
 MIN_EPOCH = 1.0  # Fayyaz et al. 2022: scores from before are worse than chance
 

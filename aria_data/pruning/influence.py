@@ -22,8 +22,9 @@ from torch import Tensor
 
 from aria_data.errors import AriaDataError, UsageError
 from aria_data.pruning.scores import head_gradients
+from aria_data.surrogate import Examples, Scorable
 from aria_data.surrogate.forward import BATCH, last_layer
-from aria_data.surrogate.scorable import Examples, Scorable, read, scoring_mode
+from aria_data.surrogate.scorable import read, scoring_mode
 
 
 @dataclass(frozen=True)

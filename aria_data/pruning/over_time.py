@@ -16,7 +16,8 @@ from torch import Tensor
 
 from aria_data.errors import UsageError
 from aria_data.pruning.scores import BATCH, head_gradients
-from aria_data.surrogate.scorable import NOT_COUNTED, Examples, Scorable, logits_of, mean_per_file, read, scoring_mode
+from aria_data.surrogate import Examples, Scorable
+from aria_data.surrogate.scorable import NOT_COUNTED, logits_of, mean_per_file, read, scoring_mode
 
 Normalisation = Literal["none", "dataset", "group"]
 

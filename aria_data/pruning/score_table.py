@@ -18,7 +18,7 @@ import numpy as np
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import Pool
-from aria_data.storage.files import write_whole
+from aria_data.storage import write_whole
 
 FORMAT = 1  # raise it when an older version of this file could not read what is written
 METADATA_KEY = b"aria_score_table"

@@ -22,11 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aria_data.surrogate import Examples, Scorable
 from aria_data.surrogate.forward import BATCH, passes
 from aria_data.surrogate.scorable import (
     NOT_COUNTED,
-    Examples,
-    Scorable,
     at_least_float32,
     logits_of,
     mean_per_file,

@@ -18,9 +18,10 @@ from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.pruning.columns import COLUMNS, DIRECTIONS, PROBED, require_known
 from aria_data.pruning.score_table import ScoreTable
 from aria_data.pruning.seeds import VERSION, Material, Progress, ScoringConfig, SeedScores, score_seed
-from aria_data.storage.files import not_writable
+from aria_data.storage import not_writable
+from aria_data.surrogate import Windows, make_windows
 from aria_data.surrogate.training import disjoint_folds
-from aria_data.surrogate.windows import Midi, Windows, make_windows
+from aria_data.surrogate.windows import Midi
 
 
 def score(

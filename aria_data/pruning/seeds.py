@@ -20,13 +20,10 @@ import numpy as np
 from torch import Tensor
 
 from aria_data.pruning.columns import ColumnsConfig, Snapshot, Task, columns_of
-from aria_data.storage.files import write_whole
-from aria_data.surrogate import forward
-from aria_data.surrogate.network import Surrogate, SurrogateConfig
-from aria_data.surrogate.scorable import Scorable
+from aria_data.storage import write_whole
+from aria_data.surrogate import Run, Scorable, Surrogate, SurrogateConfig, Windows, forward, train
 from aria_data.surrogate.tokens import KINDS, TokenConfig
-from aria_data.surrogate.training import Run, run_bytes, run_from_bytes, train
-from aria_data.surrogate.windows import Windows
+from aria_data.surrogate.training import run_bytes, run_from_bytes
 
 VERSION = 1  # raise it when the same files would get other scores: what is in caches is then left alone
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much

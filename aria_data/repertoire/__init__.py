@@ -1,1 +1,25 @@
-"""TODO"""
+"""What is known of music: composers, pianists, catalogues, works and their names, movements, forms and keys.
+
+In: a text. Out: which composer, pianist, catalogue number, work, movement, form or key it names, and where.
+The tables lie beside the code: `composers.csv`, `pianists.csv`, `works.toml`, `opuses.toml`, `title_words.toml`.
+"""
+
+from aria_data.repertoire.catalogues import CatalogueNumber, catalogue_numbers
+from aria_data.repertoire.composers import Composer, ComposerMatch, find_composer, find_composers
+from aria_data.repertoire.forms import find_form, find_forms, find_key
+from aria_data.repertoire.pianists import find_pianist
+from aria_data.repertoire.works import known_work
+
+__all__ = [
+    "CatalogueNumber",
+    "Composer",
+    "ComposerMatch",
+    "catalogue_numbers",
+    "find_composer",
+    "find_composers",
+    "find_form",
+    "find_forms",
+    "find_key",
+    "find_pianist",
+    "known_work",
+]

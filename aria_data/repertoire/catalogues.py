@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aria_data.repertoire.forms import NUMBER_SIGN, arabic, find_form, find_forms, find_key
-from aria_data.text.cleaning import fold
+from aria_data.text import fold
 
 # Abbreviations of two letters and more name their catalogue; one letter alone may be anything.
 _LONG_NAMES = {

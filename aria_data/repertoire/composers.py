@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from itertools import pairwise
 
-from aria_data.text.cleaning import clean, fold
+from aria_data.text import clean, fold
 
 MAX_CHARS = 1000  # of a text that is searched; what follows is ignored
 

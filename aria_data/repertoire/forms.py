@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from itertools import zip_longest
 
-from aria_data.text.cleaning import clean, fold
+from aria_data.text import clean, fold
 
 EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 NUMBER_SIGN = r"(?:no?s?|nr|num|numero|numer|n[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, 第2
@@ -60,8 +60,8 @@ def arabic(number: str) -> int:
 
 @cache
 def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
-    """One pattern over a table of `annotate_words.toml`, a group for each entry, and the entries by group."""
-    source = resources.files("aria_data.repertoire").joinpath("annotate_words.toml").read_text(encoding="utf-8")
+    """One pattern over a table of `title_words.toml`, a group for each entry, and the entries by group."""
+    source = resources.files("aria_data.repertoire").joinpath("title_words.toml").read_text(encoding="utf-8")
     names, groups = {}, []
     for place, (name, words) in enumerate(tomllib.loads(source)[table].items()):
         names[f"g{place}"] = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from aria_data.repertoire.forms import NUMBER_SIGN, arabic, find_form, find_forms, word_list
-from aria_data.text.cleaning import fold
+from aria_data.text import fold
 
 _MULTI_MOVEMENT = frozenset({"sonata", "sonatina", "suite", "partita", "concerto", "symphony", "serenade", "overture"})
 COUNTED_THROUGH = _MULTI_MOVEMENT | {"rhapsody", "ballade", "scherzo", "barcarolle", "impromptu", "invention"}

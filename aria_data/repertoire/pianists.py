@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from aria_data.text.cleaning import clean, fold
+from aria_data.text import clean, fold
 
 MAX_CHARS = 1000  # of a text that is searched; what follows is ignored
 _WORD = re.compile(r"[^\W_]+")

@@ -12,7 +12,7 @@ from importlib import resources
 from aria_data.repertoire.catalogues import catalogue_numbers
 from aria_data.repertoire.forms import EAST_ASIAN, NUMBER_SIGN, arabic, find_forms, form_numbers, word_list
 from aria_data.repertoire.movements import COUNTED_THROUGH, GENERIC, NOISE
-from aria_data.text.cleaning import clean, fold
+from aria_data.text import clean, fold
 
 _ANY_CATALOGUE = ("op", "bwv", "k", "d", "s", "l", "m", "hob", "woo", "fwv", "sz", "b")
 _FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})\b")

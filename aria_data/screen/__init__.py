@@ -1,1 +1,9 @@
-"""TODO"""
+"""Judge candidates by their text: how surely title, tags and description say solo piano, 1 to 5. Nothing is fetched.
+
+In: `Candidate`s. Out: `Screening`s.
+Rejection: `relevance_score_below_min`.
+"""
+
+from aria_data.screen.screening import ScreenConfig, screen, screen_many
+
+__all__ = ["ScreenConfig", "screen", "screen_many"]

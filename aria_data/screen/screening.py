@@ -25,11 +25,9 @@ from aria_data.llm import Answer, Llm, Question, Task
 from aria_data.llm.batch import ask_in_batches
 from aria_data.llm.questions import Payload, load_prompt
 from aria_data.records import Candidate, Screening, Verdict
-from aria_data.repertoire.composers import find_composer
-from aria_data.storage.files import printable
-from aria_data.text.cleaning import clean, fold
-from aria_data.text.prompt_injection import without_instructions
-from aria_data.text.quotes import is_quoted, trim_quote
+from aria_data.repertoire import find_composer
+from aria_data.storage import printable
+from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructions
 
 SCORER = "rules"
 SCORERS = ("rules", "llm")

@@ -1,1 +1,11 @@
-"""TODO"""
+"""Cut a recording into segments of solo piano, from the classifier's scores.
+
+In: window scores (`classifiers.predict`). Out: `Segment`s.
+Rejections: `no_solo_piano`, `segment_shorter_than_min`, `audio_score_below_min`.
+
+`segmentation` decides, also which short gap does not end a segment; `boundaries` measures how well segments fit.
+"""
+
+from aria_data.segment.segmentation import Scored, SegmentConfig, find_segments
+
+__all__ = ["Scored", "SegmentConfig", "find_segments"]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from aria_data.errors import MidiUnreadable
-from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH
-from aria_data.storage.files import printable
+from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH
+from aria_data.storage import printable
 
 KINDS = ("special", "time", "pitch", "duration", "velocity")  # what a token says, by number
 _KIND_OF = {"TimeShift": "time", "Pitch": "pitch", "Duration": "duration", "Velocity": "velocity"}

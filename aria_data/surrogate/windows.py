@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aria_data.errors import MidiUnreadable, UsageError
-from aria_data.storage.files import not_writable
+from aria_data.storage import not_writable
 from aria_data.surrogate.scorable import NOT_COUNTED, Examples
 from aria_data.surrogate.tokens import KINDS, TokenConfig, TokenFile, Vocabulary, tokenize, vocabulary
 

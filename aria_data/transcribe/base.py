@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from aria_data.errors import ConfigInvalid, UsageError
-from aria_data.midi.midi_files import Performance
+from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time

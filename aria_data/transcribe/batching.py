@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from aria_data.errors import TemporaryError, TranscriptionFailed
-from aria_data.midi.midi_files import Note, Pedal, Performance
-from aria_data.storage.files import printable
+from aria_data.midi import Note, Pedal, Performance
+from aria_data.storage import printable
 from aria_data.transcribe.base import Decoder, Transcriber, TranscriptionResult
 
 Blocks = Callable[[], Iterable[np.ndarray]]  # opens a span: float32 blocks of shape (num_samples, channels)

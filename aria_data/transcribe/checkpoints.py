@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aria_data.errors import NetworkError
-from aria_data.storage.files import PARTIAL, not_writable, require_space, sha256_file
+from aria_data.storage import PARTIAL, not_writable, require_space, sha256_file
 
 log = logging.getLogger(__name__)
 ATTEMPTS, FIRST_WAIT_S = 5, 1.0

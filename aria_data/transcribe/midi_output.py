@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.records import Segment, Transcription
-from aria_data.storage.files import write_whole
+from aria_data.storage import write_whole
 from aria_data.transcribe.base import TranscriptionResult
 from aria_data.transcribe.spans import Span
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.audio.decode import AudioReader
+from aria_data.audio import AudioReader
 from aria_data.audio.tuning import tuning_of
 from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.transcribe.base import Transcriber, TranscriptionResult
 from aria_data.transcribe.batching import Piece, pieces_of, transcribe_pieces
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from aria_data.errors import PermanentError
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 MAX_URL_CHARS = 2000  # what browsers and archives agree on
 DEFAULT_PORTS = {"http": 80, "https": 443}

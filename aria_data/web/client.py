@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
-from aria_data.storage.files import not_writable, printable
+from aria_data.storage import not_writable, printable
 from aria_data.web.addresses import AddressConfig, without_secrets
 from aria_data.web.failures import fetch_error, kind_of_status, kind_said
 from aria_data.web.pacing import Pacer, PacingConfig

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aria_data.errors import ConfigInvalid
 from aria_data.records import Candidate
-from aria_data.text.cleaning import clean, fold
+from aria_data.text import clean, fold
 from aria_data.web.addresses import canonical, host_of, is_address, is_below
 
 MAX_LINE_CHARS = 2000

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from protego import Protego
 
 from aria_data.errors import TemporaryError
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.web.addresses import host_of
 from aria_data.web.client import Page, RequestsSpent, Web
 from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error

@@ -13,7 +13,7 @@ from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options
 from flows.cli.screen import _count, _dollars, _opened, show_line
 
 if TYPE_CHECKING:
-    from aria_data.annotate.annotation import AnnotateConfig
+    from aria_data.annotate import AnnotateConfig
     from aria_data.llm import Llm
 
 
@@ -48,7 +48,7 @@ def annotate_command(
     same name. What the text does not say stays empty. The annotator llm asks the server at OPENAI_BASE_URL with the
     key OPENAI_API_KEY; what was answered once is never asked, or paid for, again.
     """
-    from aria_data.annotate.annotation import AnnotateConfig
+    from aria_data.annotate import AnnotateConfig
     from aria_data.errors import UsageError
     from flows import show
     from flows.tools import annotation_lists
@@ -100,7 +100,7 @@ def evaluate_annotate_command(
     Columns: title, description, uploader, and any of composer, composer_id, performer, catalogue, catalogue_number,
     piece_number, movement, form, genre, period, key, composition_id. An empty label counts for nothing.
     """
-    from aria_data.annotate.annotation import AnnotateConfig
+    from aria_data.annotate import AnnotateConfig
     from flows import show
     from flows.evaluate import annotate
 

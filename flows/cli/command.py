@@ -89,7 +89,7 @@ def build(
     Without SOURCE, from what crawls and builds of this dataset found. What is already done is not done again: stop it
     when you like, add files, change settings, and run it again.
     """
-    from aria_data.transcribe.base import Compute
+    from aria_data.transcribe import Compute
     from flows.cli.jobs import run_build
 
     compute = Compute(device, dtype, batch_size, threads)
@@ -142,7 +142,7 @@ def query(
     output: Path | None,
 ) -> None:
     """List the manifest's rows for which WHERE, an SQL condition, holds. It can only read."""
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
     from flows.show.output import cap_recordings, select_columns, write_table
 
     table = Manifest(dataset).query(where, version, None if cap else limit)
@@ -156,7 +156,7 @@ def query(
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]))
 def rejections(dataset: Path, format_: str) -> None:
     """List what the last build rejected: at which stage, why, and the number that decided."""
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
     from aria_data.records import Rejection
     from aria_data.storage.tables import RecordTable
     from flows.show.output import records_table, write_table
@@ -200,7 +200,7 @@ def explain(dataset: Path, item_id: str, shows_all: bool, as_json: bool) -> None
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def versions(dataset: Path, as_json: bool) -> None:
     """List the dataset's versions, oldest first. With --json each says what it was made from."""
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
     from flows.show.output import print_versions
 
     print_versions(Manifest(dataset).versions(), as_json)
@@ -213,7 +213,7 @@ def versions(dataset: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff(dataset: Path, old: str, new: str, as_json: bool) -> None:
     """Show what version NEW added, removed and changed against version OLD, and why."""
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
     from flows.show import differences
 
     difference = Manifest(dataset).diff(old, new)
@@ -253,7 +253,7 @@ def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
 def demo(out: Path, recordings: Path) -> None:
     """Make example recordings, build a dataset from them, and compare its notes with the scores that were played."""
     from flows.cli.jobs import run_build
-    from flows.demo.demo import run_demo
+    from flows.demo import run_demo
 
     sys.exit(run_demo(recordings, out, run_build))
 

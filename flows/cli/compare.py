@@ -53,10 +53,10 @@ def compare(
     where intervals do not tell. Writes report.md, losses.csv, comparison.json and loss.png. Stopped, it goes on where
     it was.
     """
-    from aria_data.compare.compare_arms import CompareConfig
+    from aria_data.compare import CompareConfig
     from aria_data.compare.comparison_report import terminal_lines
     from aria_data.pruning.seeds import ScoringConfig
-    from aria_data.surrogate.network import SurrogateConfig
+    from aria_data.surrogate import SurrogateConfig
     from flows import compare_subsets as comparing
     from flows import show
 

@@ -175,7 +175,7 @@ def serve(
 
     Runs do not overlap; one that was killed leaves nothing locked. Prefect's pages show them at the address printed.
     """
-    from aria_data.transcribe.base import Compute
+    from aria_data.transcribe import Compute
     from flows.cli import jobs
 
     compute = Compute(device, dtype, batch_size, threads)
@@ -190,8 +190,8 @@ def serve(
 def doctor(dataset: Path | None, config_path: Path | None, as_json: bool) -> None:
     """Check this machine: versions, programs, models, key and endpoint, disk, limits, and a dataset's state."""
     from aria_data.config import load_config
+    from flows.engine import quiet_prefect
     from flows.engine.orders import own_config
-    from flows.engine.prefect_api import quiet_prefect
     from flows.tools import doctor as examination
 
     config = load_config(config_path or (own_config(dataset) if dataset else None))
@@ -213,7 +213,7 @@ def attempts(dataset: Path, kinds: tuple[str, ...], format_: str) -> None:
     from aria_data.records import Attempt
     from aria_data.storage.tables import StageTable
     from aria_data.web.failures import require_kind
-    from flows.engine.prefect_api import quiet_prefect
+    from flows.engine import quiet_prefect
     from flows.fetch import require_dataset
     from flows.show.output import records_table, write_table
 

@@ -100,7 +100,7 @@ def sample(dataset: Path, count: int, seed: int, where: str, version: str | None
     import pyarrow as pa
 
     import aria_data
-    from aria_data.manifest.manifest import Manifest
+    from aria_data.manifest import Manifest
     from flows.show.output import write_table
 
     rows = aria_data.Dataset(dataset, version).sample(count, seed, where)
@@ -120,9 +120,8 @@ def sample(dataset: Path, count: int, seed: int, where: str, version: str | None
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file.")
 def card(dataset: Path, where: str, version: str | None, output: Path | None) -> None:
     """Describe a version for people, as Markdown: how it was made, licences, figures, limits, whom to ask."""
-    from aria_data.manifest.card import dataset_card
-    from aria_data.manifest.manifest import Manifest
-    from aria_data.storage.files import write_whole
+    from aria_data.manifest import Manifest, dataset_card
+    from aria_data.storage import write_whole
 
     manifest = Manifest(dataset)
     number = manifest.number_of(version)
@@ -139,7 +138,7 @@ def _print_stats(found: dict[str, Any], most: int = 15) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    from aria_data.storage.files import printable
+    from aria_data.storage import printable
 
     console = Console(width=None if sys.stdout.isatty() else 200, emoji=False, highlight=False, markup=False)
     console.print(

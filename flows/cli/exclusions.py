@@ -14,7 +14,7 @@ import click
 from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples
 
 if TYPE_CHECKING:
-    from aria_data.deduplicate.note_index import Notes
+    from aria_data.deduplicate import Notes
     from aria_data.manifest.exclusions import Exclusion, Titled
 
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -83,7 +83,7 @@ def exclude(
     keep to the benchmark's licence when you pass it on. Without, it holds names of compositions alone.
     """
     from aria_data.errors import UsageError
-    from aria_data.storage.files import printable
+    from aria_data.storage import printable
 
     if out.exists() and not overwrite:
         raise UsageError(f"--out {printable(str(out))}: is there already. Add --overwrite to replace it.")
@@ -124,7 +124,7 @@ class _Making:
         return one
 
     def _composition_of(self, one: Titled) -> str:
-        from aria_data.annotate.annotation import annotate
+        from aria_data.annotate import annotate
 
         found = annotate(one.title, tags={"composer": one.composer} if one.composer else {}).composition_id
         if not found:
@@ -146,7 +146,7 @@ def _from_table(folder: Path, titles: Path, split: str) -> Iterator[Titled]:
     """Yield the rows of a table as performances. Raises `UsageError` for a table that does not say what is needed."""
     from aria_data.errors import UsageError
     from aria_data.manifest.exclusions import Titled
-    from aria_data.storage.files import printable
+    from aria_data.storage import printable
     from flows.tools.title_lists import read_rows
 
     num_rows = 0
@@ -177,8 +177,8 @@ def _below(folder: Path, file: str) -> Path | None:
 def _from_paths(folder: Path) -> Iterator[Titled]:
     from aria_data.errors import UsageError
     from aria_data.manifest.exclusions import Titled
-    from aria_data.repertoire.composers import find_composer
-    from aria_data.storage.files import printable
+    from aria_data.repertoire import find_composer
+    from aria_data.storage import printable
 
     if not folder.is_dir():
         raise UsageError(f"{printable(str(folder))}: is not a folder. Name the benchmark's.")
@@ -225,7 +225,7 @@ def _facts(exclusion: Exclusion, out: Path, made: _Making) -> dict[str, Any]:
 
 
 def _print(exclusion: Exclusion, out: Path, made: _Making) -> None:
-    from aria_data.storage.files import printable
+    from aria_data.storage import printable
 
     click.echo(
         f"{printable(str(out))}: {exclusion.num_titles:,} titles, {len(exclusion.composition_ids):,} compositions, "

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from aria_data.config import for_crawl, to_toml, to_values
 from aria_data.errors import UsageError
-from aria_data.storage.files import printable, write_whole
+from aria_data.storage import printable, write_whole
 from aria_data.storage.tables import address_of
-from aria_data.transcribe.base import Compute
-from flows.engine.orders import ANYWHERE, check_seeds, order_build, settings_of
-from flows.engine.prefect_api import quiet_prefect, settings_of_environment, temporary_api, wait_until_ready
+from aria_data.transcribe import Compute
+from flows.engine import order_build, quiet_prefect
+from flows.engine.orders import ANYWHERE, check_seeds, settings_of
+from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
 
 if TYPE_CHECKING:
-    from aria_data.collect.crawl import CrawlSummary
+    from aria_data.collect import CrawlSummary
     from flows.show.summaries import BuildSummary, FetchSummary
 
     Report = Callable[[CrawlSummary], None]

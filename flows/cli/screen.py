@@ -49,7 +49,7 @@ def screen_command(
     OPENAI_BASE_URL with the key OPENAI_API_KEY. What was answered once is never asked, or paid for, again.
     """
     from aria_data.errors import UsageError
-    from aria_data.screen.screening import ScreenConfig
+    from aria_data.screen import ScreenConfig
     from flows import show
     from flows.tools import title_lists
 
@@ -101,7 +101,7 @@ def evaluate_screen_command(
 
     The label is 1 for solo piano and 0 for anything else. A title that could not be scored counts as not kept.
     """
-    from aria_data.screen.screening import ScreenConfig
+    from aria_data.screen import ScreenConfig
     from flows import show
     from flows.evaluate import screen
 

@@ -68,7 +68,7 @@ def score(
     two cores. Stopped and started again it goes on where it was; one more score trains nothing.
     """
     from aria_data.pruning.seeds import ScoringConfig
-    from aria_data.surrogate.network import SurrogateConfig
+    from aria_data.surrogate import SurrogateConfig
     from flows import show
     from flows.select_subset import ScoreRequest, score_dataset
 
@@ -152,7 +152,7 @@ def select(
     if as_json:
         from dataclasses import asdict
 
-        from aria_data.pruning.selection_report import report_of
+        from aria_data.pruning import report_of
 
         found = {"version": version, "num_files": len(selection.ids), "report": asdict(report_of(selection))}
         click.echo(json.dumps(found | ({"reasons": selection.reasons} if reasons else {}), default=list))
@@ -165,8 +165,7 @@ def select(
 
 def _config_of(given: dict[str, Any], score_name: str) -> Any:
     from aria_data.errors import UsageError
-    from aria_data.pruning.budgets import Budget
-    from aria_data.pruning.selection import SelectConfig
+    from aria_data.pruning import Budget, SelectConfig
 
     alpha, method = given.pop("calibrate"), given.pop("method")
     if alpha is not None and method not in (None, "calibrated"):
@@ -183,7 +182,7 @@ def _config_of(given: dict[str, Any], score_name: str) -> Any:
 
 
 def _print_selection(name: str, version: int, selection: Any) -> None:
-    from aria_data.pruning.selection_report import report_of
+    from aria_data.pruning import report_of
 
     report = report_of(selection)
     known = [group for group in report.groups if group.group]

@@ -38,7 +38,7 @@ def subset(
     """
     from aria_data.config import build_record
     from aria_data.errors import UsageError
-    from aria_data.manifest.subsets import SubsetRecipe
+    from aria_data.manifest import SubsetRecipe
     from flows import define_subset as subsetting
 
     said = {"where": where, "limits": limits, "max_recordings_per_composition": cap, "note": note}
@@ -71,9 +71,8 @@ def _read(path: Path) -> dict:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def subsets(dataset: Path, as_json: bool) -> None:
     """List the dataset's named subsets: how many files the newest version has in each, and what it is."""
-    from aria_data.manifest.manifest import Manifest
-    from aria_data.manifest.subsets import Subsets
-    from aria_data.storage.files import printable
+    from aria_data.manifest import Manifest, Subsets
+    from aria_data.storage import printable
 
     manifest, known = Manifest(dataset), Subsets(dataset)
     manifest.number_of()  # says what is missing, if anything is

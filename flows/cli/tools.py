@@ -48,8 +48,7 @@ def transcribe(
     verbose: bool,
 ) -> None:
     """Transcribe audio FILES, or those in folders, to MIDI: all of each file, piano or not."""
-    from aria_data.transcribe import backends
-    from aria_data.transcribe.base import Compute, TranscribeConfig
+    from aria_data.transcribe import Compute, TranscribeConfig, backends
     from flows import show
     from flows.tools.transcribe_files import plan, print_result, transcribe_files
 

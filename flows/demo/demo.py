@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from aria_data.errors import UsageError
-from aria_data.manifest.manifest import Manifest
+from aria_data.manifest import Manifest
+from aria_data.midi import Note, Pedal, Performance, read_midi
 from aria_data.midi.accuracy import compare_notes
-from aria_data.midi.midi_files import Note, Pedal, Performance, read_midi
-from aria_data.storage.files import sha256_file
+from aria_data.storage import sha256_file
 
 if TYPE_CHECKING:
-    from aria_data.manifest.manifest import Row
+    from aria_data.manifest import Row
     from flows.demo.recordings import DemoRecording
     from flows.show.summaries import BuildSummary
 

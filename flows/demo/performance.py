@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aria_data.midi.midi_files import SOFT, SUSTAIN, Note, Pedal, Performance
+from aria_data.midi import SOFT, SUSTAIN, Note, Pedal, Performance
 from flows.demo.scores import Score, ScoreNote
 
 MIN_VELOCITY, MAX_VELOCITY = 20, 110

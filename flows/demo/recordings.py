@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aria_data.midi.midi_files import Performance
-from aria_data.storage.files import write_whole
+from aria_data.midi import Performance
+from aria_data.storage import write_whole
 from classifiers.soundfont import render
 from flows.demo.performance import perform
 from flows.demo.scores import Score, load_scores

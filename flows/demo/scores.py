@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from aria_data.errors import UsageError
-from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH
+from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH
 
 SCORES_FOLDER = Path(__file__).resolve().parent.parent / "manifests" / "demo" / "scores"
 

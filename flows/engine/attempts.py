@@ -9,11 +9,10 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aria_data.download.fetch import DownloadConfig
-from aria_data.download.partial_files import settle
+from aria_data.download import DownloadConfig, settle
 from aria_data.records import Attempt
 from aria_data.storage.tables import DONE, Outcome, StageTable
-from aria_data.web.failures import FetchDelayed
+from aria_data.web import FetchDelayed
 
 MARK = "retry"  # the kind of a row that a person's wish to try again leaves among the attempts
 FLUSH_AFTER_S = 5.0

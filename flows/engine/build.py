@@ -12,22 +12,21 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
-from aria_data.collect.folder import collect_folder
+from aria_data.collect import collect_folder
 from aria_data.config import BuildConfig, build_record, to_toml
 from aria_data.deduplicate import clusters
-from aria_data.download.partial_files import settle
-from aria_data.manifest.manifest import Manifest, Row
+from aria_data.download import settle
+from aria_data.manifest import Manifest, Removal, Removals, Row, Subsets
 from aria_data.manifest.release import FinishedSegment, build_rows
-from aria_data.manifest.removals import Removal, Removals
-from aria_data.manifest.subsets import Subsets
 from aria_data.manifest.tombstones import Known, named_segments, sweep
-from aria_data.measure.prune import PruneLimits, load_limits, passing, prune
+from aria_data.measure import PruneLimits, load_limits, passing
+from aria_data.measure.prune import prune
 from aria_data.records import Candidate, Recording, Rejection, Verdict
-from aria_data.storage.files import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage import PARTIAL, exclusive_lock, write_whole
 from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
-from aria_data.transcribe.base import Compute
-from aria_data.web.opt_outs import OptOuts
+from aria_data.transcribe import Compute
+from aria_data.web import OptOuts
 from flows import show
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.copies import Copies, find_copies

@@ -20,11 +20,11 @@ from aria_data.config import BuildConfig
 from aria_data.errors import DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Download, Verdict
-from aria_data.storage.files import from_location, printable
+from aria_data.storage import printable
+from aria_data.storage.files import from_location
 from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, StageTable, work_key
-from aria_data.transcribe import backends, devices
-from aria_data.transcribe.base import Compute
-from aria_data.web.client import RequestBudget, Web
+from aria_data.transcribe import Compute, backends, devices
+from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts
 
 KEPT = Verdict(True)

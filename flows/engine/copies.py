@@ -10,11 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aria_data.deduplicate import fingerprints
+from aria_data.deduplicate import (
+    KeptIndex,
+    NoteIndexConfig,
+    Notes,
+    fingerprints,
+    same_audio,
+    same_notes,
+    same_recording,
+)
 from aria_data.deduplicate.clusters import Item as Copied
-from aria_data.deduplicate.clusters import same_audio, same_notes, same_recording
-from aria_data.deduplicate.kept_index import KeptIndex
-from aria_data.deduplicate.note_index import NoteIndexConfig, Notes
 from aria_data.errors import PermanentError
 from aria_data.manifest.exclusions import notes_in
 from aria_data.records import (

@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from aria_data.collect.crawl import Crawl, CrawlConfig, CrawlSummary
-from aria_data.collect.frontier import Frontier
+from aria_data.collect import Crawl, CrawlConfig, CrawlSummary, Frontier
 from aria_data.collect.queries import queries_by_model
 from aria_data.config import BuildConfig
-from aria_data.manifest.removals import Removals
+from aria_data.manifest import Removals
 from aria_data.records import Candidate, Screening
-from aria_data.screen.screening import ScreenConfig, screen
+from aria_data.screen import ScreenConfig, screen
 from aria_data.storage.tables import Outcome, StageTable, from_row, work_key
-from aria_data.web.opt_outs import OptOuts, read_opt_outs
+from aria_data.web import OptOuts, read_opt_outs
 from flows.engine.context import BuildContext, NotDone
 from flows.engine.items import screening_item
 from flows.engine.stages import SCREEN

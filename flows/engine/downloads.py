@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from aria_data.download.fetch import download
+from aria_data.download import download
 from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
 from aria_data.records import Attempt, Candidate, Download, Verdict
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.storage.tables import Outcome
-from aria_data.web.addresses import host_of
-from aria_data.web.failures import kind_of
-from aria_data.web.pacing import HostResting
+from aria_data.web import HostResting, host_of, kind_of
 from flows.engine.attempts import now
 from flows.engine.context import BuildContext, Item, Stage, each_item
 

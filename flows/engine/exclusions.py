@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from aria_data.manifest.exclusions import excluded_by, find_exclusion
+from aria_data.manifest import find_exclusion
+from aria_data.manifest.exclusions import excluded_by
 from aria_data.records import Annotation, Transcription
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aria_data.manifest.removals import Removal
+from aria_data.manifest import Removal
 from aria_data.records import Candidate, Recording, Segment
 from aria_data.storage.tables import Outcome
 from flows.engine.context import Item

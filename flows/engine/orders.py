@@ -14,10 +14,10 @@ from aria_data.collect.sources.base import parse_seed
 from aria_data.collect.sources.list import SUFFIXES as LIST_SUFFIXES
 from aria_data.config import BuildConfig, changed_settings, load_config, load_own_config, to_values
 from aria_data.errors import ConfigInvalid, UsageError
-from aria_data.manifest.manifest import Manifest
-from aria_data.storage.files import printable
+from aria_data.manifest import Manifest
+from aria_data.storage import printable
 from aria_data.storage.tables import address_of
-from aria_data.transcribe.base import Compute
+from aria_data.transcribe import Compute
 
 ANYWHERE = Compute()
 DEFAULTS = Path("defaults")  # as --config: none of the settings that the dataset was last built with

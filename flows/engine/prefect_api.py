@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from aria_data.errors import DatasetError
-from aria_data.storage.files import not_writable, require_space
+from aria_data.storage import not_writable, require_space
 
 PORT = "ARIA_DATA_API_PORT"  # which port the child listens on; 0 = a free one
 FREE_BYTES = 20_000_000  # Prefect's own database; without room for it the server waits for ever

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aria_data.config import BuildConfig, to_values
-from aria_data.manifest.exclusions import find_exclusion
-from aria_data.manifest.subsets import Subsets
+from aria_data.manifest import Subsets, find_exclusion
 
 if TYPE_CHECKING:
-    from aria_data.manifest.manifest import Row
+    from aria_data.manifest import Row
     from flows.engine.context import BuildContext
 
 LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference", "librosa", "numpy", "av", "mido")

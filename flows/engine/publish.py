@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aria_data.manifest.card import dataset_card
-from aria_data.manifest.manifest import Manifest, Row
+from aria_data.manifest import Manifest, Row, dataset_card
 from aria_data.manifest.release import release
-from aria_data.storage.files import write_whole
+from aria_data.storage import write_whole
 from flows.engine.provenance import counts_of
 
 

@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.annotate.annotation import annotate_many
+from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio.decode import Readers, mono_blocks
-from aria_data.audio.ingest import ingest, ingest_download
+from aria_data.audio import Readers, ingest, ingest_download, mono_blocks
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
-from aria_data.measure.measurement import measure_segment, onset_agreement_of
+from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.measure.quality import SAMPLE_RATE
-from aria_data.midi.midi_files import read_midi
+from aria_data.midi import read_midi
 from aria_data.records import (
     Annotation,
     Candidate,
@@ -35,14 +34,14 @@ from aria_data.records import (
     Transcription,
     WindowScores,
 )
-from aria_data.screen.screening import PROMPT, screen_many
+from aria_data.screen import screen_many
+from aria_data.screen.screening import PROMPT
 from aria_data.screen.screening import verdict as screening_verdict
-from aria_data.segment.segmentation import Scored, find_segments
+from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.tables import Outcome
-from aria_data.transcribe.base import TranscriptionResult
+from aria_data.transcribe import TranscriptionResult, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
-from aria_data.transcribe.spans import transcribe_spans
 from flows.engine.context import BuildContext, Item, Stage, each_item
 
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from aria_data.annotate.annotation import AnnotateConfig
+from aria_data.annotate import AnnotateConfig
 from aria_data.errors import UsageError
 from aria_data.llm import Llm
 from aria_data.records import Annotation
-from aria_data.repertoire.composers import find_composer
-from aria_data.repertoire.forms import arabic, find_form, find_key
-from aria_data.repertoire.pianists import find_pianist
-from aria_data.storage.files import printable
-from aria_data.text.cleaning import clean, fold
+from aria_data.repertoire import find_composer, find_form, find_key, find_pianist
+from aria_data.repertoire.forms import arabic
+from aria_data.storage import printable
+from aria_data.text import clean, fold
 from flows.tools.annotation_lists import annotate_rows
 from flows.tools.title_lists import Row, read_rows
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aria_data.segment import Scored
 from aria_data.segment.boundaries import Span
-from aria_data.segment.segmentation import Scored
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from rich.text import Text
 from aria_data.errors import UsageError
 from aria_data.llm import Llm
 from aria_data.records import Screening
-from aria_data.screen.screening import ScreenConfig
-from aria_data.storage.files import printable
+from aria_data.screen import ScreenConfig
+from aria_data.storage import printable
 from flows.tools.title_lists import Row, read_rows, screen_rows
 
 THRESHOLDS = (2, 3, 4, 5)

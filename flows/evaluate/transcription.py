@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aria_data.errors import MidiUnreadable, UsageError
+from aria_data.midi import Performance, read_midi
 from aria_data.midi.accuracy import NoteAccuracy, compare_notes
-from aria_data.midi.midi_files import Performance, read_midi
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 MIDI_SUFFIXES = (".mid", ".midi")
 MAX_WIDTH = 160  # where there is no terminal

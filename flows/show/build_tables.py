@@ -13,7 +13,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingCol
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from flows.show.summaries import BuildSummary
 
 STAGE_WIDTH = 12

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from aria_data.collect.crawl import CrawlSummary
+from aria_data.collect import CrawlSummary
 from aria_data.errors import DatasetNotFound
-from aria_data.web.failures import KINDS
+from aria_data.web import KINDS
 from flows.show.build_tables import LINE_EVERY_S, MAX_LINES, duration
 from flows.show.summaries import FetchSummary
 

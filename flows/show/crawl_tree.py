@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from aria_data.collect.frontier import Frontier, Seen
+from aria_data.collect import Frontier
+from aria_data.collect.frontier import Seen
 from aria_data.errors import DatasetNotFound
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 MAX_TEXT = 80
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from aria_data.manifest.manifest import Difference, Manifest, columns
+from aria_data.manifest import Manifest
+from aria_data.manifest.manifest import Difference, columns
 from aria_data.records import Rejection
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.storage.tables import RecordTable
 
 MAX_LINES = 50  # of each kind on a terminal; --json has all

@@ -9,17 +9,18 @@ from typing import Any
 
 from aria_data.config import load_config
 from aria_data.errors import DatasetNotFound, UsageError
+from aria_data.manifest import Manifest, Removals, Row, SubsetRecipe, Subsets
 from aria_data.manifest.columns import is_subset
-from aria_data.manifest.manifest import Manifest, Row, subset_column
-from aria_data.manifest.removals import Removals
+from aria_data.manifest.manifest import subset_column
 from aria_data.manifest.splits import EXCLUDED
-from aria_data.manifest.subsets import SELECTION, SubsetRecipe, Subsets, rows_of_recipe
+from aria_data.manifest.subsets import SELECTION, rows_of_recipe
 from aria_data.manifest.tombstones import Known
-from aria_data.measure.prune import PruneLimits, all_verdicts, load_limits, prune
+from aria_data.measure import PruneLimits, load_limits
+from aria_data.measure.prune import all_verdicts, prune
 from aria_data.records import Attempt, Candidate, Measurement, Rejection, Screening
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 from aria_data.storage.tables import RecordTable, StageTable
-from aria_data.web.opt_outs import OptOuts
+from aria_data.web import OptOuts
 
 SUBSETS = ("in_pruned", "in_deduplicated", "in_unique")
 

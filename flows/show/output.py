@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
+from aria_data.manifest import Version
 from aria_data.manifest.caps import recordings_kept
-from aria_data.manifest.manifest import Version
-from aria_data.storage.files import printable, write_whole
+from aria_data.storage import printable, write_whole
 from aria_data.storage.tables import arrow_type, to_row
 
 # What a terminal has room for; other formats give all columns.

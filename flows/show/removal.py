@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aria_data.manifest.tombstones import Copy
-from aria_data.storage.files import printable
+from aria_data.storage import printable
 
 MAX_LINES = 20  # of copies that stay
 

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aria_data.annotate.annotation import AnnotateConfig, annotate_many
+from aria_data.annotate import AnnotateConfig, annotate_many
 from aria_data.llm import Llm
 from aria_data.records import Annotation, Candidate
-from aria_data.storage.files import PARTIAL, not_writable
+from aria_data.storage import PARTIAL, not_writable
 from flows.tools.title_lists import Row, Scored, candidate_of, read_rows
 
 

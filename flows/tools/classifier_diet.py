@@ -23,11 +23,9 @@ import numpy as np
 import torch
 
 from aria_data.errors import AriaDataError
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.score_table import ScoreTable
-from aria_data.pruning.selection import METHODS, Pool, SelectConfig
-from aria_data.pruning.selectors import select
-from aria_data.storage.files import write_whole
+from aria_data.pruning import Budget, Pool, ScoreTable, SelectConfig, select
+from aria_data.pruning.selection import METHODS
+from aria_data.storage import write_whole
 from classifiers.dataset import AugmentConfig, Clips
 from classifiers.synthesize import CAUSES
 from classifiers.train import Material, TrainConfig, held_out_figures, load_synthesised, train

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from aria_data.errors import UsageError
+from aria_data.pruning import ScoreTable
 from aria_data.pruning.columns import DIRECTIONS, Snapshot, Task, columns_of, require_known
-from aria_data.pruning.score_table import ScoreTable
 from aria_data.pruning.scoring import combine, rank_agreement
+from aria_data.surrogate import Examples, Scorable
 from aria_data.surrogate.forward import BATCH, passes
-from aria_data.surrogate.scorable import Examples, Scorable, scoring_mode
+from aria_data.surrogate.scorable import scoring_mode
 from classifiers.dataset import DB_STEP, AugmentConfig, Clips
 from classifiers.features import FeatureConfig
 from classifiers.model import ModelConfig, PianoNet

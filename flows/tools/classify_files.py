@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aria_data.audio.decode import mono_blocks, probe
+from aria_data.audio import mono_blocks, probe
 from aria_data.collect.folder import audio_files
 from aria_data.config import load_config
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
-from aria_data.segment.segmentation import Scored, SegmentConfig, find_segments, piano_share
-from aria_data.storage.files import printable
+from aria_data.segment import Scored, SegmentConfig, find_segments
+from aria_data.segment.segmentation import piano_share
+from aria_data.storage import printable
 from flows.show.build_tables import Progress, duration
 
 if TYPE_CHECKING:

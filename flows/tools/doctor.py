@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aria_data.config import BuildConfig
 from aria_data.errors import AriaDataError
-from aria_data.storage.files import exclusive_lock, printable
+from aria_data.storage import exclusive_lock, printable
 from aria_data.web.client import JS_RUNTIMES
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"

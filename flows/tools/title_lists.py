@@ -13,8 +13,8 @@ from typing import Any
 from aria_data.errors import UsageError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Screening
-from aria_data.screen.screening import ScreenConfig, screen_many
-from aria_data.storage.files import PARTIAL, not_writable, printable
+from aria_data.screen import ScreenConfig, screen_many
+from aria_data.storage import PARTIAL, not_writable, printable
 
 MAX_LINE_CHARS = 1 << 20  # a description has some thousand
 TEXTS = ("title", "description", "uploader")

@@ -13,15 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aria_data.audio.decode import probe
+from aria_data.audio import probe
 from aria_data.collect.folder import audio_files
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
-from aria_data.midi.midi_files import midi_bytes
-from aria_data.storage.files import printable, write_whole
-from aria_data.transcribe import devices
-from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
+from aria_data.midi import midi_bytes
+from aria_data.storage import printable, write_whole
+from aria_data.transcribe import Compute, Span, TranscribeConfig, TranscriptionResult, devices, transcribe_spans
 from aria_data.transcribe.midi_output import cut_endless_notes
-from aria_data.transcribe.spans import Span, transcribe_spans
 from flows import show
 from flows.show.build_tables import Progress
 

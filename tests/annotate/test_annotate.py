@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.annotate.annotation import annotate
+from aria_data.annotate import annotate
 from aria_data.annotate.readings import confidence
 from aria_data.records import Annotation
-from aria_data.repertoire.forms import arabic, find_form, find_key
-from aria_data.text.cleaning import clean, fold
+from aria_data.repertoire import find_form, find_key
+from aria_data.repertoire.forms import arabic
+from aria_data.text import clean, fold
 
 
 def test_a_whole_title_is_taken_apart():

@@ -10,7 +10,7 @@ from answers import TITLES, said, tag
 from llm_server import LlmServer
 from places import DATA
 
-from aria_data.annotate.annotation import AnnotateConfig, annotate, annotate_many
+from aria_data.annotate import AnnotateConfig, annotate, annotate_many
 from aria_data.errors import TemporaryError
 from aria_data.llm import Llm, LlmConfig
 from aria_data.records import Annotation, Candidate

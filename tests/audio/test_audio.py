@@ -12,8 +12,9 @@ from fakes import encode_audio, melody, write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aria_data.audio import AudioReader, Readers, inspect, probe
 from aria_data.audio.containers import has_end, share_there, states_duration
-from aria_data.audio.decode import FLOOR_DB, AudioReader, Readers, inspect, probe, to_db
+from aria_data.audio.decode import FLOOR_DB, to_db
 from aria_data.errors import AudioUnreadable
 
 RATE = 16_000

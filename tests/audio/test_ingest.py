@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fakes import encode_audio, melody, write_audio
 
-from aria_data.audio.ingest import IngestConfig, ingest
-from aria_data.collect.folder import collect_folder
+from aria_data.audio import IngestConfig, ingest
+from aria_data.collect import collect_folder
 from aria_data.errors import AudioUnreadable
 
 CONFIG = IngestConfig()

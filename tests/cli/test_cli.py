@@ -22,8 +22,9 @@ from fakes import FakeDecoder, melody, use_fakes, write_audio
 
 import flows.cli.jobs
 from aria_data.errors import PermanentError
-from aria_data.manifest.manifest import Manifest, arrow_schema
-from aria_data.storage.files import exclusive_lock
+from aria_data.manifest import Manifest
+from aria_data.manifest.manifest import arrow_schema
+from aria_data.storage import exclusive_lock
 from flows.cli import command as module
 
 COMMANDS = "build query explain rejections versions diff remove stats sample export annotate demo".split()

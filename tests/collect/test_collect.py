@@ -8,9 +8,8 @@ import os
 import pytest
 from fakes import encode_audio, melody, write_audio
 
-from aria_data.annotate.annotation import AnnotateConfig, annotate_many
-from aria_data.collect import folder
-from aria_data.collect.folder import collect_folder
+from aria_data.annotate import AnnotateConfig, annotate_many
+from aria_data.collect import collect_folder, folder
 from aria_data.errors import UsageError
 
 

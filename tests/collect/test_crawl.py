@@ -25,20 +25,18 @@ from hypothesis import strategies as st
 from places import ROOT, SUPPORT
 from web_server import Answer, Handler, Site, endless, redirect, sound, status
 
+from aria_data.collect import Crawl, CrawlConfig, CrawlSummary, Frontier
 from aria_data.collect import crawl as module
-from aria_data.collect.crawl import Crawl, CrawlConfig, CrawlSummary
-from aria_data.collect.frontier import MAX_TRIES, Followed, Frontier, Seen
+from aria_data.collect.frontier import MAX_TRIES, Followed, Seen
 from aria_data.collect.sources import follow
 from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.html import MAX_LINKS, read_page
 from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotWritable, UsageError
 from aria_data.records import Attempt, Candidate, Download, Screening
-from aria_data.screen.screening import ScreenConfig, screen
-from aria_data.storage.files import exclusive_lock
+from aria_data.screen import ScreenConfig, screen
+from aria_data.storage import exclusive_lock
 from aria_data.storage.tables import StageTable
-from aria_data.web.client import RequestBudget, Web, WebConfig
-from aria_data.web.failures import kind_of
-from aria_data.web.opt_outs import OptOuts
+from aria_data.web import OptOuts, RequestBudget, Web, WebConfig, kind_of
 from flows.show.crawl_tree import draw
 
 CHILD = SUPPORT / "crawl_child.py"

@@ -12,12 +12,10 @@ from yt_dlp.utils import ExtractorError, GeoRestrictedError
 
 from aria_data.collect.sources import follow
 from aria_data.collect.sources.base import Lead
-from aria_data.download.fetch import DownloadConfig, download
+from aria_data.download import DownloadConfig, download
 from aria_data.errors import AriaDataError
 from aria_data.records import Candidate
-from aria_data.web import ytdlp_handler
-from aria_data.web.client import Web, WebConfig
-from aria_data.web.failures import kind_of
+from aria_data.web import Web, WebConfig, kind_of, ytdlp_handler
 
 
 class TestSiteIE(InfoExtractor):

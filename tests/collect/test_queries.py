@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from llm_server import LlmServer
 
-from aria_data.collect.crawl import Crawl, CrawlConfig
-from aria_data.collect.frontier import Followed, Frontier
+from aria_data.collect import Crawl, CrawlConfig, Frontier
+from aria_data.collect.frontier import Followed
 from aria_data.collect.queries import queries_by_model, query_by_rule
 from aria_data.collect.sources.base import Lead
 from aria_data.llm import Llm, LlmConfig
 from aria_data.records import Candidate, Screening
-from aria_data.web.client import Web
+from aria_data.web import Web
 
 
 def test_by_rule_more_of_the_composer_is_sought_and_nothing_where_none_is_named():

@@ -13,8 +13,7 @@ from aria_data.collect.sources import internet_archive
 from aria_data.collect.sources.api import get_json, strip_html, values, whole
 from aria_data.collect.sources.base import Lead, parse_seed
 from aria_data.records import Candidate
-from aria_data.web.failures import FetchDelayed, FetchFailed, kind_of
-from aria_data.web.licences import licence_code
+from aria_data.web import FetchDelayed, FetchFailed, kind_of, licence_code
 
 SCRAPE = "/services/search/v1/scrape"
 

@@ -11,8 +11,7 @@ from aria_data.collect import sources
 from aria_data.collect.sources import wikimedia_commons
 from aria_data.collect.sources.base import Lead
 from aria_data.records import Candidate
-from aria_data.web.failures import FetchDelayed, FetchFailed, kind_of
-from aria_data.web.licences import licence_code
+from aria_data.web import FetchDelayed, FetchFailed, kind_of, licence_code
 
 UPLOAD = "https://upload.wikimedia.org/wikipedia/commons/1/1a/"
 

@@ -10,19 +10,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from aria_data.compare import training_runs
-from aria_data.compare.arms import Subset
-from aria_data.compare.compare_arms import CompareConfig, compare, hold_out
+from aria_data.compare import CompareConfig, Subset, compare, training_runs
+from aria_data.compare.compare_arms import hold_out
 from aria_data.compare.comparison_report import save_report, series, terminal_lines
 from aria_data.compare.differences import Difference, Measured, difference, loss_of
 from aria_data.errors import ConfigInvalid, UsageError
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.selection import Pool, SelectConfig
-from aria_data.pruning.selectors import select
-from aria_data.surrogate.network import SurrogateConfig
+from aria_data.midi import Note, Performance, midi_bytes
+from aria_data.pruning import Budget, Pool, SelectConfig, select
+from aria_data.surrogate import SurrogateConfig, make_windows
 from aria_data.surrogate.tokens import TokenConfig
-from aria_data.surrogate.windows import make_windows
 
 TOKENS = TokenConfig(context_tokens=32, windows_per_file=3, warm_up_tokens=4)
 NETWORK = SurrogateConfig(width=16, layers=1, heads=2, batch_windows=8, learning_rate=1e-2, device="cpu")

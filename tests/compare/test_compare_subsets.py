@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from datasets_made import QUICK, SOME, make_dataset, performance
 
 from aria_data.errors import ConfigInvalid, DatasetLocked, DatasetNotWritable, UsageError
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.selection import SelectConfig
-from aria_data.storage.files import exclusive_lock
+from aria_data.pruning import Budget, SelectConfig
+from aria_data.storage import exclusive_lock
 from flows.cli.command import cli
 from flows.compare_subsets import Method, pool_of_dataset, pool_of_folder
 from flows.select_subset import SelectRequest, score_dataset, select_subset

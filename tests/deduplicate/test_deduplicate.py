@@ -8,17 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aria_data.deduplicate import fingerprints
-from aria_data.deduplicate.clusters import (
-    AudioCluster,
-    Item,
-    clusters,
-    same_audio,
-    same_bytes,
-    same_notes,
-    same_recording,
-)
-from aria_data.deduplicate.note_index import NoteIndex, Notes, is_same
+from aria_data.deduplicate import NoteIndex, Notes, fingerprints, same_audio, same_notes, same_recording
+from aria_data.deduplicate.clusters import AudioCluster, Item, clusters, same_bytes
+from aria_data.deduplicate.note_index import is_same
 from aria_data.records import Recording
 
 

@@ -9,9 +9,9 @@ from fakes import encode_audio, melody
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.audio.decode import mono_blocks
+from aria_data.audio import mono_blocks
+from aria_data.deduplicate import NoteIndex
 from aria_data.deduplicate.fingerprints import CONFIG, SAMPLE_RATE, UNIT_MS, fingerprint, from_bytes, to_bytes
-from aria_data.deduplicate.note_index import NoteIndex
 from aria_data.deduplicate.note_matching import compare, is_same
 from aria_data.deduplicate.note_patterns import Notes
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aria_data.deduplicate.kept_index import KeptIndex
-from aria_data.deduplicate.note_index import Notes
+from aria_data.deduplicate import KeptIndex, Notes
 
 
 def notes(seed: int, tempo: float = 1.0) -> Notes:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.deduplicate import note_index
-from aria_data.deduplicate.note_index import NoteIndex
+from aria_data.deduplicate import NoteIndex, note_index
 from aria_data.deduplicate.note_matching import compare, is_same
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes, find_patterns
 from aria_data.errors import DatasetCorrupt

@@ -12,7 +12,7 @@ from places import ROOT
 
 from aria_data.errors import UsageError
 from aria_data.manifest.manifest import arrow_schema
-from aria_data.midi.midi_files import Note, Pedal, Performance
+from aria_data.midi import Note, Pedal, Performance
 from flows.demo.demo import MARK, _between, _empty
 
 

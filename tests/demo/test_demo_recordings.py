@@ -10,9 +10,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from aria_data.audio.decode import AudioReader, inspect
+from aria_data.audio import AudioReader, inspect
 from aria_data.errors import AudioUnreadable
-from aria_data.midi.midi_files import SOFT, SUSTAIN
+from aria_data.midi import SOFT, SUSTAIN
 from flows.demo import recordings
 from flows.demo.performance import Playing, perform
 from flows.demo.scores import DYNAMICS, SCORES_FOLDER, ScoreInvalid, load_scores, parse_score

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from places import ROOT
 
-from aria_data.pruning.score_table import ScoreTable
+from aria_data.pruning import ScoreTable
 
 GUIDE = ROOT / "docs" / "pruning.md"
 

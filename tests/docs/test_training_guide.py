@@ -11,8 +11,8 @@ import pytest
 from fakes import manifest_row
 from places import ROOT
 
-from aria_data.manifest.manifest import Manifest
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.manifest import Manifest
+from aria_data.midi import Note, Performance, midi_bytes
 
 GUIDE = ROOT / "docs" / "training.md"
 

@@ -15,18 +15,25 @@ import soundfile
 from fakes import encode_audio, melody
 from web_server import RATE, Answer, Handler, Site, announces, cut_after, endless, redirect, sound, status
 
+from aria_data.download import DownloadConfig, download, response_checks, settle
 from aria_data.download import fetch as module
-from aria_data.download import response_checks
-from aria_data.download.fetch import DownloadConfig, download
-from aria_data.download.partial_files import partial_path, settle
+from aria_data.download.partial_files import partial_path
 from aria_data.errors import AriaDataError, DatasetNotWritable, TemporaryError
 from aria_data.records import Candidate, Download
-from aria_data.storage.files import sha256_file
-from aria_data.web import ytdlp_handler
-from aria_data.web.addresses import AddressRefused, candidate_id_of, canonical
-from aria_data.web.client import RequestBudget, RequestsSpent, Web, WebConfig
-from aria_data.web.failures import FetchFailed, kind_of
-from aria_data.web.pacing import HostResting, Pacer
+from aria_data.storage import sha256_file
+from aria_data.web import (
+    FetchFailed,
+    HostResting,
+    RequestBudget,
+    RequestsSpent,
+    Web,
+    WebConfig,
+    canonical,
+    kind_of,
+    ytdlp_handler,
+)
+from aria_data.web.addresses import AddressRefused, candidate_id_of
+from aria_data.web.pacing import Pacer
 
 TRIES = 3
 

@@ -26,8 +26,8 @@ import pytest
 from fakes import encode_audio, manifest_row, melody, noise, use_fakes, write_audio
 from places import SUPPORT
 
-from aria_data.audio.decode import probe
-from aria_data.collect.folder import collect_folder
+from aria_data.audio import probe
+from aria_data.collect import collect_folder
 from aria_data.errors import (
     ConfigInvalid,
     DatasetCorrupt,
@@ -36,12 +36,11 @@ from aria_data.errors import (
     DatasetNotWritable,
     UsageError,
 )
-from aria_data.manifest import manifest
-from aria_data.manifest.manifest import Manifest
-from aria_data.midi.midi_files import read_midi
+from aria_data.manifest import Manifest, manifest
+from aria_data.midi import read_midi
 from aria_data.records import Rejection
-from aria_data.storage import files, tables
-from aria_data.storage.files import exclusive_lock, from_location, printable
+from aria_data.storage import exclusive_lock, files, printable, tables
+from aria_data.storage.files import from_location
 from aria_data.storage.tables import RecordTable
 from flows.cli.jobs import run_build
 from flows.engine.build import BuildSummary

@@ -21,9 +21,10 @@ from fakes import FakeDecoder, FakeTranscriber, melody, noise, use_fakes, write_
 from places import ROOT, SUPPORT
 
 from aria_data.errors import NetworkError
-from aria_data.manifest.manifest import Manifest, content_sha256
+from aria_data.manifest import Manifest
+from aria_data.manifest.manifest import content_sha256
 from aria_data.records import Rejection
-from aria_data.storage.files import sha256_file
+from aria_data.storage import sha256_file
 from aria_data.storage.tables import RecordTable
 from flows.cli.jobs import run_build
 from flows.engine.context import BuildContext

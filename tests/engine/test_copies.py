@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes import RATE, encode_audio, noise, use_fakes, write_audio
 
-from aria_data.manifest.manifest import Manifest, Row
+from aria_data.manifest import Manifest, Row
 from flows.cli.jobs import run_build
 
 SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")

@@ -13,7 +13,7 @@ from fakes import melody, write_audio
 import aria_data
 from aria_data import exports
 from aria_data.errors import UsageError
-from aria_data.manifest.manifest import Manifest
+from aria_data.manifest import Manifest
 from flows.cli.command import cli
 from flows.engine.provenance import code
 
@@ -43,7 +43,7 @@ def test_a_version_names_configuration_code_models_libraries_and_counts(build, s
 
 def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):
     from aria_data.config import load_config
-    from aria_data.transcribe.base import Compute
+    from aria_data.transcribe import Compute
     from flows.engine.context import BuildContext
     from flows.engine.provenance import facts_of
 

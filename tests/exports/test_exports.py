@@ -21,8 +21,9 @@ from aria_data import exports
 from aria_data.errors import DatasetCorrupt, DatasetLocked, DatasetNotFound, DatasetNotWritable, UsageError
 from aria_data.exports import aria, aria_jsonl, webdataset, writing
 from aria_data.exports.writing import Names, exported_columns, exported_row
-from aria_data.manifest.manifest import Manifest, columns
-from aria_data.midi.midi_files import Note, Pedal, Performance, midi_bytes
+from aria_data.manifest import Manifest
+from aria_data.manifest.manifest import columns
+from aria_data.midi import Note, Pedal, Performance, midi_bytes
 from flows.cli import dataset as dataset_commands
 
 HOSTILE = (

@@ -10,8 +10,8 @@ import pytest
 from fakes import manifest_row
 from markdown_it import MarkdownIt  # of rich, so always there
 
-from aria_data.manifest.card import cell, dataset_card, group_table
-from aria_data.manifest.manifest import Version
+from aria_data.manifest import Version, dataset_card
+from aria_data.manifest.card import cell, group_table
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -14,8 +14,9 @@ from fakes import manifest_row
 
 import aria_data
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
+from aria_data.manifest import Manifest
 from aria_data.manifest.dataset import BATCH_ROWS, read_midi_of
-from aria_data.manifest.manifest import Manifest, arrow_schema
+from aria_data.manifest.manifest import arrow_schema
 from flows.cli import dataset as dataset_commands
 
 

@@ -14,20 +14,12 @@ import pytest
 from click.testing import CliRunner
 from places import ROOT
 
-from aria_data.annotate.annotation import annotate
-from aria_data.deduplicate.note_index import Notes
+from aria_data.annotate import annotate
+from aria_data.deduplicate import Notes
 from aria_data.errors import ConfigInvalid, MidiUnreadable, UsageError
-from aria_data.manifest.exclusions import (
-    Exclusion,
-    Performed,
-    Titled,
-    excluded_by,
-    find_exclusion,
-    make_exclusion,
-    notes_in,
-    wholes_of,
-)
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.manifest import find_exclusion
+from aria_data.manifest.exclusions import Exclusion, Performed, Titled, excluded_by, make_exclusion, notes_in, wholes_of
+from aria_data.midi import Note, Performance, midi_bytes
 from flows.cli.exclusions import exclude
 
 NOWHERE = Path("nowhere.mid")

@@ -18,8 +18,8 @@ from fakes import manifest_row
 
 import aria_data
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest import reading
-from aria_data.manifest.manifest import BATCH_ROWS, Manifest, arrow_schema, content_sha256
+from aria_data.manifest import Manifest, reading
+from aria_data.manifest.manifest import BATCH_ROWS, arrow_schema, content_sha256
 from aria_data.manifest.release import release
 from flows.cli.base import INTERRUPTED
 

@@ -16,10 +16,10 @@ from fakes import manifest_row
 import aria_data
 from aria_data.errors import UsageError
 from aria_data.exports import export, verify
+from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import (
     BUCKET,
     DIGEST,
-    Manifest,
     arrow_schema,
     columns,
     content_sha256,

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.deduplicate.clusters import AudioCluster
+from aria_data.manifest import ReleaseConfig
 from aria_data.manifest.manifest import columns
-from aria_data.manifest.release import FinishedSegment, ReleaseConfig, build_rows, remove_rows, tombstone
+from aria_data.manifest.release import FinishedSegment, build_rows, remove_rows, tombstone
 from aria_data.manifest.splits import split_of
-from aria_data.measure.measures import MEASURES, measure
-from aria_data.midi.midi_files import Note
+from aria_data.measure import MEASURES
+from aria_data.measure.measures import measure
+from aria_data.midi import Note
 from aria_data.records import Annotation, Candidate, Measurement, Recording, Screening, Segment, Transcription
 
 CONFIG = ReleaseConfig()

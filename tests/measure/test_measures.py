@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.measure.measures import NOTE_MEASURES, entropy_bits, measure, sounding_offsets
-from aria_data.midi.midi_files import SOFT, Note, Pedal
+from aria_data.midi import SOFT, Note, Pedal
 
 times = st.floats(0, 300, allow_nan=False)
 note_lists = st.lists(

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from aria_data.errors import ConfigInvalid
-from aria_data.measure.measures import MEASURES, measure
-from aria_data.measure.prune import LIMIT_KEYS, PruneLimits, all_verdicts, load_limits, prune
-from aria_data.midi.midi_files import Note
+from aria_data.measure import MEASURES, PruneLimits, load_limits
+from aria_data.measure.measures import measure
+from aria_data.measure.prune import LIMIT_KEYS, all_verdicts, prune
+from aria_data.midi import Note
 from aria_data.records import Verdict
 
 

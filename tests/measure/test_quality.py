@@ -19,7 +19,7 @@ from aria_data.measure.quality import (
     missed_passage,
     score_likeness,
 )
-from aria_data.midi.midi_files import Note, Performance
+from aria_data.midi import Note, Performance
 
 SECONDS = 40
 

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from aria_data.midi import matching
+from aria_data.midi import SOFT, Note, Pedal, Performance, matching
 from aria_data.midi.accuracy import NoteAccuracy, compare_notes, extend_by_pedal
-from aria_data.midi.midi_files import SOFT, Note, Pedal, Performance
 
 PEDALS = [Pedal(1.0, 2.0), Pedal(4.0, 6.0)]
 NOTES = [Note(i + 1.0, i + 1.5, 60 + i, 64) for i in range(10)]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.errors import MidiUnreadable
-from aria_data.midi.midi_files import SOFT, SOSTENUTO, SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
+from aria_data.midi import SOFT, SOSTENUTO, SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
 
 TICK_S = 0.0005
 

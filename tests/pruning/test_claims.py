@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.pruning.columns import ColumnsConfig
 from aria_data.pruning.scoring import combine
 from aria_data.pruning.seeds import ScoringConfig
-from aria_data.surrogate.network import SurrogateConfig
-from aria_data.surrogate.windows import Windows, make_windows
+from aria_data.surrogate import SurrogateConfig, Windows, make_windows
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 images = importlib.import_module("data_pruning_images")

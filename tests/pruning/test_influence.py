@@ -20,7 +20,7 @@ from aria_data.pruning.influence import (
     influence,
     lissa,
 )
-from aria_data.surrogate.scorable import Examples
+from aria_data.surrogate import Examples
 
 CLASSES, WIDTH, NUM_FILES = 3, 4, 120
 RIDGE = 0.02

@@ -12,10 +12,8 @@ import pytest
 from places import ROOT
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.score_table import RANDOM, ScoreTable
-from aria_data.pruning.selection import SelectConfig
-from aria_data.pruning.selectors import select
+from aria_data.pruning import Budget, ScoreTable, SelectConfig, select
+from aria_data.pruning.score_table import RANDOM
 
 ABOUT = {"scorers": {"el2n": 1}, "seeds": [0, 1], "manifest": {"version": 3, "content_sha256": "ab" * 32}}
 

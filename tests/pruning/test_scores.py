@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from aria_data.errors import UsageError
 from aria_data.pruning import over_time, scores
-from aria_data.surrogate.scorable import NOT_COUNTED, Examples, logits_of
+from aria_data.surrogate import Examples
+from aria_data.surrogate.scorable import NOT_COUNTED, logits_of
 
 CLASSES, WIDTH, POSITIONS = 7, 5, 6
 OWNERS = np.array([0, 0, 0, 1, 2, 2, 4, 4, 4, 4])  # file 3 has no window

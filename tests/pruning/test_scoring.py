@@ -10,17 +10,14 @@ import pytest
 import torch
 
 from aria_data.errors import ConfigInvalid, DatasetNotWritable, UsageError
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
-from aria_data.pruning import scores, seeds
+from aria_data.midi import Note, Performance, midi_bytes
+from aria_data.pruning import ScoreTable, scores, seeds
 from aria_data.pruning.columns import COLUMNS, ColumnsConfig, Snapshot, Task, columns_of
 from aria_data.pruning.influence import InfluenceConfig
-from aria_data.pruning.score_table import ScoreTable
 from aria_data.pruning.scoring import combine, rank_agreement, score
 from aria_data.pruning.seeds import ScoringConfig
-from aria_data.surrogate.network import SurrogateConfig
+from aria_data.surrogate import SurrogateConfig, make_windows, train
 from aria_data.surrogate.tokens import TokenConfig
-from aria_data.surrogate.training import train
-from aria_data.surrogate.windows import make_windows
 
 CONFIG = ScoringConfig(
     TokenConfig(context_tokens=24, windows_per_file=3, warm_up_tokens=4),

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from subset_pools import attribute, keep, pool_of
 
 from aria_data.errors import ConfigInvalid
-from aria_data.pruning.budgets import Budget
+from aria_data.pruning import Budget, Pool, SelectConfig, report_of, select
 from aria_data.pruning.random_keys import random_keys
-from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS, Pool, SelectConfig
-from aria_data.pruning.selection_report import report_of
-from aria_data.pruning.selectors import select
+from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS
 
 NESTED = tuple(method for method in METHODS if method != "ht_proportional")
 

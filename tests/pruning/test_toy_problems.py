@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.selection import Pool, SelectConfig
-from aria_data.pruning.selectors import select
+from aria_data.pruning import Budget, Pool, SelectConfig, select
 
 NUM_FILES, NUM_INPUTS, NUM_REPETITIONS = 4000, 10, 30
 SHARES = (0.5, 0.3, 0.1, 0.05)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from places import ROOT
 from subset_pools import keep, pool_of
 
-from aria_data.pruning.budgets import Budget
+from aria_data.pruning import Budget, Pool
 from aria_data.pruning.random_keys import random_keys
-from aria_data.pruning.selection import Pool
 
 
 def simulate(pool: Pool, method: str, budget: Budget, num_draws: int = 2000, **settings_) -> tuple[float, float]:

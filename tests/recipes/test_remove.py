@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from fakes import manifest_row, melody, write_audio
 
 from aria_data.errors import UsageError
-from aria_data.manifest.manifest import Manifest, Row
-from aria_data.manifest.release import ReleaseConfig, build_rows
-from aria_data.manifest.removals import Removals
+from aria_data.manifest import Manifest, ReleaseConfig, Removals, Row
+from aria_data.manifest.release import build_rows
 from aria_data.records import Candidate, Download
 from aria_data.storage.tables import DONE, Outcome, StageTable
 from flows import remove as removing

@@ -13,11 +13,9 @@ from fakes import manifest_row
 
 import aria_data
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest.manifest import Manifest
-from aria_data.manifest.subsets import Subsets
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.score_table import ScoreTable
-from aria_data.pruning.selection import METHODS, SelectConfig
+from aria_data.manifest import Manifest, Subsets
+from aria_data.pruning import Budget, ScoreTable, SelectConfig
+from aria_data.pruning.selection import METHODS
 from flows.cli import select
 from flows.cli.command import cli
 from flows.select_subset import ScoreRequest, SelectRequest, load_scores, score_dataset, select_subset

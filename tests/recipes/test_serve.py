@@ -17,7 +17,7 @@ from web_server import Site
 from aria_data.config import BuildConfig, load_config
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
-from aria_data.storage.files import exclusive_lock
+from aria_data.storage import exclusive_lock
 from aria_data.storage.tables import StageTable
 from flows.cli.command import cli
 from flows.cli.jobs import run_serve
@@ -86,7 +86,7 @@ def test_a_run_that_meets_another_one_leaves_at_once_and_changes_nothing(tmp_pat
     ],
 )
 def test_a_schedule_that_says_nothing_or_too_much_is_refused(tmp_path, cron, every, says):
-    from aria_data.transcribe.base import Compute
+    from aria_data.transcribe import Compute
 
     with pytest.raises(UsageError, match=says):
         run_serve(tmp_path / "d", None, (), Compute(), cron, every, 0, False, lambda address: None)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.repertoire.composers import composers, find_composer, find_composers
-from aria_data.text.cleaning import clean, fold
+from aria_data.repertoire import find_composer, find_composers
+from aria_data.repertoire.composers import composers
+from aria_data.text import clean, fold
 
 PERIODS = {"renaissance", "baroque", "classical", "romantic", "impressionist", "modern", "contemporary"}
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aria_data.annotate.annotation import annotate
-from aria_data.repertoire.pianists import find_pianist, pianists
-from aria_data.text.cleaning import fold
+from aria_data.annotate import annotate
+from aria_data.repertoire import find_pianist
+from aria_data.repertoire.pianists import pianists
+from aria_data.text import fold
 
 
 def found(text: str, is_name: bool = False) -> str:

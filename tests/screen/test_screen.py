@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.records import Candidate, Verdict
-from aria_data.screen.screening import ScreenConfig, screen, verdict
+from aria_data.screen import ScreenConfig, screen
+from aria_data.screen.screening import verdict
 
 
 def candidate(title: str, description: str = "", uploader: str = "", tags: str = "") -> Candidate:

@@ -17,7 +17,8 @@ from places import DATA
 from aria_data.errors import TemporaryError
 from aria_data.llm import Llm, LlmConfig
 from aria_data.records import Candidate, Screening
-from aria_data.screen.screening import ScreenConfig, screen, screen_many, screen_task
+from aria_data.screen import ScreenConfig, screen, screen_many
+from aria_data.screen.screening import screen_task
 
 INJECTIONS = [json.loads(line) for line in (DATA / "injections.jsonl").read_text(encoding="utf-8").splitlines()]
 with open(DATA / "screen_titles.csv", encoding="utf-8", newline="") as _file:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aria_data.segment import Scored
 from aria_data.segment.boundaries import fit_of_seconds, fit_of_segments
-from aria_data.segment.segmentation import Scored
 from flows.evaluate.published_rules import AriaRule, aria_segments, giantmidi_segments
 
 

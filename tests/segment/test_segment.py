@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aria_data.segment.segmentation import (
-    Scored,
-    SegmentConfig,
-    best_states,
-    evidence,
-    find_segments,
-    piano_share,
-    verdict,
-)
+from aria_data.segment import Scored, SegmentConfig, find_segments
+from aria_data.segment.segmentation import best_states, evidence, piano_share, verdict
 
 CONFIG = SegmentConfig(
     min_window_score=0.5,

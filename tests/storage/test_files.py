@@ -12,17 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.errors import DatasetLocked, DatasetNotWritable
-from aria_data.storage import files
-from aria_data.storage.files import (
-    exclusive_lock,
-    from_location,
-    not_writable,
-    printable,
-    require_space,
-    sha256_file,
-    to_location,
-    write_whole,
-)
+from aria_data.storage import exclusive_lock, files, not_writable, printable, require_space, sha256_file, write_whole
+from aria_data.storage.files import from_location, to_location
 
 
 def test_a_file_is_written_whole_with_the_folders_above_it(tmp_path):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from aria_data.annotate.annotation import annotate
+from aria_data.annotate import annotate
 from aria_data.annotate.model_tags import FIELDS
 from aria_data.records import Candidate
-from aria_data.screen.screening import ScreenConfig, screen
+from aria_data.screen import ScreenConfig, screen
 
 TITLES = [
     "Beethoven: Piano Sonata No. 14 in C-sharp minor, Op. 27 No. 2: III. Presto agitato",

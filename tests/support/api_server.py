@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from aria_data.web.client import Web, WebConfig
+from aria_data.web import Web, WebConfig
 
 
 @dataclass

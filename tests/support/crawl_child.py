@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from flows.engine.prefect_api import quiet_prefect
+from flows.engine import quiet_prefect
 
 SETTINGS = (
     "web.allow_private=true",

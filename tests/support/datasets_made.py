@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from fakes import manifest_row
 
-from aria_data.manifest.manifest import Manifest
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.manifest import Manifest
+from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.pruning.seeds import ScoringConfig
-from aria_data.surrogate.network import SurrogateConfig
+from aria_data.surrogate import SurrogateConfig
 from flows.select_subset import ScoreRequest
 
 QUICK = ScoringConfig(surrogate=SurrogateConfig(width=16, layers=1, heads=2, num_steps=6, min_steps=1, device="cpu"))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from aria_data.manifest import columns
-from aria_data.midi.midi_files import Note, Performance
-from aria_data.transcribe.base import TranscriptionResult
+from aria_data.midi import Note, Performance
+from aria_data.transcribe import TranscriptionResult
 
 RATE = 16_000
 

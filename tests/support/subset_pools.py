@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aria_data.pruning.budgets import Budget
-from aria_data.pruning.selection import Pool, SelectConfig, Selection
-from aria_data.pruning.selectors import select
+from aria_data.pruning import Budget, Pool, SelectConfig, Selection, select
 
 
 def pool_of(num: int, seed: int = 0, num_groups: int = 6, num_without_score: int = 0, decimals: int = 1) -> Pool:

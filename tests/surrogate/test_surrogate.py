@@ -10,13 +10,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from aria_data.errors import ConfigInvalid
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.pruning import scores
-from aria_data.surrogate.network import Surrogate, SurrogateConfig, weighted_loss
+from aria_data.surrogate import Surrogate, SurrogateConfig, make_windows, train
+from aria_data.surrogate.network import weighted_loss
 from aria_data.surrogate.scorable import NOT_COUNTED, window_losses
 from aria_data.surrogate.tokens import TokenConfig
-from aria_data.surrogate.training import disjoint_folds, run_bytes, run_from_bytes, train
-from aria_data.surrogate.windows import make_windows
+from aria_data.surrogate.training import disjoint_folds, run_bytes, run_from_bytes
 
 TOKENS = TokenConfig(context_tokens=24, windows_per_file=3, warm_up_tokens=4)
 CONFIG = SurrogateConfig(width=16, layers=1, heads=2, batch_windows=8, num_steps=6, device="cpu")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from aria_data.errors import MidiUnreadable, UsageError
-from aria_data.midi.midi_files import Note, Performance, midi_bytes
+from aria_data.midi import Note, Performance, midi_bytes
+from aria_data.surrogate import make_windows
 from aria_data.surrogate.scorable import NOT_COUNTED
 from aria_data.surrogate.tokens import KINDS, TokenConfig, tokenize, vocabulary
-from aria_data.surrogate.windows import cut, inputs_and_targets, make_windows, transpose
+from aria_data.surrogate.windows import cut, inputs_and_targets, transpose
 
 CONFIG = TokenConfig()
 SMALL = TokenConfig(context_tokens=32, windows_per_file=3, warm_up_tokens=4)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import DATA
 
-from aria_data.text.prompt_injection import without_instructions
+from aria_data.text import without_instructions
 
 INJECTIONS = [json.loads(line) for line in (DATA / "injections.jsonl").read_text(encoding="utf-8").splitlines()]
 with open(DATA / "screen_titles.csv", encoding="utf-8", newline="") as _file:

@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 
 from aria_data.errors import UsageError
-from aria_data.pruning import over_time, scores
+from aria_data.pruning import ScoreTable, over_time, scores
 from aria_data.pruning.columns import Snapshot
-from aria_data.pruning.score_table import RANDOM, ScoreTable
+from aria_data.pruning.score_table import RANDOM
 from classifiers.dataset import DB_STEP, Clips
 from classifiers.features import FeatureConfig
 from classifiers.model import PianoNet

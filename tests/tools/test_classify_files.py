@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from fakes import noise, write_audio
 
-from aria_data.segment.segmentation import SegmentConfig
+from aria_data.segment import SegmentConfig
 from classifiers import music, soundfont, synthesize
 from classifiers.predict import WindowScores
 from flows.cli import command

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from fakes import FakeDecoder, FakeTranscriber, melody, write_audio
 
-from aria_data.midi.midi_files import Note, Pedal, Performance, midi_bytes, read_midi
+from aria_data.midi import Note, Pedal, Performance, midi_bytes, read_midi
 from aria_data.transcribe import devices
 from flows.cli import command
 from flows.tools.transcribe_files import plan

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from aria_data.errors import ConfigInvalid, TranscriptionFailed, UsageError
+from aria_data.midi import SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
 from aria_data.midi.accuracy import compare_notes
-from aria_data.midi.midi_files import SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
-from aria_data.transcribe import backends
+from aria_data.transcribe import Compute, TranscribeConfig, TranscriptionResult, backends
 from aria_data.transcribe.backends.intervals import decode, decode_batch
 from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
-from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
 
 SECONDS = 20  # more than one window, so that events are joined across two

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
-from aria_data.midi.midi_files import Note, Performance
-from aria_data.transcribe.base import TranscriptionResult
+from aria_data.midi import Note, Performance
+from aria_data.transcribe import TranscriptionResult
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
 
 HOP, WINDOW, LEAD = 10, 16, 6

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from aria_data.errors import NetworkError, UsageError
-from aria_data.transcribe import backends, checkpoints
+from aria_data.transcribe import Compute, TranscribeConfig, backends, checkpoints
 from aria_data.transcribe.backends import bytedance
-from aria_data.transcribe.base import Compute, TranscribeConfig
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
 from aria_data.transcribe.checkpoints import Checkpoint, fetch
 

@@ -11,10 +11,10 @@ import pytest
 from fakes import RATE, FakeTranscriber, melody, write_audio
 
 from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed, UsageError
-from aria_data.midi.midi_files import Performance
-from aria_data.transcribe.base import Compute, TranscribeConfig
+from aria_data.midi import Performance
+from aria_data.transcribe import Compute, Span, TranscribeConfig, transcribe_spans
 from aria_data.transcribe.devices import Several, devices_of
-from aria_data.transcribe.spans import SLOTS_PER_READER, Span, read_here, read_in_processes, transcribe_spans
+from aria_data.transcribe.spans import SLOTS_PER_READER, read_here, read_in_processes
 
 
 def ignore(key: str, seconds: float) -> None:

@@ -7,18 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.errors import ConfigInvalid
-from aria_data.web.addresses import (
-    AddressConfig,
-    AddressRefused,
-    candidate_id_of,
-    canonical,
-    host_of,
-    is_below,
-    join,
-    require_address,
-    without_secrets,
-)
-from aria_data.web.licences import licence_code, parse_licences
+from aria_data.web import canonical, host_of, join, licence_code, without_secrets
+from aria_data.web.addresses import AddressConfig, AddressRefused, candidate_id_of, is_below, require_address
+from aria_data.web.licences import parse_licences
 
 
 @pytest.mark.parametrize(

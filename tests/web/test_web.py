@@ -12,11 +12,24 @@ import pytest
 from web_server import Site, announces, cut_after, endless, raw, redirect, status
 
 from aria_data.errors import AriaDataError, ConfigInvalid
-from aria_data.web import request_policy, ytdlp_handler
-from aria_data.web.client import Page, RequestBudget, RequestsSpent, Web, WebConfig
-from aria_data.web.failures import KINDS, FetchDelayed, FetchFailed, kind_of, kind_of_status, kind_said, require_kind
-from aria_data.web.pacing import HostResting, Pacer, PacingConfig
-from aria_data.web.robots import Robots, _fits, require_unreserved, reservation_in
+from aria_data.web import (
+    KINDS,
+    FetchDelayed,
+    FetchFailed,
+    HostResting,
+    Page,
+    RequestBudget,
+    RequestsSpent,
+    Web,
+    WebConfig,
+    kind_of,
+    request_policy,
+    require_unreserved,
+    ytdlp_handler,
+)
+from aria_data.web.failures import kind_of_status, kind_said, require_kind
+from aria_data.web.pacing import Pacer, PacingConfig
+from aria_data.web.robots import Robots, _fits, reservation_in
 from aria_data.web.ytdlp_handler import retry_after_s
 
 

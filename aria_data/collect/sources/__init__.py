@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from aria_data.collect.sources.base import Lead
 from aria_data.errors import ConfigInvalid
 from aria_data.records import Candidate
-from aria_data.web.client import Web
+from aria_data.web import Web
 
 HELPERS = ("api", "base", "html", "media")  # modules here that are no source
 

@@ -8,10 +8,8 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
-from aria_data.storage.files import printable
-from aria_data.web.addresses import host_of, without_secrets
-from aria_data.web.client import Page, Web
-from aria_data.web.failures import fetch_error
+from aria_data.storage import printable
+from aria_data.web import Page, Web, fetch_error, host_of, without_secrets
 
 MAX_VALUES = 20  # of a field that holds a list
 MAX_HTML_CHARS = 20_000  # twice what is kept of a description

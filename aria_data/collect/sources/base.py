@@ -10,8 +10,9 @@ from typing import Any
 
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import MAX_URL_CHARS, candidate_id_of, canonical, is_address
+from aria_data.storage import printable
+from aria_data.web import canonical, is_address
+from aria_data.web.addresses import MAX_URL_CHARS, candidate_id_of
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_NAME = 500, 10_000, 200  # characters kept
 MAX_DURATION_S = 1e7

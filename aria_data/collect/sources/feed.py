@@ -12,11 +12,8 @@ from typing import Any
 from aria_data.collect.sources.base import Lead, deeper, make_candidate
 from aria_data.collect.sources.html import is_audio_address
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import canonical, join
-from aria_data.web.client import Page, Web
-from aria_data.web.failures import fetch_error
-from aria_data.web.robots import require_unreserved, robots_of
+from aria_data.storage import printable
+from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
 
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
 

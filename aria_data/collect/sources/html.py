@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 from aria_data.collect.sources.base import text
-from aria_data.web.addresses import join, unique
+from aria_data.web import join
+from aria_data.web.addresses import unique
 
 AUDIO_SUFFIXES = (
     ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx".split()

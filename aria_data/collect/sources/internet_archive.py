@@ -25,10 +25,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from aria_data.collect.sources.api import get_json, is_true, plain, strip_html, values, whole
 from aria_data.collect.sources.base import MAX_NAME, Lead, deeper, make_candidate, text
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import MAX_URL_CHARS, host_of
-from aria_data.web.client import Web
-from aria_data.web.failures import fetch_error
+from aria_data.storage import printable
+from aria_data.web import Web, fetch_error, host_of
+from aria_data.web.addresses import MAX_URL_CHARS
 
 API = "https://archive.org"
 SITE = "https://archive.org"

@@ -17,9 +17,8 @@ from aria_data.collect.sources.html import is_audio_address
 from aria_data.collect.sources.page import _file_name
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import canonical, is_address
-from aria_data.web.client import Web
+from aria_data.storage import printable
+from aria_data.web import Web, canonical, is_address
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 _OTHER_NAMES = {

@@ -7,10 +7,8 @@ from typing import Any
 
 from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import canonical, join
-from aria_data.web.client import Page, Web
-from aria_data.web.failures import fetch_error
+from aria_data.storage import printable
+from aria_data.web import Page, Web, canonical, fetch_error, join
 
 GENERIC = "Generic"
 MAX_NESTED = 50  # playlists inside a playlist that become leads

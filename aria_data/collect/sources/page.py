@@ -16,11 +16,8 @@ from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
 from aria_data.collect.sources.html import Found, is_audio_address, iso_duration_s, name_in, read_page
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import canonical, host_of
-from aria_data.web.client import Page, Web
-from aria_data.web.failures import FetchFailed, fetch_error
-from aria_data.web.robots import require_unreserved, robots_of
+from aria_data.storage import printable
+from aria_data.web import FetchFailed, Page, Web, canonical, fetch_error, host_of, require_unreserved, robots_of
 
 LINK_SHARE = 0.7  # of a page's priority that its links have
 READABLE = ("text/", "application/xhtml", "application/xml", "application/rss", "application/atom", "application/json")
@@ -123,7 +120,7 @@ def name_of(said: dict[str, Any]) -> str:
 
 
 def _address(said: dict[str, Any], page: Page) -> str:
-    from aria_data.web.addresses import join
+    from aria_data.web import join
 
     nested = said.get("associatedMedia") or said.get("audio")
     url = said.get("contentUrl") or (nested.get("contentUrl") if isinstance(nested, dict) else None)

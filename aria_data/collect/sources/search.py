@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.media import entries_of
 from aria_data.records import Candidate
-from aria_data.web.client import Web
+from aria_data.web import Web
 
 DEFAULT_SITE = "ytsearch"
 

@@ -24,10 +24,8 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from aria_data.collect.sources.api import get_json, is_true, plain, strip_html
 from aria_data.collect.sources.base import Lead, deeper, make_candidate
 from aria_data.records import Candidate
-from aria_data.storage.files import printable
-from aria_data.web.addresses import host_of, join
-from aria_data.web.client import Web
-from aria_data.web.failures import fetch_error
+from aria_data.storage import printable
+from aria_data.web import Web, fetch_error, host_of, join
 
 API = "https://commons.wikimedia.org/w/api.php"
 SITE = "https://commons.wikimedia.org"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from aria_data.errors import TranscriptionFailed, UsageError
-from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH, SUSTAIN, Note, Pedal, Performance
-from aria_data.storage.files import printable, sha256_file
+from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, SUSTAIN, Note, Pedal, Performance
+from aria_data.storage import printable, sha256_file
 from aria_data.transcribe import base
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.checkpoints import Checkpoint, cached_path, fetch, is_whole

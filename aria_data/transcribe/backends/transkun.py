@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from aria_data.errors import TranscriptionFailed, UsageError
-from aria_data.midi.midi_files import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
-from aria_data.storage.files import sha256_file
+from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
+from aria_data.storage import sha256_file
 from aria_data.transcribe import base
 from aria_data.transcribe.backends.intervals import Lattice, decode, decode_batch
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
