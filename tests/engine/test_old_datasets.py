@@ -1,4 +1,4 @@
-"""Data outlives code: a dataset that was made in November 2026, before the modules were moved into rooms, is carried on.
+"""Data outlives code: a dataset that was made in November 2026, before the move into rooms, is carried on.
 
 `tests/data/README.md` says how it was made. Its networks were the stand-ins of `fakes`, so the same stand-ins know its
 work again; everything else is as a user's dataset of that time.
