@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from fakes import FakeDecoder, melody, use_fakes, write_audio
+from places import ROOT
 
 import flows.cli.jobs
 from aria_data.errors import PermanentError
