@@ -1,4 +1,4 @@
-"""Damage done to notes on purpose shows in the measure that is meant for it, on sound rendered here."""
+"""Notes are damaged on purpose: the measure that is meant for the damage shows it, on sound rendered here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from aria_data.measure.quality import (
     SAMPLE_RATE,
     Trace,
     analyse_sound,
-    cut_endless_notes,
     edge_levels,
     fit,
     missed_passage,
     score_likeness,
 )
 from aria_data.midi import Note, Performance
+from aria_data.transcribe.midi_output import cut_endless_notes
 
 SECONDS = 40
 
