@@ -25,13 +25,7 @@ from aria_data.web import HostResting, RequestsSpent, Web, canonical, is_address
 
 SEARCH_OF = {"youtube": "ytsearch", "soundcloud": "scsearch"}  # sites yt-dlp can search
 SEARCH_PROMISE = 0.6  # ours: a search finds more known candidates, and fewer good ones, than an uploader's page
-HINT_SHARE = {
-    5: 1.0,
-    4: 0.95,
-    3: 0.8,
-    2: 0.4,
-    1: 0.2,
-}  # ours: a link's share of its page's priority, by its text's score
+HINT_SHARE = {5: 1.0, 4: 0.95, 3: 0.8, 2: 0.4, 1: 0.2}  # ours: share of a page's priority, by a link text's score
 DAY_S = 86_400.0
 EXPORT_AT = 1000  # candidates: a commit to the tables takes as long for one as for many
 log = logging.getLogger(__name__)
