@@ -212,7 +212,7 @@ def test_a_call_that_hears_no_interrupt_is_left_behind(monkeypatch):
 
 SAYS_WHEN_ASKED = """
 import sys
-from aria_data import manifest_reading
+from aria_data.manifest import reading
 from flows.cli.command import main
 
 def search(*arguments, search=reading._search):

@@ -13,13 +13,13 @@ from aria_data.measure.quality import (
     SAMPLE_RATE,
     Trace,
     analyse_sound,
-    cut_endless_notes,
     edge_levels,
     fit,
     missed_passage,
     score_likeness,
 )
 from aria_data.midi import Note, Performance
+from aria_data.transcribe.midi_output import cut_endless_notes
 
 SECONDS = 40
 
