@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test test-all check format benchmark classifier-sounds train-classifier clean
+.PHONY: help install rooms demo test test-all check format benchmark classifier-sounds train-classifier clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -26,8 +26,11 @@ test: $(READY) ## the tests that must pass (minutes)
 test-all: $(READY) ## every test, the slow ones too
 	@$(BIN)/python -m pytest -m ""
 
-check: $(READY) ## formatting, lint, types
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+check: $(READY) ## formatting, lint, types, the direction of imports
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+rooms: $(READY) ## draw docs/rooms.svg again, after rooms or imports changed
+	@$(BIN)/python docs/draw_rooms.py docs/rooms.svg
 
 format: $(READY) ## bring the code into shape
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

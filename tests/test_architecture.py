@@ -93,4 +93,4 @@ def test_a_light_import_loads_neither_torch_nor_prefect(statement):
 def test_the_library_is_light_until_its_dataset_is_asked_for():
     assert not modules_after("import aria_data") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}
     assert not modules_after("import aria_data; aria_data.Dataset") & {"torch", "prefect", "duckdb"}
-    assert not modules_after("import flows.cli.dataset") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}
+    assert not modules_after("import flows.cli.look") & {"torch", "prefect", "pandas", "pyarrow", "duckdb"}

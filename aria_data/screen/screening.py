@@ -59,6 +59,15 @@ def screen(candidate: Candidate, config: ScreenConfig) -> Screening:
     return _by_rules(_honest(candidate)[0], config)
 
 
+def score_titles(titles: Iterable[str], config: ScreenConfig | None = None) -> list[Screening]:
+    """Score titles by the rules, in their order: `relevance_score` 1 to 5, and the words that decided (`evidence`).
+
+    `candidate_id` is the title's place in the list, counted from 0.
+    """
+    of_title = ((str(number), title) for number, title in enumerate(titles))
+    return [screen(Candidate(place, "list", "", "", title), config or ScreenConfig()) for place, title in of_title]
+
+
 def _by_rules(candidate: Candidate, config: ScreenConfig) -> Screening:
     found = _words_in(candidate.title, config.max_title_chars)
     score, evidence = _title_score(found, candidate.title)

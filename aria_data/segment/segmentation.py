@@ -9,6 +9,7 @@ segments     those long and sure enough, each judged by itself
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,11 @@ class Scored:
     local_scores: np.ndarray
     step_s: float
     duration_s: float
+
+    @classmethod
+    def of(cls, found: Any) -> Scored:
+        """Take over the classifier's own result (`classifiers.predict.WindowScores`)."""
+        return cls(found.scores, found.hop_s, found.local_scores, found.step_s, found.duration_s)
 
 
 def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.records import Segment, Transcription
 from aria_data.storage import write_whole
-from aria_data.transcribe.base import TranscriptionResult
-from aria_data.transcribe.spans import Span
+from aria_data.transcribe import devices
+from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
+from aria_data.transcribe.spans import Span, transcribe_spans
 
 MAX_NOTE_S = 20.0  # ours: a longer key press is an error of the transcriber, not a held note (bytedance stops at 6 s)
 
@@ -43,6 +46,32 @@ def save_transcription(root: Path, segment: Segment, heard: TranscriptionResult,
         confidence=round(heard.confidence, 4),
         num_endless_notes=num_endless,
     )
+
+
+def transcribe_file(
+    audio: str | Path,
+    midi: str | Path | None = None,
+    config: TranscribeConfig | None = None,
+    compute: Compute | None = None,
+) -> TranscriptionResult:
+    """Transcribe all of an audio file, piano or not, from a script or a notebook; write it where `midi` names a file.
+
+    The model is loaded once in a process. Raises `AudioUnreadable` for no audio, `UsageError` or `ConfigInvalid`
+    for a device or a model that is not there.
+    """
+    model = _loaded(config or TranscribeConfig(), compute or Compute())
+    ((_, result),) = transcribe_spans(model, [Span(str(audio), Path(audio))])
+    if isinstance(result, Exception):
+        raise result
+    result = replace(result, performance=cut_endless_notes(result.performance)[0])
+    if midi is not None:
+        write_whole(Path(midi), midi_bytes(result.performance))
+    return result
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(config: TranscribeConfig, compute: Compute) -> Any:
+    return devices.load_everywhere(config, compute)
 
 
 def cut_endless_notes(performance: Performance) -> tuple[Performance, int]:

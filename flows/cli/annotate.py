@@ -42,8 +42,9 @@ def annotate_command(
     in_batches: bool,
     forecast: bool,
 ) -> None:
-    """Read composer, performer, work, number, movement, form and key from titles, each with its words.
+    """Read composer, performer, work and more from titles.
 
+    Also number, movement, form and key, each with the words it was read from.
     Columns: title, and where there are description, uploader; others are kept, as input_NAME where a field has the
     same name. What the text does not say stays empty. The annotator llm asks the server at OPENAI_BASE_URL with the
     key OPENAI_API_KEY; what was answered once is never asked, or paid for, again.

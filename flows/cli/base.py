@@ -42,7 +42,7 @@ def compute_options(command: Any) -> Any:
         ),
         click.option("--batch-size", default=0, help="Windows a forward pass; 0: chosen by device."),
         click.option(
-            "--threads", default=0, help="Windows heard at the same time on a CPU; 0: one a core, at most 16."
+            "--threads", default=0, help="Windows transcribed at the same time on a CPU; 0: one a core, at most 16."
         ),
     )
     for option in reversed(options):

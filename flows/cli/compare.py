@@ -47,8 +47,9 @@ def compare(
     device: str,
     as_json: bool,
 ) -> None:
-    """Train the same small model on each subset and on random files beside it; test on pieces that none has heard.
+    """Compare subsets by training a small model on each.
 
+    And on random files beside it; all are tested on pieces that no model was trained on.
     SOURCE is a dataset, or any folder of MIDI files, in which files of one folder are one piece. Says "no difference"
     where intervals do not tell. Writes report.md, losses.csv, comparison.json and loss.png. Stopped, it goes on where
     it was.

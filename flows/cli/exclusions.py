@@ -73,7 +73,9 @@ def exclude(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """List what a benchmark in FOLDER is made of, so that a dataset's training split holds none of it.
+    """List what a benchmark holds, to keep it out of training.
+
+    FOLDER is a copy of the benchmark.
 
     The table of titles may be MAESTRO's maestro-v3.0.0.csv or ASAP's metadata.csv; one of your own has the columns
     file (below FOLDER), composer and title. Without one, the folders that a file lies in are its title, the first
@@ -103,7 +105,7 @@ def exclude(
 
 
 class _Making:
-    """One list in the making: what is said of it, which titles told nothing, which files could not be read."""
+    """One list in the making: what it is made from, which titles name no work, which files could not be read."""
 
     def __init__(self, name: str, titled: list[Titled], source: str, made_from: str):
         self.name, self.titled, self.source, self.made_from = name, titled, source, made_from

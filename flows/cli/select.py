@@ -62,10 +62,11 @@ def score(
     device: str,
     as_json: bool,
 ) -> None:
-    """Score a dataset's files for `select`: train small models on them and see what each file does to those.
+    """Score the files of a dataset, for `select`.
 
-    Scores are EL2N, GraNd, VoG, influence, effort and others (docs/pruning.md); about ten minutes for 1,000 files on
-    two cores. Stopped and started again it goes on where it was; one more score trains nothing.
+    Small models are trained on them; the scores are EL2N, GraNd, VoG, influence, effort and others (docs/pruning.md).
+    About ten minutes for 1,000 files on two cores. Stopped and started again it goes on where it was; one more score
+    trains nothing.
     """
     from aria_data.pruning.seeds import ScoringConfig
     from aria_data.surrogate import SurrogateConfig
@@ -138,8 +139,9 @@ def _print_scores(name: str, found: Any) -> None:
 def select(
     dataset: Path, name: str, score_name: str, seed: int, table: str, reasons: bool, as_json: bool, **given
 ) -> None:
-    """Select a subset by the scores of `aria-data score`: the columns in_NAME and weight_NAME of a new version.
+    """Select a subset by the scores of its files.
 
+    The scores are those of `aria-data score`; the subset is the columns in_NAME and weight_NAME of a new version.
     Multiply each file's loss by its weight: `Dataset.torch(..., weight="weight_NAME")`, `Selection.weights`. A
     selection knows the files that were scored; files that come later are not in it.
     """

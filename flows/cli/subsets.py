@@ -32,8 +32,9 @@ from flows.cli.base import Examples, cap_option
 def subset(
     dataset: Path, name: str, where: str, limits: str, cap: int, recipe: Path | None, note: str, delete: bool
 ) -> None:
-    """Define the subset NAME: the column in_NAME of the manifest, in a new version and in every later one.
+    """Define a named subset, a column of this and later versions.
 
+    The column in_NAME is in the new version and in every later one.
     What was removed or is excluded from training is in no subset. Defined again, the new meaning replaces the old.
     """
     from aria_data.config import build_record
@@ -41,8 +42,8 @@ def subset(
     from aria_data.manifest import SubsetRecipe
     from flows import define_subset as subsetting
 
-    said = {"where": where, "limits": limits, "max_recordings_per_composition": cap, "note": note}
-    given = {key: value for key, value in said.items() if value}
+    wanted = {"where": where, "limits": limits, "max_recordings_per_composition": cap, "note": note}
+    given = {key: value for key, value in wanted.items() if value}
     if (delete or recipe) and given.keys() - {"note"}:
         raise UsageError("--delete and --recipe stand alone, without --where, --limits and --max-per-composition.")
     if delete:
@@ -70,7 +71,10 @@ def _read(path: Path) -> dict:
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def subsets(dataset: Path, as_json: bool) -> None:
-    """List the dataset's named subsets: how many files the newest version has in each, and what it is."""
+    """List the named subsets.
+
+    For each: how many files the newest version has in it, and what it is.
+    """
     from aria_data.manifest import Manifest, Subsets
     from aria_data.storage import printable
 

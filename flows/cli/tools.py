@@ -22,11 +22,11 @@ from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or for one file its .mid.")
-@click.option("--transcriber", default="transkun", show_default=True, help="Which model hears the notes.")
+@click.option("--transcriber", default="transkun", show_default=True, help="Which model transcribes.")
 @click.option("--checkpoint", default="", help="A file with weights, where the transcriber does not bring its own.")
 @click.option("--hop-s", default=0.0, help="Seconds from one window to the next; 0: measured best.")
 @click.option(
-    "--correct-tuning/--as-tuned", default=True, help="Hear what is off 440 Hz by 8 to 50 cents as at 440 Hz."
+    "--correct-tuning/--as-tuned", default=True, help="Retune what is off 440 Hz by 8 to 50 cents before transcription."
 )
 @compute_options
 @click.option("--overwrite", is_flag=True, help="Replace .mid files that are there already.")
@@ -47,7 +47,10 @@ def transcribe(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Transcribe audio FILES, or those in folders, to MIDI: all of each file, piano or not."""
+    """Transcribe audio files to MIDI.
+
+    FILES are files or folders; all of each file is transcribed, piano or not.
+    """
     from aria_data.transcribe import Compute, TranscribeConfig, backends
     from flows import show
     from flows.tools.transcribe_files import plan, print_result, transcribe_files
@@ -86,7 +89,10 @@ def classify(
     device: str,
     as_json: bool,
 ) -> None:
-    """Say of audio FILES, or those in folders, whether they are solo piano, and where it begins and ends."""
+    """Find solo piano in audio files: where it begins and ends.
+
+    FILES are files or folders.
+    """
     import time
 
     from flows import show
@@ -110,7 +116,7 @@ def classify(
 
 @click.group()
 def evaluate() -> None:
-    """Say how good something is, against what is known to be true."""
+    """Measure a step against labelled data."""
 
 
 @evaluate.command(

@@ -6,6 +6,7 @@ holds, so it ends with the parent however that ends. `python -m flows.engine.pre
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -126,8 +127,9 @@ def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def settings_of_environment():
-    """Give a context in which Prefect follows the environment as it is now, whenever it was imported."""
+@contextmanager
+def settings_of_environment() -> Iterator[None]:
+    """While the block runs, Prefect follows the environment as it is now, whenever it was imported."""
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_HOME,
@@ -137,7 +139,23 @@ def settings_of_environment():
     )
 
     known = (PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED)
-    return temporary_settings({setting: os.environ[setting.name] for setting in known if setting.name in os.environ})
+    settings = {setting: os.environ[setting.name] for setting in known if setting.name in os.environ}
+    with temporary_settings(settings), _prefect_loggers_at(os.environ.get("PREFECT_LOGGING_LEVEL")):
+        yield
+
+
+@contextmanager
+def _prefect_loggers_at(level: str | None) -> Iterator[None]:
+    """Loggers have the level of the moment in which Prefect was imported; hold them at this one for a while."""
+    loggers = [logging.getLogger(name) for name in ("prefect", "prefect.flow_runs", "prefect.task_runs")]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers if level else ():
+            logger.setLevel(level or logging.NOTSET)
+        yield
+    finally:
+        for logger, its_level in zip(loggers, before, strict=True):
+            logger.setLevel(its_level)
 
 
 def wait_until_ready() -> None:

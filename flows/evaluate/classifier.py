@@ -20,7 +20,7 @@ from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.boundaries import SecondsFit, SegmentFit, Span, fit_of_seconds, fit_of_segments
 from aria_data.storage import printable
 from flows.evaluate.published_rules import AriaRule, aria_segments, giantmidi_segments
-from flows.tools.classify_files import NUM_READERS, judged, scored_of
+from flows.tools.classify_files import NUM_READERS, judged
 
 if TYPE_CHECKING:
     from classifiers.evaluate import ClipResult, Labelled
@@ -131,7 +131,7 @@ def evaluate(
             lasts_s = scored[row.file].duration_s
             true[row.file].append((row.start_s, lasts_s if row.end_s is None else min(row.end_s, lasts_s)))
     programmes = [
-        Programme(name, spans, {rule: find(scored_of(scored[name])) for rule, find in rules.items()})
+        Programme(name, spans, {rule: find(Scored.of(scored[name])) for rule, find in rules.items()})
         for name, spans in true.items()
     ]
     return Evaluation(clips, programmes, wrong)
@@ -143,7 +143,7 @@ def _clip(
     from classifiers.evaluate import clip_result, span_of
 
     span = span_of(row, found)
-    kept_by = {rule: bool(find(scored_of(span))) for rule, find in rules.items()}
+    kept_by = {rule: bool(find(Scored.of(span))) for rule, find in rules.items()}
     kept_by[OURS] = bool(judged(row.file, span, config).is_solo_piano)
     return Clip(clip_result(row, found), kept_by)
 

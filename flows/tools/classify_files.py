@@ -94,17 +94,12 @@ def classify_files(
             yield _failed(file, found) if isinstance(found, Exception) else judged(file, found, config)
 
 
-def scored_of(found: WindowScores) -> Scored:
-    """The classifier's numbers as the segmentation takes them."""
-    return Scored(found.scores, found.hop_s, found.local_scores, found.step_s, found.duration_s)
-
-
 def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedFile:
     """Segments by the rules of a build; whether what is heard is solo piano on the whole, however short.
 
     That is: at least half of what is not silence lies in sure spans, and its mean score reaches that of a segment.
     """
-    scored = scored_of(found)
+    scored = Scored.of(found)
     segments = find_segments(file, scored, config)
     lengths_s = np.array([segment.end_s - segment.start_s for segment in segments])
     means = np.array([segment.audio_score for segment in segments])

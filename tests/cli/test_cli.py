@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from fakes import FakeDecoder, melody, use_fakes, write_audio
+from places import ROOT
 
 import flows.cli.jobs
 from aria_data.errors import PermanentError
@@ -334,3 +335,23 @@ def test_help_needs_nothing_heavy():
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_help_lists_every_command_once_under_its_step_and_cuts_no_line_off(aria):
+    shown = aria("--help").out
+    titles = [line.rstrip(":") for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles[-7:] == [*module.GROUPS]
+    listed = [line.split()[0] for line in shown.split("Collect:")[1].splitlines() if line.startswith("  ")]
+    assert sorted(listed) == sorted(module.cli.commands)
+    assert "..." not in shown.split("Collect:")[1]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_be_taught_to_complete_the_commands(shell):
+    run = subprocess.run(
+        [sys.executable, "-m", "flows.cli"], capture_output=True, text=True, cwd=ROOT,
+        env={**os.environ, "_ARIA_DATA_COMPLETE": f"{shell}_source"},
+    )  # fmt: skip
+    assert run.returncode == 0
+    assert "_aria_data_completion" in run.stdout

@@ -24,7 +24,7 @@ from aria_data.exports.writing import Names, exported_columns, exported_row
 from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import columns
 from aria_data.midi import Note, Pedal, Performance, midi_bytes
-from flows.cli import dataset as dataset_commands
+from flows.cli import release as dataset_commands
 
 HOSTILE = (
     "../../etc/passwd",

@@ -17,7 +17,7 @@ from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.dataset import BATCH_ROWS, read_midi_of
 from aria_data.manifest.manifest import arrow_schema
-from flows.cli import dataset as dataset_commands
+from flows.cli import look as dataset_commands
 
 
 @pytest.fixture
