@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Threads of small computations spend their time waiting for each other, in a loop; libraries read this when imported.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
 import tempfile
 from pathlib import Path
 

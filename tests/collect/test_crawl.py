@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import ROOT, SUPPORT
 from web_server import Answer, Handler, Site, endless, redirect, sound, status
+from work import num_calls
 
 from aria_data.collect import Crawl, CrawlConfig, CrawlSummary, Frontier
 from aria_data.collect import crawl as module
@@ -332,11 +333,10 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(30)  # a guard against hanging: tenths of a second are expected
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_page_is_too_odd_or_takes_long(name):
-    began = time.monotonic()
+def test_no_page_is_too_odd_or_takes_for_ever(name):
     found = read_page("http://a.org/x", HOSTILE[name])
-    assert time.monotonic() - began < 5
     assert all(address.startswith(("http://", "https://")) for address, _ in [*found.links, *found.audio])
     assert len(found.links) <= MAX_LINKS
 
@@ -354,13 +354,22 @@ def test_a_hostile_page_gives_plain_candidates_or_an_error_of_a_known_kind(site,
     assert all(each.target.startswith(site.address("")) for each in leads)
 
 
+def links(count: int) -> str:
+    return "".join(f'<a href="/{number}">link {number}</a>\n' for number in range(count))
+
+
 @pytest.mark.slow
-def test_five_megabytes_of_links_are_read_in_time_and_bounded(site):
-    body = "".join(f'<a href="/{number}">link {number}</a>\n' for number in range(180_000))
+def test_five_megabytes_of_links_are_read_and_bounded(site):
+    body = links(180_000)
     assert len(body) > 5_000_000
-    began = time.monotonic()
     _, leads = found_at(a_web(), "page", site.add("/a", body))
-    assert (len(leads), time.monotonic() - began < 10) == (MAX_LINKS, True)
+    assert len(leads) == MAX_LINKS
+
+
+def test_the_work_for_a_page_grows_with_its_links_and_no_faster():
+    read_page("http://a.org/x", links(10))
+    some, twice = (num_calls(read_page, "http://a.org/x", links(count)) for count in (5_000, 10_000))
+    assert twice < 2.2 * some
 
 
 def test_a_page_that_is_too_large_is_not_read_to_its_end(site):
@@ -392,13 +401,13 @@ FEEDS = {
 }
 
 
+@pytest.mark.timeout(200)  # a guard against hanging: two seconds are expected of the deep one
 @pytest.mark.parametrize("name", FEEDS)
-def test_no_feed_reads_files_asks_others_or_takes_long(site, name):
+def test_no_feed_reads_files_asks_others_or_takes_for_ever(site, name):
     site.add("/feed", FEEDS[name], "application/rss+xml")
-    began = time.monotonic()
     candidates, _, kind = tried(a_web(), "feed", site.address("/feed"), limit=50)
     assert kind in ("", "unsupported")
-    assert time.monotonic() - began < 5
+    assert "/evil.dtd" not in site.hits
     assert len(candidates) <= 50
     assert "root:" not in str(candidates)
     assert all(len(one.title) <= 500 and len(one.location) < 2100 for one in candidates)
@@ -859,7 +868,7 @@ class Children:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._parent.communicate(timeout=60)
+        self._parent.communicate(timeout=300)  # a guard against hanging
 
 
 def read_frontier(out: Path, sql: str) -> list[tuple]:

@@ -228,9 +228,7 @@ def test_a_host_that_asks_for_an_hour_is_left_alone_at_once(site, tmp_path):
 def test_a_slow_drip_ends_and_is_gone_on_with_when_the_site_is_well_again(site, tmp_path, monkeypatch):
     monkeypatch.setattr(ytdlp_handler, "DRIP_AFTER_S", 0.2)
     url = site.route("/a.flac", drips(FLAC, 0))
-    began = time.monotonic()
-    fails("network", at(url), tmp_path, a_web(min_bytes_per_s=10_000.0))
-    assert time.monotonic() - began < 5
+    assert "the answer drips" in str(fails("network", at(url), tmp_path, a_web(min_bytes_per_s=10_000.0)))
     assert site.hits["/a.flac"] == TRIES
     assert left(tmp_path) == ["web-a.partial", "web-a.partial.json"]
     site.add_audio("/a.flac")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -32,6 +33,7 @@ from flows.remove import remove_items
 
 SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
 CHILD = SUPPORT / "build_child.py"
+HANGS_S = 1500  # a guard against hanging; a build with a server takes about 15 s
 
 
 def make_recordings(folder: Path) -> Path:
@@ -61,10 +63,10 @@ def same_source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(same_source, tmp_path_factory):
+def undisturbed(builder, same_source, tmp_path_factory):
     """A dataset that was built from them in one go."""
     dataset = tmp_path_factory.mktemp("undisturbed") / "dataset"
-    finish(start_child(same_source, dataset))
+    builder.finish(same_source, dataset)
     return dataset
 
 
@@ -251,42 +253,70 @@ def content_of(dataset: Path) -> str:
     return content_sha256(rows)
 
 
-def start_child(source, out, *options):
-    return subprocess.Popen(
-        [sys.executable, str(CHILD), str(source), str(out), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+class Builder:
+    """Real processes that build, one after another; see `build_child.py`."""
+
+    def __init__(self):
+        self._parent = subprocess.Popen(
+            [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+
+    def start(self, source: Path, out: Path, *options: str) -> int:
+        """Start a build; gives its process's id when it has everything it needs and is about to begin."""
+        self._parent.stdin.write(json.dumps([str(source), str(out), *options]) + "\n")
+        self._parent.stdin.flush()
+        started, process = self._parent.stdout.readline().split()
+        assert started == "started"
+        return int(process)
+
+    def end(self) -> tuple[int, list[str]]:
+        """Wait for it; gives how it ended and what it said."""
+        said: list[str] = []
+        for line in self._parent.stdout:
+            if line.startswith("ended "):
+                return int(line.split()[1]), said
+            said += [line] if line.strip() else []
+        raise AssertionError("the process that starts builds has ended")
+
+    def finish(self, source: Path, out: Path, *options: str) -> dict:
+        self.start(source, out, *options)
+        ended, said = self.end()
+        assert ended == 0
+        return json.loads(said[-1])
+
+    def close(self) -> None:
+        self._parent.stdin.close()
+        self._parent.stdout.close()
+        self._parent.wait()
 
 
-def finish(child) -> dict:
-    output, errors = child.communicate(timeout=120)
-    assert child.returncode == 0, errors
-    return json.loads(output.splitlines()[-1])
+@pytest.fixture(scope="module")
+def builder():
+    builder = Builder()
+    yield builder
+    builder.close()
 
 
 @pytest.mark.parametrize("num_kills", [6, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_build_killed_at_random_moments_ends_with_the_same_manifest(num_kills, same_source, undisturbed, tmp_path):
+def test_a_build_killed_at_random_moments_ends_with_the_same_manifest(
+    num_kills, builder, same_source, undisturbed, tmp_path
+):
     source, killed = same_source, tmp_path / "killed"
     began = time.monotonic()
-    finish(start_child(source, tmp_path / "timed", "slow"))
-    length_s = time.monotonic() - began
+    builder.finish(source, tmp_path / "timed", "slow")
+    length_s = time.monotonic() - began  # only says where the moments are drawn from
     moments = random.Random(7)
     kills = 0
     while kills < num_kills:
-        child = start_child(source, killed, "slow")
-        assert child.stdout.readline() == "started\n"
+        process = builder.start(source, killed, "slow")
         time.sleep(moments.uniform(0, length_s * 0.4))
-        if child.poll() is not None:  # it got to its end before the kill: start over, so that there is work to kill
-            child.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        if builder.end()[0] == 0:  # it got to its end before the kill: start over, so that there is work to kill
             shutil.rmtree(killed)
-            continue
-        child.kill()
-        child.communicate()
-        kills += 1
-    summary = finish(start_child(source, killed, "slow"))
+        else:
+            kills += 1
+    summary = builder.finish(source, killed, "slow")
     assert content_of(killed) == content_of(undisturbed)
     assert rejections_of(killed) == rejections_of(undisturbed)
     assert summary["candidates"]["num_not_done"] == 0
@@ -298,84 +328,68 @@ def rejections_of(dataset: Path) -> list[Rejection]:
     return RecordTable(dataset, "rejections", Rejection).read()
 
 
-SLOW = pytest.mark.slow  # the others are of the same kind, and each takes 20 s
-
-
-@pytest.mark.parametrize(
-    "place", ["commit", "write_whole", pytest.param("append", marks=SLOW), pytest.param("replace", marks=SLOW)]
-)
-def test_a_kill_exactly_before_or_after_a_write_changes_nothing(place, same_source, undisturbed, tmp_path):
+@pytest.mark.parametrize("place", ["commit", "write_whole", "append", "replace"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_exactly_before_or_after_a_write_changes_nothing(
+    when, place, builder, same_source, undisturbed, tmp_path
+):
     """The moments a random kill seldom meets: around each kind of write, by a child that kills itself there."""
-    source = same_source
-    for when in ("before", "after"):
-        dataset = tmp_path / when
-        child = subprocess.Popen(
-            [sys.executable, "-c", KILL_ITSELF, str(CHILD), place, when, str(source), str(dataset)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        )  # fmt: skip
-        _, errors = child.communicate(timeout=120)
-        assert child.returncode == -signal.SIGKILL, errors
-        finish(start_child(source, dataset))
-        assert content_of(dataset) == content_of(undisturbed)
-        assert rejections_of(dataset) == rejections_of(undisturbed)
+    dataset = tmp_path / "dataset"
+    builder.start(same_source, dataset, place, when)
+    assert builder.end()[0] == -signal.SIGKILL
+    builder.finish(same_source, dataset)
+    assert content_of(dataset) == content_of(undisturbed)
+    assert rejections_of(dataset) == rejections_of(undisturbed)
 
 
-KILL_ITSELF = """
-import os, runpy, signal, sys
-child, place, when = sys.argv[1:4]
-sys.argv = [child, *sys.argv[4:]]
-from aria_data import manifest, tables, transcribe
-owners = {"append": tables.StageTable, "commit": manifest.Manifest, "replace": tables.RecordTable}
-owner = owners.get(place, transcribe)
-real, calls = getattr(owner, place), 0
-def deadly(*arguments, **settings):
-    global calls
-    calls += 1
-    last = calls == (2 if place in ("append", "write_whole") else 1)
-    if last and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = real(*arguments, **settings)
-    if last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, place, deadly)
-runpy.run_path(child, run_name="__main__")
-"""
-
-
-def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(same_source, tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {**os.environ, "HOME": str(home)}
+@pytest.fixture(scope="module")
+def flow_run(same_source, tmp_path_factory):
+    """A build with a real flow run and a home of its own: the folder of both, and what the build said."""
+    folder = tmp_path_factory.mktemp("flow_run")
+    (folder / "home").mkdir()
+    environment = {**os.environ, "HOME": str(folder / "home")}
     environment.pop("PREFECT_API_URL", None)
-    child = subprocess.Popen(
-        [sys.executable, str(CHILD), str(same_source), str(tmp_path / "dataset"), "prefect"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
+    child = start_alone(same_source, folder / "dataset", "prefect", env=environment)
+    output, errors = child.communicate(timeout=HANGS_S)
+    assert child.returncode == 0, errors
+    return folder, json.loads(output.splitlines()[-1])
+
+
+def start_alone(source: Path, out: Path, *options: str, **settings) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), str(source), str(out), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **settings,
     )  # fmt: skip
-    summary = finish(child)
+
+
+@pytest.mark.timeout(HANGS_S)
+def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(flow_run):
+    folder, summary = flow_run
     assert summary["num_files"] == 7
-    assert servers_of(tmp_path / "dataset") == []
+    assert servers_of(folder / "dataset") == []
+    home = folder / "home"
     assert [path for path in home.rglob("*") if path.is_file() and "prefect" in str(path).lower()] == []
 
 
+@pytest.mark.timeout(HANGS_S)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, same_source, tmp_path):
-    child = start_child(same_source, tmp_path / "dataset", "prefect", "slow")
-    assert child.stdout.readline() == "started\n"
-    transcribed = tmp_path / "dataset" / "tables" / "transcribe"
-    wait_for(transcribed.exists, 90)
+def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, builder, flow_run, same_source, tmp_path):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(flow_run[0] / "dataset" / ".prefect", dataset / ".prefect")  # its tables are made: half the start
+    child = start_alone(same_source, dataset, "prefect", "slow")
+    transcribed = dataset / "tables" / "transcribe"
+    wait_for(lambda: transcribed.exists() or child.poll() is not None)
+    assert servers_of(dataset)
     child.send_signal(how)
-    began = time.monotonic()
-    child.communicate(timeout=30)
-    assert time.monotonic() - began < 10
-    wait_for(lambda: servers_of(tmp_path / "dataset") == [], 10)
-    assert finish(start_child(same_source, tmp_path / "dataset"))["num_files"] == 7
+    child.communicate(timeout=HANGS_S)
+    assert child.returncode != 0
+    wait_for(lambda: servers_of(dataset) == [])
+    assert builder.finish(same_source, dataset)["num_files"] == 7
 
 
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
+def wait_for(condition):
+    """Wait until it holds; the test's own time limit ends a wait without end."""
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
 
 

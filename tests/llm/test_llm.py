@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -51,6 +52,20 @@ def connect(server, tmp_path):
     yield open_llm
     for llm in opened:
         llm.close()
+
+
+@pytest.fixture
+def waits(server, monkeypatch):
+    """What is slept for: (how many requests had come by then, for how long)."""
+    waits: list[tuple[int, float]] = []
+    sleep = asyncio.sleep
+
+    async def noted(delay: float, *rest):
+        waits.append((len(server.bodies), delay))
+        return await sleep(delay, *rest)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return waits
 
 
 def numbers(count: int, start: int = 0) -> list[Question]:
@@ -185,12 +200,13 @@ def test_what_would_hit_every_item_stops_the_run_with_one_line(connect, server, 
     assert len(server.bodies) < 30
 
 
-def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(connect, server):
+@pytest.mark.timeout(100)  # a guard against hanging: an hour is not waited for
+def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(connect, server, waits):
     server.mixture = ["429:3600"]
-    started = time.monotonic()
     found = answers(connect(), numbers(100))
-    assert time.monotonic() - started < 5
     assert all(isinstance(error, NetworkError) for error in found.values())
+    assert [wait_s for _, wait_s in waits if wait_s > CONFIG.max_wait_s] == []
+    assert len(server.bodies) < 10
 
 
 def test_the_number_of_requests_under_way_halves_when_refused_and_grows_slowly(connect, server):
@@ -205,11 +221,11 @@ def test_the_number_of_requests_under_way_halves_when_refused_and_grows_slowly(c
     assert llm.exchange._limiter.room < grown / 2 + 1
 
 
-def test_nothing_leaves_before_the_server_says_so(connect, server):
+def test_nothing_leaves_before_the_server_says_so(connect, server, waits):
     server.faults.extend(["429:0.5"])
-    started = time.monotonic()
     answers(connect(), numbers(1))
-    assert 0.5 <= time.monotonic() - started < 2
+    assert len(server.bodies) == 2
+    assert (1, 0.5) in waits
 
 
 @pytest.mark.parametrize(
@@ -435,7 +451,7 @@ def test_a_killed_run_goes_on_and_the_ledger_never_says_too_little(server, tmp_p
     database.close()
     assert num_kept >= len(seen)
     num_asked = len(server.items_asked())
-    again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=300)
     assert sorted(map(json.loads, again.stdout.splitlines())) == [[n, {"n": n}] for n in range(num_items)]
     assert num_asked >= num_kept
     ledger = Ledger(ledger_path)
@@ -507,7 +523,8 @@ def test_reservations_from_many_threads_never_pass_the_limit(tmp_path):
 def test_waits_are_read_in_every_form_and_nonsense_is_none():
     assert retry_after_s({"retry-after": "2"}) == 2
     assert retry_after_s({"retry-after-ms": "250"}) == 0.25
-    assert retry_after_s({"retry-after": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 9))}) > 5
+    tomorrow = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 86_400))
+    assert 3_600 < retry_after_s({"retry-after": tomorrow}) <= 86_400
     for text in ("soon", "nan", "inf", "", "Wed, 99 Foo"):
         assert retry_after_s({"retry-after": text}) is None
     assert [span_s(text) for text in ("6m0s", "20ms", "1.5", "1h2m3s", "x", "-3")] == [360, 0.02, 1.5, 3723, 0, 0]
@@ -599,7 +616,7 @@ def test_a_killed_process_fetches_the_batch_it_handed_in(server, tmp_path):
     child.communicate()
     for batch in server.batches.values():
         batch["polls"] = 0
-    again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    again = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=300)
     assert sorted(map(json.loads, again.stdout.splitlines())) == [[n, {"n": n}] for n in range(40)]
     assert server.num_batches_made == 1
     ledger = Ledger(tmp_path / "ledger.sqlite")

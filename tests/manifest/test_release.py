@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from aria_data.deduplicate.clusters import AudioCluster
 from aria_data.manifest import ReleaseConfig
 from aria_data.manifest.manifest import columns
-from aria_data.manifest.release import FinishedSegment, build_rows, remove_rows, tombstone
+from aria_data.manifest.release import FinishedSegment, build_rows
 from aria_data.manifest.splits import split_of
+from aria_data.manifest.tombstones import remove_rows, tombstone
 from aria_data.measure import MEASURES
 from aria_data.measure.measures import measure
 from aria_data.midi import Note

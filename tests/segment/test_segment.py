@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from work import num_calls
 
 from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.segmentation import best_states, evidence, piano_share, verdict
@@ -174,7 +175,11 @@ def test_an_empty_recording_has_no_segments_and_says_so():
     assert piano_share(nothing, CONFIG) == 0.0
 
 
-def test_ten_hours_take_seconds():
-    levels = np.tile(np.repeat([0.95, 0.05], 300), 60)
-    recording = Scored(levels, 1.0, np.repeat(levels, 4), STEP_S, float(len(levels)))
-    assert len(find_segments("r", recording, CONFIG)) == 60
+def test_the_work_for_ten_hours_is_twice_that_for_five():
+    def recording(num_hours: int) -> Scored:
+        levels = np.tile(np.repeat([0.95, 0.05], 300), 6 * num_hours)
+        return Scored(levels, 1.0, np.repeat(levels, 4), STEP_S, float(len(levels)))
+
+    assert len(find_segments("r", recording(10), CONFIG)) == 60
+    five, ten = (num_calls(find_segments, "r", recording(hours), CONFIG) for hours in (5, 10))
+    assert ten < 2.2 * five

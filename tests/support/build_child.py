@@ -1,15 +1,23 @@
-"""A build in a process of its own, for tests that kill it: `python build_child.py SOURCE OUT [prefect] [slow]`.
+"""Builds in processes of their own, for tests that kill them. The models are the stand-ins of `fakes`; everything that
+writes is real.
 
-The models are the stand-ins of `fakes`; everything that writes is real. "slow" makes every piece of work take long
-enough for a kill to meet it.
+`python build_child.py SOURCE OUT OPTION...` builds once. `python build_child.py` imports everything once and forks a
+build for each line of JSON on its input, [SOURCE, OUT, OPTION...]: a build says "started" with its process's id, what
+came out, and, whatever happened, how it ended.
+
+Options: "prefect", a real flow run; "slow", every piece of work takes long enough for a kill to meet it; "commit",
+"append", "replace" or "write_whole" with "before" or "after": it kills itself there.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,26 +26,91 @@ import fakes
 
 
 def main() -> None:
+    if len(sys.argv) > 1:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
+        build(*sys.argv[1:])
+        return
+    preload()
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            try:
+                build(*json.loads(line))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        _, status = os.waitpid(process, 0)
+        print(f"\nended {os.waitstatus_to_exitcode(status)}", flush=True)  # a killed one may have left half a line
+
+
+def preload() -> None:
+    """Import what a build imports and compile what it compiles, once. Nothing that starts threads: it is forked."""
+    from flows.engine import quiet_prefect
+
+    with quiet_prefect():
+        import av  # noqa: F401
+        import deltalake  # noqa: F401
+        import duckdb  # noqa: F401
+        import torch  # noqa: F401
+
+        import flows.build_dataset
+        import flows.cli.jobs  # noqa: F401
+    from aria_data.measure.quality import analyse_sound, fit
+    from aria_data.midi import Note, Performance
+
+    fit(analyse_sound([fakes.melody(4)]), Performance([Note(0.0, 0.4, 60, 64), Note(0.5, 0.9, 64, 64)]))
+
+
+def build(source: str, out: str, *options: str) -> None:
     from flows.cli.jobs import run_build
+
+    fakes.use_fakes(_Setter)
+    if "slow" in options:
+        take_long()
+    for place in {"commit", "append", "replace", "write_whole"} & set(options):
+        die_at(place, "before" in options)
+    settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
+    print(f"started {os.getpid()}", flush=True)
+    summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
+    print(json.dumps(dataclasses.asdict(summary)), flush=True)
+
+
+def take_long() -> None:
     from flows.engine import tasks
     from flows.engine.context import BuildContext
 
-    source, out, *options = sys.argv[1:]
-    fakes.use_fakes(_Setter)
-    if "slow" in options:
-        tasks.FLUSH_AFTER_S = 0.0
-        tasks.MAX_ITEMS_PER_SHARD = 3
-        decoder = BuildContext.transcriber.decoder
+    tasks.FLUSH_AFTER_S = 0.0
+    tasks.MAX_ITEMS_PER_SHARD = 3
+    decoder = BuildContext.transcriber.decoder
 
-        def slowly():
-            time.sleep(0.15)
-            return decoder()
+    def slowly():
+        time.sleep(0.15)
+        return decoder()
 
-        BuildContext.transcriber.decoder = slowly
-    settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
-    print("started", flush=True)
-    summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
-    print(json.dumps(dataclasses.asdict(summary)), flush=True)
+    BuildContext.transcriber.decoder = slowly
+
+
+def die_at(place: str, is_before: bool) -> None:
+    """Make this process kill itself right before or right after a write of that kind."""
+    from aria_data.manifest import Manifest
+    from aria_data.storage.tables import RecordTable, StageTable
+    from aria_data.transcribe import midi_output
+
+    owner = {"append": StageTable, "commit": Manifest, "replace": RecordTable, "write_whole": midi_output}[place]
+    real, left = getattr(owner, place), 2 if place in ("append", "write_whole") else 1
+
+    def deadly(*arguments, **settings):
+        nonlocal left
+        left -= 1
+        if left == 0 and is_before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **settings)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, place, deadly)
 
 
 class _Setter:

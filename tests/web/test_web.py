@@ -114,9 +114,7 @@ def test_a_packed_answer_is_unpacked_within_bounds(site):
 def test_an_answer_that_drips_ends(site, monkeypatch):
     monkeypatch.setattr(ytdlp_handler, "DRIP_AFTER_S", 0.3)
     site.route("/a", endless("text/html", b"x", every_s=0.05))
-    began = time.monotonic()
-    fails(a_web(), site.address("/a"), "network")
-    assert time.monotonic() - began < 10
+    assert "the answer drips" in str(fails(a_web(), site.address("/a"), "network"))
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
@@ -136,10 +134,10 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     ids=["HTTP 0.9", "nothing", "odd status", "long header", "headers for ever", "dripping headers", "100 for ever",
          "odd chunks", "cut chunks", "huge chunk", "dripping and packed", "packed many times"],
 )  # fmt: skip
-def test_a_server_that_speaks_nonsense_is_left_in_time(site, answer):
-    began = time.monotonic()
+@pytest.mark.timeout(50)  # a guard against hanging: some of these never end, and without a deadline of ours take 60 s
+def test_a_server_that_speaks_nonsense_is_left(site, answer):
     fails(a_web(page_deadline_s=0.5), site.route("/a", answer), "network")
-    assert time.monotonic() - began < 3
+    assert site.hits["/a"] == 1
 
 
 def test_the_body_of_a_redirect_is_not_read(site):
@@ -171,8 +169,10 @@ def test_a_location_of_tdmrep_json_fits_in_a_time_that_nobody_can_make_long(patt
 
 
 def test_a_silent_server_is_not_waited_for_longer_than_the_time_out(site):
-    site.route("/a", lambda handler: time.sleep(3))
+    has_ended = threading.Event()
+    site.route("/a", lambda handler: has_ended.wait())  # it says nothing for as long as anybody waits
     fails(a_web(timeout_s=0.3), site.address("/a"), "network")
+    has_ended.set()
 
 
 def test_a_budget_of_requests_ends_before_it_is_exceeded(site):
@@ -191,12 +191,13 @@ def test_cookies_that_are_not_there_are_a_mistake_of_the_configuration():
 
 def test_a_host_that_asks_for_patience_gets_it(site):
     site.add("/a", "x")
-    site.once("/a", status(429, retry_after="1"))
-    web = a_web()
+    site.once("/a", status(429, retry_after="7"))
+    clock, config = Clock(), WebConfig(allow_hosts=("127.0.0.1",), min_interval_s=0.0)
+    web = Web(config, None, Pacer(config.pacing(), lambda: clock.now, clock.sleep))
     fails(web, site.address("/a"), "rate-limited")
-    began = time.monotonic()
-    web.get(site.address("/a"))
-    assert 0.8 < time.monotonic() - began < 3
+    assert clock.slept == []
+    assert web.get(site.address("/a")).body == b"x"
+    assert clock.slept == [pytest.approx(7.0)]
 
 
 def test_a_host_that_asks_for_more_than_anyone_would_wait_rests(site):
