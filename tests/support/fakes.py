@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.manifest import columns
+from aria_data.manifest.columns import columns
 from aria_data.midi import Note, Performance
 from aria_data.transcribe import TranscriptionResult
 
