@@ -1,6 +1,6 @@
 """Read the demo's scores: the text in `manifests/demo/scores`, described in that folder's README.md.
 
-What is here turns text into score notes, in quarter beats. How they are played is in `performance.py`.
+Text becomes score notes, in quarter beats. How they are played: `flows.demo.performance`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ScoreNote:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A piece: what its header says, and its notes and pedals in the order of their onsets."""
+    """A piece: the values of its header, and its notes and pedals in the order of their onsets."""
 
     title: str
     composer: str
@@ -86,7 +86,7 @@ def load_scores(folder: Path = SCORES_FOLDER) -> dict[str, Score]:
 
 
 def load_score(path: Path) -> Score:
-    """Read one score. Raises `ScoreInvalid` that names the file and the line."""
+    """Read one score. Raises `ScoreInvalid`, with file and line, where it does not follow the format."""
     return parse_score(path.read_text(encoding="utf-8"), path.name)
 
 
