@@ -1,4 +1,5 @@
-"""Is this span of sound clean solo piano? Train, evaluate and use the classifier without the rest of the project.
+"""The classifier of clean solo piano: train, evaluate and use it without the rest of the project.
 
-Importing this package loads nothing: `from classifiers.predict import Classifier` does.
+In: audio. Out: probabilities of solo piano over time; nothing is decided or rejected here. Importing this package loads
+no library; `from classifiers.predict import Classifier` does.
 """
