@@ -1,4 +1,4 @@
-"""A version says what it was made from; the same inputs give the same version, byte for byte."""
+"""A version records what it was made from; the same inputs give the same version, byte for byte."""
 
 from __future__ import annotations
 
