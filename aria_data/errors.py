@@ -4,7 +4,8 @@
     ├── UsageError                the command or the configuration is wrong: show it, exit 2
     │   └── ConfigInvalid
     ├── TemporaryError            trying again can mend it: the item stays not-done
-    │   └── NetworkError
+    │   ├── NetworkError
+    │   └── AudioUnreachable      the file is away, or may not be read: a fault of the surroundings, not of the file
     ├── PermanentError            trying again cannot mend it: recorded once, never retried by itself
     │   ├── AudioUnreadable
     │   ├── MidiUnreadable
@@ -52,6 +53,20 @@ class NetworkError(TemporaryError):
     reason = "network"
 
 
+class AudioUnreachable(TemporaryError):
+    """Audio cannot be read now: it is missing, may not be read, its disk is away or fails, or it changes meanwhile.
+
+    `reason` is `file_missing`, `unreadable`, `io_error` or `audio_changed`.
+    """
+
+    reason = "audio_unreachable"
+
+    def __init__(self, message: str, reason: str | None = None):
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
 class PermanentError(AriaDataError):
     """Trying again cannot mend it. `reason` names the fault for the tables, `measured` is the number that decided."""
 
@@ -65,7 +80,7 @@ class PermanentError(AriaDataError):
 
 
 class AudioUnreadable(PermanentError):
-    """The file is not audio, is empty, is cut short, or may not be read."""
+    """The file is not audio, is empty, is cut short, or is damaged."""
 
     reason = "audio_unreadable"
 

@@ -23,10 +23,14 @@ class Candidate:
     tags: str = ""  # other metadata as found, as a JSON object
     announced_duration_s: float | None = None
     num_bytes: int = 0
-    modified_ns: int = 0  # with num_bytes: whether a local file is still the same
+    modified_ns: int = 0  # with num_bytes and the inode's: whether a local file is still the same
     discovered_via: str = ""  # the lead it was found by: "folder", "search: chopin nocturne", "links: https://..."
-    collected_at: str = ""  # UTC, ISO 8601; of several observations of one candidate the latest counts
+    collected_at: str = ""  # UTC, ISO 8601
     uploader_url: str = ""  # the page of whoever published it, where there is one
+    inode: int = 0  # of a local file; 0: not known
+    changed_ns: int = 0  # when its inode changed last
+    content_sha256: str = ""  # of a local file that was replaced by another of the same size and time
+    observation: int = 0  # counts up: of several observations of one candidate the highest counts, whatever the clock
 
 
 @dataclass(frozen=True, slots=True)

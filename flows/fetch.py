@@ -37,9 +37,9 @@ def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -
         settle(root, fetched)
         attempts = build.context.attempts
         not_fetched = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
-        for key, (_, text) in build.not_done.items():
+        for key, pending in build.not_done.items():
             kind = "rate-limited" if key in attempts.resting else attempts.last_kind(key) or "network"
-            not_fetched.append((kind, f"{key}: {text}"))
+            not_fetched.append((kind, f"{key}: {pending.message}"))
         new = [record for key, record in fetched.items() if key not in before]
         return FetchSummary(
             num_fetched=len(new),

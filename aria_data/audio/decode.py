@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import math
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from aria_data.audio.containers import has_end, share_there, states_duration
+from aria_data.audio.reachable import State, is_short, require_readable, state_of
 from aria_data.errors import AudioUnreadable
 from aria_data.storage import printable
 
@@ -63,15 +63,22 @@ class AudioFacts:
 
 @dataclass(slots=True)
 class _Trouble:
-    """The faults met while one file was decoded. Fields as in `AudioFacts`."""
+    """What went wrong while one file was decoded. Each is the file's own fault: the file itself could be read."""
 
+    path: Path
+    before: State
     num_faults: int = 0
     early_end: str = ""
+
+    def stop(self, error: BaseException) -> None:
+        """Note that decoding ended before the file did. Raises `AudioUnreachable` where the file cannot be read on."""
+        require_readable(self.path, self.before)
+        self.early_end = f"what follows cannot be read ({_cause(error)})"
 
 
 def probe(path: Path) -> AudioInfo:
     """Read a file's header and tags. Raises `AudioUnreadable` for a file that cannot be opened as audio."""
-    with _open(path) as (container, stream):
+    with _open(path) as (container, stream, _):
         return _info(path, container, stream)
 
 
@@ -82,9 +89,8 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
     as soon as it is longer than `max_duration_s` (`too_long`).
     """
     digest = hashlib.sha256()
-    trouble = _Trouble()
     num_samples, square_sum, peak = 0, 0.0, 0
-    with _open(path) as (container, stream):
+    with _open(path) as (container, stream, trouble):
         info = _info(path, container, stream)
         if not has_end(path, container.format.name):
             trouble.early_end = "its last page is missing"
@@ -101,6 +107,8 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
                     reason="too_long",
                     measured=num_samples / info.sample_rate,
                 )
+    if num_samples == 0 or trouble.num_faults or is_short(num_samples / info.sample_rate, info.duration_s):
+        require_readable(path, trouble.before)
     if num_samples == 0:
         raise AudioUnreadable(
             f"{printable(path.name)}: holds no audio that decodes. Get the file again.", reason="no_audio_decoded"
@@ -127,7 +135,8 @@ class AudioReader:
 
     Positions count decoded samples from the file's first, never time stamps, so a span read here is the span that
     the classifier scored, to the sample. Ask for spans in ascending order: the file is then decoded once; going back
-    opens it again. Reading raises `AudioUnreadable` for a file that cannot be opened as audio.
+    opens it again. Reading raises `AudioUnreadable` for a file that cannot be opened as
+    audio, `AudioUnreachable` for one that cannot be read.
     """
 
     def __init__(self, path: Path, sample_rate: int, num_channels: int):
@@ -199,9 +208,9 @@ class AudioReader:
         return True
 
     def _open_blocks(self) -> Iterator[np.ndarray]:
-        with _open(self.path) as (container, stream):
+        with _open(self.path) as (container, stream, trouble):
             self._native_rate = stream.codec_context.sample_rate
-            yield from _decode(container, stream, "flt", _Trouble(), self.num_channels)
+            yield from _decode(container, stream, "flt", trouble, self.num_channels)
 
     def close(self) -> None:
         """Close the file. A later read opens it again."""
@@ -250,18 +259,19 @@ class Readers:
 
 @contextmanager
 def _open(path: Path):
-    """Open a file and give its first audio stream. Raises `AudioUnreadable` with the reason in one line."""
+    """Open a file and give its first audio stream, and where to note trouble.
+
+    Raises `AudioUnreadable` for what is no audio, `AudioUnreachable` for what cannot be read.
+    """
     import av
 
-    name = printable(path.name)
-    _require_regular_file(path, name)
+    name, before = printable(path.name), state_of(path)
     try:
         container = av.open(
             os.fspath(path), mode="r", metadata_errors="replace", options={"format_whitelist": CONTAINERS}
         )
-    except PermissionError as error:
-        raise _unreadable(name) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        require_readable(path, before)
         raise AudioUnreadable(
             f"{name}: is not audio that can be opened ({_cause(error)}): another kind of file, damaged, or cut short. "
             "Get the whole file again, or remove it.",
@@ -284,30 +294,7 @@ def _open(path: Path):
                 measured=stream.codec_context.sample_rate,
             )
         stream.codec_context.thread_type = "AUTO"
-        yield container, stream
-
-
-def _require_regular_file(path: Path, name: str) -> None:
-    try:
-        status = os.stat(path)
-    except PermissionError as error:
-        raise _unreadable(name) from error
-    except (OSError, ValueError) as error:
-        raise AudioUnreadable(
-            f"{name}: cannot be found ({_cause(error)}). Bring it back, or remove the link.", reason="file_missing"
-        ) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise AudioUnreadable(f"{name}: is a folder that may not be read. Check its permissions.", reason="unreadable")
-    if not stat.S_ISREG(status.st_mode):
-        raise AudioUnreadable(f"{name}: is not a regular file. Remove it.", reason="not_a_file")
-    if status.st_size == 0:
-        raise AudioUnreadable(f"{name}: is empty (0 bytes). Get the file again.", reason="empty_file")
-    if not os.access(path, os.R_OK):
-        raise _unreadable(name)
-
-
-def _unreadable(name: str) -> AudioUnreadable:
-    return AudioUnreadable(f"{name}: may not be read. Check its permissions.", reason="unreadable")
+        yield container, stream, _Trouble(path, before)
 
 
 def _cause(error: BaseException) -> str:
@@ -374,7 +361,7 @@ def _frames(container, stream, trouble: _Trouble):
         try:
             packet = next(packets, None)
         except (av.error.FFmpegError, OSError) as error:
-            trouble.early_end = f"it cannot be read on ({_cause(error)})"
+            trouble.stop(error)
             return
         if packet is None:
             return

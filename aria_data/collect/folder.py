@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aria_data.audio import AudioInfo, probe
-from aria_data.errors import AudioUnreadable, UsageError
+from aria_data.collect.places import FileState, KnownPlaces, is_at
+from aria_data.errors import AudioUnreachable, AudioUnreadable, UsageError
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.storage.files import to_location
@@ -37,11 +37,16 @@ class Folder:
     left_aside: Counter[str] = field(default_factory=Counter)
 
 
-def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> Folder:
+def collect_folder(
+    root: Path,
+    known: Mapping[str, Candidate] | None = None,
+    audio_sha256_of: Callable[[str], str] = lambda candidate_id: "",
+) -> Folder:
     """Walk a folder and make a candidate of every audio file in it, in order of path.
 
-    Links are followed, loops are not; hidden files are skipped. A file that `known` (by id) holds with the same size
-    and time is not opened again. Raises `UsageError` when `root` is not a folder that can be read.
+    Links are followed, loops are not; hidden files are skipped. A file that `known` (by id) holds in the same state is
+    not opened again; one that is known from another place keeps its id (see `places`, also for `audio_sha256_of`).
+    Raises `UsageError` when `root` is not a folder that can be read.
     """
     known = known or {}
     root = Path(os.path.abspath(root))
@@ -50,17 +55,25 @@ def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> 
     if not os.access(root, os.R_OK | os.X_OK):
         raise UsageError(f"{printable(str(root))}: may not be read. Check its permissions.")
     folder = Folder()
-    for path in sorted(_files_below(root), key=os.fsencode):
-        if path.name.startswith("."):
-            folder.left_aside["hidden"] += 1
-            continue
-        suffix = path.suffix.lower()
-        is_nameless_audio = not suffix and not path.is_dir() and _probe_quietly(path) is not None
-        if suffix in AUDIO_SUFFIXES or path.is_dir() or is_nameless_audio:
-            folder.candidates.append(_candidate(root, path, known))
-        elif not path.name.endswith(".info.json"):
-            folder.left_aside[printable(suffix, 20) or "without an ending"] += 1
+    paths = [path for path in sorted(_files_below(root), key=os.fsencode) if _is_wanted(path, folder.left_aside)]
+    places = KnownPlaces(known, audio_sha256_of, paths)
+    count = 1 + max((candidate.observation for candidate in known.values()), default=0)
+    folder.candidates = [_candidate(root, path, known, places, count) for path in paths]
     return folder
+
+
+def _is_wanted(path: Path, left_aside: Counter[str]) -> bool:
+    """Whether a file may be audio by its name; others are counted."""
+    if path.name.startswith("."):
+        left_aside["hidden"] += 1
+        return False
+    suffix = path.suffix.lower()
+    is_nameless_audio = not suffix and not path.is_dir() and _probe_quietly(path) is not None
+    if suffix in AUDIO_SUFFIXES or path.is_dir() or is_nameless_audio:
+        return True
+    if not path.name.endswith(".info.json"):
+        left_aside[printable(suffix, 20) or "without an ending"] += 1
+    return False
 
 
 def _files_below(root: Path) -> Iterator[Path]:
@@ -79,19 +92,32 @@ def _files_below(root: Path) -> Iterator[Path]:
     yield from unreadable
 
 
-def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candidate:
-    candidate_id = "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+def _candidate(
+    root: Path, path: Path, known: Mapping[str, Candidate], places: KnownPlaces, observation: int
+) -> Candidate:
+    own_id = "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     sidecar = path.with_suffix(".info.json")
-    num_bytes, modified_ns = _size_and_time(path)
-    modified_ns = max(modified_ns, _size_and_time(sidecar)[1])
-    before = known.get(candidate_id)
-    if before is not None and (before.num_bytes, before.modified_ns) == (num_bytes, modified_ns):
-        return before
+    state = FileState.of(path)
+    state = state._replace(modified_ns=max(state.modified_ns, FileState.of(sidecar).modified_ns))
+    before = known.get(own_id) or places.take(path, path.relative_to(root), state)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    if before is not None and (before.num_bytes, before.modified_ns) == state[:2] and is_at(before, path):
+        if (before.inode, before.changed_ns) == state[2:]:
+            return before
+        content = places.content_of(before, path) if before.inode else before.content_sha256
+        return replace(
+            before,
+            inode=state.inode,
+            changed_ns=state.changed_ns,
+            content_sha256=content,
+            observation=observation,
+            collected_at=now,
+        )
     info, fields = _probe_quietly(path), _read_sidecar(sidecar)
     tags = {name: value for name, value in (info.tags if info else {}).items() if name != "encoder"}
     web_page = printable(_text(fields, "webpage_url"), 1000)
     return Candidate(
-        candidate_id=candidate_id,
+        candidate_id=before.candidate_id if before else own_id,
         source="local",
         location=to_location(path),
         source_url=web_page
@@ -103,10 +129,13 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
         licence=_text(fields, "license") or tags.get("license", "") or tags.get("copyright", ""),
         tags=json.dumps(tags, sort_keys=True, ensure_ascii=False),
         announced_duration_s=_number(fields, "duration") or (info.duration_s if info else None),
-        num_bytes=num_bytes,
-        modified_ns=modified_ns,
+        num_bytes=state.num_bytes,
+        modified_ns=state.modified_ns,
+        inode=state.inode,
+        changed_ns=state.changed_ns,
+        observation=observation,
         discovered_via="folder",
-        collected_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        collected_at=now,
     )
 
 
@@ -116,19 +145,11 @@ def _folders(root: Path, path: Path) -> str:
     return f"In the folder {' / '.join(parts)}" if parts else ""
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
-
-
 def _probe_quietly(path: Path) -> AudioInfo | None:
     """Read the tags of a file; None for a file that cannot be opened, which `ingest` reports later."""
     try:
         return probe(path)
-    except AudioUnreadable:
+    except (AudioUnreadable, AudioUnreachable):
         return None
 
 

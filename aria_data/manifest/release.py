@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -76,6 +76,7 @@ def build_rows(
     previous: Iterable[Row],
     next_version: int,
     removals: Mapping[str, str] = MappingProxyType({}),
+    carried: Sequence[Row] = (),
 ) -> list[Row]:
     """Make the manifest's rows, sorted by segment_id.
 
@@ -93,6 +94,7 @@ def build_rows(
             _row(one, one.recording.recording_id in kept)
             | {"first_version": known["first_version"] if known else next_version}
         )
+    rows += carried
     _split(rows, config)
     made = {row["segment_id"] for row in rows}
     for row in (row for key, row in before.items() if key not in made):

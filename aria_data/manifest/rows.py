@@ -19,6 +19,7 @@ from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_sche
 from aria_data.storage import printable
 
 BATCH_ROWS = 10_000
+REACHABLE = ("audio_reachable", True)  # the usual state says nothing of the content
 
 Row = dict[str, Any]
 Batches: TypeAlias = "Iterable[pa.RecordBatch | pa.Table]"
@@ -179,8 +180,11 @@ def indexed(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 
 
 def digest_of(row: Mapping[str, Any]) -> str:
-    """Hash a row's content: 32 hex digits. Null columns are not counted, so a new column changes no old row."""
-    values = {name: value for name, value in row.items() if value is not None}
+    """Hash a row's content: 32 hex digits.
+
+    Null columns are not counted, so a new column changes no old row; nor is `audio_reachable`, unless it is false.
+    """
+    values = {name: value for name, value in row.items() if value is not None and (name, value) != REACHABLE}
     return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
 
 

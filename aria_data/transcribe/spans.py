@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from aria_data.audio import AudioReader
+from aria_data.audio.reachable import require_length
 from aria_data.audio.tuning import tuning_of
-from aria_data.errors import AudioUnreadable, TemporaryError, TranscriptionFailed
+from aria_data.errors import AudioUnreadable, TemporaryError
 from aria_data.storage import printable
 from aria_data.transcribe.base import Transcriber, TranscriptionResult
 from aria_data.transcribe.batching import Piece, pieces_of, transcribe_pieces
@@ -29,7 +30,6 @@ from aria_data.transcribe.batching import Piece, pieces_of, transcribe_pieces
 SLOTS_PER_READER = 4  # windows: 22 MB of shared memory a reader of transkun
 MIN_DETUNING = 0.08  # semitones; 0.05 made no difference to the F1, 0.2 cost 0.02 of it
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-SHORT_S = 0.1  # less than this may be missing at the end of a span
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _Blocks:
         self.slower = 1.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Read the span. Raises `TranscriptionFailed` when the file ends before the span does."""
+        """Read the span. Raises `AudioUnreachable` when the file ends before the span does."""
         span, read_s = self.span, 0.0
         choose_rate = self._rate_at_440_hz if self.correct_tuning else None
         for block in self.reader.blocks(span.start_s, span.end_s, choose_rate):
@@ -115,13 +115,8 @@ class _Blocks:
             self.on_read(span.key, seconds)
             yield block
         wanted_s = span.end_s - span.start_s
-        if math.isfinite(wanted_s) and read_s < wanted_s - SHORT_S:
-            raise TranscriptionFailed(
-                f"{span.key}: only {read_s:.1f} s of its {wanted_s:.1f} s could be read; "
-                "the audio file changed. Build again.",
-                reason="audio_changed",
-                measured=read_s,
-            )
+        if math.isfinite(wanted_s):
+            require_length(span.path, read_s, wanted_s)
         if read_s == 0:
             raise AudioUnreadable(
                 f"{printable(span.path.name)}: holds no audio that decodes. Get the file again.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,8 @@ from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTabl
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.engine.context import BuildContext, Item, NotDone, Stage
+from flows.engine.carried import Waiting, carried_rows, mark_reachable
+from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.copies import Copies, find_copies
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.downloads import DOWNLOAD
@@ -54,7 +56,7 @@ class Build:
     name: str = ""  # of the version that is released
     found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
-    not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, message)
+    not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
@@ -107,13 +109,14 @@ class Build:
         num_before = len(known)
         num_new = 0
         if Path(self.source).is_dir() and self.source:
-            folder = collect_folder(Path(self.source), known)
+            folder = collect_folder(Path(self.source), known, _ingested_sha256(self.context.root))
             self.left_aside = folder.left_aside
             new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
             if not self.dry_run:
                 table.append(observation(candidate) for candidate in new)
+            before = dict(known)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
-            num_new = len(new)
+            num_new = sum(_is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
@@ -141,7 +144,7 @@ class Build:
         table = StageTable(self.context.root, stage.name, stage.record_type)
         item_of_key = {stage.key(self.context, item): item for item in items}
         found = table.lookup(list(item_of_key))
-        known = {key: outcome for key, outcome in found.items() if stage.is_intact(self.context, outcome)}
+        known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
         candidate_of = {item.item_id: item.candidate_id for item in items}
@@ -163,8 +166,7 @@ class Build:
                 try:
                     work(shard, stage.name)
                 except NotDone as error:
-                    candidate_of = {item.item_id: item.candidate_id for item in items}
-                    self.not_done |= {key: (candidate_of[key], message) for key, message in error.items.items()}
+                    self.not_done |= error.items
                 outcomes += shard.outcomes
         return outcomes
 
@@ -259,10 +261,16 @@ class Build:
         if self.dry_run:
             return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
-        rows = build_rows(self._finished(), self.context.config.release, previous, newest + 1, removals)
+        waiting = Waiting.of(self.not_done)
+        known = Known.read(root) if previous and self.not_done else Known([], {})
+        carried = carried_rows(self.found, waiting, previous, known)
+        finished = self._finished({row["recording_id"] for row in carried})
+        rows = build_rows(finished, self.context.config.release, previous, newest + 1, removals, carried)
         rows = Subsets(root).apply(rows, self._passing)
+        newest_sha256 = manifest.content_sha256(newest) if newest else ""
+        rows = mark_reachable(self.context, self.found, rows, {row["segment_id"] for row in carried}, newest_sha256)
         present = [row for row in rows if row["removed_in"] is None]
-        balances = self._balances(present)
+        balances = self._balances(present, carried)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
         RecordTable(root, "rejections", Rejection).replace(self.rejections)
         write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
@@ -277,7 +285,8 @@ class Build:
         measurements = self.found.records(MEASURE.name)
         return passing({key: one.measures for key, one in measurements.items()}, load_limits(limits))
 
-    def _finished(self) -> Iterator[FinishedSegment]:
+    def _finished(self, waiting: Collection[str]) -> Iterator[FinishedSegment]:
+        """Give the segments that may be released, but for those of `waiting` recordings."""
         segments, found = self.found.segments(), self.found
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
         downloads = found.records(DOWNLOAD.name)
@@ -289,7 +298,7 @@ class Build:
             fetched = downloads.get(candidate.candidate_id)
             if fetched is not None and fetched.licence:  # read with the audio, so newer than the candidate's
                 candidate = replace(candidate, licence=fetched.licence)
-            if candidate.candidate_id in annotations:
+            if candidate.candidate_id in annotations and segment.recording_id not in waiting:
                 yield FinishedSegment(
                     candidate=candidate,
                     screening=screenings[candidate.candidate_id],
@@ -307,20 +316,26 @@ class Build:
                     excluded_by=excluded.get(segment_id, ""),
                 )
 
-    def _balances(self, present: Sequence[Row]) -> tuple[Balance, Balance]:
+    def _balances(self, present: Sequence[Row], carried: Sequence[Row]) -> tuple[Balance, Balance]:
         segments = self.found.segments()
-        segment_ids = {row["segment_id"] for row in present}
+        kept = {row["recording_id"] for row in carried}
+        segment_ids = {row["segment_id"] for row in present if row["recording_id"] not in kept}
         candidate_ids = {self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids}
-        waiting = {candidate_id for candidate_id, _ in self.not_done.values()}
+        waiting = {pending.candidate_id for pending in self.not_done.values()}
         waiting_segments = set(self.not_done) | {
             segment_id
             for segment_id, segment in segments.items()
-            if self.found.candidate_of(segment).candidate_id in self.not_done
+            if segment.recording_id in kept or self.found.candidate_of(segment).candidate_id in self.not_done
         }
         return (
             balance_candidates(self.found.candidates.values(), candidate_ids, self.rejections, waiting),
             balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
         )
+
+    def _pending_line(self, item_id: str, pending: Pending) -> str:
+        if not pending.is_unreachable:
+            return f"{item_id}: {pending.message}"
+        return f"{self.found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
 
     def _summary(
         self,
@@ -347,7 +362,7 @@ class Build:
             rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
             outside_subsets=dict(outside.most_common()),
             failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
-            not_done=[f"{item_id}: {message}" for item_id, (_, message) in sorted(self.not_done.items())],
+            not_done=[self._pending_line(item_id, pending) for item_id, pending in sorted(self.not_done.items())],
             candidates=candidates,
             segments=segments,
             stages=self.times,
@@ -356,9 +371,26 @@ class Build:
 
 
 def _latest(table: StageTable) -> dict[str, Candidate]:
-    """The latest observation of every candidate."""
-    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: one.collected_at)
+    """The latest observation of every candidate. Earlier code did not count observations, it only dated them."""
+    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: (one.observation, one.collected_at))
     return {candidate.candidate_id: candidate for candidate in observed}
+
+
+def _is_news(candidate: Candidate, before: Candidate | None) -> bool:
+    """Whether an observation gives later stages work, rather than only a new state of the same file."""
+    names = ("location", "num_bytes", "modified_ns", "content_sha256", "title", "description", "tags")
+    return before is None or any(getattr(candidate, name) != getattr(before, name) for name in names)
+
+
+def _ingested_sha256(root: Path) -> Callable[[str], str]:
+    """Give a function from a candidate's id to the hash of its file when it was ingested last; "" for never."""
+
+    @functools.cache
+    def all_of_them() -> dict[str, str]:
+        done = (outcome for outcome in StageTable(root, INGEST.name, Recording).all() if outcome.record is not None)
+        return {outcome.item_id: outcome.record.audio_sha256 for outcome in done}
+
+    return lambda candidate_id: all_of_them().get(candidate_id, "")
 
 
 def _line(rejection: Rejection) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.config import BuildConfig
-from aria_data.errors import DatasetError, PermanentError, TemporaryError
+from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Download, Verdict
 from aria_data.storage import printable
@@ -162,13 +162,32 @@ class Stage:
         return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
 
 
-class NotDone(TemporaryError):
-    """Some items of a shard could not be finished now. `items` maps their ids to messages; `is_worth_retrying` is True
-    where trying again at once may help; `reasons` are those of the errors."""
+@dataclass(frozen=True)
+class Pending:
+    """An item that has to be tried again, and what stood in the way."""
 
-    def __init__(self, items: Mapping[str, str], is_worth_retrying: bool, reasons: Iterable[str] = ()):
-        super().__init__(next(iter(items.values()), "not done"))
-        self.items, self.is_worth_retrying, self.reasons = dict(items), is_worth_retrying, frozenset(reasons)
+    candidate_id: str
+    message: str  # one line
+    reason: str
+    is_unreachable: bool  # its audio could not be read
+
+
+PASSING = frozenset({"unreadable", "file_missing", "io_error", "audio_changed"})  # recorded by earlier code
+
+
+def is_passing(outcome: Outcome) -> bool:
+    """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
+    is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
+    return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+class NotDone(TemporaryError):
+    """Some items of a shard could not be finished now. `items` has them by their ids."""
+
+    def __init__(self, items: Mapping[str, Pending], is_worth_retrying: bool):
+        super().__init__(next((pending.message for pending in items.values()), "not done"))
+        self.items, self.is_worth_retrying = dict(items), is_worth_retrying
+        self.reasons = frozenset(pending.reason for pending in items.values())
 
 
 def each_item(
@@ -181,11 +200,11 @@ def each_item(
 ) -> Iterator[Outcome]:
     """Call `one` for each item, in order or in threads, and give its outcomes; None records nothing this time.
 
-    Raises `NotDone` at the end if any item has to be tried again; `is_retried` permits that at once.
+    Raises `NotDone` at the end if any item has to be tried again. `is_retried` permits that at once, where it may help:
+    audio that cannot be reached stays away for a while, and a bug stays a bug.
     """
-    not_done: dict[str, str] = {}
-    reasons: set[str] = set()
-    num_unexpected = 0
+    not_done: dict[str, Pending] = {}
+    may_help = False  # to try again at once
 
     def attempt(item: Item) -> Outcome | None:
         try:
@@ -193,20 +212,21 @@ def each_item(
         except PermanentError as error:
             return stage.failure(context, item, error)
         except TemporaryError as error:
-            not_done[item.item_id] = str(error)
-            reasons.add(error.reason)
+            nonlocal may_help
+            is_away = isinstance(error, AudioUnreachable)
+            may_help = may_help or not is_away
+            not_done[item.item_id] = Pending(item.candidate_id, str(error), error.reason, is_away)
         except DatasetError:  # no space, no permission: no other item would fare better
             raise
         except Exception as error:  # a bug must not cost the other items
-            nonlocal num_unexpected
-            num_unexpected += 1
             log.exception("%s: %s", stage.name, item.item_id)
-            not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {printable(str(error))}"
+            message = f"unexpected {type(error).__name__} in {stage.name}: {printable(str(error))}"
+            not_done[item.item_id] = Pending(item.candidate_id, message, "unexpected", False)
         return None
 
     yield from (outcome for outcome in _run(attempt, items, num_threads) if outcome is not None)
     if not_done:
-        raise NotDone(not_done, is_retried and num_unexpected < len(not_done), reasons)
+        raise NotDone(not_done, is_retried and may_help)
 
 
 def _run(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aria_data.manifest import Removal
+from aria_data.manifest import Removal, Row
 from aria_data.records import Candidate, Recording, Segment
 from aria_data.storage.tables import Outcome
 from flows.engine.context import Item
@@ -39,6 +39,11 @@ class BuildState:
     def removed_segments(self) -> dict[str, Segment]:
         """The segments that were removed for good, by segment_id."""
         return {key: segment for key, segment in self._all_segments().items() if key in self.removals}
+
+    def removal_of(self, row: Row) -> Removal | None:
+        """The removal that names a row, by its segment, its recording or its address."""
+        names = (row["segment_id"], row["recording_id"], row["source_url"])
+        return next((self.removals[name] for name in names if name in self.removals), None)
 
     def _all_segments(self) -> dict[str, Segment]:
         return {
@@ -78,6 +83,7 @@ def _to_ingest(found: BuildState) -> list[Item]:
         candidate = found.candidates[candidate_id]
         if candidate.source == LOCAL:
             inputs = {"at": candidate.location, "bytes": candidate.num_bytes, "time": candidate.modified_ns}
+            inputs |= {"content": candidate.content_sha256} if candidate.content_sha256 else {}
             items.append(_item_of(candidate, inputs))
     for candidate_id, fetched in found.records(DOWNLOAD.name).items():
         inputs = {"audio": fetched.audio_sha256, "path": fetched.audio_path}

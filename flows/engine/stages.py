@@ -18,6 +18,7 @@ import numpy as np
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
 from aria_data.audio import Readers, ingest, ingest_download, mono_blocks
+from aria_data.audio.reachable import require_length
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
 from aria_data.measure import measure_segment, onset_agreement_of
@@ -107,6 +108,7 @@ def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
         scores = found.pop(item.item_id)
         if isinstance(scores, Exception):
             raise scores
+        require_length(context.path_of(item.payload.location), scores.duration_s, item.payload.duration_s)
         record = WindowScores(
             item.payload.recording_id,
             scores.hop_s,

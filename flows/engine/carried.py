@@ -1,0 +1,76 @@
+"""Rows of the newest version that stay as they are, because the work on them could not be finished now.
+
+An item that is *not done* (its disk is away, a model's server is down) is no rejection: its rows keep their earlier
+results until a build can finish the work. `audio_reachable` is false where the audio could not be read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from aria_data.manifest import Row
+from aria_data.manifest.rows import content_sha256
+from aria_data.manifest.tombstones import Known
+from flows.engine.context import BuildContext, Pending
+from flows.engine.items import BuildState
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a build could not finish, by candidate."""
+
+    candidate_ids: frozenset[str]
+    unreachable_ids: frozenset[str]  # of them those whose audio could not be read
+
+    @classmethod
+    def of(cls, not_done: Mapping[str, Pending]) -> Waiting:
+        """Sort pending items, by item_id, into their candidates."""
+        everything = not_done.values()
+        return cls(
+            frozenset(pending.candidate_id for pending in everything),
+            frozenset(pending.candidate_id for pending in everything if pending.is_unreachable),
+        )
+
+
+def carried_rows(found: BuildState, waiting: Waiting, previous: Iterable[Row], known: Known) -> list[Row]:
+    """Give the rows of `previous` whose candidates wait. What was removed or opted out is not among them."""
+    rows = []
+    for row in previous:
+        owners = _owners(found, row, known) - found.left_alone
+        if row["removed_in"] is None and owners & waiting.candidate_ids and not found.removal_of(row):
+            is_away = bool(owners & waiting.unreachable_ids)
+            rows.append(row | ({"audio_reachable": False} if is_away else {}))
+    return rows
+
+
+def _owners(found: BuildState, row: Row, known: Known) -> set[str]:
+    """The candidates that a row waits for: the one whose file is used, or all that had its bytes."""
+    recording = found.recordings.get(row["recording_id"])
+    if recording is not None:
+        return {recording.candidate_id}
+    return {row["recording_id"], *known.owners.get(row["recording_id"], ())}
+
+
+def mark_reachable(
+    context: BuildContext, found: BuildState, rows: list[Row], carried: Collection[str], newest_sha256: str
+) -> list[Row]:
+    """Set `audio_reachable` of the rows that were made now, whether or not their audio had to be read.
+
+    A disk that went away makes no version by itself: where nothing else differs from the newest version (its content
+    hash is `newest_sha256`), rows stay as they are there.
+    """
+    own = [row for row in rows if row["removed_in"] is None and row["segment_id"] not in carried]
+    for row in own:
+        row["audio_reachable"] = True
+    if content_sha256(rows) == newest_sha256:
+        return rows
+    is_there: dict[str, bool] = {}
+    for row in own:
+        recording_id = row["recording_id"]
+        if recording_id not in is_there:
+            path = context.path_of(found.recordings[recording_id].location)
+            is_there[recording_id] = os.access(path, os.R_OK)
+        row["audio_reachable"] = is_there[recording_id]
+    return rows
