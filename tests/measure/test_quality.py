@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from aria_data.audio.tuning import tuning_of
 from aria_data.measure import quality
 from aria_data.measure.measures import FIT_MEASURES
 from aria_data.measure.quality import (
@@ -154,13 +155,13 @@ def test_the_tuning_of_a_recording_is_measured(waveform, cents):
     import soxr
 
     moved = soxr.resample(waveform, SAMPLE_RATE * 2 ** (cents / 1200), SAMPLE_RATE)
-    base = quality.tuning_of(waveform, SAMPLE_RATE)
+    base = tuning_of(waveform, SAMPLE_RATE)
     assert abs(base) < 0.08
-    assert quality.tuning_of(moved, SAMPLE_RATE) - base == pytest.approx(cents / 100, abs=0.03)
+    assert tuning_of(moved, SAMPLE_RATE) - base == pytest.approx(cents / 100, abs=0.03)
 
 
 def test_noise_and_silence_have_no_tuning():
     rng = np.random.default_rng(0)
-    assert quality.tuning_of(rng.normal(0, 0.1, (SAMPLE_RATE * 20, 2)), SAMPLE_RATE) == 0.0
-    assert quality.tuning_of(np.zeros((SAMPLE_RATE * 2, 1)), SAMPLE_RATE) == 0.0
-    assert quality.tuning_of(np.zeros((10, 1)), SAMPLE_RATE) == 0.0
+    assert tuning_of(rng.normal(0, 0.1, (SAMPLE_RATE * 20, 2)), SAMPLE_RATE) == 0.0
+    assert tuning_of(np.zeros((SAMPLE_RATE * 2, 1)), SAMPLE_RATE) == 0.0
+    assert tuning_of(np.zeros((10, 1)), SAMPLE_RATE) == 0.0

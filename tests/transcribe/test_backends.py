@@ -147,7 +147,8 @@ def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform,
     together = dict(transcribe_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
     assert set(together) == set(parts)
     for name, part in parts.items():
-        assert together[name].performance == transcribe_one(transkun, [part]).performance
+        alone = heard_all if part is waveform else transcribe_one(transkun, [part])
+        assert together[name].performance == alone.performance
 
 
 def test_audio_out_of_all_range_is_heard_like_any_other(transkun, waveform, heard):
@@ -181,10 +182,16 @@ class Published:
         model.eval()
         model.backbone.useGradientCheckpoint = False
         frames = makeFrame(torch.from_numpy(np.ascontiguousarray(window.T)), 1024, 4096)[None]
+        process = model.processFramesBatch
+
+        def kept(frames):
+            self.crf, self.tokens = process(frames)
+            return self.crf, self.tokens
+
+        model.processFramesBatch = kept
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.events, self.last_ends = model.transcribeFrames(frames, [0] * 90, lastFrameIdx=689)
-            self.crf, self.tokens = model.processFramesBatch(frames)
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +268,7 @@ def test_notes_have_the_published_attributes(exact, scores, published):
     assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= len(ours) - 1  # one may be rounded otherwise
 
 
+@pytest.mark.slow
 def test_windows_heard_together_are_heard_as_alone(exact, window):
     quiet = np.roll(window, 44_100, axis=0) * 0.1
     alone = [exact.infer(one[None])[0].lattice for one in (window, quiet)]
