@@ -13,7 +13,7 @@ from pathlib import Path
 from aria_data.errors import UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH
 
-SCORES_FOLDER = Path(__file__).resolve().parent.parent / "manifests" / "demo" / "scores"
+SCORES_FOLDER = Path(__file__).resolve().parents[2] / "manifests" / "demo" / "scores"
 
 DYNAMICS = {"pp": 0.15, "p": 0.32, "mp": 0.46, "mf": 0.6, "f": 0.78, "ff": 0.95}
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

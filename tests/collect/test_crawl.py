@@ -917,7 +917,7 @@ def slowly(answer: Answer) -> Answer:
     return later
 
 
-@pytest.mark.parametrize("num_kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_crawl_killed_at_random_moments_ends_with_the_same_and_asks_nothing_twice(num_kills, site, tmp_path):
     seed, killed = site_to_kill(site), tmp_path / "killed"
     with Children(seed, tmp_path / "whole") as children:

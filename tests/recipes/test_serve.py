@@ -31,6 +31,7 @@ def collected(root: Path) -> int:
 
 
 @pytest.mark.timeout(2000)  # a guard against hanging: 20 s are expected
+@pytest.mark.slow
 def test_a_schedule_produces_runs_and_ends_with_its_command(tmp_path):
     with Site() as site:
         site.add_page("/", "Violin concerto", ["/a.flac"])

@@ -138,10 +138,12 @@ def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(heard_all):
 
 
 def test_the_model_is_less_sure_in_noise(transkun, waveform, heard_all):
-    loud = np.random.default_rng(0).normal(0, waveform.std() * 20, waveform.shape).astype(np.float32)
-    assert transcribe_one(transkun, [waveform + loud]).confidence < heard_all.confidence - 0.1
+    part = waveform[: 8 * 44_100]
+    loud = np.random.default_rng(0).normal(0, waveform.std() * 20, part.shape).astype(np.float32)
+    assert transcribe_one(transkun, [part + loud]).confidence < heard_all.confidence - 0.1
 
 
+@pytest.mark.slow
 def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, heard_all):
     parts = {"whole": waveform, "start": waveform[: 5 * 44_100], "none": waveform[:0], "end": waveform[12 * 44_100 :]}
     together = dict(transcribe_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
@@ -151,6 +153,7 @@ def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform,
         assert together[name].performance == alone.performance
 
 
+@pytest.mark.slow
 def test_audio_out_of_all_range_is_heard_like_any_other(transkun, waveform, heard):
     loud = transcribe_one(transkun, [waveform * 1e36]).performance
     assert compare_notes(heard, loud).onset_f1 > 0.99
