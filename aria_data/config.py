@@ -1,4 +1,7 @@
-"""One build's configuration: each stage's own, gathered; read from TOML, unknown keys refused."""
+"""The configuration of a build: the configurations of all rooms in one record, read from TOML and `--set`.
+
+Unknown keys and wrong types are refused. The settings themselves are defined in the rooms.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from aria_data.web import WebConfig
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """Everything that determines a dataset's content. Where and how fast it is made is not in here."""
+    """All settings that determine a dataset's content. Devices, threads and places are not among them."""
 
     crawl: CrawlConfig = field(default_factory=CrawlConfig)
     web: WebConfig = field(default_factory=WebConfig)
@@ -49,7 +52,7 @@ class BuildConfig:
 def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> BuildConfig:
     """Read a TOML file (every key has a default) and apply settings such as `segment.min_segment_s=30`.
 
-    Raises `ConfigInvalid`, naming the file and the key, for what is unknown or of the wrong type.
+    Raises `ConfigInvalid`, which names the file and the key, for an unknown key, a wrong type or a wrong value.
     """
     values = {} if path is None else _read_toml(path)
     return _settled(build_record(BuildConfig, values, str(path)), settings)
@@ -72,9 +75,9 @@ def _settled(config: BuildConfig, settings: Sequence[str]) -> BuildConfig:
 
 
 def load_own_config(path: Path, settings: Sequence[str] = ()) -> tuple[BuildConfig, list[str]]:
-    """Read the `dataset.toml` of a dataset and give it with the keys in it that this version does not know any more.
+    """Read the `dataset.toml` of a dataset. Gives (the configuration, the keys that this version does not know).
 
-    A dataset made by an older version must stay usable: what is unknown is left aside, not refused.
+    Unknown keys are ignored, so that a dataset made by an older version stays usable.
     """
     unknown: list[str] = []
     values = _known(BuildConfig, _read_toml(path), "", unknown)
@@ -94,7 +97,7 @@ def _known(record_type: type, values: Mapping[str, Any], prefix: str, unknown: l
 
 
 def changed_settings(config: BuildConfig) -> list[str]:
-    """Give the settings that are not the defaults, as `stage.key = value`."""
+    """Give the settings that differ from their defaults, as lines `stage.key = value`."""
     defaults = to_values(BuildConfig())
     return [
         f"{stage}.{key} = {json.dumps(value, ensure_ascii=False)}"
@@ -105,7 +108,10 @@ def changed_settings(config: BuildConfig) -> list[str]:
 
 
 def for_crawl(config: BuildConfig) -> BuildConfig:
-    """The configuration of a dataset that is crawled: what a crawl would not accept, a build need not fetch."""
+    """Give the configuration of a dataset that is crawled: its build keeps only what the crawl accepts.
+
+    `screen.min_relevance_score` becomes `crawl.min_relevance_score`, unless it was changed from its default.
+    """
     if config.screen.min_relevance_score != ScreenConfig().min_relevance_score:
         return config
     screen = dataclasses.replace(config.screen, min_relevance_score=config.crawl.min_relevance_score)
@@ -113,7 +119,7 @@ def for_crawl(config: BuildConfig) -> BuildConfig:
 
 
 def _check_names(config: BuildConfig) -> None:
-    """Look up what settings name, now rather than after hours of work."""
+    """Look up limits, exclusion lists and backends that settings name, now rather than after hours of work."""
     load_limits(config.release.pruned_limits)
     load_limits(config.release.deduplicated_limits)
     for name in config.release.exclude:
@@ -139,7 +145,10 @@ def _apply(config: BuildConfig, setting: str) -> BuildConfig:
 
 
 def build_record(record_type: type, values: Mapping[str, Any], where: str) -> Any:
-    """Build a configuration record from plain values, refusing unknown names and wrong types."""
+    """Build a configuration record from plain values. `where` begins every message.
+
+    Raises `ConfigInvalid` for unknown names, wrong types and values that the record refuses.
+    """
     hints = typing.get_type_hints(record_type)
     arguments = {}
     for name, value in values.items():

@@ -1,7 +1,7 @@
 """The errors this library raises, split by what the caller should do.
 
     AriaDataError
-    ├── UsageError                the command or the configuration is wrong: say so, exit 2
+    ├── UsageError                the command or the configuration is wrong: show it, exit 2
     │   └── ConfigInvalid
     ├── TemporaryError            trying again can mend it: the item stays not-done
     │   └── NetworkError
@@ -9,21 +9,21 @@
     │   ├── AudioUnreadable
     │   ├── MidiUnreadable
     │   └── TranscriptionFailed
-    └── DatasetError              the dataset folder itself is in the way: the build stops
+    └── DatasetError              the dataset folder cannot be used: the build stops
         ├── DatasetCorrupt
         ├── DatasetLocked
         ├── DatasetNotWritable
         └── DatasetNotFound
 
-A message is one line that names the file, what is wrong, and what to do. `error.reason` is the
-short name that lands in the tables; it never changes for the same kind of fault.
+A message is one line that names the file, what is wrong, and what to do. `error.reason` is the short name that is
+stored in the tables; it stays the same for the same fault. Some rooms derive errors of their own from these.
 """
 
 from __future__ import annotations
 
 
 class AriaDataError(Exception):
-    """Any error of this project that a person can act on."""
+    """The base of all errors of this project that a person can act on."""
 
     reason = "error"
 
@@ -53,7 +53,7 @@ class NetworkError(TemporaryError):
 
 
 class PermanentError(AriaDataError):
-    """Trying again cannot mend it. `reason` says which kind, for the tables."""
+    """Trying again cannot mend it. `reason` names the fault for the tables, `measured` is the number that decided."""
 
     reason = "permanent"
 
@@ -77,13 +77,13 @@ class MidiUnreadable(PermanentError):
 
 
 class TranscriptionFailed(PermanentError):
-    """The transcriber gave up on one recording."""
+    """One span of audio could not be transcribed."""
 
     reason = "transcription_failed"
 
 
 class DatasetError(AriaDataError):
-    """The dataset folder is in the way; the build stops and changes nothing more."""
+    """The dataset folder cannot be used; the build stops and changes nothing more."""
 
     reason = "dataset"
 

@@ -1,6 +1,6 @@
-"""What flows between the stages: frozen, flat records with their units in their names.
+"""The records that stages hand on: frozen and flat, with units in the names of their fields.
 
-No behaviour beyond what is derived from the fields; tables take their columns from here.
+They have no behaviour beyond properties derived from the fields. The stage tables take their columns from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Candidate:
     candidate_id: str  # `<source>-<its id there>`, or 16 hex of a hash: for a local file, of its absolute path
     source: str  # "local", or the name of a site: "youtube", "archiveorg", "web"
     location: str  # where the audio is: a file:// or http(s):// address
-    source_url: str  # what the manifest may say: the path below the source folder, or a public URL
+    source_url: str  # the place the manifest may show: the path below the source folder, or a public URL
     title: str
     description: str = ""
     uploader: str = ""
@@ -31,10 +31,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """What the metadata alone says about a candidate."""
+    """The judgement of a candidate by its metadata alone."""
 
     candidate_id: str
-    relevance_score: int  # 1 (surely not solo piano) to 5 (surely solo piano); 3 = the text does not say
+    relevance_score: int  # 1 (surely not solo piano) to 5 (surely solo piano); 3 = the text does not tell
     scorer: str  # "rules" or a model's name
     evidence: str  # the words of the text that decided
     reason: str = ""  # a model's sentence; the rules have only their evidence
@@ -42,7 +42,7 @@ class Screening:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Audio that was fetched and found whole: what came, and what was said of it while it was fetched."""
+    """Audio that was fetched, decoded to its end and found whole, with its source and licence."""
 
     candidate_id: str
     audio_path: str  # below the dataset folder
@@ -56,32 +56,32 @@ class Download:
     loudness_db: float
     peak_db: float
     num_faults: int  # packets that did not decode
-    licence: str  # as the site says, "" where it does not
-    licence_code: str  # `licences.LICENCES`
+    licence: str  # as the site states it, "" where it does not
+    licence_code: str  # one of `web.licences.LICENCES`
     fetched_from: str  # the address of the audio, without secrets
     fetched_at: str  # UTC, ISO 8601
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to fetch a candidate: how it ended."""
+    """The end of one try to fetch a candidate."""
 
     candidate_id: str
     host: str
     began_at: str  # UTC, ISO 8601
     seconds: float
     num_bytes: int
-    kind: str  # "" = fetched, else one of `failures.KINDS`
+    kind: str  # "" = fetched, else one of `web.failures.KINDS`
     detail: str  # one line for a person
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Audio that is here and decodes to its end."""
+    """Audio that is available and decodes to its end."""
 
     recording_id: str
     candidate_id: str
-    location: str  # where its audio is: a file:// address, or a path below the dataset folder
+    location: str  # of its audio: a file:// address, or a path below the dataset folder
     audio_sha256: str  # of the file's bytes
     samples_sha256: str  # of the decoded samples: equal for the same audio in another container
     duration_s: float
@@ -94,15 +94,15 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a recording sounds like, small enough to keep: its most marked onsets (`fingerprints`)."""
+    """A recording's most marked onsets, by which copies of it are found (`deduplicate.fingerprints`)."""
 
     recording_id: str
-    onsets: str  # base64 of `fingerprints.to_bytes`
+    onsets: str  # base64 of `deduplicate.fingerprints.to_bytes`
 
 
 @dataclass(frozen=True, slots=True)
 class WindowScores:
-    """What the classifier said about each window of a recording, and about each short step by itself."""
+    """The classifier's scores for each window of a recording, and for each short step by itself."""
 
     recording_id: str
     hop_s: float
@@ -147,13 +147,13 @@ class Transcription:
     transcriber_sha256: str
     num_notes: int
     num_pedal_events: int
-    confidence: float  # 0 to 1: the onset F1 that the transcriber itself expects
-    num_endless_notes: int  # that were cut (`transcribe.midi_output`)
+    confidence: float  # 0 to 1, from the transcriber; its meaning is the backend's (`transcribe.TranscriptionResult`)
+    num_endless_notes: int  # notes that were shortened (`transcribe.midi_output`)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Everything `measures` says about one transcription, by name."""
+    """All measures of one transcription (`measure.MEASURES`), by name."""
 
     segment_id: str
     measures: dict[str, float]
@@ -161,7 +161,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What the text says is played, by whom. A field without evidence in the text is empty."""
+    """What is played and by whom, as read from the text. A field without evidence in the text is empty."""
 
     composer: str = ""  # the authority list's spelling, else as written
     composer_id: str = ""  # of the authority list; empty when not in it
@@ -184,7 +184,10 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class AudioCluster:
-    """Where a recording or segment stands among its copies, of whichever level. Most are alone in theirs."""
+    """The cluster of copies that a recording or segment belongs to, and whether it represents it.
+
+    Used for each level of copies. Most clusters have one member.
+    """
 
     cluster_id: str
     is_lead: bool
@@ -201,7 +204,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An item that left the pipeline: at which stage, why, and the number that decided."""
+    """An item that left the pipeline: the stage, the reason, and the number that decided."""
 
     item_id: str
     candidate_id: str
@@ -210,4 +213,4 @@ class Rejection:
     reason: str
     measured: float | None
     detail: str  # one line for a person
-    is_failure: bool  # a fault of the item (True) or an expected no (False)
+    is_failure: bool  # a fault of the item (True) or an expected rejection (False)

@@ -1,13 +1,13 @@
-"""How well the rules read real titles: composer, catalogue number, and the clustering by `composition_id`.
+"""Accuracy of the annotation rules on real titles: composer, catalogue number, clustering by `composition_id`.
 
     python benchmarks/annotate_titles.py TITLES.csv [--show 20] [--held-out]
 
 The CSV has the columns `title, performer, composer, composition_id`; equal ids are the same movement or piece.
-Each title is read twice: alone, and as "performer - composer: title". No catalogue number is given as truth,
-so a number counts as right where it is the one that most titles of the same composition show.
+Each title is annotated twice: alone, and as "performer - composer: title". There are no true catalogue numbers, so a
+number counts as right where most titles of the same composition have it.
 
-`--held-out` reads each composer's titles ("composer: title") while `works.toml` and `opuses.toml` know nothing of that
-composer: what is left is how titles are read at all, so it says what to expect of composers whom nobody looked at.
+`--held-out` annotates each composer's titles ("composer: title") without that composer's entries in `works.toml` and
+`opuses.toml`. It estimates the accuracy for composers that the tables do not cover.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--held-out", action="store_true", help="read each composer's titles without what is known of them"
     )
-    parser.add_argument("--show", type=int, default=0, help="print this many faults of each kind")
+    parser.add_argument("--show", type=int, default=0, help="print this many errors of each kind")
     arguments = parser.parse_args()
     with open(arguments.titles, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))

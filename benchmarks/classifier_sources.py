@@ -1,12 +1,12 @@
-"""What real recordings add to the classifier, judged only on sources that were not trained on.
+"""The gain from training the classifier on real recordings, measured on held-out sources only.
 
     python benchmarks/classifier_sources.py --train train.csv --labels labels.csv --segments segments.csv \
         --root recordings/ --start synthetic.pt --hold-out 'ishizaka|betts' --hold-out 'membeth|garner'
 
 The CSVs have a column `source`, several joined by `+` where a file holds several. For every `--hold-out` (a regular
-expression for sources) the network of `--start` is trained on with the rest of the openly licensed recordings of
-`--train`. Every file is judged by the first network that has heard none of its sources; a file whose sources are in
-no fold together is an error. Prints the same tables twice: the starting network, then those trained on.
+expression for sources), a fold, training of the network of `--start` goes on with the other openly licensed recordings
+of `--train`. Every file is scored by the first network that was trained on none of its sources; it is an error if no
+fold holds out all sources of a file. Prints the same tables twice: for the starting network, then for the folds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from classifiers import checkpoint
 from classifiers.predict import Classifier
 from classifiers.recordings import is_open
-from flows.evaluate import classifier as judge
+from flows.evaluate import classifier as evaluation
 from flows.tools.classify_files import segment_config
 
 
@@ -37,13 +37,13 @@ def sources_of(path: Path | None) -> dict[str, set[str]]:
 
 
 def trained_on(path: Path) -> set[str]:
-    """Sources with an openly licensed recording to train on."""
+    """The sources of a CSV with an openly licensed recording."""
     with open(path, newline="", encoding="utf-8") as file:
         return {row["source"] for row in csv.DictReader(file) if is_open(row["licence"])}
 
 
 def fold_of(sources: set[str], trained: set[str], folds: list[str]) -> int | None:
-    """The first fold that holds out every source that is trained on at all."""
+    """The first fold that holds out all of `sources` that are in `trained`; None where there is none."""
     wanted = sources & trained
     fits = (number for number, fold in enumerate(folds) if all(re.search(fold, source) for source in wanted))
     return next(fits, None)
@@ -85,20 +85,20 @@ def main() -> int:
     if unfit:
         print(f"no fold holds out all sources of {', '.join(unfit)}", file=sys.stderr)
         return 2
-    clips = judge.read_labels(options.labels)
-    programmes = judge.read_labels(options.segments) if options.segments else []
+    clips = evaluation.read_labels(options.labels)
+    programmes = evaluation.read_labels(options.segments) if options.segments else []
     start = Classifier(checkpoint.load(options.start))
     print("== the starting network")
-    judge.print_tables(judge.evaluate(clips, programmes, options.root, start, config))
-    whole = judge.Evaluation([], [], {})
+    evaluation.print_tables(evaluation.evaluate(clips, programmes, options.root, start, config))
+    whole = evaluation.Evaluation([], [], {})
     for number, fold in enumerate(options.hold_out):
         path = train_fold(options, fold, options.out / f"fold{number}.pt")
-        mine = [[row for row in rows if folds[row.file] == number] for rows in (clips, programmes)]
-        if any(mine):
-            found = judge.evaluate(mine[0], mine[1], options.root, Classifier(checkpoint.load(path)), config)
+        held_out = [[row for row in rows if folds[row.file] == number] for rows in (clips, programmes)]
+        if any(held_out):
+            found = evaluation.evaluate(*held_out, options.root, Classifier(checkpoint.load(path)), config)
             whole = replace(whole, clips=whole.clips + found.clips, programmes=whole.programmes + found.programmes)
-    print("\n== trained on with the other sources")
-    judge.print_tables(whole)
+    print("\n== after training with the other sources")
+    evaluation.print_tables(whole)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""How fast files are classified, decoding included, and where the time goes.
+"""Speed of classifying files, decoding included, and the share of each part.
 
     python benchmarks/classifier_speed.py FOLDER [--limit 300]
 
 Measures decoding alone, decoding and features, the network alone, and the whole as `aria-data classify` runs it
-(files decoded in two threads beside the network). Medians of three; the last line is the ratio to the limit in
+(two threads decode files beside the network). Medians of three; the last line is the ratio to the limit in
 seconds of audio per second.
 """
 

@@ -1,10 +1,10 @@
-"""How fast a crawl and the downloads are when nothing is waited for, and that memory stays flat.
+"""Speed and memory of a crawl and of downloads, without pauses between requests.
 
     python benchmarks/crawl.py [--candidates 100000] [--items 300]
 
-A local server in a process of its own gives pages with 100 audio links each; the crawl reads, judges (rules) and stores
-them. Then recordings of 30 s are fetched, decoded to their end and stored. Pacing is off: it would set every figure.
-The named limit of fetching is a bare loop of urllib over the same addresses, in one thread, that only writes files.
+A local server in a process of its own gives pages with 100 audio links each; the crawl reads, screens (by rules) and
+stores them. Then recordings of 30 s are fetched, decoded to their end and stored. Pacing is off: it would decide every
+figure. Fetching is compared with a bare loop of urllib over the same addresses, in one thread, that only writes files.
 """
 
 from __future__ import annotations

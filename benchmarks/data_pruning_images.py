@@ -1,10 +1,10 @@
-"""What five papers say of choosing training examples by score, tried on scikit-learn's handwritten digits.
+"""Claims of five papers on data pruning, tested on scikit-learn's handwritten digits.
 
     python benchmarks/data_pruning_images.py [--repetitions N]
 
-The scores and selectors are those for music; the network is another, which is all that `Scorable` asks. Each repetition
-has its own split of the images, draws and initialisations; differences are taken within a repetition, and intervals
-(95 %, Student's t) are over repetitions. Every training takes the same number of steps, whatever is kept.
+The scores and selectors are those for music, applied to another network through `Scorable`. Each repetition has its own
+split of the images, draws and initialisations; differences are taken within a repetition, and intervals (95 %,
+Student's t) are over repetitions. Every training run takes the same number of steps, whatever is kept.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CHECKPOINT_EPOCHS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 SCORE_EPOCH = 4.0  # an epoch is 38 steps only; after one EL2N still tells classes apart, and half is not enough
 SCORE_SEEDS = 5
 WRONG_SHARE = 0.12
-CHOOSING = ("el2n", "vog")  # the scores that are chosen by
+CHOOSING = ("el2n", "vog")  # the scores that selections use
 SCORES = (
     *("loss", "el2n", "grand_token", "grand_window", "grand_full", "vog", "forgetting", "pvi", "tracin"),
     *("influence", "influence_train"),
 )
 
-Way = tuple[str, dict[str, Any]]  # a score, and how `select` goes about it
+Way = tuple[str, dict[str, Any]]  # a score, and settings of `SelectConfig`
 RANDOM: Way = ("el2n", {"method": "random"})
 TOP: Way = ("el2n", {"method": "top"})
 BOTTOM: Way = ("el2n", {"method": "bottom"})
@@ -105,7 +105,7 @@ class World:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training led to."""
+    """The result of one training run."""
 
     test_loss: float
     error: float  # share of the test images, 0 to 1
@@ -212,7 +212,7 @@ def retrain(world: World, kept: np.ndarray, weights: np.ndarray, seed: int) -> O
 def try_ways(
     world: World, scores: Mapping[str, np.ndarray], ways: Mapping[str, Way], share: float, seed: int
 ) -> dict[str, Outcome]:
-    """Train on each choice and, for comparison, on all images."""
+    """Train on each selection and, for comparison, on all images."""
     found = {"all": retrain(world, np.arange(len(world.train)), np.ones(len(world.train)), seed)}
     ids = [f"{number:04d}" for number in range(len(world.train))]
     for name, (score, settings) in ways.items():
@@ -250,8 +250,8 @@ def print_experiment(title: str, runs: Sequence[Mapping[str, Outcome]]) -> None:
         for field, scale, unit in (("test_loss", 1, ""), ("error", 100, " %")):
             mine, random = (np.array([getattr(run[each], field) for run in runs]) * scale for each in (name, "random"))
             difference, error = interval((mine - random).tolist())
-            said = "" if name == "random" else verdict(difference, error)
-            cells += [f"{mine.mean():.3f}{unit}", f"{difference:+.3f} ± {error:.3f}", said]
+            decision = "" if name == "random" else verdict(difference, error)
+            cells += [f"{mine.mean():.3f}{unit}", f"{difference:+.3f} ± {error:.3f}", decision]
         effective = np.mean([run[name].num_effective / run[name].num_kept for run in runs])
         cells += [f"{effective:.2f}", f"{np.mean([run[name].share_wrong for run in runs]):.3f}"]
         print("| " + " | ".join(cells) + " |")

@@ -1,12 +1,12 @@
-"""What five papers say of choosing training files by score, tried on piano performances.
+"""Claims of five papers on data pruning, tested on piano performances.
 
     python benchmarks/data_pruning_music.py FOLDER [--files N] [--steps S] [--minutes M] [--out DIR]
 
-FOLDER holds MIDI files; a folder within it is a composition. A fifth of the files, in whole compositions, is the test,
-a tenth the probe. Scores are made with two seeds. Then files are chosen in the papers' ways, and the same small
-network is trained on each choice for the same number of steps, three times; losses are compared file by file.
-A copy of the pool has 15 % of its files damaged, to see where scores put them. DIR keeps what is done: stop it and
-start it again. 240 files and 110 steps take about 13 minutes of one core.
+FOLDER holds MIDI files; a folder within it is a composition. A fifth of the files, in whole compositions, is the test
+set, a tenth the probe. Scores are computed with two seeds. Then files are selected by the papers' methods, and the same
+small network is trained on each selection for the same number of steps, three times; losses are compared file by file.
+In a copy of the pool 15 % of the files are damaged, to see which scores they get. DIR keeps results, so that a run that
+was stopped goes on. 240 files and 110 steps take about 13 minutes of one core.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from aria_data.surrogate import SurrogateConfig, Windows, forward, make_windows,
 from aria_data.surrogate.training import disjoint_folds
 from aria_data.surrogate.windows import Midi
 
-SCORE_SEEDS = {"clean": (0, 1), "damaged": (2,)}  # a seed of scores costs as much as five trainings
-ROUNDS = 3  # trainings on each choice; random files get two a round
+SCORE_SEEDS = {"clean": (0, 1), "damaged": (2,)}  # a seed of scores costs as much as five training runs
+ROUNDS = 3  # training runs on each selection; random files get two a round
 FIRST_EXTRA_DRAW = 100
 ALL = "all files"
 DAMAGED_SHARE = 0.05  # of the files, for each kind of damage
@@ -50,7 +50,7 @@ SCORES = (
     *("tracin", "influence", "influence_train", "effort", "dealrec"),
 )
 
-Way = tuple[str, dict[str, Any]]  # a column of the score table, and how `select` goes about it
+Way = tuple[str, dict[str, Any]]  # a column of the score table, and settings of `SelectConfig`
 TOP: dict[str, Any] = {"method": "top"}
 TENTH: dict[str, Way] = {
     "random": ("random_0", {"method": "random"}),
@@ -80,7 +80,7 @@ DAMAGED: dict[str, Way] = {
     "loss middle": ("loss", {"method": "window", "offset": 0.25}),
 }
 _TRAINED_ON_DAMAGED = ("random", "EL2N top", "EL2N window, hardest 15 % skipped", "loss middle")
-CLAIMS = (  # experiment, choice, compared with
+CLAIMS = (  # experiment, selection, compared with
     ("50 %", "EL2N top", ALL),
     ("50 %", "EL2N top", "random"),
     ("50 %", "random", ALL),
@@ -102,7 +102,7 @@ CLAIMS = (  # experiment, choice, compared with
 
 
 def scrambled(performance: Performance, rng: np.random.Generator) -> Performance:
-    """The same pitches at random times, lengths and velocities dealt out anew."""
+    """The same pitches at random times; lengths and velocities are shuffled."""
     notes = performance.notes
     lengths = rng.permutation([note.offset_s - note.onset_s for note in notes])
     velocities = rng.permutation([note.velocity for note in notes])
@@ -122,7 +122,7 @@ def wrong_pitches(performance: Performance, rng: np.random.Generator) -> Perform
 
 
 def stuck(performance: Performance, rng: np.random.Generator) -> Performance:
-    """One key, again and again, as a transcriber that hangs writes it."""
+    """One key, again and again, as from a transcriber that hangs."""
     pitch, gap_s = int(rng.integers(40, 80)), float(rng.uniform(0.05, 0.3))
     return Performance(
         [Note(n * gap_s, n * gap_s + 0.8 * gap_s, pitch, 64) for n in range(max(200, len(performance.notes)))]
@@ -185,7 +185,7 @@ def make_world(folder: Path, num_files: int | None, num_steps: int, out: Path) -
 
 
 def damages_of(ids: Sequence[str]) -> dict[str, str]:
-    """Deal the damages out by lot."""
+    """Assign each damage to a random share of the files. Gives id -> damage."""
     order = [name for _, name in sorted(zip(random_keys(ids, "damage").tolist(), ids, strict=True))]
     each = max(1, round(DAMAGED_SHARE * len(ids)))
     return {name: kind for at, kind in enumerate(DAMAGES) for name in order[at * each : (at + 1) * each]}
@@ -229,7 +229,7 @@ def choose(table: ScoreTable, choice: str, experiment: Experiment, seed: int) ->
 def retrain(
     world: World, pool: str, ids: Sequence[str], weights: np.ndarray, seed: int, until_s: float = math.inf
 ) -> np.ndarray | None:
-    """The loss of each test file after training on these files, or what is kept of it; None when time is out."""
+    """The loss of each test file after training on these files, from the cache if it is there; None when time is up."""
     windows = world.pools[pool]
     mine = windows.of_files([windows.ids.index(name) for name in sorted(ids)])
     facts = [mine.sha256, world.test.sha256, asdict(world.surrogate), np.asarray(weights).tolist(), seed]
@@ -251,10 +251,10 @@ Runs = dict[str, dict[int, np.ndarray]]  # choice -> round -> loss of each test 
 
 
 def retrain_all(world: World, tables: Mapping[str, ScoreTable], until_s: float) -> dict[str, Runs]:
-    """What the claims need once, then again, so that whenever time is out all have been trained about as often.
+    """Train on all selections, round by round, so that when time is up all have about as many training runs.
 
-    The other choices come after that, in the same way. The first round of what the claims need is always made. All
-    networks of a round begin with the same parameters: what they begin with makes more difference than most choices.
+    The selections that `CLAIMS` compare come first, and their first round ignores the time limit. All networks of a
+    round start from the same parameters, because the start makes more difference than most selections.
     """
     found: dict[str, Runs] = {name: {} for name in EXPERIMENTS}
     for is_claim, each in product((True, False), range(ROUNDS)):
@@ -277,7 +277,7 @@ def _is_in_claims(experiment: str, choice: str) -> bool:
 
 
 def spread_of_runs(runs: Runs) -> float:
-    """Standard deviation of the mean loss between trainings, less what a round does to all choices alike."""
+    """Standard deviation of the mean loss between training runs, without the effects of rounds and of selections."""
     rounds = sorted(runs["random"])
     means = np.array([[of[each].mean() for each in rounds] for of in runs.values() if set(of) >= set(rounds)])
     if min(means.shape) < 2:
@@ -289,8 +289,8 @@ def spread_of_runs(runs: Runs) -> float:
 def contrast(runs: Runs, one: str, other: str, groups: Sequence[str]) -> tuple[float, float]:
     """Mean difference of the loss, one - other, within rounds, and two standard errors of it.
 
-    Two things are left to chance: which compositions are the test (bootstrap over them, of differences file by file),
-    and draws and order of training (the spread between trainings).
+    The error has two parts: the choice of test compositions (bootstrap over them, of differences file by file), and the
+    draws and order of training (the spread between training runs).
     """
     rounds = sorted(set(runs[one]) & set(runs[other]))
     differences = np.mean([runs[one][each] - runs[other][each] for each in rounds], axis=0)
@@ -357,10 +357,10 @@ def print_choices(world: World, tables: Mapping[str, ScoreTable], losses: Mappin
             difference, error = contrast(runs, choice, "random", world.test.groups)
             kept, _ = choose(tables[experiment.pool], choice, experiment, 0)
             groups = len({Path(each).parent for each in kept})
-            said = "" if choice == "random" else verdict(difference, error)
+            decision = "" if choice == "random" else verdict(difference, error)
             loss = float(np.mean(list(runs[choice].values())))
             beside = ("", "") if choice == "random" else (f"{difference:+.4f}", f"{error:.4f}")
-            row(choice, len(runs[choice]), f"{loss:.4f}", *beside, said, groups)
+            row(choice, len(runs[choice]), f"{loss:.4f}", *beside, decision, groups)
 
 
 def print_claims(world: World, losses: Mapping[str, Runs]) -> None:
@@ -390,12 +390,12 @@ def print_damages(world: World, table: ScoreTable) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--files", type=int, help="as many at most, by lot")
-    parser.add_argument("--steps", type=int, default=200, help="of every training")
+    parser.add_argument("--files", type=int, help="at most so many, drawn at random")
+    parser.add_argument("--steps", type=int, default=200, help="of every training run")
     parser.add_argument(
-        "--minutes", type=float, default=240.0, help="no training begins after that, but for a first round"
+        "--minutes", type=float, default=240.0, help="no training run begins after that, except in the first round"
     )
-    parser.add_argument("--out", type=Path, help="keeps what is done; without it nothing is kept")
+    parser.add_argument("--out", type=Path, help="folder that keeps results; by default none are kept")
     arguments = parser.parse_args()
     until_s = time.monotonic() + 60 * arguments.minutes
     with tempfile.TemporaryDirectory() as scratch:

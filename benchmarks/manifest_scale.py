@@ -3,8 +3,8 @@
     python benchmarks/manifest_scale.py [--rows 1000000] [--without-json]
 
 Every step runs in a process of its own, whose peak memory is printed. The rows are made beforehand, into a Parquet file
-that the steps read in batches. The named peer is `json.load` of the same rows in one file and a comprehension over
-them, which is how Aria-MIDI's metadata is read.
+that the steps read in batches. The peer is `json.load` of the same rows in one file and a comprehension over them,
+which is how Aria-MIDI's metadata is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ADDED = ("in_tenth", "weight_chance")
 
 
 def rows(start: int, stop: int) -> pa.Table:
-    """Rows as like real ones as made-up ones can be: long hashes, free titles, numbers of every kind."""
+    """Made-up rows that resemble real ones: long hashes, free titles, numbers of every type."""
     from aria_data.manifest.manifest import arrow_schema
 
     count, numbers = stop - start, np.arange(start, stop)
@@ -85,7 +85,7 @@ def batches(root: Path) -> Iterator[pa.RecordBatch]:
 
 
 def batches_with_subset(root: Path) -> Iterator[pa.RecordBatch]:
-    """The same rows, each in a subset or not and with a weight, so that no row is as it was."""
+    """The same rows with a subset and a weight, so that every row changes."""
     for number, batch in enumerate(batches(root)):
         random = np.random.default_rng(number)
         is_in, weight = random.random(len(batch)) < 0.1, random.random(len(batch))
@@ -158,8 +158,8 @@ def write_json(root: Path, count: int) -> int:
 
 def query_json(root: Path, count: int) -> int:
     with open(root / "all.json", encoding="utf-8") as file:
-        said = json.load(file)
-    return sum(r["composer_id"] == "chopin" and r["audio_score"] > 0.99 and r["in_deduplicated"] for r in said)
+        rows = json.load(file)
+    return sum(r["composer_id"] == "chopin" and r["audio_score"] > 0.99 and r["in_deduplicated"] for r in rows)
 
 
 def measured(step: Callable[[Path, int], int], root: Path, count: int, pipe: Any) -> None:

@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--hours 10] [--piano-minutes 4]
     python benchmarks/memory.py --transcribe-only --hours 2      all of it piano, `aria-data transcribe`
 
-Makes a recording of that length (a rendered piano piece inside noise), builds a dataset from it in a process of its
-own, and prints that process's peak resident memory and the time a stage took.
+Makes a recording of that length (rendered piano between noise), builds a dataset from it in a process of its own, and
+prints that process's peak resident memory and the time of each stage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIMIT_GB = 3.0  # the project's own promise for a ten-hour file
 
 
 def write_recording(path: Path, hours: float, piano_minutes: float) -> None:
-    """Write a stereo FLAC of that length: soft noise, and in the middle piano."""
+    """Write a stereo FLAC of soft noise with piano in the middle."""
     from classifiers.soundfont import render
 
     generator = np.random.default_rng(0)

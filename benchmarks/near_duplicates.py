@@ -1,16 +1,16 @@
-"""How well are copies of performances found among others, and how does the time grow with their number?
+"""Recall and precision of finding copies of performances, and the time by the number of performances.
 
     python benchmarks/near_duplicates.py FOLDER_OF_MIDI [--sizes 1000 10000 100000] [--keep-one-in 4]
     python benchmarks/near_duplicates.py [FOLDER_OF_MIDI] --audio FOLDER
 
 FOLDER_OF_MIDI holds performances (`composer/piece/performer.mid`; any depth). For each kind of change, a changed copy
-of every performance is put beside the originals; recall is the share of copies found with their original, precision
-the share of found pairs that are one performance. Other performances of a piece, and what was transposed, must not be
-found. Then files are recombined from the performances, so that no two are one, and the time of each size is taken,
-with an exponent fitted to it; at the smallest size all pairs are compared as well.
+of every performance is added to the originals; recall is the share of copies found with their original, precision
+the share of found pairs that are one performance. Other performances of a piece and transposed ones must not be found.
+Then files are recombined from the performances, so that none is a copy of another, and the time for each size is
+measured, with an exponent fitted to it; at the smallest size all pairs are compared as well.
 
-With `--audio`, every recording in FOLDER (any depth) is changed in ways that copies are, and found by its fingerprint;
-with FOLDER_OF_MIDI as well, performances of the same pieces are sounded by plain tones, and must not be found.
+With `--audio`, every recording in FOLDER (any depth) is changed as copies are, and looked up by its fingerprint; with
+FOLDER_OF_MIDI as well, performances of the same pieces are rendered with plain tones, and must not be found.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def transposed(semitones: int) -> Change:
 
 
 def errors(missed: float, added: float, wrong: float, jitter_s: float = 0.0, lag_s: float = 0.0) -> Change:
-    """Drop, add and change shares of the notes; what is added or wrong is an octave, a fifth or a step away."""
+    """Drop, add and change shares of the notes; pitches added or wrong are an octave, a fifth or a step away."""
 
     def change(timed: Timed, rng: np.random.Generator) -> Timed:
         onsets, pitches = timed
@@ -86,9 +86,9 @@ def errors(missed: float, added: float, wrong: float, jitter_s: float = 0.0, lag
         is_extra, is_kept = rng.random(len(onsets)) < added, rng.random(len(onsets)) >= missed
         extra = onsets[is_extra] + rng.normal(0, 0.1, is_extra.sum())
         both = np.concatenate([onsets[is_kept], extra]), np.concatenate([pitches[is_kept], (pitches + away)[is_extra]])
-        heard = np.maximum(0, both[0] + lag_s + rng.normal(0, jitter_s, len(both[0])))
-        order = np.argsort(heard, kind="stable")
-        return heard[order], np.clip(both[1], 21, 108)[order]
+        moved = np.maximum(0, both[0] + lag_s + rng.normal(0, jitter_s, len(both[0])))
+        order = np.argsort(moved, kind="stable")
+        return moved[order], np.clip(both[1], 21, 108)[order]
 
     return change
 
@@ -173,7 +173,7 @@ def report_kinds(performances: dict[str, Timed], config: NoteIndexConfig, only: 
 
 
 def recombined(performances: list[Timed], rng: np.random.Generator) -> Timed:
-    """Put together chunks of several performances, each in another key and with a rubato of its own: like no other."""
+    """Join chunks of several performances, each transposed and with a rubato of its own: a copy of none."""
     onsets, pitches = [], []
     for number in range(NUM_CHUNKS):
         there, pitch = performances[rng.integers(len(performances))]
@@ -289,7 +289,7 @@ SOUND_COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def sounded(timed: Timed, seconds: float = 90.0) -> np.ndarray:
-    """Sound the beginning of a performance by decaying tones of five harmonics."""
+    """Render the beginning of a performance with decaying tones of five harmonics."""
     waveform = np.zeros(round((seconds + 2) * SAMPLE_RATE), np.float32)
     times = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     for onset, pitch in zip(timed[0] - timed[0][0], timed[1], strict=True):
@@ -330,14 +330,14 @@ def report_audio(folder: Path, performances: dict[str, Timed], only: list[str]) 
             flush=True,
         )
     several = [name for name in performances if sum(Path(n).parent == Path(name).parent for n in performances) > 1]
-    heard = {name: fingerprints.fingerprint([sounded(performances[name])]) for name in several[:40]}
+    rendered = {name: fingerprints.fingerprint([sounded(performances[name])]) for name in several[:40]}
     pairs = [
         note_compare(one, other, fingerprints.CONFIG)
-        for one, other in itertools.combinations({**originals, **heard}.values(), 2)
+        for one, other in itertools.combinations({**originals, **rendered}.values(), 2)
     ]
     num_found = sum(is_same(each, fingerprints.CONFIG) for each in pairs)
     print(
-        f"{len(heard)} sounded performances of pieces played by several, and the originals: of {len(pairs)} pairs ",
+        f"{len(rendered)} rendered performances of pieces played by several, and the originals: of {len(pairs)} pairs ",
         end="",
     )
     print(f"{num_found} found; highest agreement {max(each.agreement for each in pairs if each.coverage > 0.5):.3f}")

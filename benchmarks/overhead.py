@@ -1,4 +1,4 @@
-"""What the flow and the tables cost, against a bare loop over the same functions.
+"""The cost of the flow and the tables, against a bare loop over the same functions.
 
     python benchmarks/overhead.py [--items 12] [--work-s 10]
 
@@ -41,7 +41,7 @@ class Scores:
 
 
 class EvenClassifier:
-    """Calls everything piano: what is measured is the machinery around it."""
+    """Calls everything piano: the benchmark measures the engine, not the classifier."""
 
     sample_rate = RATE
 
@@ -92,16 +92,16 @@ def bare_loop(source: Path, out: Path, work_s: float) -> float:
         scored = Scored(found.scores, found.hop_s, found.local_scores, found.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, CONFIG.segment)
         for segment in segments:
-            ((_, heard),) = transcribe_spans(transcriber, [span_of(path, segment)])
-            transcription = save_transcription(out, segment, heard, transcriber)
+            ((_, result),) = transcribe_spans(transcriber, [span_of(path, segment)])
+            transcription = save_transcription(out, segment, result, transcriber)
             with AudioReader(path, SAMPLE_RATE, 1) as reader:
-                measure_segment(reader, segment, transcription, heard.performance)
+                measure_segment(reader, segment, transcription, result.performance)
         annotate(candidate.title, candidate.description, candidate.uploader, {}, CONFIG.annotate)
     return time.perf_counter() - began
 
 
 def with_flow(source: Path, out: Path, work_s: float) -> tuple[float, float]:
-    """The build as a person runs it. Gives (seconds in all, seconds before the first stage began)."""
+    """The build as a user runs it. Gives (total seconds, seconds outside the stages)."""
     from flows.cli import jobs
     from flows.engine.stages import BuildContext
 

@@ -1,4 +1,4 @@
-"""Which damage do the label-free measures find? AUC of damaged against clean transcriptions.
+"""Which damage the label-free measures detect: AUC of damaged against clean transcriptions.
 
     python benchmarks/quality.py FOLDER
 
@@ -87,7 +87,7 @@ DAMAGES = {
 
 
 def auc(clean: list[float], damaged: list[float], sign: int) -> float:
-    """Give the chance that a clean one looks better than a damaged one, ties counted half."""
+    """Give the chance that a clean transcription has a better value than a damaged one; ties count half."""
     better = sign * (np.array(clean)[:, None] - np.array(damaged)[None])
     better = better[np.isfinite(better)]
     return float((better > 0).mean() + 0.5 * (better == 0).mean()) if better.size else float("nan")
@@ -109,18 +109,18 @@ def main() -> None:
             waveform = np.concatenate(list(reader.blocks()))
         with AudioReader(audio, SAMPLE_RATE, 1) as reader:
             sound = np.concatenate(list(reader.blocks()))
-        heard, trace = transcribe_one(model, [waveform]), analyse_sound([sound])
-        sure = {"transcription_confidence": heard.confidence}
-        clean.append(fit(trace, heard.performance) | sure)
+        result, trace = transcribe_one(model, [waveform]), analyse_sound([sound])
+        confidence = {"transcription_confidence": result.confidence}
+        clean.append(fit(trace, result.performance) | confidence)
         for name, damage in DAMAGES.items():
-            damaged[name] += [fit(trace, damage(heard.performance, rng)) | sure for _ in range(REPEATS)]
+            damaged[name] += [fit(trace, damage(result.performance, rng)) | confidence for _ in range(REPEATS)]
         level = 10 ** (-NOISE_DB / 20)
         noisy = waveform + rng.normal(0, waveform.std() * level, waveform.shape).astype(np.float32)
         in_noise = transcribe_one(model, [noisy])
         noisy_sound = sound + rng.normal(0, sound.std() * level, sound.shape).astype(np.float32)
         values = fit(analyse_sound([noisy_sound]), in_noise.performance)
         damaged["noise at -5 dB"].append(values | {"transcription_confidence": in_noise.confidence})
-        print(f"{audio.name}: heard", file=sys.stderr, flush=True)
+        print(f"{audio.name}: done", file=sys.stderr, flush=True)
     medians = {name: round(float(np.nanmedian([one[name] for one in clean])), 3) for name in MEASURES}
     print(f"{len(clean)} clean; medians {medians}")
     print(f"{'AUC':30}" + "".join(f"{name:>26}" for name in MEASURES))

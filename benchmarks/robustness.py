@@ -1,10 +1,10 @@
-"""Onset F1 of a transcriber on the same recordings, made worse in ways that real recordings are.
+"""Onset F1 of a transcriber on recordings that are degraded as real recordings are.
 
     python benchmarks/robustness.py FOLDER [--only detuned]
 
-FOLDER holds pairs `name.<audio>` and `name.mid`. Prints, for each condition, the mean F1 (mir_eval, 50 ms) as tuned
-(for what is detuned) and with the tuning corrected, the latter also when a shift of all notes by one semitone is
-forgiven (what is 50 cents off may as well be the next key), the lowest, and the model's own confidence.
+FOLDER holds pairs `name.<audio>` and `name.mid`. Prints, for each condition, the mean F1 (mir_eval, 50 ms): without
+correction of the tuning (for detuned conditions), with it, and with it when a shift of all notes by one semitone is
+forgiven (50 cents off may as well be the next key); then the lowest F1 and the model's own confidence.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def faster(waveform: np.ndarray, cents: float) -> np.ndarray:
-    """Play it faster, and so sharper, by so many cents."""
+    """Resample to play faster, and so sharper, by so many cents."""
     return soxr.resample(waveform, RATE * 2 ** (cents / 1200), RATE).astype(np.float32)
 
 
@@ -148,17 +148,17 @@ def main() -> None:
             is_tuning = name == "as it is" or "detuned" in name
             as_tuned = f1_of(transcribe_all_of(model, truths, False), truths).mean() if is_tuning else np.nan
             corrected = transcribe_all_of(model, truths, True)
-        f1, sure = f1_of(corrected, truths), [heard.confidence for heard in corrected.values()]
+        f1, confidence = f1_of(corrected, truths), [result.confidence for result in corrected.values()]
         forgiven = np.max([f1_of(corrected, truths, semitones) for semitones in (-1, 0, 1)], axis=0)
-        everything += zip(forgiven, sure, strict=True)
+        everything += zip(forgiven, confidence, strict=True)
         print(
             f"{name:34} {as_tuned:9.4f} {f1.mean():10.4f} {forgiven.mean():9.4f} {forgiven.min():8.4f} "
-            f"{np.mean(sure):11.4f}",
+            f"{np.mean(confidence):11.4f}",
             flush=True,
         )
-    f1, sure = np.array(everything).T
-    print(f"\nconfidence and F1 over all {len(f1)}: correlation {np.corrcoef(f1, sure)[0, 1]:.3f}, ", end="")
-    print(f"mean difference {np.abs(f1 - sure).mean():.3f}")
+    f1, confidence = np.array(everything).T
+    print(f"\nconfidence and F1 over all {len(f1)}: correlation {np.corrcoef(f1, confidence)[0, 1]:.3f}, ", end="")
+    print(f"mean difference {np.abs(f1 - confidence).mean():.3f}")
 
 
 def transcribe_all_of(model: Any, files: Iterable[Path], correct_tuning: bool) -> dict[Path, TranscriptionResult]:
@@ -167,10 +167,11 @@ def transcribe_all_of(model: Any, files: Iterable[Path], correct_tuning: bool) -
     return {path: found[str(path)] for path in files}
 
 
-def f1_of(heard: dict[Path, TranscriptionResult], truths: dict[Path, Performance], semitones: int = 0) -> np.ndarray:
+def f1_of(results: dict[Path, TranscriptionResult], truths: dict[Path, Performance], semitones: int = 0) -> np.ndarray:
+    """Onset F1 of each file, with all notes shifted by so many semitones."""
     moved = {
         path: Performance([Note(n.onset_s, n.offset_s, n.pitch + semitones, n.velocity) for n in one.performance.notes])
-        for path, one in heard.items()
+        for path, one in results.items()
     }
     return np.array([compare_notes(truths[path], moved[path]).onset_f1 for path in truths])
 

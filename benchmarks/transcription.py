@@ -93,7 +93,7 @@ def run_ours(audio: list[Path], out: Path, arguments: argparse.Namespace) -> tup
 
 
 def run_peer(audio: list[Path], out: Path) -> tuple[float, float]:
-    """Transkun's command reads what pydub reads without ffmpeg: 16-bit WAV, written before the clock starts."""
+    """Run transkun's command. It gets 16-bit WAV, which pydub reads without ffmpeg, written before the clock starts."""
     import soundfile
 
     took = cpu = 0.0
@@ -122,7 +122,7 @@ def print_accuracy(name: str, found: dict[str, NoteAccuracy]) -> None:
 
 
 def profile(audio: Path, arguments: argparse.Namespace) -> None:
-    """Print where one thread's time goes, by operation and by part."""
+    """Print how long each part of the work takes in one thread, and each operation's share."""
     import torch
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
@@ -137,7 +137,7 @@ def profile(audio: Path, arguments: argparse.Namespace) -> None:
     model.infer(window)
     began = time.perf_counter()
     output = model.infer(window)
-    hear_s = time.perf_counter() - began
+    infer_s = time.perf_counter() - began
     with torch_profile(activities=[ProfilerActivity.CPU]) as found:
         model.infer(window)
     began = time.perf_counter()
@@ -150,7 +150,7 @@ def profile(audio: Path, arguments: argparse.Namespace) -> None:
     read_s = (time.perf_counter() - began) * model.hop / model.sample_rate / read
     torch.set_num_threads(before)
     print(
-        f"\none window on one core: hear {hear_s:.3f} s, join {join_s:.3f} s, "
+        f"\none window on one core: infer {infer_s:.3f} s, join {join_s:.3f} s, "
         f"decode and resample its audio {read_s:.3f} s"
     )
     rows = sorted(found.key_averages(), key=lambda row: -row.self_cpu_time_total)
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--hop-s", type=float, default=0.0)
     parser.add_argument("--batch-size", type=int, default=0)
     parser.add_argument("--peer", action="store_true", help="also run transkun's own command")
-    parser.add_argument("--repeat", type=int, default=1, help="hear every file so often, for a long run")
+    parser.add_argument("--repeat", type=int, default=1, help="transcribe every file so often, for a long run")
     arguments = parser.parse_args()
     pairs = pairs_in(arguments.folder)
     if not pairs:
@@ -187,12 +187,12 @@ def main() -> None:
         run_ours(audio[:1], ours, arguments)  # compiled code is kept from here on
         with gpu_watched() as samples:
             took, cpu = run_ours(audio, ours, arguments)
-        heard_s = total_s * arguments.repeat
+        audio_s = total_s * arguments.repeat
         print_accuracy("ours", accuracy(pairs, ours))
-        rtfx, floor = heard_s / took, max(rates.values()) / GFLOP_A_SECOND
+        rtfx, floor = audio_s / took, max(rates.values()) / GFLOP_A_SECOND
         print(
-            f"\nours: {heard_s:.0f} s of audio in {took:.1f} s, {rtfx:.2f}x real time, "
-            f"{cpu / heard_s:.3f} CPU-s a second"
+            f"\nours: {audio_s:.0f} s of audio in {took:.1f} s, {rtfx:.2f}x real time, "
+            f"{cpu / audio_s:.3f} CPU-s a second"
         )
         print(f"share of the floor ({floor:.0f}x real time at {max(rates.values()):.0f} GFLOP/s): {rtfx / floor:.1%}")
         print(
@@ -212,7 +212,7 @@ def main() -> None:
 
 
 def repeated(audio: list[Path], times: int, folder: Path) -> list[Path]:
-    """Give the files so often, the repetitions as links with names of their own."""
+    """Give each file so many times; repetitions are links with names of their own."""
     found = list(audio)
     for number in range(1, times):
         for path in audio:

@@ -1,9 +1,9 @@
-"""Start transkun's own command line as published, with what it needs to start at all on a machine of today.
+"""Run transkun's own command line as published, with shims for packages that have changed since.
 
     python benchmarks/transkun_command.py AUDIO MIDI [--device cpu]
 
-It imports `pkg_resources`, which setuptools no longer ships, and torchaudio, whose wheels for Linux need the guard
-of `aria_data.transcribe.base` beside a CPU build of torch. Nothing else of it is changed.
+It imports `pkg_resources`, which setuptools no longer ships, and torchaudio, whose wheels for Linux need
+`aria_data.transcribe.base.allow_torchaudio_on_cpu` beside a CPU build of torch. Nothing else of it is changed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One file that holds the weights and everything needed to use them again: features, sizes, labels, provenance.
+"""One file with the weights and everything needed to use them: features, sizes, labels, provenance.
 
-`torch.save` of tensors and plain values, read with `weights_only=True`, so that a file from a stranger runs no code.
+It is written by `torch.save` and read with `weights_only=True`, so that a file from a stranger runs no code.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ DEFAULT_PATH = Path(__file__).parent / "weights" / "piano_classifier.pt"
 
 
 class CheckpointInvalid(ValueError):
-    """The file is no checkpoint of this classifier, or not the one expected."""
+    """The file is no checkpoint of this classifier, or its weights do not fit this version's network."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds. `provenance`: training command, seed, hours, data hash, soundfonts, figures."""
+    """The content of a file. `provenance`: training command, seed, data hashes, settings, soundfonts, accuracy."""
 
     features: FeatureConfig
     model: dict[str, Any]  # fields of ModelConfig, kept plain so that this module needs no torch
@@ -34,7 +34,7 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: Path) -> str:
-    """Write whole or not at all, filters in half precision. Returns the file's sha256."""
+    """Write the file, whole or not at all, and return its sha256. Tensors of two dimensions or more become float16."""
     import torch
 
     half = {name: tensor.half() if tensor.ndim >= 2 else tensor for name, tensor in checkpoint.weights.items()}
@@ -54,7 +54,7 @@ def save(checkpoint: Checkpoint, path: Path) -> str:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a file that `save` wrote; `CheckpointInvalid` in one line for any other."""
+    """Read a file that `save` wrote, with weights in float32. Raises `CheckpointInvalid` for any other."""
     import torch
 
     if not path.is_file():

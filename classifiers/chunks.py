@@ -1,6 +1,6 @@
-"""Recordings cut into chunks of frames of one size, with sound around them; several recordings at a time in threads.
+"""Cuts recordings into chunks of frames, with context around them, and reads several recordings at a time in threads.
 
-All chunks are alike, so that those of different recordings fit into one batch and the numbers do not depend on which.
+All chunks have one size, so that chunks of different recordings fit into one batch and no result depends on the batch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from classifiers.features import FeatureConfig, LogMel
 if TYPE_CHECKING:
     from classifiers.model import ModelConfig
 
-CHUNK_S = 48  # seconds the network sees at once, beside its context; more is no faster on two cores
-FEED_S = 6.0  # decoded before frames are made: many short steps make threads wait for each other
-BATCHES_AHEAD = 4  # decoded before the network asks for them; a chunk is 1.4 MB
+CHUNK_S = 48  # seconds of a chunk, without context; more is no faster on two cores
+FEED_S = 6.0  # seconds decoded before frames are made: many short steps make threads wait for each other
+BATCHES_AHEAD = 4  # batches decoded ahead of the network; a chunk is 1.4 MB
 POLL_S = 0.1
 
 Blocks = Iterable[np.ndarray]
@@ -28,7 +28,8 @@ Blocks = Iterable[np.ndarray]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Frames (num_frames, num_mels) in dB, padded to the usual size; which of their steps are this chunk's own."""
+    """Frames (num_frames, num_mels) in dB, padded to the common size. Steps `first` to `first + num_steps` are the
+    chunk's own; the others are context or padding."""
 
     frames: np.ndarray
     first: int
@@ -36,7 +37,7 @@ class Chunk:
 
 
 class ChunkStream:
-    """One recording's chunks from its blocks; `duration_s` is known when they are all out."""
+    """The chunks of one recording. `duration_s` is complete after the last chunk."""
 
     def __init__(self, features: FeatureConfig, config: ModelConfig):
         self.features, self.config = features, config
@@ -47,7 +48,7 @@ class ChunkStream:
         return self._log_mel.num_samples / self.features.sample_rate
 
     def chunks(self, blocks: Blocks) -> Iterator[Chunk]:
-        """Every chunk knows `config.context_s` of sound before and after what is its own."""
+        """Cut mono blocks into chunks, each with `config.context_s` of sound before and after its own steps."""
         per_s = self.config.frames_per_s
         context, size = self.config.context_s * per_s, CHUNK_S * per_s
         held, before = np.zeros((0, self.features.num_mels), np.float32), 0
@@ -79,7 +80,10 @@ class ChunkStream:
 
 
 class ChunkReaders:
-    """Threads that decode streams, a stream at a time each, into one queue of (key, chunk | duration | error)."""
+    """Threads that decode one stream each at a time into a common queue.
+
+    The queue holds (key, found): a `Chunk`, at a stream's end its duration in seconds (float), or its exception.
+    """
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ class ChunkReaders:
             thread.join()
 
     def next_batch(self) -> list[tuple[str, Any]]:
-        """What is there, up to a batch, waiting for the first; empty when all streams have ended."""
+        """Wait for one entry of the queue and give it with those that are ready, a batch at most; empty at the end."""
         batch: list[tuple[str, Any]] = []
         while len(batch) < self._batch_size:
             try:
@@ -132,7 +136,7 @@ class ChunkReaders:
                     if self._stopped.is_set():
                         return
                 self._put(key, stream.duration_s)
-            except Exception as error:  # the stream's own, handed to whoever asked for its scores
+            except Exception as error:  # of this stream alone; `score_many` gives it in place of scores
                 self._put(key, error)
 
     def _put(self, key: str, found: Any) -> None:

@@ -1,7 +1,7 @@
-"""Training data: synthesised clips kept as frames in a folder, and the windows cut from them, changed at random.
+"""Training data: synthesised clips cached as frames in a folder, and batches of them with random augmentation.
 
-A session file is written whole and named by its number, so a stopped run goes on where it was and the content
-depends on the seed alone. Windows are mixed and coloured on the fly: adding mel powers is adding sounds.
+A session file is written whole and named by its number, so a stopped run goes on where it was, and its content
+depends on the seed alone. Clips are mixed and filtered on the fly: adding mel powers is adding sounds.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from classifiers.features import FeatureConfig, log_mel
 from classifiers.synthesize import CAUSES, SynthesisConfig, make_session
 
-DB_STEP = 0.5  # frames are kept as one byte: half decibels above the floor
+DB_STEP = 0.5  # frames are cached as bytes: half decibels above the floor
 RECIPE_MODULES = ("effects", "features", "instruments", "music", "noises", "samples", "soundfont", "synthesize")
 PIANO, OTHER, BOTH, SPEECH, NOISE, SILENCE = range(len(CAUSES))
-REAL_SHARES = {PIANO: 0.5, OTHER: 0.28, BOTH: 0.07, SPEECH: 0.05, NOISE: 0.1}  # as in SynthesisConfig, more piano
+REAL_SHARES = {PIANO: 0.5, OTHER: 0.28, BOTH: 0.07, SPEECH: 0.05, NOISE: 0.1}  # SynthesisConfig's, with more piano
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Clips:
     frames: np.ndarray
     causes: np.ndarray  # index into CAUSES
     sha256: str
-    details: tuple[str, ...] = ()  # the instrument or noise of each, where it was kept
+    details: tuple[str, ...] = ()  # the instrument or noise of each; empty where it was not kept
 
     def detail(self, index: int) -> str:
         return self.details[index] if index < len(self.details) else ""
@@ -63,7 +63,7 @@ def build_cache(
 
 
 def _recipe_sha256(seed: int, features: FeatureConfig, synthesis: SynthesisConfig) -> str:
-    """Of everything that decides what the clips are: change a line of the synthesis and they are made again."""
+    """The hash of the seed, the settings and the code of the synthesis; with another one the clips are made again."""
     digest = hashlib.sha256(repr((asdict(features), asdict(synthesis), seed)).encode())
     for name in RECIPE_MODULES:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
@@ -82,11 +82,12 @@ def _write_session(job: tuple[Path, int, int, FeatureConfig, SynthesisConfig]) -
 
 
 def to_bytes(frames_db: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """dB to half decibels above the floor, 0 to 255."""
+    """Quantise dB to half decibels above the floor, 0 to 255."""
     return np.clip(np.round((frames_db - config.floor_db) / DB_STEP), 0, 255).astype(np.uint8)
 
 
 def load_clips(paths: list[Path]) -> Clips:
+    """Load session files, in order; `sha256` is that of their frames and causes."""
     frames, causes, digest = [], [], hashlib.sha256()
     details: list[str] = []
     for path in paths:
@@ -101,15 +102,15 @@ def load_clips(paths: list[Path]) -> Clips:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How batches are changed. Tried by hand on synthetic clips held out; none of it was searched over."""
+    """How batches are augmented. The values were set by hand on held-out synthetic clips, without a search."""
 
     recorded_share: float = 0.35  # of a batch, where there are real recordings
     mix_share: float = 0.28
     splice_share: float = 0.28
     gap_share: float = 0.08  # silence of 2 to 5 s within a clip, as between two pieces
-    min_other_db: float = -12.0  # as in SynthesisConfig: from here on it is no solo
+    min_other_db: float = -12.0  # beside the piano, as in SynthesisConfig: from here on the clip is no solo
     max_other_db: float = 12.0
-    faint_other_db: float = -25.0  # up to here a cough, a bird or the street do not spoil a recording
+    faint_other_db: float = -25.0  # a sound this faint or fainter (a cough, a bird) leaves the clip a solo
     min_noise_db: float = -3.0
     equaliser_db: float = 7.0
     noise_share: float = 0.4
@@ -119,27 +120,27 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames (batch, num_frames, num_mels) in dB and, for every frame, what is heard there."""
+    """Frames (batch, num_frames, num_mels) in dB, and the labels of every frame."""
 
     frames_db: np.ndarray
     solo: np.ndarray  # (batch, num_frames) 1 where clean solo piano
-    any_piano: np.ndarray  # (batch, num_frames) 1 where a piano is heard at all
+    any_piano: np.ndarray  # (batch, num_frames) 1 where a piano sounds, alone or not
     cause: np.ndarray  # (batch, num_frames) index into CAUSES
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Clips of real recordings and the source of each: every source of a cause is drawn equally often."""
+    """Clips of real recordings and the source of each. Every source of a cause is drawn equally often."""
 
     clips: Clips
     sources: list[str]
 
 
 class Batches:
-    """An endless stream of changed batches; the same seed gives the same stream.
+    """An endless stream of augmented batches; the same seed gives the same stream.
 
-    With `recorded`, `augment.recorded_share` of every batch starts from a real recording, and so does as large a
-    share of what is mixed in or spliced on. `chosen` are the indices of the synthesised clips to train on.
+    With `recorded`, a share `augment.recorded_share` of every batch is real recordings, and so is the same share of the
+    sounds that are mixed in or spliced on. `chosen` are the indices of the synthesised clips to train on (None: all).
     """
 
     def __init__(
@@ -179,14 +180,14 @@ class Batches:
         return self.parts[part][place].astype(np.float32) * DB_STEP + np.float32(self.features.floor_db)
 
     def _draw_real(self, shares: dict[int, float]) -> int:
-        """A real clip: its cause by `shares`, then any source of that cause, then any clip of the source."""
+        """Draw a real clip: its cause by `shares`, then a source of that cause, then a clip of that source."""
         causes = [cause for cause in shares if cause in self.real]
         weights = np.array([shares[cause] for cause in causes])
         sources = self.real[causes[int(self.rng.choice(len(causes), p=weights / weights.sum()))]]
         return int(self.rng.choice(sources[int(self.rng.integers(len(sources)))]))
 
     def _draw_other(self) -> int:
-        """What is mixed beside a sound: real as often as the sounds themselves."""
+        """Draw a clip without piano to mix in, real as often as the clips of a batch are."""
         shares = {cause: 1.0 for cause in (OTHER, SPEECH, NOISE) if cause in self.real}
         if shares and self.rng.random() < self.augment.recorded_share:
             return self._draw_real(shares)
@@ -212,7 +213,7 @@ class Batches:
         return self._colour(frames_db, is_silence=cause == SILENCE), labels
 
     def _mix(self, frames_db: np.ndarray, cause: int) -> tuple[np.ndarray, int]:
-        """Put another sound beside this one, at a level that either spoils a solo or clearly does not."""
+        """Mix in another sound, at a level that either ends a solo or clearly does not. Gives (frames, cause)."""
         rng, augment = self.rng, self.augment
         other = self._draw_other()
         other_cause = int(self.causes[other])
@@ -229,9 +230,10 @@ class Batches:
         return mixed, cause if level_db < 0 else other_cause
 
     def _splice(self, frames_db: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Something else begins within the clip, at a level of its own, at once or faded in over half a second.
+        """Let another clip begin within this one, at a level of its own, at once or faded in over up to half a second.
 
-        One time of three what was there rings on below it, as a last chord does. The boundary is the middle.
+        One time of three the first sound rings on below it, as a last chord does. Labels change in the middle of the
+        fade; before silence, when the ringing has died away.
         """
         rng = self.rng
         index = self._draw_any()
@@ -260,7 +262,7 @@ class Batches:
         return spliced, new
 
     def _gap(self, frames_db: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The end of one piece and the beginning of the next, with silence between."""
+        """Put silence of 2 to 5 s into the clip, as between two pieces."""
         rng, per_s = self.rng, self.features.frames_per_s
         length = int(rng.uniform(2.0, 5.0) * per_s)
         start = int(rng.integers(per_s, len(frames_db) - length))
@@ -273,7 +275,7 @@ class Batches:
         return with_gap.astype(np.float32), new
 
     def _colour(self, frames_db: np.ndarray, is_silence: bool) -> np.ndarray:
-        """Another microphone, another noise floor, another level, holes."""
+        """Filter, add noise, mask a band and a time span, and change the level."""
         rng, augment = self.rng, self.augment
         num_frames, num_mels = frames_db.shape
         mels = np.arange(num_mels)
@@ -300,7 +302,7 @@ class Batches:
 
 
 def _by_cause_and_source(recorded: Recorded, first: int) -> dict[int, list[np.ndarray]]:
-    """cause -> for each of its sources the indices of its clips, which begin at `first`."""
+    """cause -> for each of its sources the indices of its clips; `first` is the index of the first recorded clip."""
     names = np.array(recorded.sources)
     found: dict[int, list[np.ndarray]] = {}
     for cause in range(len(CAUSES)):
@@ -312,7 +314,7 @@ def _by_cause_and_source(recorded: Recorded, first: int) -> dict[int, list[np.nd
 
 
 def labels_of(cause: int) -> np.ndarray:
-    """(clean solo piano, any piano, cause) as int64."""
+    """(clean solo piano, any piano, cause) as int64; the first two are 0 or 1."""
     return np.array([cause == PIANO, cause in (PIANO, BOTH), cause], np.int64)
 
 
@@ -322,6 +324,6 @@ def loudness(frames_db: np.ndarray) -> np.float32:
 
 
 def add_sounds(first_db: np.ndarray, second_db: np.ndarray) -> np.ndarray:
-    """The frames of two sounds heard together, their phases being unrelated."""
+    """The frames of two sounds together, as sums of their powers (unrelated phases)."""
     louder, softer = np.maximum(first_db, second_db), np.minimum(first_db, second_db)
     return louder + np.float32(10.0) * np.log10(np.float32(1.0) + np.power(np.float32(10.0), (softer - louder) / 10.0))

@@ -1,9 +1,9 @@
-"""Measure window scores on labelled recordings: by threshold, by label, by cause, and how honest they are.
+"""Accuracy of window scores on labelled recordings: by threshold, by label, by cause, and calibration.
 
     python -m classifiers.evaluate --labels labels.csv --root recordings/
 
-`labels.csv` has columns file,label and, where a label holds for a part of a file, start_s,end_s. The label `piano` is
-to be kept, every other to be removed. Other columns are ignored. Segments are judged by whoever makes them.
+`labels.csv` has the columns file,label and, where a label holds for a part of a file, start_s,end_s. Spans labelled
+`piano` are to be kept, all others to be removed. Other columns are ignored. Segments are not evaluated here.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class Labelled:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One labelled span and what the classifier made of it."""
+    """One labelled span and the classifier's result for it."""
 
     file: str
     label: str
-    mean_score: float
-    any_piano: float
-    main_cause: str
+    mean_score: float  # of its windows, 0 to 1
+    any_piano: float  # mean, 0 to 1
+    main_cause: str  # the cause with the largest mean probability
     scores: tuple[float, ...] = ()  # of its windows
 
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """How many spans of a label are on the right side of the threshold."""
+    """The spans with one label: how many a threshold rightly keeps or removes, and their extreme mean scores."""
 
     label: str
     num_clips: int
@@ -65,7 +65,7 @@ class LabelFigures:
 
 @dataclass(frozen=True)
 class ThresholdFigures:
-    """Keeping every span whose mean score reaches the threshold."""
+    """The result of keeping every span whose mean score reaches the threshold."""
 
     threshold: float
     precision: float  # share of what is kept that is solo piano
@@ -75,7 +75,7 @@ class ThresholdFigures:
 
 @dataclass(frozen=True)
 class Bin:
-    """Windows whose score lies in one tenth: what the score says, and how many are solo piano."""
+    """The windows whose score lies in one tenth of 0 to 1: their mean score, and the share that is solo piano."""
 
     num_windows: int
     mean_score: float
@@ -84,14 +84,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How honest the probabilities are. `ece`: mean distance of score and share, weighed by the windows of each bin."""
+    """How well scores match the share of solo piano. `ece` is the expected calibration error: the mean distance of the
+    two over bins, weighted by their windows."""
 
     ece: float
     bins: list[Bin]
 
 
 def read_rows(path: Path) -> list[Labelled]:
-    """Rows of a labels CSV. Raises `ValueError` with the file for a missing column, with the line for a bad time."""
+    """Read a labels CSV. Raises `ValueError` with file and line for a missing column, an empty field or a bad time."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark before the first column
             reader = csv.DictReader(file)
@@ -109,7 +110,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
     try:
         start, end = (row.get(f"{name}_s") or row.get(name) or "" for name in ("start", "end"))
         end_s = float(end) if end else None
-        start_s = float(start) if start and end_s is not None else 0.0  # a lone `start` says where a clip was cut from
+        start_s = float(start) if start and end_s is not None else 0.0  # `start` alone is where a clip was cut from
     except ValueError:
         raise ValueError(f"{path}:{line}: start_s and end_s are seconds, such as 12.5.") from None
     if not (row["file"] and row["label"]):
@@ -120,7 +121,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Labelled:
 
 
 def span_of(row: Labelled, scored: WindowScores) -> WindowScores:
-    """The scores of the labelled span alone, as if it were a recording of its own."""
+    """Cut the scores of a recording down to a labelled span, as if the span were a recording."""
     if row.end_s is None:
         return scored
     end_s = min(row.end_s, scored.duration_s)
@@ -139,15 +140,15 @@ def span_of(row: Labelled, scored: WindowScores) -> WindowScores:
 
 
 def clip_result(row: Labelled, scored: WindowScores) -> ClipResult:
-    """What the windows of one labelled span say; an empty recording counts as 0."""
+    """Average over the windows whose middles lie in the labelled span; without any, scores of 0 and silence."""
     middles_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
     end_s = scored.duration_s if row.end_s is None else row.end_s
     inside = (middles_s >= row.start_s) & (middles_s < max(end_s, row.start_s + scored.hop_s))
     if not inside.any():
         return ClipResult(row.file, row.label, 0.0, 0.0, "silence")
     cause = scored.cause_names[int(scored.causes[inside].mean(axis=0).argmax())]
-    mean, heard = float(scored.scores[inside].mean()), float(scored.any_piano[inside].mean())
-    return ClipResult(row.file, row.label, mean, heard, cause, tuple(scored.scores[inside].tolist()))
+    mean, any_piano = float(scored.scores[inside].mean()), float(scored.any_piano[inside].mean())
+    return ClipResult(row.file, row.label, mean, any_piano, cause, tuple(scored.scores[inside].tolist()))
 
 
 def figures_by_label(results: Sequence[ClipResult], threshold: float) -> list[LabelFigures]:
@@ -167,7 +168,7 @@ def figures_by_label(results: Sequence[ClipResult], threshold: float) -> list[La
 
 
 def figures_by_threshold(results: Sequence[ClipResult]) -> list[ThresholdFigures]:
-    """For `THRESHOLDS`. What would divide by nothing is NaN."""
+    """The figures for each of `THRESHOLDS`; a share of no spans is NaN."""
     scores = np.array([result.mean_score for result in results])
     is_piano = np.array([result.label == PIANO for result in results], dtype=bool)
     figures = []
@@ -189,7 +190,10 @@ def _share(values: np.ndarray) -> float:
 
 
 def area_under_curve(results: Sequence[ClipResult]) -> float:
-    """Chance that a random solo piano span scores above a random other one; ties count half."""
+    """The chance that a random span of solo piano scores above a random other one (AUC); ties count half.
+
+    NaN where one of the two does not occur.
+    """
     positive, negative = (
         np.array([result.mean_score for result in results if (result.label == PIANO) is side]) for side in (True, False)
     )
@@ -200,7 +204,7 @@ def area_under_curve(results: Sequence[ClipResult]) -> float:
 
 
 def any_piano_auc(results: Sequence[ClipResult]) -> float:
-    """The same for the second output: any piano, alone or not, against none."""
+    """The same for `any_piano`: spans with a piano, alone or not, against those without."""
     as_clips = [
         ClipResult(result.file, PIANO if result.label in WITH_PIANO else "none", result.any_piano, 0.0, "")
         for result in results
@@ -209,7 +213,7 @@ def any_piano_auc(results: Sequence[ClipResult]) -> float:
 
 
 def calibration(results: Sequence[ClipResult]) -> Calibration:
-    """Reliability of window scores in ten bins (Guo et al. 2017); every window has its span's label."""
+    """Calibration of window scores in ten bins (Guo et al. 2017); every window has its span's label."""
     scores = np.array([score for result in results for score in result.scores])
     is_piano = np.array([result.label == PIANO for result in results for _ in result.scores], dtype=float)
     places = np.minimum((scores * NUM_BINS).astype(int), NUM_BINS - 1)
@@ -225,7 +229,7 @@ def calibration(results: Sequence[ClipResult]) -> Calibration:
 
 
 def confusion(results: Sequence[ClipResult]) -> dict[str, Counter[str]]:
-    """label -> how often which cause was heard most."""
+    """label -> number of spans by main cause."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for result in results:
         table[result.label][result.main_cause] += 1
@@ -237,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--labels", type=Path, required=True, help="CSV: file,label[,start_s,end_s]")
     parser.add_argument("--root", type=Path, help="folder the files are in (default: the CSV's)")
     parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--weights", type=Path, help="another checkpoint than the one that comes along")
+    parser.add_argument("--weights", type=Path, help="checkpoint to use instead of this project's")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     root = options.root or options.labels.parent
@@ -266,9 +270,9 @@ def _print(results: list[ClipResult], threshold: float) -> None:
     print(f"ECE {calibration(results).ece:.4f}")
     for result in sorted(results, key=lambda result: result.mean_score):
         if (result.mean_score >= threshold) != (result.label == PIANO):
-            kind = "removed" if result.label == PIANO else "kept"
-            heard = f"{result.label}, heard as {result.main_cause}"
-            print(f"  wrongly {kind}: {result.mean_score:.3f}  {result.file} ({heard})")
+            side = "removed" if result.label == PIANO else "kept"
+            causes = f"{result.label}, classified as {result.main_cause}"
+            print(f"  wrongly {side}: {result.mean_score:.3f}  {result.file} ({causes})")
 
 
 if __name__ == "__main__":

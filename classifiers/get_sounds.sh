@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches the soundfonts, sampled pianos and speech programs that the committed weights were trained with, by name:
-# get_sounds.sh [FOLDER]. Training works without any of them, on what it finds, and gives other weights.
+# Fetches the soundfonts, sampled pianos and speech programs that the committed weights were trained with:
+# get_sounds.sh [FOLDER]. Without them training uses the sounds that it finds, and gives other weights.
 set -euo pipefail
 folder=${1:-build/classifier_sounds}
 python=${PYTHON:-.venv/bin/python}

@@ -220,8 +220,8 @@ class StruckBank(Bank):
         limit = min(0.47 * self.sample_rate, 7600.0)
         if self.struck.ratios is not None:
             return [(r, i + 1) for i, r in enumerate(self.struck.ratios) if r * frequency_hz < limit]
-        span = self.struck.inharmonicity * 2.0 ** (max(0, pitch - 45) / self.struck.inharmonicity_step)
-        partials = [(n * np.sqrt(1 + span * n * n), n) for n in range(1, 41)]
+        stretch = self.struck.inharmonicity * 2.0 ** (max(0, pitch - 45) / self.struck.inharmonicity_step)
+        partials = [(n * np.sqrt(1 + stretch * n * n), n) for n in range(1, 41)]
         return [(ratio, n) for ratio, n in partials if ratio * frequency_hz < limit]
 
 

@@ -1,10 +1,10 @@
-"""The network: a small convolutional trunk that runs once over the frames, and a head that judges 5 s windows.
+"""The network: a small convolutional trunk that runs once over the frames, and a head that classifies 5 s windows.
 
-The trunk does not know about windows, so a window moved by 1 s costs a fifth of what it costs to start afresh.
+Overlapping windows share the trunk's output, so with a hop of 1 s each costs a fifth of a separate window.
 
-    frames (batch, frames, mels) dB -> relative_level -> Trunk (batch, channels, 4 steps a second)
-        -> windows -> head  -> what a span of 5 s is: logits of solo piano, any piano, and six causes
-        -> steps   -> local -> the same for each quarter of a second: where exactly it begins and ends
+    frames (batch, frames, mels) dB -> relative_level -> trunk (batch, features, 4 steps a second)
+        -> windows -> head  -> for each window of 5 s: logits of solo piano, any piano, and six causes
+        -> steps   -> local -> the same for each step of 0.25 s, to find where piano begins and ends
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes. Window and hop follow Aria-MIDI's classifier (5 s moved by 1 s); the rest is what two cores can train."""
+    """Sizes. Window and hop follow Aria-MIDI's classifier (5 s, 1 s); with the rest two cores can train it."""
 
     num_mels: int = 96
     frames_per_s: int = 64
@@ -29,9 +29,9 @@ class ModelConfig:
     num_causes: int = 6
     window_s: int = 5
     hop_s: int = 1
-    level_span_s: float = 5.0  # loudness is judged against the loudest frame this near
-    level_floor_db: float = -85.0  # what never gets louder than this is silence, whatever its shape
-    range_db: float = 70.0  # frames further below the loudest one are cut off
+    level_span_s: float = 5.0  # levels are relative to the loudest frame within this span
+    level_floor_db: float = -85.0  # spans that never get louder than this count as silence
+    range_db: float = 70.0  # levels further below the loudest frame are clipped
 
     @property
     def frames_per_step(self) -> int:
@@ -43,12 +43,12 @@ class ModelConfig:
 
     @property
     def context_s(self) -> int:
-        """Seconds on either side after which sound no longer changes the trunk's output: level span and filters."""
+        """Seconds of sound on either side that a chunk needs: beyond them, sound does not change the trunk's output."""
         return 4
 
 
 class Logits(NamedTuple):
-    """Each of shape (batch, windows or steps); causes with one more dimension (num_causes)."""
+    """Logits of shape (batch, windows or steps); `causes` (batch, windows or steps, num_causes)."""
 
     solo: Tensor
     any_piano: Tensor
@@ -56,9 +56,10 @@ class Logits(NamedTuple):
 
 
 def relative_level(frames_db: Tensor, config: ModelConfig) -> Tensor:
-    """Take the loudness out: dB below the loudest frame within 2.5 s, scaled to about -1 ... 1.
+    """Make levels relative to the loudest frame within 2.5 s on either side: (dB + 25) / 25, clipped to -1.8 ... 2.
 
-    `frames_db`: (batch, frames, mels), absolute. A recording 30 dB quieter gives the same numbers, until it is silence.
+    `frames_db`: (batch, frames, mels), absolute. A recording 30 dB quieter gives the same values, unless that makes it
+    silence (`level_floor_db`).
     """
     loudness = 10.0 * torch.log10(torch.pow(10.0, frames_db / 10.0).mean(dim=2) + 1e-12)
     half = int(config.level_span_s * config.frames_per_s / 2)
@@ -68,7 +69,7 @@ def relative_level(frames_db: Tensor, config: ModelConfig) -> Tensor:
 
 
 class Block(nn.Sequential):
-    """3 x 3 convolution, halved by stride ("stride"), by maximum ("pool") or not at all ("none"), norm, ReLU."""
+    """3 x 3 convolution, norm, ReLU; `halve` halves the size by "stride", by "pool" (maximum), or not ("none")."""
 
     def __init__(self, num_in: int, num_out: int, halve: str):
         stride = 2 if halve == "stride" else 1
@@ -78,14 +79,14 @@ class Block(nn.Sequential):
 
 
 class PianoNet(nn.Module):
-    """About 1.6 million parameters; 170 million operations for a second of sound."""
+    """The network: about 1.6 million parameters, 170 million operations for a second of sound."""
 
     def __init__(self, config: ModelConfig | None = None):
         super().__init__()
         self.config = config = config or ModelConfig()
         first, *middle = config.channels
         stem = [nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
-        halves = ["stride"] + ["pool"] * (len(middle) - 2) + ["none"]  # a stride where maps are large: twice as fast
+        halves = ["stride"] + ["pool"] * (len(middle) - 2) + ["none"]  # a stride for the largest maps: twice as fast
         blocks = [Block(a, b, half) for a, b, half in zip(config.channels[:-1], middle, halves, strict=True)]
         self.trunk = nn.Sequential(*stem, *blocks)
         num_bands = config.num_mels // config.frames_per_step
@@ -117,7 +118,7 @@ class PianoNet(nn.Module):
         """(batch, features, windows, steps in a window) -> logits of every window."""
         deviation = torch.sqrt(windows.var(dim=3, unbiased=False) + 1e-5)
         middle = torch.hann_window(windows.shape[3] + 2, periodic=False, device=windows.device)[1:-1]
-        centred = windows @ (middle / middle.sum()).to(windows.dtype)  # knows what stands in the middle of the window
+        centred = windows @ (middle / middle.sum()).to(windows.dtype)  # tells what is in the middle of the window
         pooled = torch.cat([windows.mean(dim=3), windows.amax(dim=3), deviation, centred], dim=1)
         return _split(self.head(pooled.transpose(1, 2)))
 

@@ -1,10 +1,10 @@
-"""Use the classifier: a stream of sound in, one probability of clean solo piano a second out.
+"""Use the classifier: a stream of audio in, one probability of clean solo piano for each second out.
 
     classifier = Classifier.load()
     result = classifier.score_file("recital.mp3")
     result.scores[i]  # from i * result.hop_s to (i + 1) * result.hop_s
 
-Nothing is decided here: where piano begins and ends is up to whoever reads the scores.
+Nothing is decided here; `aria_data.segment` finds the segments of a build.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ from classifiers import checkpoint
 from classifiers.chunks import Chunk, ChunkReaders, ChunkStream
 from classifiers.features import read_blocks
 
-SMOOTHING = (0.25, 0.5, 0.25)  # of the logits of neighbouring windows
+SMOOTHING = (0.25, 0.5, 0.25)  # weights of the logits of three neighbouring windows
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Probabilities for every `hop_s` of a recording; the last span may be shorter.
+    """Probabilities for every `hop_s` of a recording, all float32, 0 to 1; the last hop may be shorter.
 
-    `scores` (n,) clean solo piano in the 5 s around; `any_piano` (n,) a piano is heard, alone or not; `causes`
-    (n, len(cause_names)) which of `cause_names` fits best, rows summing to 1. `local_scores` (m,) clean solo piano
-    right there, for every `step_s`: less sure of what it hears, surer of where it begins and ends. All float32.
-    `duration_s` is what was decoded.
+    `scores` (n,): clean solo piano in the 5 s around the hop. `any_piano` (n,): a piano sounds, alone or not. `causes`
+    (n, len(cause_names)): probabilities of `cause_names`, each row summing to 1. `local_scores` (m,): clean solo piano
+    in every `step_s` alone, less accurate than `scores` but with sharper boundaries. `duration_s`: seconds decoded.
     """
 
     scores: np.ndarray
@@ -55,11 +54,11 @@ class WindowScores:
 
 
 class DeviceInvalid(ValueError):
-    """There is no such device here."""
+    """The device does not exist or cannot be used."""
 
 
 def device_of(name: str) -> str:
-    """ "auto" is the first GPU if there is one, else the CPU. Raises `DeviceInvalid` for one that is not there."""
+    """Check a torch device; "auto" gives the first GPU, else the CPU. Raises `DeviceInvalid` for one it cannot use."""
     import torch
 
     if name == "auto":
@@ -74,7 +73,7 @@ def device_of(name: str) -> str:
 
 @contextmanager
 def single_threaded(is_wanted: bool) -> Iterator[None]:
-    """The network and the mel filters on one core each, while readers use the others."""
+    """While the block runs, limit torch and NumPy to one thread each, so that decoding threads have the other cores."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -91,7 +90,7 @@ def single_threaded(is_wanted: bool) -> Iterator[None]:
 
 
 class Classifier:
-    """A loaded network. Safe to keep for a process; not to be shared between threads."""
+    """A loaded network. Keep it as long as the process runs; do not share it between threads."""
 
     def __init__(self, loaded: checkpoint.Checkpoint, device: str = "cpu"):
         from classifiers.model import ModelConfig, PianoNet
@@ -109,7 +108,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "cpu") -> Classifier:
-        """The checkpoint at `path`, or the one that comes with this package."""
+        """Load the checkpoint at `path`, or this package's. Raises `CheckpointInvalid` or `DeviceInvalid`."""
         return cls(checkpoint.load(Path(path) if path else checkpoint.DEFAULT_PATH), device)
 
     @property
@@ -125,7 +124,7 @@ class Classifier:
         return 1.0 / self.config.steps_per_s
 
     def score_file(self, path: str | Path) -> WindowScores:
-        """Decode a file in a stream and score it."""
+        """Decode a file of any format FFmpeg reads, block by block, and score it."""
         return self.score_blocks(read_blocks(path, self.sample_rate))
 
     def score_blocks(self, blocks: Iterable[np.ndarray]) -> WindowScores:
@@ -143,8 +142,8 @@ class Classifier:
     ) -> Iterator[tuple[str, WindowScores | Exception]]:
         """Score several recordings at the same time: decoded in threads, chunks of all of them in one batch.
 
-        Each stream is a key and a function that opens its blocks. Gives them as they are finished, an exception
-        for those whose blocks raised one. The numbers are those of `score_blocks`.
+        Each stream is a key and a function that opens its blocks. Gives (key, scores) as recordings are finished, or
+        (key, exception) where reading the blocks raised one. The scores are those of `score_blocks`.
         """
         waiting: dict[str, list[np.ndarray]] = {}
         readers = ChunkReaders(streams, self.features, self.config, num_readers, self.batch_size)
@@ -162,7 +161,7 @@ class Classifier:
 
     @property
     def batch_size(self) -> int:
-        """Chunks of 48 s in a forward pass, ends of recordings counted too. The number for a GPU is not measured."""
+        """Queue entries (chunks of 48 s, and ends of recordings) in a batch. The value for a GPU was not measured."""
         return 2 if self.device == "cpu" else 32
 
     def _scores(self, steps: Sequence[np.ndarray], duration_s: float) -> WindowScores:
@@ -170,22 +169,22 @@ class Classifier:
         if num_hops == 0:
             empty, no_causes = np.zeros(0, np.float32), np.zeros((0, len(self.cause_names)), np.float32)
             return WindowScores(empty, empty, no_causes, self.cause_names, empty, self.hop_s, self.step_s, 0.0)
-        heard = np.concatenate(steps)[:num_steps]
-        logits = _smooth(self._judge(heard, num_hops))
+        features = np.concatenate(steps)[:num_steps]
+        logits = _smooth(self._judge(features, num_hops))
         odds = np.exp(logits[:, 2:] - logits[:, 2:].max(axis=1, keepdims=True))
         return WindowScores(
             scores=_sigmoid(logits[:, 0]),
             any_piano=_sigmoid(logits[:, 1]),
             causes=odds / odds.sum(axis=1, keepdims=True),
             cause_names=self.cause_names,
-            local_scores=_sigmoid(self._judge_steps(heard)),
+            local_scores=_sigmoid(self._judge_steps(features)),
             hop_s=self.hop_s,
             step_s=self.step_s,
             duration_s=duration_s,
         )
 
     def _run(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Trunk output of each chunk's own steps, (steps, features) in half precision."""
+        """The trunk's output for each chunk's own steps, (steps, features) in float16."""
         import torch
 
         if not chunks:
@@ -196,7 +195,7 @@ class Classifier:
         return [row[chunk.first : chunk.first + chunk.num_steps] for row, chunk in zip(steps, chunks, strict=True)]
 
     def _judge(self, steps: np.ndarray, num_hops: int) -> np.ndarray:
-        """Logits (num_hops, 2 + causes) of the window centred on each hop, or at the edges of the nearest one."""
+        """Logits (num_hops, 2 + causes) of the window centred on each hop; at the edges, of the nearest window."""
         import torch
 
         per_hop, length = self.config.hop_s * self.config.steps_per_s, self.config.window_s * self.config.steps_per_s
@@ -214,7 +213,7 @@ class Classifier:
         return np.concatenate(out)
 
     def _judge_steps(self, steps: np.ndarray) -> np.ndarray:
-        """Solo logits of every step."""
+        """Logits of solo piano of every step, (steps,)."""
         import torch
 
         out = []
@@ -242,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("files", nargs="+", type=Path, help="audio files of any format FFmpeg reads")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, with the score of every second")
-    parser.add_argument("--weights", type=Path, help="another checkpoint than the one that comes along")
+    parser.add_argument("--weights", type=Path, help="checkpoint to use instead of this project's")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(arguments)
     try:
@@ -253,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         failed = [path for path in options.files if not _report(classifier, path, options.json)]
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough
+    except BrokenPipeError:  # the reader of our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 1 if failed else 0

@@ -1,12 +1,12 @@
-"""Real recordings as training data: a CSV of labelled spans, or separated stems. No network here.
+"""Real recordings as training data: from a CSV of labelled spans or separated stems to clips. No network here.
 
     file,label,start_s,end_s,licence,source,other_stem          (only file and label are needed)
     clips/a.ogg,piano,0,25,CC0,Kimiko Ishizaka,
     stems/b_piano.wav,,,,CC BY 4.0,someone,stems/b_rest.wav     (labelled by Aria-MIDI's rule for separated stems)
 
-`label` is one of piano, other_instrument, piano_plus_other, speech, noise, silence. `source` groups what must not be
-trained on and tested at the same time; without it every file is a source of its own. Only spans whose licence
-lets anyone use what is trained on them are taken, unless the caller says otherwise.
+`label` is one of piano, other_instrument, piano_plus_other, speech, noise, silence. `source` groups files so that none
+of a source is tested when another was trained on; without it every file is a source. By default only spans with an
+open licence are used (`is_open`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from classifiers.features import FeatureConfig, log_mel, read_blocks
 from classifiers.synthesize import CAUSES
 
 OPEN_LICENCE = re.compile(r"(cc0|public domain|pd|cc[ -]by([ -]\d\.\d)?( de)?)", re.IGNORECASE)
-MIN_PIECE_S = 2.0  # shorter spans say too little
+MIN_PIECE_S = 2.0  # shorter spans are left out
 # Aria-MIDI's stems (aria-cl): no clean piano where the piano is quieter than this for longer than that ...
 MIN_PIANO_DB, MAX_QUIET_S = -20.0, 4.0
 MAX_OTHER_DB, MAX_LOUD_S = -22.0, 1.0  # ... or the rest is louder than this for longer than that, in a 5 s window
@@ -36,8 +36,11 @@ STEM_FRAME_S = 0.1
 
 @dataclass(frozen=True)
 class Span:
-    """A labelled part of a file, `end_s` None: to the end. With `other_path` the file is a piano stem, the other the
-    rest, and the label is theirs to give."""
+    """A labelled span of a file; `end_s` None: to its end.
+
+    With `other_path`, `path` is the piano stem, `other_path` the stem of the rest, and their label follows from
+    `cause_of_stems`.
+    """
 
     path: Path
     label: str
@@ -58,7 +61,7 @@ def is_open(licence: str) -> bool:
 
 
 def read_labels(path: Path, root: Path | None = None, only_open: bool = True) -> list[Span]:
-    """Stretches of a CSV, files below `root` (default: the CSV's folder).
+    """Read the spans of a CSV, whose files are below `root` (default: the CSV's folder).
 
     Raises `ValueError` with file and line for a missing column, an unknown label or a time that is no number.
     """
@@ -88,9 +91,9 @@ def _span(path: Path, line: int, row: dict[str, str], root: Path) -> Span:
 
 
 def label_of_stems(piano: np.ndarray, other: np.ndarray, sample_rate: int) -> bool:
-    """Whether a 5 s window is clean piano, from its separated stems, by Aria-MIDI's rule. Mono waveforms.
+    """Whether a 5 s window is clean piano by Aria-MIDI's rule, from the mono waveforms of its separated stems.
 
-    Levels are dB below full scale in frames of 0.1 s; the network is trained on the mix of both.
+    The rule limits how long the piano may be quiet and the rest loud, in frames of 0.1 s.
     """
     quiet_s = STEM_FRAME_S * float((_levels_db(piano, sample_rate) < MIN_PIANO_DB).sum())
     loud_s = STEM_FRAME_S * float((_levels_db(other, sample_rate) > MAX_OTHER_DB).sum())
@@ -104,9 +107,10 @@ def _levels_db(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def cause_of_stems(piano: np.ndarray, other: np.ndarray, sample_rate: int) -> str | None:
-    """The label of a piece from its stems, 5 s by 5 s; None where some windows are clean piano and others not.
+    """The label of a piece from its stems, in windows of 5 s; None where some are clean piano and others not.
 
-    What is not clean is piano with something beside it where the piano is heard, else another instrument.
+    Without a clean window it is `piano_plus_other` where the piano's median level is at least `MIN_PIANO_DB`, else
+    `other_instrument`.
     """
     size = 5 * sample_rate
     windows = [slice(start, start + size) for start in range(0, max(1, len(piano) - size + 1), size)]
@@ -121,9 +125,10 @@ def cause_of_stems(piano: np.ndarray, other: np.ndarray, sample_rate: int) -> st
 def recorded_clips(
     folder: Path, spans: Sequence[Span], features: FeatureConfig, clip_s: float, seed: int, num_variants: int
 ) -> tuple[Clips, list[str]]:
-    """Clips of `clip_s` from every span, each `num_variants` times: retuned, half of them recorded once more.
+    """Clips of `clip_s` from every span, each in `num_variants` variants: all but the first retuned, every second one
+    also through the recording chain (`classifiers.effects.record`).
 
-    Kept below `folder` like synthesised ones. Gives the clips and the source of each.
+    They are cached in `folder`. Gives the clips and the source of each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     frames, causes, sources, digest = [], [], [], hashlib.sha256()
@@ -189,7 +194,7 @@ def _pieces(waveform: np.ndarray, size: int, shortest: int) -> list[np.ndarray]:
 
 
 def _retuned(rng: np.random.Generator, piece: np.ndarray, size: int) -> np.ndarray:
-    """Played up to two semitones (of a normal distribution) faster or slower."""
+    """Resample to play up to 2.5 semitones faster or slower, drawn from a normal distribution."""
     import soxr
 
     speed = 2.0 ** (float(np.clip(rng.normal(0, 0.9), -2.5, 2.5)) / 12.0)

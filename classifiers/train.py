@@ -1,4 +1,4 @@
-"""Train the classifier on synthesised sound, on a CPU, from a seed.
+"""Train the classifier on synthesised clips and, with --labels, real recordings; on a CPU, from a seed.
 
     python -m classifiers.train --out classifiers/weights/piano_classifier.pt --hours 32 --seed 0 --epochs 16
     python -m classifiers.train --out mine.pt --labels mine.csv --start classifiers/weights/piano_classifier.pt
@@ -38,18 +38,18 @@ from classifiers.synthesize import CAUSES, SynthesisConfig
 HELD_OUT_SEED = 1_000_003  # added to the seed: clips the network never trains on
 HELD_OUT_SESSIONS = 12
 REPORT_STEPS = 100
-RECORDED_VARIANTS = 8  # of every piece of a real recording: retuned, re-recorded
-LOCAL_WEIGHT = 0.5  # of the loss of single steps beside that of windows
+RECORDED_VARIANTS = 8  # of every piece of a real recording (`recorded_clips`)
+LOCAL_WEIGHT = 0.5  # weight of the loss of steps; that of windows has 1
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Usual values for a network of this size; the rate was tried at 1e-3 and 3e-3."""
+    """Usual values for a network of this size; learning rates of 1e-3 and 3e-3 were tried."""
 
     batch_size: int = 48
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
-    average_decay: float = 0.996  # of the running mean of the weights, which is what is saved
+    average_decay: float = 0.996  # of the running mean of the weights; the mean is saved
     label_smoothing: float = 0.02
     short_window_share: float = 0.15  # windows of 2 or 3 s, for short files and edges
 
@@ -58,9 +58,9 @@ Targets = tuple[Tensor, Tensor, Tensor]  # solo, any piano: (batch, places); cau
 
 
 def window_targets(batch: Batch, num_windows: int, window_frames: int, frames_per_s: int) -> Targets:
-    """Per window: how much is clean piano, how much has piano, and what fills most of it.
+    """Targets of every window: the shares of clean solo piano, of any piano, and of each cause.
 
-    The middle of a window counts more than its ends, because its value stands for the second in the middle.
+    Frames are weighted by a Hann window, because a window's score is for the second in its middle.
     """
     weight = np.hanning(window_frames + 2)[1:-1]
     weight /= weight.sum()
@@ -69,7 +69,7 @@ def window_targets(batch: Batch, num_windows: int, window_frames: int, frames_pe
 
 
 def step_targets(batch: Batch, frames_per_step: int) -> Targets:
-    """The same per step, all frames of a step alike."""
+    """Targets of every step, with equal weights for its frames."""
     return _targets(batch, lambda values: values.reshape(-1, frames_per_step, *values.shape[1:]).mean(axis=1))
 
 
@@ -97,26 +97,27 @@ def loss_of(logits: Logits, targets: Targets, smoothing: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Material:
-    """What a network is trained on: synthesised clips, those of them that count, and real recordings beside them."""
+    """Training data: synthesised clips, which of them to train on, clips to evaluate on, and real recordings."""
 
     clips: Clips
     held_out: Clips
     recorded: Recorded | None = None
     chosen: np.ndarray | None = None  # indices into `clips`; None: all
-    weights: np.ndarray | None = None  # of `chosen`: how often each is drawn, against the others; None: alike
+    weights: np.ndarray | None = None  # of `chosen`: relative frequencies of drawing each; None: equal
 
 
 def as_copies(indices: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
-    """Repeat each index as its weight says: whole weights exactly, what is left of others by lot.
+    """Repeat each index by its weight; a fractional part gives one more copy with that probability.
 
-    A weight is how often a clip is drawn and no factor of its loss, because a clip is also mixed into others and
-    spliced on to them. Weights below 1 raise all of them, so that no lot leaves out a clip that has a weight.
+    Weights set how often a clip is drawn, not a factor of its loss, because clips are also mixed and spliced. Where a
+    positive weight is below 1, all are scaled up until the smallest is 1, so that no clip with a weight is left out.
+    Raises `ValueError` for weights of another shape, below 0, not finite, or all 0.
     """
     if weights.shape != indices.shape or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise ValueError("every chosen clip needs a weight, finite and not below 0, and one of them above it")
     raised = weights / min(1.0, float(weights[weights > 0].min()))
-    lots = np.random.default_rng([seed, 3]).random(len(indices))
-    return np.repeat(indices, np.floor(raised + lots).astype(np.int64))
+    draws = np.random.default_rng([seed, 3]).random(len(indices))
+    return np.repeat(indices, np.floor(raised + draws).astype(np.int64))
 
 
 def train(
@@ -131,8 +132,8 @@ def train(
 ) -> PianoNet:
     """Train for `num_steps` batches and return the averaged network, on the CPU in float32.
 
-    Past `max_minutes` of wall time the learning rate runs out early; then the result depends on the machine's speed.
-    With `start`, training goes on from that network.
+    `max_minutes` of wall time may end training earlier, with a shorter learning rate schedule; then the result depends
+    on the machine's speed. With `start`, training goes on from that network's weights.
     """
     torch.manual_seed(seed)
     model, average = PianoNet().to(memory_format=torch.channels_last), PianoNet().eval()  # type: ignore[call-overload]
@@ -183,7 +184,7 @@ def _step(model: PianoNet, optimiser: torch.optim.Optimizer, batch: Batch, windo
 
 @torch.no_grad()
 def update_average(average: PianoNet, model: PianoNet, decay: float) -> None:
-    """Running mean of weights and of batch norm statistics."""
+    """Move the running means of weights and batch norm statistics towards `model`, in place."""
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.mul_(decay).add_(new, alpha=1 - decay)
@@ -191,6 +192,7 @@ def update_average(average: PianoNet, model: PianoNet, decay: float) -> None:
 
 @contextmanager
 def judging(model: PianoNet) -> Iterator[None]:
+    """Evaluation mode without gradients while the block runs; then the former mode."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -199,7 +201,7 @@ def judging(model: PianoNet) -> Iterator[None]:
 
 
 def held_out_figures(model: PianoNet, clips: Clips) -> dict[str, float]:
-    """Share of synthetic clips on the right side of 0.5, per cause."""
+    """The share of clips whose mean score is rightly above or below 0.5, by cause."""
     features, solo = FeatureConfig(), []
     with judging(model):
         for start in range(0, len(clips.causes), 32):
@@ -259,12 +261,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--hours", type=float, default=32.0, help="hours of sound to synthesise")
     add("--epochs", type=float, default=16.0, help="times every synthesised clip is seen")
     add("--steps", type=int, default=0, help="batches to train on, instead of --epochs")
-    add("--minutes", type=float, default=math.inf, help="stop earlier than that many minutes of training")
+    add("--minutes", type=float, default=math.inf, help="stop after that many minutes of training")
     add("--labels", type=Path, help="real recordings too: a CSV with file,label and start_s,end_s,licence,source")
     add("--root", type=Path, help="folder the recordings are in (default: the CSV's)")
-    add("--hold-out", default="", help="sources not to train on: a regular expression for their names")
+    add("--hold-out", default="", help="a regular expression for sources not to train on")
     add("--start", type=Path, help="weights to go on from")
-    add("--learning-rate", type=float, default=0.0, help="another than the default")
+    add("--learning-rate", type=float, default=0.0, help="instead of the default")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2)
     return parser
@@ -275,10 +277,10 @@ def _print_now(line: str) -> None:
 
 
 def load_synthesised(cache: Path, hours: float, seed: int, num_workers: int) -> Material:
-    """Synthesise what is missing; another seed's clips are held out."""
+    """Load `hours` of clips, and held-out clips of another seed; those missing in `cache` are synthesised."""
     features, synthesis = FeatureConfig(), SynthesisConfig()
     if not hours > 0:
-        raise SystemExit("--hours: name a time above 0; 32 made the weights that come along.")
+        raise SystemExit("--hours: name a time above 0; this project's weights were made with 32.")
     num_sessions = max(1, round(hours * 3600 / (synthesis.clip_s * synthesis.clips_per_session)))
     clips = build_cache(cache, num_sessions, seed, features, synthesis, num_workers)
     held_out = build_cache(cache, HELD_OUT_SESSIONS, seed + HELD_OUT_SEED, features, synthesis, num_workers)
@@ -288,7 +290,10 @@ def load_synthesised(cache: Path, hours: float, seed: int, num_workers: int) -> 
 def load_recorded(
     labels: Path | None, root: Path | None, hold_out: str, cache: Path, seed: int
 ) -> tuple[Recorded | None, list[Span]]:
-    """The openly licensed recordings of a CSV as clips, without the sources that `hold_out` matches."""
+    """The openly licensed recordings of a CSV as clips, without sources that match the regular expression `hold_out`.
+
+    Gives the clips and their spans; (None, []) without `labels`.
+    """
     if labels is None:
         return None, []
     spans = [item for item in read_labels(labels, root) if not (hold_out and re.search(hold_out, item.source))]
@@ -298,7 +303,7 @@ def load_recorded(
 
 
 def load_network(path: Path) -> PianoNet:
-    """The network of a checkpoint, in evaluation mode."""
+    """Load the network of a checkpoint, in evaluation mode. Raises `CheckpointInvalid`."""
     loaded = checkpoint.load(path)
     model = PianoNet(ModelConfig(**loaded.model))
     model.load_state_dict(loaded.weights)

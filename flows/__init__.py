@@ -1,1 +1,1 @@
-"""What a person runs: order, retries, limits, schedules. Thin; the work is in `aria_data` and `classifiers`."""
+"""What a person runs: recipes, commands, retries, schedules. The work itself is in `aria_data` and `classifiers`."""

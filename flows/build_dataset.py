@@ -1,4 +1,4 @@
-"""The main job: recordings in, a version of a MIDI dataset out. The recipe is `build_dataset`, top to bottom."""
+"""The main recipe: recordings in, a version of a MIDI dataset out. `build_dataset` lists the steps in order."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def build_dataset(
     dry_run: bool = False,
     name: str = "",
 ) -> BuildSummary:
-    """Build the dataset at `out` from the recordings below `source`: a folder, an address, a list of addresses, or
-    nothing, which stands for what earlier builds and crawls found.
+    """Build the dataset at `out` from `source`: a folder, an address or a list of addresses.
 
-    What is already done is not done again; a new version is made only if something changed, or to give it a `name`.
+    Without a source it works on what earlier builds and crawls found. Work that is done already is not repeated. A new
+    version is released only if something changed, or to give it a `name`.
     """
     with Build.open(source, out, config, compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
@@ -63,17 +63,21 @@ def build(
     with_prefect: bool = True,
     name: str = "",
 ) -> BuildSummary:
-    """Build the dataset at `out`, from a script or a notebook: what `aria-data build` does.
+    """Build the dataset at `out` from a script or a notebook, as `aria-data build` does.
 
-    Raises `UsageError` or `ConfigInvalid` before anything is started (see `order_build`), `DatasetLocked` when another
-    build works in `out`. With `with_prefect=False` the same functions run without retries or a record of the run.
+    Raises `UsageError` or `ConfigInvalid` before anything is started (see `order_build`), and `DatasetLocked` when
+    another build works in `out`. With `with_prefect=False` the same functions run without retries and without a record
+    of the run.
     """
     order = order_build(source, Path(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
     return carry_out(order, verbose, with_prefect)
 
 
 def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = True) -> BuildSummary:
-    """Build what was ordered. Prefect's API is started for it, its records in the dataset, and stopped after it."""
+    """Carry out a checked order. Prefect's API runs as long as the build does; its records are kept in the dataset.
+
+    A dry run, and a build without Prefect, start no API. Raises `DatasetNotWritable` where `out` cannot be made.
+    """
     plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
     if order.is_dry_run or not with_prefect:
         with quiet_prefect():

@@ -1,6 +1,7 @@
-"""Compare what would be trained on: subsets of a dataset, or methods tried on any folder of MIDI files.
+"""Compare training data by training on it: subsets of a dataset, or selection methods on any folder of MIDI files.
 
-Of a dataset the rows of split `test` are tested on; of a folder a fifth of the pieces, a piece being a folder of files.
+The test files of a dataset are the rows of split `test`. Of a folder a fifth of the pieces is held out; files of one
+folder are one piece.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from aria_data.pruning.seeds import ScoringConfig
 
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
-MAX_LINES = 20  # of files that cannot be read
+MAX_LINES = 20  # at most so many unreadable files are listed
 MIDI_SUFFIXES = (".mid", ".midi")
-NUM_DRAWS = 3  # of a method that draws by lot: one draw says nothing of the method
+NUM_DRAWS = 3  # selections by a method that draws at random: one draw does not describe the method
 
 Say = Callable[[str, int, int], None]
 
@@ -39,13 +40,13 @@ class Pool:
 
     files: Mapping[str, Path]
     groups: Mapping[str, str]
-    test: tuple[str, ...] | None = None  # None: held out by lot, whole groups
-    subsets: Mapping[str, Subset] = field(default_factory=dict)  # that are there already
+    test: tuple[str, ...] | None = None  # ids; None: whole groups are drawn at random and held out
+    subsets: Mapping[str, Subset] = field(default_factory=dict)  # subsets of the dataset, by name
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method to be tried: how files are chosen, by which score."""
+    """A selection method to compare. `name` is as the user wrote it; `score` is "" where the method needs none."""
 
     name: str
     method: str
@@ -70,7 +71,7 @@ class Method:
         except ValueError as error:
             raise UsageError(f"{printable(text)!r}: {alpha!r} is no number between 0 and 1.") from error
         method = cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
-        method.config(0.5)  # says what is wrong with a share before anything is trained
+        method.config(0.5)  # raises for a wrong alpha before anything is trained
         if method.score:
             _require_score(method.score)
         return method
@@ -95,7 +96,7 @@ def _require_score(score: str) -> None:
 
 
 def pool_of_folder(folder: Path) -> Pool:
-    """All MIDI files below a folder; files of one folder are one piece. Raises `UsageError` when there are none."""
+    """All MIDI files below a folder, grouped by their folders. Raises `UsageError` when there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise UsageError(f"{printable(str(folder))}: holds no dataset and no .mid files.")
@@ -105,12 +106,15 @@ def pool_of_folder(folder: Path) -> Pool:
 
 
 def _name_of(path: Path) -> str:
-    """A path as text that can be written anywhere, also where its name is no valid UTF-8."""
+    """A path as valid UTF-8 text; bytes of a name that are not UTF-8 are escaped."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def pool_of_dataset(root: Path, version: str | None, names: Iterable[str], where: str = WHERE) -> Pool:
-    """The training rows and the test rows of a version, and named subsets of it."""
+    """The training rows, the test rows and the named subsets of a version (None: the newest).
+
+    Raises `UsageError` for a subset that the version lacks or that is empty.
+    """
     from aria_data.compare import Subset
 
     dataset = Dataset(root, version)
@@ -153,9 +157,11 @@ def compare_subsets(
     announce: Callable[[str], None] = lambda line: None,
     processes: int = 1,
 ) -> Comparison:
-    """Score if a method needs it, select, train, test; write the report into `out`. A killed run goes on.
+    """Score if a method needs it, select, train, test, and write the report into `out`. A killed run goes on.
 
-    Raises `DatasetLocked` when another comparison works in `out`, `DatasetNotWritable`.
+    `say` gets progress as (part, done, total), `announce` one line a time. Raises `DatasetLocked` when another
+    comparison works in `out`, `DatasetNotWritable` where nothing can be written, `UsageError` where the split `test`
+    has fewer than two compositions.
     """
     cache = out / "cache"
     with exclusive_lock(out / ".lock"):
@@ -190,8 +196,8 @@ def _compared(
         pool.files, None, pool.groups, cache, readers, lambda done, total: say("tokens", done, total)
     )
     test = hold_out(windows, config) if pool.test is None else pool.test
-    asked = {pool.groups[key] for key in test if key in pool.groups}
-    training = [key for key in windows.ids if pool.groups[key] not in asked]
+    test_groups = {pool.groups[key] for key in test if key in pool.groups}
+    training = [key for key in windows.ids if pool.groups[key] not in test_groups]
     chosen: dict[str, Any] = dict(pool.subsets)
     if methods:
         chosen |= _selections(pool, methods, fractions, training, scoring, cache, say, processes)

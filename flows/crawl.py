@@ -1,6 +1,6 @@
-"""The crawl: candidates from the web into a dataset's tables, screened, their neighbours followed, within budgets.
+"""The crawl: find candidates on the web, screen them, follow their neighbours, and write all of it to tables.
 
-It fetches no audio; `build` and `download` do, for whatever the crawl accepted.
+Budgets end it. It fetches no audio: `aria-data build` and `aria-data download` fetch what the crawl accepted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from flows.engine.stages import SCREEN
 
 @flow(name="crawl", persist_result=False, validate_parameters=False)
 def crawl(out: str, config: dict[str, Any] | None = None) -> CrawlSummary:
-    """Crawl into the dataset at `out`; goes on where the last run stopped."""
+    """Crawl into the dataset at `out`. It goes on where the last run stopped."""
     return crawl_into(Path(out), build_record(BuildConfig, config or {}, "config"))
 
 
 def crawl_into(root: Path, config: BuildConfig, report: Report = lambda summary: None) -> CrawlSummary:
-    """Hold the dataset folder and crawl. Raises `DatasetLocked` when a build or another crawl holds it."""
+    """Lock the dataset folder and crawl. Raises `DatasetLocked` when a build or another crawl holds the lock."""
     root = root.absolute()
     with exclusive_lock(root / ".lock"):
         for name in (COLLECT, SCREEN.name):

@@ -1,4 +1,4 @@
-"""Define, renew and forget named subsets of a dataset: each time a version in which every row says whether it is in."""
+"""Define, redefine and delete named subsets. Each change releases a version with (or without) the subset's columns."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ from flows.engine.publish import publish
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
-    """Define a subset by rule and release a version with it. Gives (version, how many rows are in it)."""
-    note = f"subset {name}: {_said(recipe)}"
+    """Define a subset by rule and release a version with it. Gives (version, number of rows in the subset).
+
+    Raises `ConfigInvalid` for a rule that cannot be applied; then nothing is changed.
+    """
+    note = f"subset {name}: {_summary(recipe)}"
     return _change(root, name, lambda subsets: subsets.save_recipe(name, recipe, _own_limits(name, recipe)), note)
 
 
 def define_selection(root: Path, name: str, rows: Sequence[SelectedRow], about: Mapping[str, Any]) -> tuple[int, int]:
-    """Define a subset by its rows and release a version with it. Gives (version, how many rows are in it)."""
+    """Define a subset by its rows and release a version with it. Gives (version, number of rows in the subset)."""
     note = f"subset {name}: {about.get('summary', 'a selection')}"
     return _change(root, name, lambda subsets: subsets.save_selection(name, rows, about), note)
 
 
 def forget(root: Path, name: str) -> int:
-    """Forget a subset and release a version in which no row has it; earlier versions keep it.
+    """Delete a subset and release a version without its columns; earlier versions keep them. Gives the version.
 
-    Where another subset cannot be followed, this one is forgotten all the same, and that is what is raised.
+    Where another subset's definition cannot be applied, this one is deleted all the same, and the error of the other
+    is raised.
     """
     return _change(root, name, lambda subsets: subsets.delete(name), f"subset {name} deleted")[0]
 
 
 def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str) -> tuple[int, int]:
     manifest = Manifest(root)
-    manifest.number_of()  # says what is missing, if anything is
+    manifest.number_of()  # raises where there is no version
     with exclusive_lock(root / ".lock"):
         subsets, newest = Subsets(root), manifest.version()
         before = {path: path.read_bytes() if path.is_file() else None for path in subsets.files(name)}
@@ -49,7 +53,7 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)
             if not is_other and manifest.version() == newest:  # a version without its card is a version
-                _restore(before)  # a recipe that cannot be followed must not stop the next build
+                _restore(before)  # a recipe that cannot be applied must not stop the next build
             raise
     return version, sum(bool(row.get(f"in_{name}")) for row in rows)
 
@@ -63,7 +67,10 @@ def _restore(before: Mapping[Path, bytes | None]) -> None:
 
 
 def _own_limits(name: str, recipe: SubsetRecipe) -> Mapping[str, float] | None:
-    """The limits of a file of the user's; a preset, and no limits, are known by name. Raises `ConfigInvalid`."""
+    """The limits in a user's own file, to be kept with the subset; None for a preset and for no limits.
+
+    Raises `ConfigInvalid`.
+    """
     if recipe.limits in ("", *PRESETS):
         return None
     try:
@@ -75,7 +82,7 @@ def _own_limits(name: str, recipe: SubsetRecipe) -> Mapping[str, float] | None:
 
 
 def _passing(root: Path, limits: str) -> set[str]:
-    """The segments whose latest measures are within limits."""
+    """The ids of the segments whose latest measures are within `limits` (a preset or a file)."""
     measures = {
         one.item_id: one.record.measures
         for one in StageTable(root, "measure", Measurement).all()
@@ -84,7 +91,7 @@ def _passing(root: Path, limits: str) -> set[str]:
     return passing(measures, load_limits(limits))
 
 
-def _said(recipe: SubsetRecipe) -> str:
+def _summary(recipe: SubsetRecipe) -> str:
     parts = [recipe.where.strip(), recipe.limits and f"limits {Path(recipe.limits).name}"]
     if recipe.max_recordings_per_composition:
         parts.append(f"at most {recipe.max_recordings_per_composition} recordings of a composition")

@@ -1,4 +1,4 @@
-"""Fetch what a dataset's crawls found, without building: what waits, or again what failed for named reasons."""
+"""Fetch the audio that a dataset's crawls found, without building it; mark failed fetches to be tried again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from flows.show.summaries import FetchSummary
 
 
 def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -> FetchSummary:
-    """Fetch every candidate that passed screening and is not here, or those of `only`."""
+    """Fetch every candidate that passed screening and was not fetched yet; with `only`, none but these candidates.
+
+    Raises `DatasetNotFound` where nothing was ever collected, `DatasetLocked` when a build or crawl works there.
+    """
     require_dataset(root)
     with Build.open(None, str(root), config, None, dry_run=False) as build:
         build.collect()
@@ -33,24 +36,27 @@ def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -
         fetched = build.found.records(DOWNLOAD.name)
         settle(root, fetched)
         attempts = build.context.attempts
-        noes = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
+        not_fetched = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
         for key, (_, text) in build.not_done.items():
             kind = "rate-limited" if key in attempts.resting else attempts.last_kind(key) or "network"
-            noes.append((kind, f"{key}: {text}"))
+            not_fetched.append((kind, f"{key}: {text}"))
         new = [record for key, record in fetched.items() if key not in before]
         return FetchSummary(
             num_fetched=len(new),
             num_fetched_before=len(fetched) - len(new),
             num_bytes=sum(record.num_bytes for record in new),
             audio_s=sum(record.duration_s for record in new),
-            kinds=dict(Counter(kind for kind, _ in noes).most_common()),
-            lines=[line for _, line in noes],
+            kinds=dict(Counter(kind for kind, _ in not_fetched).most_common()),
+            lines=[line for _, line in not_fetched],
             seconds=build.times[DOWNLOAD.name].seconds,
         )
 
 
 def mark(root: Path, kinds: Sequence[str]) -> set[str]:
-    """Note that all candidates which failed for these kinds are to be tried again. Gives their ids."""
+    """Record that candidates whose last attempt failed in one of these ways are to be tried again. Gives their ids.
+
+    Without `kinds`, all temporary kinds of `aria_data.web.KINDS`.
+    """
     require_dataset(root)
     wanted = [require_kind(kind) for kind in kinds] or [kind.name for kind in KINDS.values() if kind.is_temporary]
     with exclusive_lock(root / ".lock"):

@@ -1,6 +1,7 @@
-"""Take things out of a dataset for good: a tombstone now, and no way back in later, by any build or crawl.
+"""Remove segments, recordings or sources from a dataset for good. Later builds and crawls leave them out.
 
-A removal is on record before anything disappears, then comes the version without it, then `sweep` deletes the files.
+The order matters where a run is killed: the removal is recorded first, then a version with tombstones is released,
+then `sweep` deletes the files.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from flows.show.removal import Removed
 
 
 def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
-    """Record the removals, release a version without what they name, delete its MIDI files and fetched audio.
+    """Record the removals, release a version without what they name, and delete its MIDI files and fetched audio.
 
-    An entry is a segment's, recording's or candidate's id, an address, `domain:HOST` or `uploader:NAME` (`opt_outs`).
-    Ids that name nothing here are refused in one line, before anything is changed; addresses, domains and uploaders
-    may be unknown yet. What an earlier removal left undone is done as well.
+    An entry is the id of a segment, recording or candidate, an address, `domain:HOST` or `uploader:NAME`
+    (`aria_data.web.opt_outs`). Addresses, domains and uploaders may be unknown to the dataset. An earlier removal that
+    was killed is completed as well.
+
+    Raises, before anything is changed, `UsageError` for an empty reason or an unknown id, `DatasetNotFound` where there
+    is no dataset; `DatasetLocked` when a build or crawl works there.
     """
     if not reason.strip():
         raise UsageError("--reason is empty; say why, for whoever reads the history.")

@@ -1,7 +1,7 @@
-"""Score a dataset's files once, select from them many times; a selection becomes a named subset with weights.
+"""Score a dataset's files once, select from the scores many times; a selection becomes a named subset with weights.
 
 DATASET/scores/<table>.parquet   a score table (`aria_data.pruning.score_table`)
-DATASET/scores/cache/            trained surrogates, so that a killed run goes on and one more score trains nothing
+DATASET/scores/cache/            trained surrogates: a killed run goes on, and another score needs no training
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 WHERE = "in_pruned and is_cluster_lead and split = 'train'"  # broken files and copies first: both distort scores
 PROBE_WHERE = "in_pruned and is_cluster_lead and split = 'validation'"
-MIN_PROBE_FILES = 20  # fewer say little about anything; each seed then holds out files of its own
+MIN_PROBE_FILES = 20  # with fewer no influence is computed: it would depend on which files they are
 FILES_PER_PROCESS = 200  # a process takes some seconds to start, a file 50 ms to read
 GROUPS = ("composition", "recording", "none")
 
-Say = Callable[[str, int, int], None]  # what is done, how much, of how much
+Say = Callable[[str, int, int], None]  # progress: (part, done, total)
 
 
 def _quiet(what: str, done: int, total: int) -> None:
@@ -43,14 +43,14 @@ class ScoreRequest:
     """Which files of a dataset are scored, and how."""
 
     where: str = WHERE
-    probe_where: str = PROBE_WHERE  # what influence is measured on
+    probe_where: str = PROBE_WHERE  # the files that influence is measured on
     version: str | None = None
     groups: str = "composition"
     seeds: int = (
-        3  # ours: one already ranks files with rho 0.97 to 0.99 for EL2N, but 0.7 for the norm of all gradients
+        3  # our choice: one seed ranks files with rho 0.97 to 0.99 for EL2N, but 0.7 for the norm of all gradients
     )
-    only: tuple[str, ...] = ()  # columns; all without
-    table: str = ""  # its name; v<version of the manifest> without
+    only: tuple[str, ...] = ()  # columns to compute; empty: all
+    table: str = ""  # name of the table; "": v<version of the manifest>
 
     def __post_init__(self) -> None:
         if self.groups not in GROUPS:
@@ -68,9 +68,11 @@ class ScoreRequest:
 def score_dataset(
     root: Path, request: ScoreRequest, config: ScoringConfig | None = None, say: Say = _quiet, processes: int = 1
 ) -> tuple[str, ScoreTable]:
-    """Score the files of a version and keep the table. Gives (its name, the table).
+    """Score the files of a version and save the table. Gives (name of the table, table).
 
-    Raises `UsageError` when nothing is to be scored.
+    A table of that name keeps its other columns where it was made from the same files, models and seeds. Raises
+    `UsageError` for fewer than two files, or where a score that was asked for needs more probe files; `DatasetLocked`
+    when another scoring runs.
     """
     from aria_data.pruning.scoring import score
 
@@ -118,7 +120,7 @@ def _require_probe(request: ScoreRequest, num_files: int) -> None:
 
 
 def _with_known(root: Path, name: str, table: ScoreTable) -> ScoreTable:
-    """The new scores and those that the table has already, where they are of the same files, models and seeds."""
+    """The new scores, and the columns of the saved table where it has the same files, models and seeds."""
     try:
         known = ScoreTable.load(_path(root, name))
     except (DatasetNotFound, DatasetCorrupt):
@@ -134,7 +136,7 @@ def _with_known(root: Path, name: str, table: ScoreTable) -> ScoreTable:
 
 
 def _files(dataset: Dataset, where: str, groups: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """The MIDI files of rows that fit, and the group of each."""
+    """The MIDI file and the group of each row for which `where` holds, by segment_id."""
     names = ["segment_id", "recording_id", "recording_cluster", "composition_id", "midi_path"]
     rows = dataset.select(where).table.select(names).to_pylist()
     return (
@@ -144,7 +146,10 @@ def _files(dataset: Dataset, where: str, groups: str) -> tuple[dict[str, Path], 
 
 
 def group_of(row: Mapping[str, Any], groups: str) -> str:
-    """The group of a row: its composition, or where that is not known (or not asked for) its recording."""
+    """The group of a manifest row, by one of `GROUPS`; with "none" each row is a group of its own.
+
+    A row without a composition is grouped by its recording cluster, one without a cluster by its recording.
+    """
     if groups == "none":
         return row["segment_id"]
     if groups == "composition" and row["composition_id"]:
@@ -157,13 +162,13 @@ def _path(root: Path, name: str) -> Path:
 
 
 def score_tables(root: Path) -> list[str]:
-    """The names of a dataset's score tables, the one written last at the end."""
+    """The names of a dataset's score tables, the newest last."""
     paths = sorted((root / "scores").glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     return [path.stem for path in paths]
 
 
 def load_scores(root: Path, name: str = "") -> tuple[str, ScoreTable]:
-    """Read a score table, the one written last without a name. Raises `DatasetNotFound` that says which there are."""
+    """Read a score table, by default the newest. Raises `DatasetNotFound` with the names of those that exist."""
     known = score_tables(root)
     if not known or (name and name not in known):
         there = f"Known: {', '.join(known)}." if known else f"Run `aria-data score {root}` first."
@@ -177,8 +182,8 @@ class SelectRequest:
     """A subset to be selected from a score table."""
 
     name: str
-    score: str = ""  # a column of the table; without, only methods that need none
-    table: str = ""
+    score: str = ""  # a column of the table; "" for a method that needs none
+    table: str = ""  # "": the newest
     seed: int = 0
     config: SelectConfig = field(default_factory=SelectConfig)
 
@@ -186,7 +191,8 @@ class SelectRequest:
 def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     """Select from a score table and release a version with `in_<name>` and `weight_<name>`. Gives (version, selection).
 
-    Only rows that were scored are chosen from; what has been removed since is left out.
+    The pool is the scored rows without those that have been removed or excluded since. Raises `UsageError` where the
+    score is missing or nothing can be kept, `DatasetNotFound` without a table.
     """
     table_name, table = load_scores(root, request.table)
     if request.config.method in BY_SCORE and not request.score:

@@ -1,8 +1,8 @@
-"""A crawl on a schedule, and a build of what it found. Runs never overlap: the dataset's own lock decides.
+"""A crawl on a schedule, and a build of what it found. The dataset's lock keeps runs from overlapping.
 
-`aria-data serve` starts a Prefect server that lives as long as it does, with its records in the dataset folder, and
-waits for the schedule's runs; each runs in a process of its own. Whatever a run held is free again when its process
-ends, however it ends: locks are the system's, and nothing of a crawl or build is kept in Prefect.
+`aria-data serve` starts a Prefect server that ends with it and keeps its records in the dataset folder. Each scheduled
+run is a process of its own. Locks are the operating system's, so they are free again however a process ends; nothing
+of a crawl or build is kept in Prefect.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Schedule:
-    """When runs start: a cron line, or every so many seconds."""
+    """When runs start: by a cron line, or at an interval."""
 
-    cron: str = ""
-    every_s: float = 0.0
+    cron: str = ""  # "": by `every_s`
+    every_s: float = 0.0  # 0: by `cron`
 
 
 @flow(name=NAME, persist_result=False, validate_parameters=False)
 def crawl_and_build(out: str, config: Mapping[str, Any], compute: Mapping[str, Any] | None = None) -> Any:
-    """Crawl, then build a version from what is new. A run that finds another one at work leaves at once."""
+    """Crawl, then build a version from what is new. The run is cancelled at once where the dataset is locked."""
     try:
         found = crawl_into(Path(out), build_record(BuildConfig, config, "config"))
     except DatasetLocked as error:
@@ -59,7 +59,10 @@ def run_schedule(
     schedule: Schedule,
     started: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve until interrupted. `PREFECT_API_URL` must name a server that makes runs of schedules."""
+    """Serve until interrupted; `started` is called with the server's address. Raises `UsageError` for a bad cron line.
+
+    `PREFECT_API_URL` must be set to a server that starts scheduled runs (`temporary_api` with `has_schedules`).
+    """
     try:
         deployment = _deployment(out, config, compute, schedule)
     except ValueError as error:

@@ -1,11 +1,11 @@
-"""Audio files: decoding, containers, whether a file is whole, tuning; and `ingest`, the step that checks.
+"""Audio files: decoding, containers, integrity, tuning; and `ingest`, the step that checks a candidate's file.
 
 In: a path. Out: blocks of samples, `AudioInfo`, `AudioFacts`; from `ingest` a `Recording`.
 Rejections of ingest: `silent`, `duration_below_min`, `duration_above_max`. Failures: `not_audio`, `truncated`,
 `damaged`, `no_audio_stream`, `no_audio_decoded`, `too_long`, `empty_file`, `file_missing`, `unreadable`,
 `not_a_file`.
 
-Collecting reads tags and downloading verifies what came, so this room is shared by steps before and after it.
+Steps before `ingest` use this room, too: collecting reads tags, downloading verifies what was fetched.
 """
 
 from aria_data.audio.decode import AudioFacts, AudioInfo, AudioReader, Readers, inspect, mono_blocks, probe

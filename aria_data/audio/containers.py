@@ -1,7 +1,7 @@
-"""What a container's bytes say that FFmpeg does not pass on: how long it should be, whether its end is there.
+"""Read from a container's bytes what FFmpeg does not report: whether the length is stated, whether the end is missing.
 
-FFmpeg plays a WAV or Ogg file that was cut short to where it ends and calls that its length, and guesses the length
-of files that do not state it. Each function reads a few kilobytes; `format_name` is FFmpeg's name of the container.
+For a WAV or Ogg file that was cut short, FFmpeg reports the length that is left; for files that do not state a length,
+it guesses one. Each function reads a few kilobytes; `format_name` is FFmpeg's name of the container.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 
 _HEADER_BYTES = 4096  # the first MPEG frame, with the encoder's note in it, is at most 2881 bytes
 _OGG_PAGE_BYTES = 65_307  # the largest page of RFC 3533
-_RIFF_UNKNOWN = 0x7FFF_0000  # what writes to a pipe cannot know its size and announces 2 or 4 GB, or nothing
+_RIFF_UNKNOWN = 0x7FFF_0000  # a program that writes to a pipe does not know the size and announces 2 or 4 GB, or 0
 
 
 def states_duration(path: Path, format_name: str) -> bool:
-    """Whether the container states its length; FFmpeg guesses it otherwise, from the bit rate of the beginning."""
+    """Whether the container states its length. Otherwise FFmpeg guesses it from the bit rate of the beginning."""
     if format_name in ("aac", "ac3", "eac3", "amr"):
         return False
     if format_name != "mp3":
@@ -38,7 +38,7 @@ def _after_id3(file) -> bytes:
 
 
 def share_there(path: Path, format_name: str) -> float:
-    """How much of the bytes that a WAV file announces are there; 1.0 for whole files and for all other formats."""
+    """Give the share of a WAV file's announced bytes that is there, 0 to 1; 1.0 for all other formats."""
     if format_name != "wav":
         return 1.0
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""Audio files as streams of samples: what a file says of itself, what it really holds, and spans of it.
+"""Audio files as streams of samples: what a file announces, what it holds, and spans of it.
 
-Everything is read through PyAV (FFmpeg's libraries; no program needed) in blocks, so a ten-hour file needs
-no more memory than a short one. Nothing is kept: callers get NumPy blocks of shape (num_samples, num_channels).
+Everything is read through PyAV (FFmpeg's libraries; no program needed) in blocks of shape (num_samples, num_channels).
+Blocks are not kept, so a ten-hour file needs no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ CONTAINERS = (
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
 RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
-LOOK_S = 30  # of a span, before its rate is chosen
+LOOK_S = 30  # seconds of a span from which its rate is chosen
 BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
-FLOOR_DB = -120.0  # what silence measures
+FLOOR_DB = -120.0  # the level of silence
 MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file announces, before anything is decoded."""
+    """What a file's header announces. Nothing is decoded for it."""
 
     duration_s: float | None
     sample_rate: int
@@ -50,7 +50,7 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What a file really holds, after decoding it to its end."""
+    """What a file holds, found by decoding it to its end."""
 
     info: AudioInfo
     duration_s: float
@@ -58,28 +58,28 @@ class AudioFacts:
     loudness_db: float  # root mean square over all samples and channels
     peak_db: float
     num_faults: int  # packets that did not decode
-    early_end: str = ""  # why it could not be read to its end, or what shows that its end is missing
+    early_end: str = ""  # why it could not be read to its end, or the sign that its end is missing
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """What went wrong while one file was decoded."""
+    """The faults met while one file was decoded. Fields as in `AudioFacts`."""
 
     num_faults: int = 0
     early_end: str = ""
 
 
 def probe(path: Path) -> AudioInfo:
-    """Read a file's header and tags. Raises `AudioUnreadable` with the reason it cannot be used."""
+    """Read a file's header and tags. Raises `AudioUnreadable` for a file that cannot be opened as audio."""
     with _open(path) as (container, stream):
         return _info(path, container, stream)
 
 
 def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
-    """Decode a file to its end and say what it holds.
+    """Decode a file to its end and describe its samples. A file that is cut short or damaged is described, too.
 
-    Raises `AudioUnreadable` when nothing decodes (`no_audio_decoded`) or when it is longer than
-    `max_duration_s` (`too_long`), in both cases without having read on.
+    Raises `AudioUnreadable` for a file that cannot be opened as audio, when nothing decodes (`no_audio_decoded`), and
+    as soon as it is longer than `max_duration_s` (`too_long`).
     """
     digest = hashlib.sha256()
     trouble = _Trouble()
@@ -118,16 +118,16 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
 
 
 def to_db(amplitude: float) -> float:
-    """Give an amplitude (1 = full scale) in decibel, silence as -120 dB."""
+    """Convert an amplitude (1 = full scale) to decibels, at least -120 dB."""
     return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB
 
 
 class AudioReader:
     """Reads spans of one file, in order, as float32 blocks at a fixed rate and channel count.
 
-    Positions count decoded samples from the file's first, never time stamps, so a span read here is
-    the span the classifier scored, to the sample. Stretches are best asked for in ascending order:
-    the file is then decoded once; going back opens it again.
+    Positions count decoded samples from the file's first, never time stamps, so a span read here is the span that
+    the classifier scored, to the sample. Ask for spans in ascending order: the file is then decoded once; going back
+    opens it again. Reading raises `AudioUnreadable` for a file that cannot be opened as audio.
     """
 
     def __init__(self, path: Path, sample_rate: int, num_channels: int):
@@ -145,7 +145,8 @@ class AudioReader:
     ) -> Iterator[np.ndarray]:
         """Yield `[start_s, end_s)` as blocks of shape (num_samples, num_channels), at most what the file holds.
 
-        `choose_rate` is given the first `LOOK_S` seconds and the file's own rate, and says which rate to give instead.
+        `choose_rate` gets about the first `LOOK_S` seconds of the span at the file's own rate, and that rate, and
+        gives the rate to resample to in place of `sample_rate`.
         """
         import soxr
 
@@ -186,10 +187,10 @@ class AudioReader:
             self._position += skip + take
             self._pending = self._pending[skip + take :]
             if len(block):
-                yield block  # whoever takes it may never ask for the next one; all is in order here
+                yield block  # the caller may stop here: the position is already right for the next span
 
     def _refill(self) -> bool:
-        """Have decoded samples at hand; False at the end of the file."""
+        """Make sure that decoded samples are pending; False at the end of the file."""
         while not len(self._pending):
             block = next(self._blocks or iter(()), None)
             if block is None:
@@ -203,7 +204,7 @@ class AudioReader:
             yield from _decode(container, stream, "flt", _Trouble(), self.num_channels)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file. A later read opens it again."""
         if self._blocks is not None:
             self._blocks.close()  # type: ignore[attr-defined]
             self._blocks = None
@@ -216,21 +217,21 @@ class AudioReader:
 
 
 def mono_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield a whole file as mono blocks of shape (num_samples,). Raises what `AudioReader` raises."""
+    """Yield a whole file at `sample_rate` as mono blocks of shape (num_samples,). Raises as `AudioReader` does."""
     with AudioReader(path, sample_rate, 1) as reader:
         for block in reader.blocks():
             yield block[:, 0]
 
 
 class Readers:
-    """An open file for each thread: spans of one file, asked for in order, are decoded once in each."""
+    """An open `AudioReader` for each thread: a thread that asks for spans of one file in order decodes it once."""
 
     def __init__(self, sample_rate: int, num_channels: int):
         self._settings = sample_rate, num_channels
         self._of_thread: dict[int, AudioReader] = {}
 
     def of(self, path: Path) -> AudioReader:
-        """Give this thread's reader of a file; its last one is closed when that was another file's."""
+        """Give this thread's reader of a file. The thread's reader of another file is closed."""
         number = threading.get_ident()
         reader = self._of_thread.get(number)
         if reader is None or reader.path != path:
@@ -249,7 +250,7 @@ class Readers:
 
 @contextmanager
 def _open(path: Path):
-    """Open a file's best audio stream, or say in one line why that cannot be."""
+    """Open a file and give its first audio stream. Raises `AudioUnreadable` with the reason in one line."""
     import av
 
     name = printable(path.name)
@@ -331,14 +332,14 @@ def _info(path: Path, container, stream) -> AudioInfo:
 
 
 def _clean(text: str) -> str:
-    """Drop what UTF-8 cannot store and what a terminal would obey."""
+    """Drop what UTF-8 cannot store, and control characters, which a terminal would act on."""
     return "".join(char for char in text if char.isprintable() or char in "\n\t").encode("utf-8", "replace").decode()
 
 
 def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channels: int | None = None):
-    """Yield blocks of shape (num_samples, num_channels) at the stream's rate; packets that fail are noted and skipped.
+    """Yield blocks of shape (num_samples, num_channels) at the stream's rate; packets that fail are only counted.
 
-    A file may change its rate or layout on the way (chained Ogg, joined MP3): every frame is brought to the first's.
+    A file may change its rate or layout on the way (chained Ogg, joined MP3): every frame is converted to the first's.
     """
     import av
 
@@ -360,7 +361,7 @@ def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channe
             yield from converted(None)
             shape = (frame.format.name, frame.layout.name, frame.sample_rate)
             resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=BLOCK_SAMPLES)
-        frame.pts = None  # positions are counted, and odd time stamps would make the resampler complain
+        frame.pts = None  # positions are counted in samples, and the resampler fails on odd time stamps
         yield from converted(frame)
     yield from converted(None)
 

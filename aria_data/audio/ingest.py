@@ -1,4 +1,4 @@
-"""Verify that a candidate's audio is whole and audible: decode it to its end, measure it, hash it."""
+"""The step that verifies a candidate's audio: decode it to its end, measure it, hash it, judge its level and length."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from aria_data.storage import sha256_file
 
 @dataclass(frozen=True)
 class IngestConfig:
-    """What audio must be like to be worked on."""
+    """What audio must fulfil to be classified and transcribed."""
 
     min_loudness_db: float = -70.0  # root mean square of the file; dithered 16-bit silence measures about -93 dB
     min_duration_s: float = 5.0  # one classifier window
     max_duration_s: float = 43_200.0  # 12 hours
     min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
-    max_fault_share: float = 0.05  # packets that fail, a second of audio
-    max_faults: int = 3  # so many are always allowed: a join of two files costs one or two
+    max_fault_share: float = 0.05  # packets that fail per second of audio
+    max_faults: int = 3  # packets that may always fail: the join of two files costs one or two
 
 
 def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
     """Decode the file at `path` to its end and judge it.
 
-    Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged); silence and wrong
-    length are expected noes and come back as the verdict.
+    Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged) and for one longer than
+    `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them.
     """
     facts = inspect(path, config.max_duration_s)
     limits = IntegrityLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
@@ -50,7 +50,7 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
 
 
 def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording, Verdict]:
-    """Judge audio that was decoded to its end when it was fetched. Its id is its candidate's."""
+    """Judge audio that was decoded to its end when it was fetched. The recording has the candidate's id."""
     recording = Recording(
         recording_id=download.candidate_id,
         candidate_id=download.candidate_id,
@@ -68,7 +68,7 @@ def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording
 
 
 def verdict(recording: Recording, config: IngestConfig) -> Verdict:
-    """Whether the audio is worth listening to."""
+    """Judge level and length: `silent`, `duration_below_min` or `duration_above_max`."""
     if recording.loudness_db < config.min_loudness_db:
         return Verdict(False, "silent", recording.loudness_db)
     if recording.duration_s < config.min_duration_s:

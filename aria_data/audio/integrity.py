@@ -1,4 +1,4 @@
-"""Whether a file that was decoded is whole: not cut short, not damaged. Judges found files and fetched ones alike."""
+"""Whether a decoded file is whole: neither cut short nor damaged. Used for local files and for fetched ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class IntegrityLimits:
     """How much may be missing or broken."""
 
     min_decoded_share: float = 0.98  # of the duration the file announces; less means that it is cut short
-    max_fault_share: float = 0.05  # packets that fail, a second of audio
-    max_faults: int = 3  # so many are always allowed: a join of two files costs one or two
+    max_fault_share: float = 0.05  # packets that fail per second of audio
+    max_faults: int = 3  # packets that may always fail: the join of two files costs one or two
 
 
 def require_whole(name: str, facts: AudioFacts, limits: IntegrityLimits) -> None:
-    """Raise `AudioUnreadable` (truncated, damaged) unless the file is whole. `name` is shown."""
+    """Raise `AudioUnreadable` (`truncated`, `damaged`) unless the file is whole. The message begins with `name`."""
     name, announced_s = printable(name), facts.info.duration_s
     if facts.early_end:
         raise AudioUnreadable(

@@ -1,4 +1,4 @@
-"""How far a recording's A4 lies from 440 Hz. Measures; nothing is retuned here."""
+"""Measure how far a recording's A4 lies from 440 Hz. Nothing is resampled here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 SAMPLE_RATE = 16_000
-FRAME, HOP = 4096, 512  # 256 ms, so that neighbouring semitones above G2 fall apart; every 32 ms
+FRAME, HOP = 4096, 512  # 256 ms, which resolves neighbouring semitones above G2; every 32 ms
 TUNING_BAND_HZ = (100.0, 4000.0)
 MIN_TUNING_CLARITY = 0.25  # pianos measured 0.65 to 0.92, in noise of -5 dB 0.30 to 0.59; 0: peaks lie anywhere
 
@@ -15,7 +15,8 @@ MIN_TUNING_CLARITY = 0.25  # pianos measured 0.65 to 0.92, in noise of -5 dB 0.3
 def tuning_of(waveform: np.ndarray, sample_rate: int) -> float:
     """Give how far a recording's A4 is from 440 Hz, in semitones from -0.5 to 0.5; 0 where that is not clear.
 
-    `waveform` is of shape (num_samples, channels). What is a semitone or more off cannot be told from another key.
+    `waveform` has the shape (num_samples, channels). Whole semitones are not measured: they cannot be distinguished
+    from music in another key.
     """
     import librosa
     import soxr
@@ -27,7 +28,10 @@ def tuning_of(waveform: np.ndarray, sample_rate: int) -> float:
 
 
 def tuning_of_spectrum(magnitude: np.ndarray) -> float:
-    """See `tuning_of`: the mean angle of all spectral peaks on the circle of one semitone, weighted by magnitude."""
+    """See `tuning_of`: the mean angle of all spectral peaks on the circle of one semitone, weighted by magnitude.
+
+    `magnitude` is a spectrogram of shape (FRAME / 2 + 1, frames) of audio at `SAMPLE_RATE`.
+    """
     import librosa
 
     hertz, strength = librosa.piptrack(

@@ -1,7 +1,7 @@
-"""The snowball: follow leads, judge what they bring, follow the neighbours of what is good, within budgets.
+"""Crawl: follow leads, screen the candidates they give, follow the neighbours of accepted ones, within budgets.
 
-A round follows a few leads at the same time, judges all new candidates together, and writes all of it to the frontier
-at once. The next round starts from the file, so a crawl that is killed goes on with the round it was in.
+A round follows a few leads at the same time, screens all new candidates together, and writes everything to the
+frontier at once. The next round starts from the frontier, so a killed crawl goes on with the round it was in.
 """
 
 from __future__ import annotations
@@ -24,29 +24,32 @@ from aria_data.storage import printable
 from aria_data.web import HostResting, RequestsSpent, Web, canonical, is_address, kind_of, licence_code
 
 SEARCH_OF = {"youtube": "ytsearch", "soundcloud": "scsearch"}  # sites yt-dlp can search
-SEARCH_PROMISE = 0.6  # ours: a search finds more that is known, and less that fits, than an uploader's page
-HINT_SHARE = {5: 1.0, 4: 0.95, 3: 0.8, 2: 0.4, 1: 0.2}  # ours: what the words of a link make of its page's priority
+SEARCH_PROMISE = 0.6  # ours: a search finds more known candidates, and fewer good ones, than an uploader's page
+HINT_SHARE = {5: 1.0, 4: 0.95, 3: 0.8, 2: 0.4, 1: 0.2}  # ours: share of a page's priority, by a link text's score
 DAY_S = 86_400.0
-EXPORT_AT = 1000  # candidates: a commit to the tables costs as much for one
+EXPORT_AT = 1000  # candidates: a commit to the tables takes as long for one as for many
 log = logging.getLogger(__name__)
-REST_S = 300.0  # before a lead at a resting host is looked at again
+REST_S = 300.0  # before a lead at a resting host is followed again
 
 
 @dataclass(frozen=True)
 class CrawlConfig:
-    """What a crawl may do, a run. 0 means without a limit. Numbers are ours where no source is named."""
+    """The limits of a run of a crawl; 0 means no limit. Numbers are ours where no source is named.
+
+    Raises `ValueError` for another value of `queries`.
+    """
 
     seeds: tuple[str, ...] = ()  # addresses, or SOURCE:TARGET; Aria-MIDI began with 50
     max_candidates: int = 1000
     max_requests: int = 2000
     max_minutes: float = 60.0
     max_depth: int = 4  # steps from a seed
-    candidates_per_lead: int = 100  # of a channel or search, the first so many
-    min_relevance_score: int = 4  # whose neighbours are followed; Aria-MIDI kept 3 or 4 and more
+    candidates_per_lead: int = 100  # taken from the beginning of a channel or search
+    min_relevance_score: int = 4  # from which a candidate is accepted, 1 to 5; Aria-MIDI kept 3 or 4 and more
     leads_at_once: int = 8
-    queries: str = "rules"  # who writes searches from what was accepted: "rules", or "llm" where a model judges anyway
+    queries: str = "rules"  # writes searches from accepted titles: "rules", or "llm" where a model screens anyway
     has_neighbours: bool = True  # False: only what the seeds themselves hold
-    revisit_days: float = 7.0  # after so long, seeds and feeds are looked at again
+    revisit_days: float = 7.0  # after this time, seeds, feeds and searches are followed again
 
     def __post_init__(self) -> None:
         if self.queries not in ("rules", "llm"):
@@ -72,16 +75,16 @@ class CrawlSummary:
 
 
 class Screen(Protocol):
-    """Judges candidates; gives a screening by id, none for one that could not be judged now, and what ended judging
-    for this run, if anything did: "dollars", "model"."""
+    """Screens candidates. Gives a screening by id (none for a candidate that could not be screened now) and the reason
+    why screening ended for this run, "dollars" or "model", or ""."""
 
     def __call__(self, candidates: Sequence[Candidate]) -> tuple[Mapping[str, Screening], str]: ...
 
 
 @dataclass
 class Crawl:
-    """One run. `pack` makes a line of a new candidate and its screening, which waits in the frontier's outbox until
-    `export` has taken it; a kill in between makes `export` see it twice."""
+    """One run of a crawl. `pack` makes a line of a new candidate and its screening. The line waits in the frontier's
+    outbox until `export` has stored it; after a kill in between, `export` gets it a second time."""
 
     config: CrawlConfig
     frontier: Frontier
@@ -92,7 +95,7 @@ class Crawl:
     hint_score: Callable[[str], int] = lambda words: 3
     write_queries: Callable[[Sequence[str]], list[str]] | None = None  # from titles; None: by rule
     licences: tuple[str, ...] = ()
-    is_left_alone: Callable[[Candidate], bool] = lambda candidate: False  # opted out: neither judged nor stored
+    is_left_alone: Callable[[Candidate], bool] = lambda candidate: False  # opted out: neither screened nor stored
     report: Callable[[CrawlSummary], None] = lambda summary: None
     clock: Callable[[], float] = time.time
 
@@ -139,7 +142,7 @@ class Crawl:
         return self.config.max_depth or 1_000_000
 
     def _follow(self, lead: Lead) -> tuple[Followed, list[Candidate]]:
-        """Ask for what a lead leads to. Never raises but for faults of this program."""
+        """Follow one lead. Failures are stored in `Followed`; only a `UsageError` is raised."""
         followed, candidates = Followed(lead), []
         if is_address(lead.target) and self.is_left_alone(Candidate("", "web", lead.target, lead.target, "")):
             followed.kind, followed.detail = "opted-out", "its holder or you had it removed"
@@ -160,7 +163,7 @@ class Crawl:
         except AriaDataError as error:
             followed.kind, followed.detail = kind_of(error), printable(str(error), 300)
             followed.is_temporary = isinstance(error, TemporaryError)
-        except Exception as error:  # a page that this program cannot take must not end the crawl
+        except Exception as error:  # a page that makes this program fail must not end the crawl
             log.exception("%s", printable(str(lead)))
             followed.kind, followed.is_temporary = "network", True
             followed.detail = f"unexpected {type(error).__name__}: {printable(str(error), 200)}"
@@ -169,8 +172,8 @@ class Crawl:
     def _round(
         self, answers: Sequence[tuple[Followed, list[Candidate]]], num_new: int
     ) -> tuple[list[Followed], list[str], str]:
-        """Judge what a round brought and choose neighbours. Gives what to write, packed candidates, and which budget
-        ended it."""
+        """Screen the candidates of a round and choose neighbours. Gives (the leads with their results, packed
+        candidates, the budget that ended the crawl or "")."""
         room = self.config.max_candidates - num_new if self.config.max_candidates else 1_000_000_000
         stopped_by, fresh = "", self._fresh(answers)
         for followed, candidates in fresh:
@@ -183,7 +186,7 @@ class Crawl:
         kept = []
         for followed, candidates in fresh:
             judged = [(one, screenings[one.candidate_id]) for one in candidates if one.candidate_id in screenings]
-            if len(judged) < len(candidates):  # the rest waits for another visit of this lead
+            if len(judged) < len(candidates):  # this lead is followed again for the rest
                 followed.is_cut = followed.is_cut or bool(ended)
                 followed.is_temporary, followed.kind = True, followed.kind or "network"
                 followed.detail = followed.detail or "not all candidates could be judged now"
@@ -195,17 +198,17 @@ class Crawl:
         return [followed for followed, _ in fresh], [self.pack(*pair) for pair in kept], stopped_by or ended
 
     def _fresh(self, answers: Sequence[tuple[Followed, list[Candidate]]]) -> list[tuple[Followed, list[Candidate]]]:
-        """The candidates not seen before, neither under this id nor at this page; each with the first lead."""
+        """Keep the candidates that were not seen before, under this id or at this page; each at its first lead."""
         ids: set[str] = set()
         pages: set[str] = set()
         fresh = []
         for followed, candidates in answers:
             followed.num_candidates = len(candidates)
-            welcome = [one for one in candidates if not self.is_left_alone(one)]
-            if candidates and not welcome:
-                followed.leads.clear()  # nobody follows what somebody who opted out points to
+            allowed = [one for one in candidates if not self.is_left_alone(one)]
+            if candidates and not allowed:
+                followed.leads.clear()  # leads of an uploader who opted out are not followed
             new = []
-            for one in welcome:
+            for one in allowed:
                 page = _page_of(one)
                 is_known = one.candidate_id in ids or page in pages or self.frontier.is_seen(one.candidate_id, page)
                 if not is_known:
@@ -225,7 +228,7 @@ class Crawl:
         )
 
     def _neighbours(self, followed: Followed, judged: Sequence[tuple[Candidate, Screening]]) -> list[Lead]:
-        """Leads worth following: parts of what was asked for, links of good pages, uploaders of good candidates."""
+        """Choose leads: parts of what was followed, links of pages with accepted candidates, uploaders, searches."""
         accepted = {seen.candidate_id for seen in followed.candidates if seen.is_accepted}
         is_promising = bool(accepted) or not judged or followed.lead.depth == 0
         best = max((pair[1].relevance_score for pair in judged), default=0) / 5 if accepted else followed.lead.priority
@@ -241,7 +244,7 @@ class Crawl:
         return leads + self._searches(good, followed.lead)
 
     def _searches(self, good: Sequence[Candidate], lead: Lead) -> list[Lead]:
-        """Searches made of what was accepted, at the sites it came from."""
+        """Make searches from the titles of accepted candidates, at the sites they came from."""
         leads = []
         for site in sorted({candidate.source for candidate in good}):
             titles = [candidate.title for candidate in good if candidate.source == site]
@@ -282,7 +285,7 @@ class Crawl:
 
 
 def neighbours_of(candidate: Candidate, promise: float, lead: Lead) -> list[Lead]:
-    """Where more like an accepted candidate may be: all of its uploader's."""
+    """Give leads to more candidates like an accepted one: its uploader's page. `promise` is 0 to 1."""
     via = f"{candidate.candidate_id} {candidate.title}"[:200]
     depth, leads = lead.depth + 1, []
     if candidate.uploader_url:
@@ -291,5 +294,5 @@ def neighbours_of(candidate: Candidate, promise: float, lead: Lead) -> list[Lead
 
 
 def _page_of(candidate: Candidate) -> str:
-    """What makes two candidates the same thing: the page, or the audio where several stand on one page."""
+    """Give the address by which candidates are compared: of the page, or of the audio where a page has several."""
     return canonical(candidate.location)

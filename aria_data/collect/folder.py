@@ -1,4 +1,4 @@
-"""Find candidates: audio files below a folder, with what their tags and sidecars say. Nothing is decoded here."""
+"""Collect the audio files below a folder as candidates, with the text of tags and sidecars. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.storage.files import to_location
 
-# File endings that are tried as audio (FFmpeg's, shortened); any other file is left aside and counted.
+# File endings that are tried as audio (a part of FFmpeg's); any other file is skipped and counted.
 AUDIO_SUFFIXES = frozenset(
     ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 "
     ".mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba .webm "
@@ -31,7 +31,7 @@ MAX_TEXT = 10_000  # characters kept of a description
 
 @dataclass(slots=True)
 class Folder:
-    """What a walk through a folder found: candidates in order of path, and what was left aside, by ending."""
+    """The result of a walk through a folder: candidates in order of path, and the number of skipped files by ending."""
 
     candidates: list[Candidate] = field(default_factory=list)
     left_aside: Counter[str] = field(default_factory=Counter)
@@ -40,8 +40,8 @@ class Folder:
 def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> Folder:
     """Walk a folder and make a candidate of every audio file in it, in order of path.
 
-    Links are followed, loops are not; hidden files are skipped. A file that `known` holds with the same size
-    and times is not opened again. Raises `UsageError` when `root` is not a folder that can be read.
+    Links are followed, loops are not; hidden files are skipped. A file that `known` (by id) holds with the same size
+    and time is not opened again. Raises `UsageError` when `root` is not a folder that can be read.
     """
     known = known or {}
     root = Path(os.path.abspath(root))
@@ -64,13 +64,13 @@ def collect_folder(root: Path, known: Mapping[str, Candidate] | None = None) -> 
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Yield every file outside hidden folders, and every folder that may not be read: as a candidate it is reported."""
+    """Yield every file outside hidden folders, and every folder that may not be read, so that it is reported."""
     seen = set()
     unreadable: list[Path] = []
     walk = os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(Path(os.fsdecode(error.filename))))
     for directory, subdirectories, names in walk:
         status = os.stat(directory)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to where we have been
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that was walked before
             subdirectories.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -87,9 +87,9 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
     before = known.get(candidate_id)
     if before is not None and (before.num_bytes, before.modified_ns) == (num_bytes, modified_ns):
         return before
-    info, said = _probe_quietly(path), _read_sidecar(sidecar)
+    info, fields = _probe_quietly(path), _read_sidecar(sidecar)
     tags = {name: value for name, value in (info.tags if info else {}).items() if name != "encoder"}
-    web_page = printable(_text(said, "webpage_url"), 1000)
+    web_page = printable(_text(fields, "webpage_url"), 1000)
     return Candidate(
         candidate_id=candidate_id,
         source="local",
@@ -97,12 +97,12 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
         source_url=web_page
         if web_page.startswith(("http://", "https://"))
         else printable(str(path.relative_to(root)), 1000),
-        title=_text(said, "title") or tags.get("title") or printable(path.stem),
-        description=_text(said, "description") or tags.get("comment", "") or _folders(root, path),
-        uploader=_text(said, "uploader") or _text(said, "channel"),
-        licence=_text(said, "license") or tags.get("license", "") or tags.get("copyright", ""),
+        title=_text(fields, "title") or tags.get("title") or printable(path.stem),
+        description=_text(fields, "description") or tags.get("comment", "") or _folders(root, path),
+        uploader=_text(fields, "uploader") or _text(fields, "channel"),
+        licence=_text(fields, "license") or tags.get("license", "") or tags.get("copyright", ""),
         tags=json.dumps(tags, sort_keys=True, ensure_ascii=False),
-        announced_duration_s=_number(said, "duration") or (info.duration_s if info else None),
+        announced_duration_s=_number(fields, "duration") or (info.duration_s if info else None),
         num_bytes=num_bytes,
         modified_ns=modified_ns,
         discovered_via="folder",
@@ -111,7 +111,7 @@ def _candidate(root: Path, path: Path, known: Mapping[str, Candidate]) -> Candid
 
 
 def _folders(root: Path, path: Path) -> str:
-    """Say in which folders below the source a file lies: people sort recordings by composer."""
+    """Describe the folders below the source in which a file lies: people sort recordings by composer."""
     parts = [printable(part, 100) for part in path.relative_to(root).parts[:-1]]
     return f"In the folder {' / '.join(parts)}" if parts else ""
 
@@ -125,7 +125,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 
 
 def _probe_quietly(path: Path) -> AudioInfo | None:
-    """Read the tags of a file that can be opened; one that cannot is `ingest`'s to report."""
+    """Read the tags of a file; None for a file that cannot be opened, which `ingest` reports later."""
     try:
         return probe(path)
     except AudioUnreadable:
@@ -133,33 +133,33 @@ def _probe_quietly(path: Path) -> AudioInfo | None:
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
-    """Read a yt-dlp `.info.json`. One that is damaged or too large says nothing; the audio counts all the same."""
+    """Read a yt-dlp `.info.json`. A damaged or too large one counts as empty, and the audio is used all the same."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_SIDECAR_BYTES:
             return {}
-        said = json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
-def _text(said: Mapping[str, Any], name: str) -> str:
-    value = said.get(name)
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
     if not isinstance(value, str):
         return ""
     kept = "".join(char for char in value[:MAX_TEXT] if char.isprintable() or char in "\n\t")
     return kept.encode("utf-8", "replace").decode().strip()
 
 
-def _number(said: Mapping[str, Any], name: str) -> float | None:
-    value = said.get(name)
+def _number(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e7:
         return None
     return float(value)
 
 
 def audio_files(given: Path) -> list[Path]:
-    """Give the audio files below a folder in order, by their names' endings; a file stands for itself."""
+    """Give the audio files below a folder in order, chosen by their endings; for a file, the file alone."""
     if not given.is_dir():
         return [given]  # a missing one becomes an error of its own, beside the others' results
     below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)

@@ -1,8 +1,8 @@
-"""The frontier of a crawl: leads to follow, leads followed, candidates seen. One SQLite file; a kill loses nothing.
+"""The frontier of a crawl in one SQLite file: leads to follow, leads followed, candidates seen. A kill loses nothing.
 
-Everything a round of leads brought is written in one transaction (`finish_round`), in the order of the leads, so what a
-crawl finds does not depend on which answer came first or where it was stopped. A lead or candidate that is known is
-never taken again; `revisit` puts leads that may have news back.
+The results of a round of leads are written in one transaction (`finish_round`), in the order of the leads. So the
+results of a crawl do not depend on the order of answers, or on where it was stopped. A known lead or candidate is never
+added again; `revisit` makes leads wait again whose lists may have grown.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from aria_data.storage import not_writable
 from aria_data.web import host_of
 
 WAITING, DONE, FAILED, DROPPED = "waiting", "done", "failed", "dropped"
-_NOT_WRITABLE = r"unable to open|readonly|full|disk I/O"  # words of SQLite; the file itself is not damaged
-DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)  # what reading a damaged file raises
+_NOT_WRITABLE = r"unable to open|readonly|full|disk I/O"  # in SQLite's messages; the file itself is not damaged
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)  # errors of reading a damaged file
 CLOCK_S = 86_400.0  # a lead that would wait longer was written while the clock was wrong
-MAX_TRIES = 3  # of a lead that could not be followed for a reason that may pass
+MAX_TRIES = 3  # of a lead that fails for a temporary reason
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leads (
     lead_id TEXT PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, depth INTEGER NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, num_leads INTEGER NOT N
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One candidate as the crawl tree shows it."""
+    """One screened candidate, as the crawl tree shows it."""
 
     candidate_id: str
     address: str  # canonical, of its page
@@ -56,7 +56,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Followed:
-    """What following one lead brought."""
+    """The result of following one lead."""
 
     lead: Lead
     candidates: list[Seen] = field(default_factory=list)  # new ones, in order
@@ -65,7 +65,7 @@ class Followed:
     kind: str = ""  # of the failure, "" = none
     detail: str = ""
     is_temporary: bool = False  # the lead waits, and is followed again later
-    is_cut: bool = False  # a budget ended before all was taken: the lead waits, and this was no try
+    is_cut: bool = False  # a budget ended it: the lead waits, and this does not count as a try
     rest_s: float = 0.0  # seconds to wait then
 
 
@@ -89,8 +89,8 @@ class Frontier:
         self._db.close()
 
     def add_seeds(self, seeds: Iterable[Lead], again: bool = False) -> int:
-        """Add leads given by a person; with `again` those that were followed before wait once more. Gives how many
-        are new."""
+        """Add leads given by a person. With `again`, those that were followed before wait once more. Gives the number
+        of new ones."""
         with self._transaction():
             seeds = list(seeds)
             num_new = sum(self._add(lead, parent="") for lead in seeds)
@@ -100,7 +100,8 @@ class Frontier:
             return num_new
 
     def revisit(self, before: float) -> int:
-        """Put seeds and feeds followed before that time back, whose lists may have grown. Gives how many."""
+        """Make seeds, feeds and searches wait again that were followed before this time (Unix seconds). Gives their
+        number."""
         with self._transaction():
             return self._db.execute(
                 "UPDATE leads SET state = ?, tries = 0 WHERE state IN (?, ?) AND followed_at < ? "
@@ -109,7 +110,7 @@ class Frontier:
             ).rowcount
 
     def next_leads(self, count: int, max_depth: int, now: float) -> list[Lead]:
-        """The most promising leads that wait, in a fixed order. They stay waiting until `finish_round`."""
+        """Give the waiting leads of highest priority, in a fixed order. They stay waiting until `finish_round`."""
         rows = self._rows(
             "SELECT source, target, depth, priority, via, hint, is_part FROM leads WHERE state = ? AND depth <= ? "
             "AND (not_before <= ? OR not_before > ?) ORDER BY priority DESC, depth, rowid LIMIT ?",
@@ -128,7 +129,10 @@ class Frontier:
     def finish_round(
         self, followed: Sequence[Followed], now: float, outbox: Iterable[str] = (), retry_s: float = 600.0
     ) -> None:
-        """Write what a round brought, whole or not at all. `outbox` waits here until it is in the dataset's tables."""
+        """Write the results of a round, whole or not at all. `outbox` waits here until it is in the dataset's tables.
+
+        `now` is in Unix seconds; a lead that failed for a temporary reason waits `retry_s` from then.
+        """
         with self._transaction():
             for one in followed:
                 self._finish(one, now, retry_s)
@@ -138,12 +142,12 @@ class Frontier:
         return int(self._rows("SELECT count(*) FROM outbox")[0][0])
 
     def outbox(self, count: int) -> tuple[int, list[str]]:
-        """The oldest entries, and the number of the last of them."""
+        """Give (the number of the last entry, the entries), of the oldest `count` entries."""
         rows = self._rows("SELECT number, content FROM outbox ORDER BY number LIMIT ?", (count,))
         return (rows[-1][0] if rows else 0), [content for _, content in rows]
 
     def clear_outbox(self, last: int) -> None:
-        """Forget entries up to a number: they are in the tables."""
+        """Delete the entries up to a number, after they were written to the tables."""
         with self._transaction():
             self._db.execute("DELETE FROM outbox WHERE number <= ?", (last,))
 
@@ -191,7 +195,8 @@ class Frontier:
         )
 
     def _add(self, lead: Lead, parent: str) -> int:
-        """A lead's place in the queue is its priority times novelty, so that no site fills the frontier alone."""
+        """Add a lead unless it is known. Its priority falls with the number of leads at its host, so that no site fills
+        the frontier alone."""
         host = host_of(lead.target) or lead.source
         (known,) = self._db.execute("SELECT num_leads FROM hosts WHERE host = ?", (host,)).fetchone() or (0,)
         novelty = 1.0 / (1.0 + math.log10(1.0 + known)) if parent else 1.0
@@ -218,28 +223,28 @@ class Frontier:
         return added
 
     def num_ready(self, max_depth: int) -> int:
-        """Leads that wait, also those that wait for a time."""
+        """Count the leads that wait, also those that may not be followed before a later time."""
         sql = "SELECT count(*) FROM leads WHERE state = ? AND depth <= ?"
         return int(self._rows(sql, (WAITING, max_depth))[0][0])
 
     def counts(self) -> dict[str, int]:
-        """Leads by state, candidates seen and accepted."""
+        """Count leads by state, and candidates `seen` and `accepted`."""
         found = dict(self._rows("SELECT state, count(*) FROM leads GROUP BY state"))
         ((seen, accepted),) = self._rows("SELECT count(*), coalesce(sum(is_accepted), 0) FROM seen")
         return {**{state: found.get(state, 0) for state in (WAITING, DONE, FAILED)}, "seen": seen, "accepted": accepted}
 
     def failures(self) -> list[tuple[str, str, str]]:
-        """Leads that could not be followed: (lead, kind, what happened)."""
+        """Give the leads that could not be followed as (lead, kind, detail)."""
         return self._rows("SELECT source || ': ' || target, kind, detail FROM leads WHERE kind != '' ORDER BY rowid")
 
     def tree(self) -> Iterator[tuple[str, str, str, str, int, int]]:
-        """Every lead as (lead_id, its parent's, text, state, candidates, accepted), in the order they were found."""
+        """Yield every lead, oldest first, as (lead_id, its parent's id, text, state, num_new, num_accepted)."""
         yield from self._rows(
             "SELECT lead_id, parent, source || ': ' || target, state, num_new, num_accepted FROM leads ORDER BY rowid"
         )
 
     def candidates_of(self, lead_id: str) -> list[Seen]:
-        """The candidates that a lead was the first to bring."""
+        """Give the candidates that this lead was the first to find."""
         rows = self._rows(
             "SELECT candidate_id, address, title, relevance_score, is_accepted FROM seen WHERE lead_id = ? "
             "ORDER BY rowid",
@@ -248,7 +253,7 @@ class Frontier:
         return [Seen(a, b, c, d, bool(is_accepted)) for a, b, c, d, is_accepted in rows]
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:
-        """Read. Raises `DatasetCorrupt` where the file is damaged."""
+        """Read rows. Raises `DatasetCorrupt`, `DatasetLocked` or `DatasetNotWritable`, by the cause."""
         try:
             return self._db.execute(sql, values).fetchall()
         except DAMAGE as error:
@@ -281,7 +286,7 @@ class _Transaction:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             self._frontier._db.execute("ROLLBACK" if kind else "COMMIT")
-        except DAMAGE as failure:  # a full disk is found out here, and has rolled back by itself
+        except DAMAGE as failure:  # a full disk shows here, and has rolled back by itself
             error = error or failure
         if isinstance(error, DAMAGE) and not isinstance(error, sqlite3.ProgrammingError):
             raise self._frontier._error(error) from error

@@ -1,4 +1,4 @@
-"""Search queries written from what a crawl accepted: by rule from one title, or by a language model from several."""
+"""Write search queries from the titles that a crawl accepted: by rule from one, by a language model from several."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MAX_QUERIES, MAX_QUERY_CHARS, MAX_WORDS = 5, 80, 10
 
 
 def query_by_rule(title: str) -> str:
-    """More of the composer a title names; "" where it names none."""
+    """Give a query for more of the composer that a title names; "" where it names none."""
     composer = find_composer(title)
     return f"{composer.text.lower()} solo piano" if composer else ""
 
 
 def queries_by_model(titles: Sequence[str], llm: Llm) -> list[str]:
-    """Up to five queries from accepted titles. None where the model does not answer: a crawl goes on without."""
-    honest = [clean(without_instructions(title)[0], MAX_TITLE_CHARS) for title in titles[:MAX_TITLES]]
-    payload = {"titles": "\n".join(sorted(filter(None, honest)))}
+    """Ask a model for up to five queries from accepted titles. Gives [] where the model does not answer now."""
+    cleaned = [clean(without_instructions(title)[0], MAX_TITLE_CHARS) for title in titles[:MAX_TITLES]]
+    payload = {"titles": "\n".join(sorted(filter(None, cleaned)))}
     if not payload["titles"]:
         return []
     try:
@@ -37,12 +37,12 @@ def queries_by_model(titles: Sequence[str], llm: Llm) -> list[str]:
 
 @cache
 def query_task() -> Task:
-    """What a model is asked."""
+    """Give the task of the model: prompt, answer fields, and the check of an answer."""
     return Task("queries", PROMPT, load_prompt(__package__, PROMPT), {"queries": {"type": "string"}}, _checked)
 
 
 def _checked(payload: Payload, fields: dict[str, object], company: Sequence[Payload]) -> dict[str, object]:
-    """Keep what is a query: a few words, no address, no site's search syntax."""
+    """Keep the lines that are queries: a few words, no address, no site's search syntax."""
     kept = []
     for line in str(fields["queries"]).splitlines()[: 4 * MAX_QUERIES]:
         query = clean(re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", line), MAX_QUERY_CHARS).strip("\"' ")
@@ -53,5 +53,5 @@ def _checked(payload: Payload, fields: dict[str, object], company: Sequence[Payl
 
 
 def _is_east_asian(query: str) -> bool:
-    """Written without blanks between words."""
+    """Whether a query is in a script that writes words without blanks between them."""
     return bool(re.fullmatch(r"[぀-ヿ㐀-鿿가-힣\w ]{3,40}", query)) and bool(re.search(r"[぀-ヿ㐀-鿿가-힣]", query))

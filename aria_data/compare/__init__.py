@@ -1,7 +1,8 @@
-"""Compare subsets by training: the same small model on each, beside random files of the same number, with intervals.
+"""Compare subsets by training the same small model on each, and on as many random files, with confidence intervals.
 
-In: windows and subsets of their files. Out: a `Comparison`, and a report of it.
-`arms` are what is trained on, `training_runs` train, `differences` and `comparison` say what the losses mean.
+In: windows of tokens and subsets of their files. Out: a `Comparison`, and a report of it.
+`arms` has what is trained on, `training_runs` trains and tests, `differences` computes intervals of the losses,
+`comparison` arranges them in rows, `comparison_report` shows them. `compare_arms` runs all of it.
 Importing this room loads torch.
 """
 

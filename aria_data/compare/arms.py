@@ -1,4 +1,4 @@
-"""What is trained on in a comparison: subsets, random files of the same numbers, all files. No training."""
+"""The arms of a comparison: subsets, as many random files beside each, and all files. No training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL = "all files"
 
 
 class Chosen(Protocol):
-    """A choice of files. A `Selection` is one."""
+    """A choice of files with their weights, such as a `Selection` of `aria_data.pruning`. No weights: all equal."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -29,7 +29,7 @@ class Chosen(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """A choice that was made elsewhere. Without weights all count the same."""
+    """A choice of files that was made elsewhere. Without weights, all files count the same."""
 
     ids: Sequence[str]
     weights: Sequence[float] | np.ndarray = ()
@@ -38,24 +38,25 @@ class Subset:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """A line of the table to be."""
+    """One line of the comparison: files that are trained on, in one or several variants, each with several seeds."""
 
     name: str
     kind: str  # "subset", "random", "all"
-    variants: list[tuple[np.ndarray, np.ndarray]]  # of each draw the files, ascending, and their weights, of mean 1
-    num_seeds: int
+    variants: list[tuple[np.ndarray, np.ndarray]]  # of each draw: file numbers, ascending, and their weights, mean 1
+    num_seeds: int  # training runs of each variant
 
     @property
     def num_files(self) -> int:
-        """Of draws that differ a little, as budgets of minutes make them, the mean."""
+        """The mean number of files of the variants, rounded: with a budget of minutes they differ a little."""
         return round(sum(len(files) for files, _ in self.variants) / len(self.variants))
 
     @property
     def effective_num_files(self) -> float:
+        """Kish's effective sample size, (sum w)^2 / sum w^2, in the mean over the variants."""
         return float(np.mean([weights.sum() ** 2 / np.square(weights).sum() for _, weights in self.variants]))
 
     def training_runs(self) -> Iterator[TrainingRun]:
-        """Variant by variant its seeds; every training begins with an initialisation of its own."""
+        """Yield the training runs, variant by variant, each with all its seeds. No two runs of an arm share a seed."""
         for number, (files, weights) in enumerate(self.variants):
             for turn in range(self.num_seeds):
                 yield TrainingRun(files, weights, number + turn * len(self.variants))
@@ -63,12 +64,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Repeats:
-    """How often what is trained."""
+    """How many training runs each arm gets."""
 
-    num_seeds: int  # of what there is one of
+    num_seeds: int  # of an arm with one choice of files
     num_draws: int  # of random files
-    num_seeds_per_draw: int
-    is_all_trained: bool
+    num_seeds_per_draw: int  # of each draw, in arms of several draws
+    is_all_trained: bool  # whether there is an arm of all files
 
 
 def gather(
@@ -78,7 +79,11 @@ def gather(
     repeats: Repeats,
     warnings: list[str],
 ) -> list[Arm]:
-    """All files, then for each size of a subset random files and the subsets of that size; `open_files` ascending."""
+    """Give the arms: all files, then for each size of a subset random files and the subsets of that size.
+
+    `open_files` are the numbers of the files that may be trained on, ascending. Warnings are added to `warnings`.
+    Raises `UsageError` for no subset, a subset that cannot be trained on, and a subset called like a baseline.
+    """
     if not subsets:
         raise UsageError("There is nothing to compare. Name at least one subset.")
     chosen = [_of_subset(name, given, windows, open_files, repeats, warnings) for name, given in subsets.items()]
@@ -116,7 +121,7 @@ def _of_subset(
 
 
 def _variant(name: str, choice: Chosen, windows: Windows, open_files: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and weights of the files of a choice that may be trained on."""
+    """Give the numbers, ascending, and the weights, of mean 1, of those files of a choice that may be trained on."""
     weights = np.asarray(choice.weights, dtype=np.float64) if len(choice.weights) else np.ones(len(choice.ids))
     if len(set(choice.ids)) < len(choice.ids) or len(weights) != len(choice.ids):
         raise UsageError(f"{name}: has {len(choice.ids)} ids and {len(weights)} weights. Give each id once.")
@@ -128,11 +133,11 @@ def _variant(name: str, choice: Chosen, windows: Windows, open_files: np.ndarray
     mine = np.array([weight_of[number] for number in files.tolist()])
     if not len(files) or not np.isfinite(mine).all() or mine.min() < 0 or not mine.any():
         raise UsageError(f"{name}: no file with a weight is left to train on. Leave it out or choose more.")
-    return files, np.round(mine / mine.mean(), 12)  # the same to the last digit, whatever scale it was given in
+    return files, np.round(mine / mine.mean(), 12)  # rounded: the same to the last digit for any scale of the weights
 
 
 def _of_random_files(windows: Windows, open_files: np.ndarray, size: int, repeats: Repeats) -> Arm:
-    """Draws that hold one another from size to size."""
+    """Draw `size` random files in each draw. A draw of a larger size contains that of a smaller one."""
     ids = [windows.ids[number] for number in open_files]
     orders = [np.argsort(random_keys(ids, "compare", draw), kind="stable") for draw in range(repeats.num_draws)]
     variants = [(np.sort(open_files[order[:size]]), np.ones(size)) for order in orders]

@@ -1,7 +1,8 @@
-"""Compare subsets: the same small model trained on each under one recipe, and on random files beside it.
+"""Compare subsets: train the same small model on each with one recipe, and on random files beside it, and test it.
 
-It is tested on compositions of which nothing was trained on. What the losses say is in `differences.py`, the table is
-in `comparison.py`. A surrogate stands in for the model to come: what is better here may not be better there.
+The test files are of compositions that nothing was trained on. `differences.py` computes what the losses mean,
+`comparison.py` makes the table. The model is a surrogate of the final one: a subset that is better here need not be
+better there.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from aria_data.surrogate import SurrogateConfig, Windows
 from aria_data.surrogate.training import disjoint_folds
 
 MIN_DRAWS = 3
-FEW_COMPOSITIONS = 10  # with fewer their resampling says little
+FEW_COMPOSITIONS = 10  # with fewer, resampling them is not informative
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """One recipe for all. The defaults are those of the pilot."""
+    """One recipe for all arms. The defaults are those of the pilot. Raises `ConfigInvalid` for values out of range."""
 
-    num_steps: int = 400  # of every training, whatever its number of files
-    num_seeds: int = 2  # trainings of each subset
-    num_draws: int = 3  # of random files, beside each size of subset
+    num_steps: int = 400  # of every training run, whatever its number of files
+    num_seeds: int = 2  # training runs of each subset
+    num_draws: int = 3  # of random files, for each size of subset
     num_seeds_per_draw: int = 1
-    is_all_trained: bool = True  # also on all files: what does a subset cost?
+    is_all_trained: bool = True  # also train on all files, to measure what a subset costs
     test_share: float = 0.2  # of the files, in whole compositions
-    max_test_files: int = 400  # more would take as long to test on as to train
+    max_test_files: int = 400  # with more, testing would take as long as training
     split_seed: int = 0
     confidence: float = 0.95
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
@@ -54,6 +55,7 @@ class CompareConfig:
 
     @property
     def recipe(self) -> SurrogateConfig:
+        """The configuration of every training run: `surrogate` with `num_steps` and one checkpoint, the last."""
         return replace(self.surrogate, num_steps=self.num_steps, num_checkpoints=1, checkpoint_epochs=None)
 
     @property
@@ -62,9 +64,10 @@ class CompareConfig:
 
 
 def hold_out(windows: Windows, config: CompareConfig | None = None) -> tuple[str, ...]:
-    """The ids of the files to test on: whole compositions. Make subsets from the others, and give these to `compare`.
+    """Choose the files to test on: the ids of whole compositions, which the seed `split_seed` determines.
 
-    Score the others alone, too: a score that knows the test files knows what will be asked.
+    Make subsets of the other files, and pass these ids to `compare`. Compute scores from the other files too: a score
+    computed with the test files would leak into the selection.
     """
     config = config or CompareConfig()
     share = min(config.test_share, config.max_test_files / len(windows.ids))
@@ -83,60 +86,63 @@ def compare(
 ) -> Comparison:
     """Train on each of `subsets`, on random files and on all; test on the files `test`, or those of `hold_out`.
 
-    `windows` has all files that subsets choose from, their compositions as groups. Files of a composition that is
-    tested on are taken out of every subset. Several choices under one name are draws of one method: its line is then
-    about the method, else about this one choice. `announce` gets one line before it begins: how long it will take.
-    With `cache_dir` no finished training is repeated. Each of `processes` trains in one thread.
+    `windows` has all files that subsets choose from, with their compositions as groups. Files of a composition that is
+    tested on are left out of every subset. Several choices under one name are draws of one method: its line is then
+    about the method, otherwise about that one choice. `announce` gets one line before training begins: how long it will
+    take. With `cache_dir`, no finished training run is repeated. Each of `processes` trains in one thread.
+
+    Raises `UsageError` for a subset that cannot be trained on, too few compositions to test on, no file left to train
+    on, or a training that diverges.
     """
     config, say = config or CompareConfig(), progress or (lambda what, done, total: None)
     warnings: list[str] = []
-    tested, open_files = _split(windows, test, config, warnings)
+    test_files, open_files = _split(windows, test, config, warnings)
     arms = gather(windows, subsets, open_files, config.repeats, warnings)
-    bench = Bench(windows, tested, config.recipe, cache_dir)
-    plans = [[(bench.key(training_run), training_run) for training_run in each.training_runs()] for each in arms]
-    training_runs = dict(pair for plan in plans for pair in plan)
-    estimated_s = _announce(bench, training_runs, open_files, processes, announce or (lambda line: None))
-    outcomes = run_trainings(bench, training_runs, processes, lambda done, total: say("training", done, total))
+    bench = Bench(windows, test_files, config.recipe, cache_dir)
+    plans = [[(bench.key(run), run) for run in each.training_runs()] for each in arms]
+    runs = dict(pair for plan in plans for pair in plan)
+    estimated_s = _announce(bench, runs, open_files, processes, announce or (lambda line: None))
+    outcomes = run_trainings(bench, runs, processes, lambda done, total: say("training", done, total))
     losses = [np.stack([outcomes[key].losses for key, _ in plan]) for plan in plans]
     is_scored = np.isfinite(np.concatenate(losses)).all(axis=0)
     if not is_scored.any():
         raise UsageError("A training diverged: its test loss is not a number. Use a lower learning rate.")
-    asked = _asked(windows, tested[is_scored])
+    tested = _tested(windows, test_files[is_scored])
     measured = [
-        _measured(each, loss[:, is_scored], asked, len(open_files)) for each, loss in zip(arms, losses, strict=True)
+        _measured(each, loss[:, is_scored], tested, len(open_files)) for each, loss in zip(arms, losses, strict=True)
     ]
-    warnings += _warnings_of(measured, asked, config)
-    about = _about(windows, config, open_files, asked, estimated_s, outcomes)
-    return Comparison(tuple(measured), asked, tuple(warnings), config.confidence, about)
+    warnings += _warnings_of(measured, tested, config)
+    about = _about(windows, config, open_files, tested, estimated_s, outcomes)
+    return Comparison(tuple(measured), tested, tuple(warnings), config.confidence, about)
 
 
 def _split(
     windows: Windows, test: Collection[str] | None, config: CompareConfig, warnings: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The files to test on and those that may be trained on, by number: no composition and no copy on both sides."""
+    """The numbers of the files to test on and of those to train on; the two share no composition and no copy."""
     chosen = set(hold_out(windows, config) if test is None else test)
     is_test = np.array([file_id in chosen for file_id in windows.ids], bool)
-    asked = {group for group, is_asked in zip(windows.groups, is_test, strict=True) if is_asked}
-    if len(asked) < 2:
+    test_groups = {group for group, is_tested in zip(windows.groups, is_test, strict=True) if is_tested}
+    if len(test_groups) < 2:
         raise UsageError("Fewer than two compositions are left to test on. Give more files or a larger test share.")
-    is_kin = np.array([group in asked for group in windows.groups], bool)
-    is_copy = _copies(windows, is_test) & ~is_kin
+    is_in_test_group = np.array([group in test_groups for group in windows.groups], bool)
+    is_copy = _copies(windows, is_test) & ~is_in_test_group
     if is_copy.any():
         warnings.append(f"{is_copy.sum()} files share a window with a file that is tested on; nothing trains on them.")
     if len(set(windows.groups)) == len(windows.ids):
         warnings.append("no two files share a composition; if none are known, a piece may be trained and tested on.")
     if windows.left_out:
         warnings.append(f"{len(windows.left_out)} files cannot be read or are too short; nothing trains on them.")
-    open_files = np.flatnonzero(~is_kin & ~is_copy)
+    open_files = np.flatnonzero(~is_in_test_group & ~is_copy)
     if not len(open_files):
         raise UsageError("No file is left to train on: all are of compositions that are tested on. Test on fewer.")
     return np.flatnonzero(is_test), open_files
 
 
 def _copies(windows: Windows, is_test: np.ndarray) -> np.ndarray:
-    """Whether a file has a window that a file to test on has too."""
-    is_asked = is_test[windows.owners]
-    seen = {row.tobytes() for row in windows.tokens[is_asked]}
+    """For each file, whether it shares a window with a file to test on; shape (files,)."""
+    is_test_window = is_test[windows.owners]
+    seen = {row.tobytes() for row in windows.tokens[is_test_window]}
     out = np.zeros(len(windows.ids), bool)
     for owner, row in zip(windows.owners, windows.tokens, strict=True):
         out[owner] |= row.tobytes() in seen
@@ -145,35 +151,35 @@ def _copies(windows: Windows, is_test: np.ndarray) -> np.ndarray:
 
 def _announce(
     bench: Bench,
-    training_runs: Mapping[str, TrainingRun],
+    runs: Mapping[str, TrainingRun],
     open_files: np.ndarray,
     processes: int,
     announce: Callable[[str], None],
 ) -> float:
-    """Say how long what is not done yet will take, by a few steps made now. Gives the seconds."""
-    num_done = len(kept(bench, training_runs))
-    num_left = len(training_runs) - num_done
+    """Estimate how long the remaining training runs will take, from a few steps made now. Gives the seconds."""
+    num_done = len(kept(bench, runs))
+    num_left = len(runs) - num_done
     done = f", {num_done} of them done before" if num_done else ""
     if not num_left:
-        announce(f"{len(training_runs)} trainings, all done before.")
+        announce(f"{len(runs)} trainings, all done before.")
         return 0.0
     at_once = min(processes, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     estimated_s = seconds_per_run(bench, open_files) * math.ceil(num_left / max(at_once, 1))
     span = f"{estimated_s / 60:.0f} min" if estimated_s >= 90 else f"{estimated_s:.0f} s"
-    what = f"{len(training_runs)} trainings of {bench.recipe.num_steps} steps{done}"
+    what = f"{len(runs)} trainings of {bench.recipe.num_steps} steps{done}"
     announce(f"{what}: about {span}, {at_once} at once, on a machine as busy as now.")
     return estimated_s
 
 
-def _asked(windows: Windows, tested: np.ndarray) -> Tested:
-    groups = [windows.groups[number] for number in tested]
+def _tested(windows: Windows, test_files: np.ndarray) -> Tested:
+    groups = [windows.groups[number] for number in test_files]
     names, codes = np.unique(np.array(groups, object), return_inverse=True)
     counts = Counter(windows.groups)
     sizes = np.array([counts[name] for name in names])
-    return Tested(tuple(windows.ids[number] for number in tested), tuple(map(str, names)), codes, sizes)
+    return Tested(tuple(windows.ids[number] for number in test_files), tuple(map(str, names)), codes, sizes)
 
 
-def _measured(arm: Arm, losses: np.ndarray, asked: Tested, num_open: int) -> Measured:
+def _measured(arm: Arm, losses: np.ndarray, tested: Tested, num_open: int) -> Measured:
     return Measured(
         arm.name,
         arm.kind,
@@ -181,15 +187,15 @@ def _measured(arm: Arm, losses: np.ndarray, asked: Tested, num_open: int) -> Mea
         arm.num_files / num_open,
         arm.effective_num_files,
         losses.reshape(len(arm.variants), arm.num_seeds, -1),
-        asked.means(losses).reshape(len(arm.variants), arm.num_seeds, -1),
+        tested.means(losses).reshape(len(arm.variants), arm.num_seeds, -1),
     )
 
 
-def _warnings_of(measured: Sequence[Measured], asked: Tested, config: CompareConfig) -> list[str]:
-    """What to know of all intervals."""
+def _warnings_of(measured: Sequence[Measured], tested: Tested, config: CompareConfig) -> list[str]:
+    """Warnings that concern all intervals."""
     found = []
-    if len(asked.compositions) < FEW_COMPOSITIONS:
-        found.append(f"only {len(asked.compositions)} compositions are tested on: the intervals are rough.")
+    if len(tested.compositions) < FEW_COMPOSITIONS:
+        found.append(f"only {len(tested.compositions)} compositions are tested on: the intervals are rough.")
     sizes = {each.num_files for each in measured if each.kind == "random"}
     num = sum(each.kind == "subset" and each.num_files in sizes for each in measured)
     if num * (1 - config.confidence) >= 0.2:
@@ -206,18 +212,18 @@ def _about(
     windows: Windows,
     config: CompareConfig,
     open_files: np.ndarray,
-    asked: Tested,
+    tested: Tested,
     estimated_s: float,
     outcomes: Mapping[str, Outcome],
 ) -> dict[str, Any]:
-    """Where the figures come from, as plain JSON values."""
+    """How the comparison was made, as plain JSON values."""
     return {
         "config": asdict(config),
         "data_sha256": windows.sha256,
         "num_files_to_train_on": len(open_files),
-        "num_files_tested_on": len(asked.ids),
-        "num_compositions_tested_on": len(asked.compositions),
+        "num_files_tested_on": len(tested.ids),
+        "num_compositions_tested_on": len(tested.compositions),
         "num_trainings": len(outcomes),
         "estimated_s": round(estimated_s, 1),
-        "training_s": round(sum(each.took_s for each in outcomes.values()), 1),  # those done before too
+        "training_s": round(sum(each.took_s for each in outcomes.values()), 1),  # including cached ones
     }

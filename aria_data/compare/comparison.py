@@ -1,6 +1,6 @@
-"""The outcome of a comparison as rows: each subset beside random files of the same number, and beside all files.
+"""The result of a comparison in rows: each subset against as many random files, and against all files.
 
-It names nobody a winner: a verdict is what an interval says, and an interval that holds 0 says "no difference".
+No winner is named: a verdict follows from an interval alone, and is "no difference" for an interval that contains 0.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ import numpy as np
 from aria_data.compare.differences import Difference, Measured, difference, loss_of
 from aria_data.errors import UsageError
 
-RARE_QUANTILE = 0.25  # of the numbers of files of a composition
+RARE_QUANTILE = 0.25  # of the number of files a composition has
 WORST_SHARE = 0.1  # of the compositions
 MIN_WORST = 3
-MAX_SUBSETS_PAIRED = 4  # up to so many all are compared with all; above only those of one number of files
+MAX_SUBSETS_PAIRED = 4  # up to so many subsets, all pairs are compared; above, only pairs with equally many files
 
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """What was tested on."""
+    """The test files and their compositions."""
 
     ids: tuple[str, ...]
     compositions: tuple[str, ...]
-    codes: np.ndarray  # of each file the index of its composition
-    sizes: np.ndarray  # how many files of each composition there are, tested on or not
+    codes: np.ndarray  # (files,) index of each file's composition
+    sizes: np.ndarray  # (compositions,) how many files each has, tested on or not
 
     def means(self, losses: np.ndarray) -> np.ndarray:
-        """(..., files) -> (..., compositions)"""
+        """Average losses over each composition's files: (..., files) -> (..., compositions)."""
         return np.stack([losses[..., self.codes == code].mean(axis=-1) for code in range(len(self.sizes))], axis=-1)
 
     @property
     def is_rare(self) -> np.ndarray:
-        """Compositions of which there are fewest; none where all have equally many."""
+        """(compositions,) those with the fewest files; none where all have equally many."""
         is_rare = self.sizes <= np.quantile(self.sizes, RARE_QUANTILE, method="lower")
         return is_rare & (self.sizes < self.sizes.max())
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Some of the compositions apart."""
+    """A row's result on some of the compositions only."""
 
-    loss: float  # nats a token
+    loss: float  # mean, nats a token
     against_random: Difference | None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. Differences are this one's loss minus the other's: below 0 is better."""
+    """One line of the table. A difference is this line's loss minus the other's: below 0 is better."""
 
     name: str
     kind: str  # "subset", "random", "all"
     num_files: int
-    fraction: float  # of the files that could be trained on
+    fraction: float  # 0 to 1, of the files that may be trained on
     effective_num_files: float
     num_trainings: int
     loss: Difference
     against_random: Difference | None
     against_all: Difference | None
-    rare: Tail | None  # compositions with the fewest files
-    worst: Tail | None  # compositions with the highest loss, on average over all lines
+    rare: Tail | None  # on the compositions with the fewest files
+    worst: Tail | None  # on the compositions with the highest mean loss over all lines
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What was measured; `comparison_report` shows it."""
+    """The measured losses of all arms, from which rows and differences are computed. `comparison_report` shows it."""
 
     measured: tuple[Measured, ...]
     tested: Tested
@@ -83,14 +83,15 @@ class Comparison:
         return tuple(self._row(each) for each in self.measured)
 
     def row(self, name: str) -> Row:
+        """The row of an arm. Raises `UsageError` for an unknown name."""
         return self.rows[self.measured.index(self._named(name))]
 
     def between(self, name: str, other: str) -> Difference:
-        """The loss of `name` minus that of `other`."""
+        """The loss of `name` minus that of `other`. Raises `UsageError` for an unknown name."""
         return difference(self._named(name), self._named(other), self.measured, self.confidence)
 
     def pairs(self) -> Iterator[tuple[str, str, Difference]]:
-        """Subsets with each other: all, or, of many, those of the same number of files."""
+        """Yield pairs of subsets with their difference: all pairs, or, of many subsets, only those of equal size."""
         subsets = [each for each in self.measured if each.kind == "subset"]
         for one, other in combinations(subsets, 2):
             if len(subsets) <= MAX_SUBSETS_PAIRED or one.num_files == other.num_files:
@@ -98,7 +99,7 @@ class Comparison:
 
     @cached_property
     def is_worst(self) -> np.ndarray:
-        """The same compositions for every line: chosen by the mean of all, so that none is at an advantage."""
+        """(compositions,) those with the highest loss in the mean over all arms, so the same for every row."""
         loss = np.mean([each.by_composition.mean(axis=(0, 1)) for each in self.measured], axis=0)
         num = max(MIN_WORST, math.ceil(WORST_SHARE * len(loss)))
         is_worst = np.zeros(len(loss), bool)
@@ -124,16 +125,16 @@ class Comparison:
             one.effective_num_files,
             one.by_composition.shape[0] * one.by_composition.shape[1],
             loss_of(one, self.measured, self.confidence),
-            self._apart(one, random),
-            self._apart(one, everything),
+            self._difference(one, random),
+            self._difference(one, everything),
             self._tail(one, random, self.tested.is_rare),
             self._tail(one, random, self.is_worst),
         )
 
-    def _apart(self, one: Measured, other: Measured | None, is_asked: np.ndarray | None = None) -> Difference | None:
-        return difference(one, other, self.measured, self.confidence, is_asked) if other else None
+    def _difference(self, one: Measured, other: Measured | None, which: np.ndarray | None = None) -> Difference | None:
+        return difference(one, other, self.measured, self.confidence, which) if other else None
 
-    def _tail(self, one: Measured, random: Measured | None, is_asked: np.ndarray) -> Tail | None:
-        if not is_asked.any():
+    def _tail(self, one: Measured, random: Measured | None, which: np.ndarray) -> Tail | None:
+        if not which.any():
             return None
-        return Tail(float(one.by_composition[:, :, is_asked].mean()), self._apart(one, random, is_asked))
+        return Tail(float(one.by_composition[:, :, which].mean()), self._difference(one, random, which))

@@ -1,4 +1,4 @@
-"""A comparison on paper: a table for a terminal, report.md, losses.csv, comparison.json, loss.png. It only shows."""
+"""Reports of a comparison: a table for a terminal, report.md, losses.csv, comparison.json, loss.png. No statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAIL_HEADER = ("trained on", "rare compositions", "beside random files", "hardes
 
 
 def terminal_lines(comparison: Comparison) -> list[str]:
-    """Give the table for a terminal, what it means, and what to be careful about."""
+    """Give the table for a terminal, line by line, with how to read it and the warnings."""
     return [
         *_aligned([HEADER, *(_cells(row) for row in comparison.rows)]),
         "",
@@ -31,7 +31,7 @@ def terminal_lines(comparison: Comparison) -> list[str]:
 
 
 def save_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write report.md, losses.csv, comparison.json and loss.png. Gives the files."""
+    """Write report.md, losses.csv, comparison.json and loss.png, and give their paths. Raises `DatasetNotWritable`."""
     contents = {
         "report.md": _markdown(comparison).encode(),
         "losses.csv": _losses(comparison).encode(),
@@ -44,7 +44,7 @@ def save_report(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def series(name: str) -> str:
-    """The method in `el2n:top:0.1`: a name without the number at its end. Lines of the plot join its sizes."""
+    """A name without the number at its end: `el2n:top` of `el2n:top:0.1`. A line of the plot joins a series' sizes."""
     return re.sub(r"[:@_ ]\d*\.?\d+%?$", "", name)
 
 
@@ -100,7 +100,7 @@ def _markdown(comparison: Comparison) -> str:
     parts = ["# Subsets compared", _md_table(HEADER, [_cells(row) for row in comparison.rows])]
     parts += ["\n\n".join(map(_md, _reading(comparison))), "![loss against share](loss.png)"]
     if comparison.warnings:
-        parts += ["## To be careful about", _md_list(comparison.warnings)]
+        parts += ["## Warnings", _md_list(comparison.warnings)]
     if tails:
         parts += ["## Tails", _md_table(TAIL_HEADER, tails), _what_tails_are(comparison)]
     if pairs:
@@ -138,7 +138,7 @@ def _md(text: str) -> str:
 
 
 def _losses(comparison: Comparison) -> str:
-    """One line a training and test file, so that anything else can be computed."""
+    """A CSV with one line for each training run and test file, from which everything else can be computed."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("name", "kind", "num_files", "fraction", "variant", "seed", "test_file", "composition", "loss"))
@@ -172,14 +172,14 @@ def _json(comparison: Comparison) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An interval without an end gets null."""
+    """Replace infinite ends of intervals, which JSON cannot write, by null."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plot(comparison: Comparison) -> bytes:
-    """Left the loss of each training, right how far subsets are from random files, with intervals."""
+    """A PNG: left the loss of each training run, right the subsets' differences from random files, with intervals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -199,7 +199,7 @@ def _plot(comparison: Comparison) -> bytes:
 
 
 def _by_series(comparison: Comparison) -> dict[str, list[int]]:
-    """Indices of the rows that a line joins, in order of their share."""
+    """The indices of the rows in each series, which a line joins in order of their share."""
     found: dict[str, list[int]] = {}
     for number in sorted(range(len(comparison.rows)), key=lambda number: comparison.rows[number].fraction):
         row = comparison.rows[number]
@@ -231,10 +231,10 @@ def _draw_differences(axes: Any, comparison: Comparison) -> None:
             row, apart = comparison.rows[number], comparison.rows[number].against_random
             if apart is not None and math.isfinite(apart.low):
                 ends = [[apart.mean - apart.low], [apart.high - apart.mean]]
-                place = 100 * row.fraction + 0.6 * (color % 10)  # apart, so that each is seen
+                place = 100 * row.fraction + 0.6 * (color % 10)  # moved apart, so that none hides another
                 axes.errorbar([place], [apart.mean], yerr=ends, fmt="o", capsize=3, color=f"C{color % 10}")
 
 
 def _label(name: str) -> str:
-    """A name that begins with an underscore would be missing from a legend, and a dollar begins a formula."""
+    """A name for a legend: matplotlib hides labels that begin with an underscore, and reads a dollar as a formula."""
     return name.replace("$", r"\$").lstrip("_") or "subset"

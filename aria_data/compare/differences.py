@@ -1,8 +1,8 @@
-"""How far two subsets' test losses lie apart, with an interval. No training, no tables.
+"""The difference between two arms' test losses, with a confidence interval. No training, no tables.
 
-Two things make a difference uncertain, and both go into every interval: which compositions were asked (bootstrap over
-compositions, the losses paired), and what another training would have given (another random draw, another
-initialisation). The second is known from few trainings, so it counts with Student's t.
+Two sources of uncertainty go into every interval: which compositions are tested on (a bootstrap over compositions, with
+paired losses), and what another training run would have given (another random draw, another initialisation). The second
+is estimated from few training runs, so it enters with Student's t.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One test loss minus another, or a loss by itself, nats a token; the lower the better."""
+    """One test loss minus another, or a loss by itself, in nats a token; lower is better. Infinite ends: not known."""
 
     mean: float
     low: float  # of the interval
@@ -28,18 +28,18 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Nothing but the interval decides."""
+        """`BETTER`, `WORSE` or `NO_DIFFERENCE`, from the interval alone."""
         return BETTER if self.high < 0 else WORSE if self.low > 0 else NO_DIFFERENCE
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The test losses of one subset's trainings."""
+    """The test losses of one arm's training runs."""
 
     name: str
     kind: str  # "subset", "random", "all"
     num_files: int  # trained on
-    fraction: float  # of the files that may be trained on
+    fraction: float  # 0 to 1, of the files that may be trained on
     effective_num_files: float  # (sum w)^2 / sum w^2
     losses: np.ndarray  # (variants, seeds, test files), nats a token; a variant is another draw
     by_composition: np.ndarray  # (variants, seeds, compositions): means over a composition's files
@@ -47,7 +47,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class _Noise:
-    """The variance of a mean that comes from training, and the degrees of freedom it is known with."""
+    """The part of a mean's variance that comes from training, and its degrees of freedom."""
 
     variance: float
     freedom: float
@@ -60,7 +60,7 @@ class _Noise:
 
 
 def loss_of(one: Measured, among: Sequence[Measured], confidence: float) -> Difference:
-    """The loss itself: mean over compositions, each counting once."""
+    """The loss of one arm: the mean over compositions, each with the same weight. `among` are all arms."""
     return _interval(_per_composition(one), _noise(one, among), confidence)
 
 
@@ -69,17 +69,17 @@ def difference(
     other: Measured,
     among: Sequence[Measured],
     confidence: float,
-    is_asked: np.ndarray | None = None,
+    which: np.ndarray | None = None,
 ) -> Difference:
-    """`one` minus `other`, composition by composition; `is_asked` picks compositions."""
-    if is_asked is not None:
-        one, other, *among = (_of_compositions(each, is_asked) for each in (one, other, *among))
-    apart = _per_composition(one) - _per_composition(other)
-    return _interval(apart, _noise(one, among) + _noise(other, among), confidence)
+    """`one` minus `other`, composition by composition. `among` are all arms; `which` (compositions,) picks some."""
+    if which is not None:
+        one, other, *among = (_of_compositions(each, which) for each in (one, other, *among))
+    differences = _per_composition(one) - _per_composition(other)
+    return _interval(differences, _noise(one, among) + _noise(other, among), confidence)
 
 
-def _of_compositions(one: Measured, is_asked: np.ndarray) -> Measured:
-    return replace(one, by_composition=one.by_composition[:, :, is_asked])
+def _of_compositions(one: Measured, which: np.ndarray) -> Measured:
+    return replace(one, by_composition=one.by_composition[:, :, which])
 
 
 def _per_composition(one: Measured) -> np.ndarray:
@@ -87,10 +87,10 @@ def _per_composition(one: Measured) -> np.ndarray:
 
 
 def _noise(one: Measured, among: Sequence[Measured]) -> _Noise:
-    """From its own draws; a subset that is drawn once has only seeds, and borrows from like trainings.
+    """Estimate an arm's training noise from its own draws, or, for a single draw, from the spread of similar arms.
 
-    Those on as many files are like it, then those on ever fewer, whose noise is rather too large, until it is known
-    well enough. Random draws lend their spread, which holds that of their initialisations.
+    Similar are arms with as many files, then with ever fewer, until there are `ENOUGH_FREEDOM` degrees of freedom. With
+    fewer files the noise is rather overestimated. The spread of random draws includes that of their initialisations.
     """
     means = one.by_composition.mean(axis=2)
     if len(means) > 1:
@@ -105,7 +105,7 @@ def _noise(one: Measured, among: Sequence[Measured]) -> _Noise:
 
 
 def _spread(one: Measured) -> tuple[float, int]:
-    """Sum of squares and degrees of freedom of its trainings about what they should have in common."""
+    """Sum of squares and degrees of freedom of an arm's training runs: about their draw's mean, if random about all."""
     means = one.by_composition.mean(axis=2)
     of_draws = means.mean(axis=1, keepdims=True)
     squares = float(np.square(means - of_draws).sum())
@@ -115,7 +115,7 @@ def _spread(one: Measured) -> tuple[float, int]:
 
 
 def _interval(values: np.ndarray, noise: _Noise, confidence: float) -> Difference:
-    """Add resampled means and the noise of training up, and take quantiles of the sum."""
+    """Add resampled means and training noise, and take quantiles of the sum."""
     from scipy.stats import norm, t
 
     mean, num = float(values.mean()), len(values)
@@ -124,7 +124,7 @@ def _interval(values: np.ndarray, noise: _Noise, confidence: float) -> Differenc
     random = np.random.default_rng(0)
     tail = (1 + confidence) / 2
     counts = random.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
-    # few compositions: percentiles of a bootstrap are too narrow by this factor (Hesterberg 2015, expanded percentile)
+    # with few compositions, bootstrap percentiles are too narrow by this factor (Hesterberg 2015, expanded percentile)
     widening = math.sqrt(num / (num - 1)) * t.ppf(tail, num - 1) / norm.ppf(tail)
     moved = (counts @ values / num - mean) * widening
     if noise.variance > 0:

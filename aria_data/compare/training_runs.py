@@ -1,7 +1,7 @@
-"""Trainings of a comparison: from files, weights and a seed to one loss a test file. What is finished stays on disk.
+"""The training runs of a comparison: from files, weights and a seed to one loss a test file, cached on disk.
 
-An outcome's name is a hash of everything that decides it (tokens, weights, seed, recipe, test files), so a kill costs
-the trainings that were under way, and a subset added later trains only itself.
+A cached outcome's name is a hash of everything that determines it (tokens, weights, seed, recipe, test files). So a
+kill costs only the runs that were under way, and a subset added later needs only its own training runs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import torch
 from aria_data.storage import write_whole
 from aria_data.surrogate import SurrogateConfig, Windows, forward, train
 
-VERSION = 1  # raise it when the same training would come out otherwise
+VERSION = 1  # raise it when the same training run would give other losses
 _PROBE_STEPS, _PROBE_FILES = 10, 8
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRun:
-    """One training to be."""
+    """What one training run is made from."""
 
     files: np.ndarray  # numbers in the pool, ascending
     weights: np.ndarray  # of `files`
@@ -41,7 +41,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What is left of a training."""
+    """The result of a training run."""
 
     losses: np.ndarray  # one a test file, nats a token
     took_s: float
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A training_run with all that another process needs for it."""
+    """A training run with everything that another process needs for it."""
 
     windows: Windows
     weights: np.ndarray
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What all training_runs have in common."""
+    """What all training runs of a comparison share, and the cache of their outcomes."""
 
     windows: Windows  # the pool
     test_files: np.ndarray  # numbers in the pool
@@ -77,36 +77,36 @@ class Bench:
         files = self.windows.examples().files()
         return [hashlib.sha256(self.windows.tokens[rows].tobytes()).hexdigest() for _, rows in files]
 
-    def job(self, training_run: TrainingRun) -> Job:
-        return Job(
-            _bare(self.windows, training_run.files), training_run.weights, training_run.seed, self.test, self.recipe
-        )
+    def job(self, run: TrainingRun) -> Job:
+        """Give the run with its windows copied, ready to be sent to another process."""
+        return Job(_bare(self.windows, run.files), run.weights, run.seed, self.test, self.recipe)
 
-    def key(self, training_run: TrainingRun) -> str:
-        """Hash what decides the outcome. Files count by content and order, not by name."""
+    def key(self, run: TrainingRun) -> str:
+        """Hash everything that determines the outcome. Files count by content and order, not by name."""
         device = "cuda" if self.recipe.device == "auto" and torch.cuda.is_available() else self.recipe.device
         content = [
             (VERSION, torch.__version__, self.windows.vocabulary.sha256, asdict(self.windows.config)),
             asdict(replace(self.recipe, device="cpu" if device == "auto" else device)),
-            [self.file_sha256s[number] for number in training_run.files],
+            [self.file_sha256s[number] for number in run.files],
             [self.file_sha256s[number] for number in self.test_files],
-            (training_run.weights.tolist(), training_run.seed),
+            (run.weights.tolist(), run.seed),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
     def fetch(self, key: str) -> Outcome | None:
-        """What was kept; None if nothing was, or it is damaged."""
+        """Read a cached outcome; None if there is none, or it is damaged."""
         if self.cache_dir is None:
             return None
         try:
-            said = json.loads((self.cache_dir / f"trial-{key}.json").read_text())
-            losses = np.array([np.nan if each is None else each for each in said["losses"]], dtype=np.float64)
-            outcome = Outcome(losses, float(said["took_s"]))
+            content = json.loads((self.cache_dir / f"trial-{key}.json").read_text())
+            losses = np.array([np.nan if each is None else each for each in content["losses"]], dtype=np.float64)
+            outcome = Outcome(losses, float(content["took_s"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return outcome if losses.shape == self.test_files.shape else None
 
     def keep(self, key: str, outcome: Outcome) -> None:
+        """Cache an outcome, if there is a cache. Raises `DatasetNotWritable`."""
         if self.cache_dir is not None:
             losses = [float(each) if np.isfinite(each) else None for each in outcome.losses]
             content = json.dumps({"losses": losses, "took_s": round(outcome.took_s, 3)}, allow_nan=False)
@@ -115,55 +115,58 @@ class Bench:
 
 def run_trainings(
     bench: Bench,
-    training_runs: Mapping[str, TrainingRun],
+    runs: Mapping[str, TrainingRun],
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Outcome]:
-    """Train what is not there yet, by key. `progress` gets how many are done, and of how many."""
-    found = kept(bench, training_runs)
-    say = progress or (lambda done, total: None)
-    say(len(found), len(training_runs))
-    jobs = ((key, bench.job(training_run)) for key, training_run in training_runs.items() if key not in found)
-    for key, outcome in list_outcomes(jobs, min(processes, len(training_runs) - len(found))):
+    """Do the runs whose outcomes are not cached, and give all outcomes by key. `progress` gets (done, all) in runs."""
+    found = kept(bench, runs)
+    report = progress or (lambda done, total: None)
+    report(len(found), len(runs))
+    jobs = ((key, bench.job(run)) for key, run in runs.items() if key not in found)
+    for key, outcome in list_outcomes(jobs, min(processes, len(runs) - len(found))):
         bench.keep(key, outcome)
         found[key] = outcome
-        say(len(found), len(training_runs))
+        report(len(found), len(runs))
     return found
 
 
 def kept(bench: Bench, keys: Iterable[str]) -> dict[str, Outcome]:
-    """The outcomes that are on disk."""
+    """Give the outcomes that are cached, by key."""
     fetched = {key: bench.fetch(key) for key in keys}
     return {key: outcome for key, outcome in fetched.items() if outcome is not None}
 
 
 def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
-    """Measure a few steps and the loss of a few test files, in one thread, and scale them up."""
+    """Estimate the seconds of one run: time a few steps and a few test files in one thread, and scale up."""
     sample = _bare(bench.windows, np.asarray(files)[:_PROBE_FILES])
-    asked = _bare(bench.windows, bench.test_files[:_PROBE_FILES])
+    test_sample = _bare(bench.windows, bench.test_files[:_PROBE_FILES])
     took_s = []
     with _one_thread():
-        for num_steps in (1, 1, 1 + _PROBE_STEPS):  # the first pays for what is paid once
+        for num_steps in (1, 1, 1 + _PROBE_STEPS):  # the first is not counted: it includes one-time costs
             started_s = time.monotonic()
-            run = train(sample, replace(bench.recipe, num_steps=num_steps), 0, held_out=())
+            trained = train(sample, replace(bench.recipe, num_steps=num_steps), 0, held_out=())
             took_s.append(time.monotonic() - started_s)
         started_s = time.monotonic()
-        forward.loss(run.model, asked.examples())
-        test_s = (time.monotonic() - started_s) * len(bench.test.owners) / len(asked.owners)
+        forward.loss(trained.model, test_sample.examples())
+        test_s = (time.monotonic() - started_s) * len(bench.test.owners) / len(test_sample.owners)
     return max(0.0, took_s[2] - took_s[1]) / _PROBE_STEPS * (bench.recipe.num_steps or 0) + test_s
 
 
 def train_and_test(job: Job) -> Outcome:
-    """Train on one thread: so the same training_run comes out the same however many run beside it."""
+    """Train in one thread, so that the outcome does not depend on how many runs are beside it, and test."""
     started_s = time.monotonic()
     with _one_thread():
-        run = train(job.windows, job.recipe, job.seed, job.weights, held_out=())
-        losses = forward.loss(run.model, job.test.examples())
+        trained = train(job.windows, job.recipe, job.seed, job.weights, held_out=())
+        losses = forward.loss(trained.model, job.test.examples())
     return Outcome(losses, time.monotonic() - started_s)
 
 
 def list_outcomes(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[tuple[str, Outcome]]:
-    """Train one after the other, or in processes, which get a job when they have done one: few wait in memory."""
+    """Yield the outcome of each job, trained here or in processes. Few jobs wait in memory.
+
+    A job is only read when a process is free.
+    """
     if processes <= 1:
         yield from ((key, train_and_test(job)) for key, job in jobs)
         return
@@ -179,7 +182,7 @@ def list_outcomes(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[t
 
 
 def _end_with_parent() -> None:
-    """A killed comparison leaves no process behind."""
+    """End this process when its parent ends, so that a killed comparison leaves no process behind."""
     parent = parent_process()
 
     def watch() -> None:

@@ -3,8 +3,9 @@
 In: hashes, fingerprints, notes. Out: clusters, each with one representative.
 Rejection: `same_bytes` (a second file with the same bytes).
 
-`fingerprints` makes acoustic fingerprints; `note_patterns`, `note_pairs` and `note_matching` find and compare
-performances, `note_index` among any number of them, `kept_index` from build to build.
+`fingerprints` makes acoustic fingerprints. `note_patterns`, `note_pairs` and `note_matching` find and compare pairs of
+performances, `note_index` searches any number of them, `kept_index` keeps an index from build to build, and `clusters`
+puts the pairs into clusters. `compiled` is how their loops are compiled.
 """
 
 from aria_data.deduplicate.clusters import DeduplicateConfig, same_audio, same_notes, same_recording

@@ -1,4 +1,7 @@
-"""Find copies: the same bytes, the same decoded audio, the same recording, the same notes. Flagged, never deleted."""
+"""Clusters of copies: the same bytes, the same decoded audio, the same recording, the same notes. No searching.
+
+The pairs come from an index (`note_index`). Copies are flagged, never deleted.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from aria_data.records import AudioCluster, Recording
 
 
 def same_bytes(recordings: Iterable[tuple[str, Recording]]) -> dict[str, str]:
-    """Give `{candidate_id: the candidate_id whose identical file stands for it}`, for the copies only.
+    """Map each candidate whose file is a copy to the candidate that represents it; the originals are not in the result.
 
-    `recordings` are (source_url, recording) pairs; of identical files the one first by `source_url` stands.
+    `recordings` are (source_url, recording) pairs. Of identical files the first by `source_url` is the representative.
     """
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for source_url, recording in recordings:
@@ -23,10 +26,10 @@ def same_bytes(recordings: Iterable[tuple[str, Recording]]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class DeduplicateConfig:
-    """Which copies are looked for besides those of the same bytes and the same decoded audio."""
+    """Which copies to look for, besides files with the same bytes or the same decoded audio."""
 
-    by_sound: bool = True  # the same recording; each recording with piano in it is decoded once more
-    by_notes: bool = True  # the same performance, or notes that are nearly identical
+    by_sound: bool = True  # the same recording, by fingerprint; decodes each recording that has piano once more
+    by_notes: bool = True  # the same performance, or nearly identical notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,12 @@ class Item:
     """A recording or segment among which copies are looked for."""
 
     item_id: str
-    content: str  # sha256 of its samples or of its MIDI file: equal ones are the same without being compared
-    quality: tuple[Any, ...]  # sort key, the best lowest; the longer should come first: a copy may be part of its lead
+    content: str  # sha256 of its samples or of its MIDI file: items of equal content are copies without a comparison
+    quality: tuple[Any, ...]  # sort key, best first; longer items should sort first: a copy may be an excerpt
 
 
 def same_audio(recordings: Iterable[Recording]) -> dict[str, str]:
-    """Give `{recording_id: cluster_id}` by the decoded samples: the same audio in FLAC and WAV, or tagged anew."""
+    """Give `{recording_id: cluster_id}` by the decoded samples: one audio as FLAC and WAV, or with other tags."""
     return {each.recording_id: f"audio-{each.samples_sha256[:16]}" for each in recordings}
 
 
@@ -48,7 +51,8 @@ def same_recording(
 ) -> dict[str, AudioCluster]:
     """Cluster recordings by their `fingerprints`: one recording in another codec, cut, louder, 1 % faster.
 
-    `pairs` of contents that are the same come from an index (`kept_index`), `compare` tells it of any two of them.
+    `pairs` are pairs of contents that an index (`kept_index`) found to be the same. `compare` says whether any two
+    contents are the same.
     """
     return _of_contents(items, pairs, compare, "recording")
 
@@ -56,7 +60,7 @@ def same_recording(
 def same_notes(
     items: Sequence[Item], pairs: Iterable[tuple[str, str]], compare: Callable[[str, str], bool]
 ) -> dict[str, AudioCluster]:
-    """Cluster segments by their notes: copies, excerpts, the same audio transcribed again. As `same_recording`."""
+    """Cluster segments by their notes: copies, excerpts, the same audio transcribed again. Like `same_recording`."""
     return _of_contents(items, pairs, compare, "notes")
 
 
@@ -80,14 +84,14 @@ def _of_contents(
 def clusters(
     pairs: Iterable[tuple[str, str]], quality: Mapping[str, Any], compare: Callable[[str, str], bool], kind: str
 ) -> dict[str, AudioCluster]:
-    """Make clusters of pairs that are the same, each around a lead: the best that is in no cluster yet.
+    """Make clusters, each around a representative: the best item that is in no cluster yet.
 
-    A member is the same as its *lead*, not as some other member: where A is like B and B like C, but A not like C, a
-    chain would join all three. So whoever is linked to a member is compared with the lead before it joins, and
-    the pairs of the index are only where to look. What is left over makes a cluster of its own.
+    Every member is the same as the *representative*, not only as some other member: where A is like B and B like C, but
+    A is not like C, a chain of pairs would join all three. So each item that is linked to a member is compared with
+    the representative before it joins. Items that remain start a cluster of their own; an item without a copy is alone.
 
-    Neither the order of pairs nor of ids matters: leads go by quality, then by id, and a cluster is named by its
-    first id, a hash. Those without a copy are alone in theirs.
+    The result does not depend on the order of pairs or ids: representatives are chosen by quality, then by id, and a
+    cluster is named after its first id, a hash.
     """
     linked: dict[str, set[str]] = defaultdict(set)
     for one, other in pairs:
@@ -95,25 +99,25 @@ def clusters(
             linked[one].add(other)
             linked[other].add(one)
     found: dict[str, AudioCluster] = {}
-    for lead in sorted(quality, key=lambda item: (quality[item], item)):
-        if lead in found:
+    for representative in sorted(quality, key=lambda item: (quality[item], item)):
+        if representative in found:
             continue
-        members = _around(lead, linked, found, compare)
+        members = _members(representative, linked, found, compare)
         cluster_id = f"{kind}-{min(members)[:16]}"
-        found |= {member: AudioCluster(cluster_id, member == lead) for member in members}
+        found |= {member: AudioCluster(cluster_id, member == representative) for member in members}
     return found
 
 
-def _around(
-    lead: str, linked: Mapping[str, set[str]], taken: Mapping[str, Any], compare: Callable[[str, str], bool]
+def _members(
+    representative: str, linked: Mapping[str, set[str]], taken: Mapping[str, Any], compare: Callable[[str, str], bool]
 ) -> set[str]:
-    """Give the lead and all that are the same as it, going from member to member over the links."""
-    members, waiting, seen = {lead}, deque([lead]), {lead}
+    """Give the representative and all items that are the same as it, found by following links from its members."""
+    members, waiting, seen = {representative}, deque([representative]), {representative}
     while waiting:
         member = waiting.popleft()
         for near in sorted(linked.get(member, set()) - seen):
             seen.add(near)
-            if near not in taken and (near in linked[lead] or compare(*sorted((lead, near)))):
+            if near not in taken and (near in linked[representative] or compare(*sorted((representative, near)))):
                 members.add(near)
                 waiting.append(near)
     return members

@@ -1,4 +1,4 @@
-"""Loops over arrays that are compiled by Numba, when one is first called: importing this costs nothing."""
+"""Compile loops over arrays with Numba. Numba is imported when such a loop is first called, not before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of arrays and numbers at its first call; the compiled code is kept beside its file."""
+    """Compile a function of arrays and numbers at its first call. Numba caches the compiled code beside its file."""
 
     @functools.cache
     def load() -> Callable[..., Any]:
@@ -16,7 +16,7 @@ def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return numba.njit(cache=True, nogil=True)(loop)
-        except RuntimeError:  # no folder where compiled code may be kept: compile again in every process
+        except RuntimeError:  # Numba finds no writable cache folder: compile again in every process
             return numba.njit(nogil=True)(loop)
 
     @functools.wraps(loop)

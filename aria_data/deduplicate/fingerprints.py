@@ -1,11 +1,12 @@
-"""A recording's acoustic fingerprint: its most marked onsets, as notes, so that `note_index` can find and compare them.
+"""A recording's acoustic fingerprint: its strongest onsets, as notes, so that `note_index` can find and compare them.
 
-Where the energy of a semitone rises more than anything within a second around it, there is an onset. About three a
-second are kept: not what a transcriber hears, but the same few in the same recording after another codec, at another
-level, cut at its ends, a little faster, in noise. Times are kept to 8 ms: `to_bytes` needs 2 bytes an onset.
+An onset is a steep rise of the energy at one semitone. Only the strongest of the second before and after are kept,
+about three a second. They are not a transcription, but the same few are found again in another codec, at another
+level, after a cut at either end, a little faster, in noise. Times are rounded to 8 ms; an onset takes 2 bytes.
 
-A recording that plays 1 % faster is 17 cents sharper; pitches are therefore counted from the recording's own tuning,
-and compared a semitone up and down as well. What is copied in a key further away is another recording.
+A recording that plays 1 % faster is 17 cents sharper. Therefore pitches are counted from the recording's own tuning,
+and two fingerprints are also compared a semitone up and down. A copy that is transposed further counts as another
+recording.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ import numpy as np
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes
 
 SAMPLE_RATE = 16_000
-FRAME, HOP = 4096, 512  # 256 ms, so that semitones above G2 fall apart; every 32 ms
-LOWEST_HZ, HIGHEST_HZ = 146.83, 2637.0  # D3 to E7: below, semitones are narrower than the frame can tell
+FRAME, HOP = 4096, 512  # samples: 256 ms, which separates semitones above G2; every 32 ms
+LOWEST_HZ, HIGHEST_HZ = 146.83, 2637.0  # D3 to E7: below, the frame is too short to separate semitones
 BANDS_PER_SEMITONE = 3
-RISE_FRAMES = 3  # an onset's energy is compared with that 96 ms before
-NEAR_FRAMES, NEAR_BANDS = 4, 4  # an onset is the highest within 128 ms and a third more than a semitone
-RANK_FRAMES = 31  # 1 s to both sides, in which ...
-MAX_RANK = 6  # ... so many onsets may be: about three a second
-MIN_RISE = 0.01  # of the recording's strongest: silence has no onsets
+RISE_FRAMES = 3  # a rise is the energy minus that 96 ms before
+NEAR_FRAMES, NEAR_BANDS = 4, 4  # an onset is the highest rise within 128 ms and a semitone and a third
+RANK_FRAMES = 31  # within 1 s before and after an onset ...
+MAX_RANK = 6  # ... at most this many onsets are kept: about three a second
+MIN_RISE = 0.01  # of the recording's strongest rise: silence has no onsets
 CHUNK_FRAMES = 1000  # 32 s at a time
 UNIT_MS = 8
-LONGEST_GAP = 255  # units; a longer one is written in several steps
+LONGEST_GAP = 255  # units that one byte holds; a longer gap is written in several steps
 
 CONFIG = NoteIndexConfig(
-    keep_one_in=1,  # onsets are few
-    max_transposition=1,  # a recording between two keys may be counted to either
+    keep_one_in=1,  # all: onsets are few
+    max_transposition=1,  # a recording tuned between two semitones may be rounded to either
     onset_tolerance_s=0.06,  # two frames
     min_agreement=0.6,  # copies measured 0.84 and more, other performances up to 0.52
     max_drift_s=0.008,  # copies measured up to 0.0026, other performances from 0.015
@@ -43,26 +44,29 @@ CONFIG = NoteIndexConfig(
 
 @dataclass(frozen=True, slots=True)
 class _Onsets:
-    frame: np.ndarray  # float: between two frames
-    pitch: np.ndarray  # float: MIDI pitch, not yet brought to the recording's tuning
+    frame: np.ndarray  # float: interpolated between frames
+    pitch: np.ndarray  # float: MIDI pitch, not yet corrected for the recording's tuning
     rise: np.ndarray
 
 
 def fingerprint(blocks: Iterable[np.ndarray]) -> Notes:
-    """Hear a recording given as mono float32 blocks at 16 kHz. Memory does not grow but by its onsets."""
+    """Make the fingerprint of a recording, given as mono float32 blocks at 16 kHz.
+
+    Onsets are multiples of `UNIT_MS`; pitches are relative to the recording's tuning. Only the onsets stay in memory.
+    """
     found = [_strongest(*piece) for piece in _rises(blocks)]
     frame = np.concatenate([np.zeros(0), *(each.frame for each in found)])
     pitch = np.concatenate([np.zeros(0), *(each.pitch for each in found)])
     rise = np.concatenate([np.zeros(0), *(each.rise for each in found)])
-    is_heard = rise > MIN_RISE * rise.max(initial=1e-9)
-    frame, pitch, rise = frame[is_heard], pitch[is_heard], rise[is_heard]
+    is_loud = rise > MIN_RISE * rise.max(initial=1e-9)
+    frame, pitch, rise = frame[is_loud], pitch[is_loud], rise[is_loud]
     tuned = np.clip(np.round(pitch - _tuning(pitch, rise)), 0, 127)
     units = np.round(frame * HOP / SAMPLE_RATE * 1000 / UNIT_MS) * UNIT_MS
     return Notes.of(units / 1000, tuned)
 
 
 def to_bytes(found: Notes) -> bytes:
-    """Write a fingerprint as pairs of bytes: 8 ms steps since the onset before, pitch (0: only time passes)."""
+    """Write a fingerprint as pairs of bytes: steps of 8 ms since the pair before, and pitch (0: a gap, no onset)."""
     steps = np.diff(found.onset_ms.astype(np.int64) // UNIT_MS, prepend=0)
     num_gaps = steps // LONGEST_GAP
     pairs = np.zeros((len(steps) + num_gaps.sum(), 2), np.uint8)
@@ -73,7 +77,7 @@ def to_bytes(found: Notes) -> bytes:
 
 
 def from_bytes(content: bytes) -> Notes:
-    """Read what `to_bytes` wrote."""
+    """Read a fingerprint that `to_bytes` wrote."""
     pairs = np.frombuffer(content, np.uint8).reshape(-1, 2)
     onset_ms = (np.cumsum(pairs[:, 0].astype(np.int64)) * UNIT_MS).astype(np.uint32)
     is_onset = pairs[:, 1] > 0
@@ -81,15 +85,16 @@ def from_bytes(content: bytes) -> Notes:
 
 
 def _tuning(pitch: np.ndarray, rise: np.ndarray) -> float:
-    """Give how far the onsets lie from whole semitones, in the mean on the circle of one, -0.5 to 0.5."""
+    """Give the circular mean of the onsets' distances from whole semitones, weighted by rise: -0.5 to 0.5 semitones."""
     mean = (rise * np.exp(2j * np.pi * pitch)).sum()
     return float(np.angle(mean) / (2 * np.pi)) if len(pitch) else 0.0
 
 
 def _rises(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int, int, int]]:
-    """Yield (rise of each band and frame, number of its first frame, the frames in it whose onsets count).
+    """Yield pieces of the recording: (rises, first frame, first frame whose onsets count, frame after the last).
 
-    Neighbouring pieces overlap, so that each onset is judged with all that is around it.
+    `rises` has the shape (bands, frames). Neighbouring pieces overlap, so that each onset is ranked among all its
+    neighbours.
     """
     margin = RANK_FRAMES + NEAR_FRAMES + RISE_FRAMES
     held, first, counted = np.zeros((len(_filters()), 0), np.float32), 0, 0
@@ -133,7 +138,10 @@ def _in_bands(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _filters() -> np.ndarray:
-    """Triangles around every third of a semitone, a semitone wide at half their height, of sum 1; no bin above them."""
+    """Make a triangular filter every third of a semitone, a semitone wide at half its height, each of sum 1.
+
+    The shape is (bands, FFT bins); bins above the highest filter are left out.
+    """
     pitches = np.arange(_pitch(LOWEST_HZ), _pitch(HIGHEST_HZ), 1 / BANDS_PER_SEMITONE)
     bins = _pitch(np.maximum(np.fft.rfftfreq(FRAME, 1 / SAMPLE_RATE), 1.0))
     height = np.maximum(0, 1 - np.abs(bins[None] - pitches[:, None])).astype(np.float32)
@@ -146,7 +154,7 @@ def _pitch(hertz):
 
 
 def _strongest(rise: np.ndarray, first: int, counted: int, until: int) -> _Onsets:
-    """Find the onsets of a piece: highest among their neighbours, and among the strongest of a second."""
+    """Find the onsets of a piece: local maxima of the rise that are among the strongest of the second around them."""
     from scipy.ndimage import maximum_filter
 
     highest = maximum_filter(rise, (2 * NEAR_BANDS + 1, 2 * NEAR_FRAMES + 1), mode="constant")
@@ -157,15 +165,15 @@ def _strongest(rise: np.ndarray, first: int, counted: int, until: int) -> _Onset
     low, high = (np.searchsorted(frame, frame + by) for by in (-RANK_FRAMES, RANK_FRAMES + 1))
     spans = zip(low, high, strength, strict=True)
     rank = np.array([(strength[start:end] > mine).sum() for start, end, mine in spans], dtype=int)
-    is_marked = (rank < MAX_RANK) & (frame + first >= counted) & (frame + first < until)
-    band, frame, strength = band[is_marked], frame[is_marked], strength[is_marked]
+    is_kept = (rank < MAX_RANK) & (frame + first >= counted) & (frame + first < until)
+    band, frame, strength = band[is_kept], frame[is_kept], strength[is_kept]
     at = frame + first + _between(rise, (band, frame), (0, 1))
     pitch = _pitch(LOWEST_HZ) + (band + _between(rise, (band, frame), (1, 0))) / BANDS_PER_SEMITONE
     return _Onsets(at, pitch, strength)
 
 
 def _between(rise: np.ndarray, peak: tuple[np.ndarray, np.ndarray], step: tuple[int, int]) -> np.ndarray:
-    """Give where between its neighbours a peak lies, -0.5 to 0.5: the vertex of the parabola through the three."""
+    """Interpolate peaks: give offsets of -0.5 to 0.5 along `step`, by a parabola through a peak and its neighbours."""
     padded = np.pad(rise, 1, mode="edge")
     before, here, after = (padded[peak[0] + 1 + by * step[0], peak[1] + 1 + by * step[1]] for by in (-1, 0, 1))
     bend = before - 2 * here + after

@@ -1,8 +1,8 @@
-"""A `NoteIndex` kept in a folder from build to build, with the pairs that were found in it.
+"""A `NoteIndex` kept in a folder from build to build, with the pairs found in it.
 
-It is a cache: what is damaged, made otherwise or holds what is no longer wanted (something was removed) is deleted and
-made again. Pairs do not depend on how the index came about, so a dataset built in steps has the same clusters as one
-built at once.
+The folder is a cache. It is deleted and made again when it is damaged, was made with other settings, or holds something
+that is no longer wanted because it was removed. The pairs do not depend on the order of additions, so a dataset built
+in steps has the same clusters as one built at once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aria_data.deduplicate.note_index import NoteIndex, NoteIndexConfig, Notes, 
 from aria_data.errors import DatasetCorrupt
 from aria_data.storage import write_whole
 
-VERSION = 1  # raise it when the same notes give other patterns or pairs
-BATCH = 1000  # performances indexed at once; each batch is a file
+VERSION = 1  # raise it when the same notes would give other pairs
+BATCH = 1000  # performances indexed at once; each batch becomes a file
 
 
 class KeptIndex:
-    """The index of the contents (sha256) that are wanted now, in `folder`."""
+    """An index in `folder` of performances, called by the sha256 of their content."""
 
     def __init__(self, folder: Path, config: NoteIndexConfig | None = None):
         self.folder, self.config = folder, config or NoteIndexConfig()
@@ -35,9 +35,10 @@ class KeptIndex:
         read: Callable[[str], Notes | None],
         on_read: Callable[[int], None] = lambda num: None,
     ) -> None:
-        """Bring the index up to date: `read` gives the notes of what is new, None where they cannot be had.
+        """Make the index hold the `wanted` contents and nothing else.
 
-        Raises `DatasetNotWritable`.
+        `read` gives the notes of a new content, or None to leave it out. `on_read` gets the number of contents in each
+        finished batch. Raises `DatasetNotWritable`.
         """
         try:
             self._index = NoteIndex.open(self.folder, self.config)
@@ -54,7 +55,7 @@ class KeptIndex:
             on_read(len(batch))
 
     def num_new(self, wanted: Collection[str]) -> int:
-        """How many of these are not in the folder, for a progress bar; all where it is unreadable."""
+        """Count the wanted contents that are not in the folder yet, for a progress bar; all when it cannot be used."""
         try:
             return len(set(wanted) - set(NoteIndex.open(self.folder, self.config).ids))
         except DatasetCorrupt:
@@ -65,7 +66,7 @@ class KeptIndex:
         self._index = NoteIndex(self.config)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The contents that are the same performance, two by two, sorted; looked for only if anything changed."""
+        """Give the pairs of contents that are the same performance, sorted. They are searched only after a change."""
         ids = sorted(self._index.ids)
         path, key = self.folder / "pairs.json", self._key(ids)
         try:
@@ -73,7 +74,7 @@ class KeptIndex:
             if kept["key"] == key:
                 return [(ids[one], ids[other]) for one, other in kept["pairs"]]
         except (OSError, ValueError, LookupError, TypeError):
-            pass  # not there, or damaged: looked for again
+            pass  # missing or damaged: search again
         place = {content: number for number, content in enumerate(ids)}
         found = sorted((one, other) for one, other, _ in self._index.matches())
         content = {"key": key, "pairs": [[place[one], place[other]] for one, other in found]}
@@ -81,9 +82,9 @@ class KeptIndex:
         return found
 
     def _key(self, ids: list[str]) -> str:
-        said = json.dumps([VERSION, asdict(self.config), ids], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()
+        content = json.dumps([VERSION, asdict(self.config), ids], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def compare(self, one: str, other: str) -> bool:
-        """Whether two of its performances are the same."""
+        """Whether two contents of the index are the same performance. Raises `KeyError` for one that is not in it."""
         return is_same(self._index.compare(one, other), self.config)

@@ -1,9 +1,7 @@
-"""An index of performances by the patterns of their notes: which are near-identical, among any number.
+"""An index of performances by patterns of their notes. It finds near-identical ones among any number.
 
-Performances that share several patterns (`note_patterns`) are candidates (`note_pairs`); they are then laid over each
-other, note on note (`note_matching`). No pair of performances is looked at otherwise.
-
-Nothing here decides what becomes of a copy; `deduplicate` makes clusters.
+Performances that share several patterns (`note_patterns`) are candidates (`note_pairs`); only candidates are then
+aligned note by note (`note_matching`). What becomes of a copy is decided elsewhere: `clusters` makes clusters.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ from aria_data.storage import write_whole
 
 __all__ = ["Match", "NoteIndex", "NoteIndexConfig", "Notes", "compare", "find_patterns", "is_same"]
 
-BATCH_NOTES = 200_000  # whose patterns are found at once: about 50 MB
-NUM_SLICES = 16  # of the patterns, sorted one after the other; each takes a look at all
+BATCH_NOTES = 200_000  # notes whose patterns are found at once: about 50 MB
+NUM_SLICES = 16  # ranges of hashes, searched one after the other to bound memory; each passes over all patterns
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -39,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 class _Part:
-    """Some performances as they lie in one Arrow table: a row each, columns as flat arrays, nothing copied."""
+    """Some performances in one Arrow table, a row each. Its columns are flat arrays over the table, without a copy."""
 
     def __init__(self, table: pa.Table):
         self.table = table
@@ -70,10 +68,10 @@ def _lists(arrays: list[np.ndarray], name: str) -> pa.Array:
 
 
 class NoteIndex:
-    """Performances by id, their notes and patterns; kept in Arrow files that are mapped, not read.
+    """Performances by id, with their notes and patterns, in Arrow files that are memory-mapped.
 
-    5 bytes a note, and 14 for each pattern, of which one in `keep_one_in` is kept: 8.5 bytes a note, 17 kB for 2,000.
-    An id should name what it stands for (a segment and its transcription), because an id that is here stays as it is.
+    A note takes 5 bytes and a pattern 14; with one pattern in four kept, that is 8.5 bytes a note, 17 kB for 2,000.
+    An id should change with the notes (a segment and its transcription): adding an id that is known changes nothing.
     """
 
     def __init__(self, config: NoteIndexConfig | None = None):
@@ -90,7 +88,7 @@ class NoteIndex:
 
     @property
     def ids(self) -> list[str]:
-        """In the order in which they were added."""
+        """The ids, in the order in which they were added."""
         return list(self._place)
 
     @property
@@ -102,7 +100,7 @@ class NoteIndex:
         return self._parts[part].notes(row)
 
     def add(self, performances: Iterable[tuple[str, Notes]]) -> int:
-        """Add what is not here yet; returns how many. Add many at once: each call makes a part, a file later."""
+        """Add the performances whose ids are new; returns how many. Add many at once: each call becomes one file."""
         batch: dict[str, Notes] = {}
         tables, num_notes, num_added = [], 0, 0
         for performance_id, notes in performances:
@@ -140,7 +138,7 @@ class NoteIndex:
         self._parts.append(part)
 
     def save(self, folder: Path) -> None:
-        """Write what is not in the folder yet, one more file for each `add`. Raises `DatasetNotWritable`."""
+        """Write what was added since the last save, a file for each `add`. Raises `DatasetNotWritable`."""
         described = {"config": json.dumps(asdict(self.config), sort_keys=True)}
         for number in range(self._num_saved, len(self._parts)):
             sink = pa.BufferOutputStream()
@@ -152,7 +150,10 @@ class NoteIndex:
 
     @classmethod
     def open(cls, folder: Path, config: NoteIndexConfig | None = None) -> NoteIndex:
-        """Map what was saved in a folder; none is an empty index. Raises `DatasetCorrupt`, also for another config."""
+        """Open a saved index; an empty folder, or none, gives an empty index.
+
+        Raises `DatasetCorrupt` for a damaged file and for one made with another config.
+        """
         index = cls(config)
         for path in sorted(folder.glob("part-*.arrow")):
             try:
@@ -167,16 +168,16 @@ class NoteIndex:
         return index
 
     def compare(self, one: str, other: str) -> Match:
-        """Lay two of its performances over each other."""
+        """Align two performances of the index. Raises `KeyError` for an id that is not in it."""
         (part, row), (other_part, other_row) = self._place[one], self._place[other]
         its, others = self._parts[part].patterns(row), self._parts[other_part].patterns(other_row)
         return compare_patterns(self.notes(one), self.notes(other), its, others, self.config)
 
     def matches(self, num_known: int = 0) -> Iterator[tuple[str, str, Match]]:
-        """Yield the pairs that are the same performance; the first `num_known` ids are not compared among themselves.
+        """Yield the pairs that are the same performance, in order of ids. The first `num_known` ids are not paired.
 
-        In order of ids; which pairs does not depend on the order of adding. Where more than `max_bucket` copies of
-        one performance are here, not every pair of them is given, but enough to reach each from each.
+        They are paired with later ids only. The result does not depend on the order of additions. When one performance
+        has more than `max_bucket` copies, not every pair of them is given, but enough pairs to connect them all.
         """
         ids = self.ids
         by_id = self._by_id()
@@ -186,27 +187,27 @@ class NoteIndex:
                 yield ids[one], ids[other], match
 
     def candidates(self, num_known: int = 0) -> np.ndarray:
-        """Give the pairs of positions in `ids` that share patterns, shape (num, 2), sorted.
+        """Give the pairs that share patterns, as positions in `ids`: shape (num, 2), sorted.
 
-        Work grows as the number of patterns times its logarithm, memory as their number: about 25 bytes for each.
+        For n patterns, time grows as n log n and memory as n, about 25 bytes a pattern.
         """
         by_id = self._by_id()
         pairs = np.sort(by_id[self._pairs(by_id, num_known)], axis=1)
         return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
     def _by_id(self) -> np.ndarray:
-        """Give the positions in `ids` in order of the ids."""
+        """Give the positions in `ids` that sort them."""
         ids = self.ids
         return np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
 
     def _pairs(self, by_id: np.ndarray, num_known: int) -> np.ndarray:
-        """Give the pairs that share patterns, as numbers in order of ids, so that chance ties do not go by position."""
+        """Give the pairs that share patterns, as ranks in the order of ids, so that ties do not depend on positions."""
         number = np.empty(len(by_id), np.int32)
         number[by_id] = np.arange(len(by_id))
         return find_pairs(self._slices(number), by_id >= num_known, self.config)
 
     def _slices(self, number: np.ndarray) -> Iterator[Occurrences]:
-        """Yield the patterns of all performances, which are called by `number[position]`, by ranges of their hash."""
+        """Yield the patterns of all performances in ranges of hashes. `number[position]` is a performance's number."""
         width = -(-((2**64 - 1) // self.config.keep_one_in) // NUM_SLICES)  # rounded up
         for this in range(NUM_SLICES if self._parts else 0):
             taken, first = [], 0

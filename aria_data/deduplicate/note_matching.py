@@ -1,6 +1,6 @@
-"""Two performances laid over each other, note on note: how they match, and whether they are one.
+"""Align two performances note by note: how well they match, and whether they are the same performance.
 
-Nothing here looks anything up: `note_index` says which performances to compare.
+Nothing is searched here: `note_index` chooses which performances to compare.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import numpy as np
 
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes, Patterns, find_patterns
 
-FIRST_TOLERANCES_S = (0.2, 0.1)  # of the fit, before the last one
-DRIFT_NOTES = 8  # of 1, 8 and 16 neighbours, 8 told copies from other performances best
-PITCHES_APART_MS = 1e11  # more than any time, so that notes of two pitches are never near
-MIN_BASELINE_S = 4.0  # two anchors closer than this say too little about tempo: 20 ms of error would be 0.5 %
+FIRST_TOLERANCES_S = (0.2, 0.1)  # of the first fits; the last one uses `onset_tolerance_s`
+DRIFT_NOTES = 8  # of 1, 8 and 16 neighbours, 8 separated copies from other performances best
+PITCHES_APART_MS = 1e11  # longer than any recording, so that notes of two pitches are never near
+MIN_BASELINE_S = 4.0  # two anchors closer than this determine the tempo badly: 20 ms of error would be 0.5 %
 MAX_ANCHORS, MAX_GUESSES = 64, 160  # of the first, robust fit: at most 15,000 residuals
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How two performances lie over each other: `other's time = tempo * one's time + offset_s`."""
+    """How two performances align: `other's time = tempo * one's time + offset_s`."""
 
     offset_s: float
     tempo: float
-    agreement: float  # matched notes, of those of both where they overlap, 0 to 1
+    agreement: float  # F-measure of matched notes where both performances overlap, 0 to 1
     num_matched: int
-    drift_s: float  # of spans of `DRIFT_NOTES` notes, root mean square: rubato adds up, jitter does not
-    coverage: float  # the overlap's share of the notes of the one that it covers more of
+    drift_s: float  # root mean square of the mean deviation over `DRIFT_NOTES` notes: rubato adds up, jitter does not
+    coverage: float  # share of the notes in the overlap, 0 to 1, of the performance where it is larger
 
 
 NO_MATCH = Match(0.0, 1.0, 0.0, 0, 0.0, 0.0)
 
 
 def is_same(match: Match, config: NoteIndexConfig) -> bool:
-    """Say whether two performances that match like this are one."""
+    """Whether a match is good enough for the two to be the same performance."""
     return (
         match.agreement >= config.min_agreement
         and match.num_matched >= config.min_matched
@@ -44,27 +44,27 @@ def is_same(match: Match, config: NoteIndexConfig) -> bool:
 
 
 def compare(one: Notes, other: Notes, config: NoteIndexConfig) -> Match:
-    """Lay two performances over each other, without an index. Costs some milliseconds."""
+    """Align two performances without an index; `NO_MATCH` when they share too few patterns. Takes some milliseconds."""
     whole = replace(config, keep_one_in=1)
     its, others = find_patterns([one, other], whole)
     return compare_patterns(one, other, its, others, config)
 
 
 def compare_patterns(one: Notes, other: Notes, its: Patterns, others: Patterns, config: NoteIndexConfig) -> Match:
-    """Lay two performances over each other, starting from patterns of theirs that are known already."""
+    """Align two performances whose patterns are known; `NO_MATCH` when they share too few of them."""
     anchors = _anchors(its, others)
     if len(anchors) < config.min_shared:
         return NO_MATCH
     tempo, offset_ms, num_near = _guess(anchors, config)
-    if num_near < config.min_shared:  # their patterns lie anywhere
+    if num_near < config.min_shared:  # the shared patterns are not in the same order in time
         return NO_MATCH
     keys = sorted(range(-config.max_transposition, config.max_transposition + 1), key=abs)
-    found = [_lay(one, Notes(other.onset_ms, other.pitch + np.int16(by)), tempo, offset_ms, config) for by in keys]
-    return max(found, key=lambda match: match.num_matched)  # of several the first: in the same key
+    found = [_align(one, Notes(other.onset_ms, other.pitch + np.int16(by)), tempo, offset_ms, config) for by in keys]
+    return max(found, key=lambda match: match.num_matched)  # of equal ones the first: the smallest transposition
 
 
-def _lay(one: Notes, other: Notes, tempo: float, offset_ms: float, config: NoteIndexConfig) -> Match:
-    """Lay note on note, starting from a rough line."""
+def _align(one: Notes, other: Notes, tempo: float, offset_ms: float, config: NoteIndexConfig) -> Match:
+    """Align note by note, starting from a rough line."""
     left, right = one.onset_ms.astype(float), other.onset_ms.astype(float)
     for tolerance_s in (*FIRST_TOLERANCES_S, config.onset_tolerance_s):
         pairs = _nearest(left * tempo + offset_ms, one.pitch, right, other.pitch, tolerance_s * 1000)
@@ -87,16 +87,16 @@ def _lay(one: Notes, other: Notes, tempo: float, offset_ms: float, config: NoteI
 
 
 def _drift_ms(late: np.ndarray) -> float:
-    """Give how early or late spans are: two performances may stay within the tolerance, but not by chance."""
+    """Root mean square of the deviations, averaged over runs of notes: in two performances they go the same way."""
     width = min(DRIFT_NOTES, len(late))
     means = np.convolve(late, np.ones(width) / width, "valid")
     return float(np.sqrt((means**2).mean()))
 
 
 def _anchors(one: Patterns, other: Patterns) -> np.ndarray:
-    """Give (time here, time there) of the patterns that both have, shape (num, 2); at most `MAX_ANCHORS`, spread out.
+    """Give (time in one, time in other) of shared patterns in ms: shape (num, 2), at most `MAX_ANCHORS`, spread out.
 
-    A pattern that occurs often says little about where; those that occur least come first.
+    Rare patterns are preferred: one that occurs often says little about the alignment.
     """
     left, right = np.argsort(one.hash, kind="stable"), np.argsort(other.hash, kind="stable")
     low = np.searchsorted(other.hash[right], one.hash[left], "left")
@@ -112,7 +112,7 @@ def _anchors(one: Patterns, other: Patterns) -> np.ndarray:
 
 
 def _guess(anchors: np.ndarray, config: NoteIndexConfig) -> tuple[float, float, int]:
-    """Find the line, through one or two anchors, that most of them lie near: slope, offset, how many are near."""
+    """Find the line through one or two anchors that is near to most of them: slope, offset in ms, how many are near."""
     here, there = anchors.T
     first, second = np.triu_indices(len(anchors), 1)
     run, rise = here[second] - here[first], there[second] - there[first]
@@ -124,13 +124,13 @@ def _guess(anchors: np.ndarray, config: NoteIndexConfig) -> tuple[float, float, 
     slopes = np.concatenate([np.ones(len(anchors)), slope[chosen]])
     offsets = np.concatenate([there - here, there[first[chosen]] - slope[chosen] * here[first[chosen]]])
     distance = np.abs(slopes[:, None] * here + offsets[:, None] - there)
-    nearness = np.maximum(0, 1 - distance / (FIRST_TOLERANCES_S[1] * 1000))  # near counts more: a repeat is near too
+    nearness = np.maximum(0, 1 - distance / (FIRST_TOLERANCES_S[1] * 1000))  # weighted: a repeat may be near as well
     best = int(nearness.sum(axis=1).argmax())
     return float(slopes[best]), float(offsets[best]), int((nearness[best] > 0).sum())
 
 
 def _line(here: np.ndarray, there: np.ndarray, max_tempo_change: float) -> tuple[float, float]:
-    """Fit a line by least squares, its slope kept near 1."""
+    """Fit a line by least squares, with a slope within `max_tempo_change` of 1."""
     centre_here, centre_there = here.mean(), there.mean()
     spread = ((here - centre_here) ** 2).sum()
     slope = ((here - centre_here) * (there - centre_there)).sum() / spread if spread > 0 else 1.0
@@ -141,9 +141,10 @@ def _line(here: np.ndarray, there: np.ndarray, max_tempo_change: float) -> tuple
 def _nearest(
     one: np.ndarray, its_pitch: np.ndarray, other: np.ndarray, other_pitch: np.ndarray, tolerance_ms: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pair notes of one pitch that are each other's nearest, and near. Pairs of indices, as two arrays.
+    """Pair notes of one pitch that are each other's nearest, within the tolerance. Gives their indices in both.
 
-    Faster than `matching.match_notes`, which finds the most pairs; here a few less than the most do no harm.
+    This is faster than `aria_data.midi.matching.match_notes`, which finds the largest number of pairs; a few missing
+    pairs do no harm here.
     """
     here, there = one + its_pitch * PITCHES_APART_MS, other + other_pitch * PITCHES_APART_MS
     order_here, order_there = np.argsort(here), np.argsort(there)

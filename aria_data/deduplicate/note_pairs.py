@@ -1,9 +1,9 @@
-"""Which performances share patterns: looked up, not tried pair by pair, and counted one performance at a time.
+"""Which performances share patterns, found without comparing every pair. Performances are numbers (`note_index`).
 
-Patterns that only one performance has are left out. The others lie in one array, the performances of a pattern side by
-side: a bucket. To count what a performance shares with others, its places in that array are gone through, and who lies
-beside it there. A pair that shares too little is forgotten as soon as the performance is done, so that memory grows
-with the patterns and not with the pairs. Performances are numbers here; `note_index` gives them.
+Patterns that only one performance has are left out. All others are in one array, and the performances that share a
+pattern are neighbours in it: a bucket. To count what one performance shares with others, its places in the array are
+visited, and at each place its neighbours. Counts are kept for one performance at a time, so memory grows with the
+number of patterns and not with the number of pairs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from aria_data.deduplicate.compiled import compiled
 from aria_data.deduplicate.note_patterns import NoteIndexConfig
 
-FIRST_PAIRS = 1024  # room for so many to begin with; doubled when it is full
+FIRST_PAIRS = 1024  # room for so many pairs at first; doubled whenever it is full
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrences:
-    """Patterns and who has them, those of one performance together and in order of time."""
+    """Patterns with the performance each occurs in; those of one performance are together, in order of time."""
 
     hash: np.ndarray  # uint64
     fine: np.ndarray  # uint16
@@ -30,16 +30,16 @@ class Occurrences:
 
 @dataclass(frozen=True, slots=True)
 class _Buckets:
-    """Who has a pattern that others have too. In a bucket neighbours share their time alike, then come by number."""
+    """Occurrences of patterns that several performances have; a bucket is sorted by `fine`, then by performance."""
 
     performance: np.ndarray  # int32
     number: np.ndarray  # int32, of the bucket: ascending
 
 
 def find_pairs(slices: Iterable[Occurrences], is_new: np.ndarray, config: NoteIndexConfig) -> np.ndarray:
-    """Give the pairs that share enough patterns, not both of them known: shape (num, 2), the lower first, sorted.
+    """Give the pairs that share enough patterns: shape (num, 2), the lower number first, sorted.
 
-    `is_new[number]` says which performances are new. All occurrences of a hash must be in one slice.
+    `is_new[number]` marks new performances; a pair has at least one. All occurrences of a hash must be in one slice.
     """
     buckets, num_patterns = _gather(slices, len(is_new))
     places = np.argsort(buckets.performance, kind="stable")
@@ -51,7 +51,7 @@ def find_pairs(slices: Iterable[Occurrences], is_new: np.ndarray, config: NoteIn
 
 
 def _gather(slices: Iterable[Occurrences], num_performances: int) -> tuple[_Buckets, np.ndarray]:
-    """Bring the buckets of all slices together; and give how many different patterns each performance has."""
+    """Join the buckets of all slices, and count the different patterns of each performance."""
     found = [_Buckets(np.zeros(0, np.int32), np.zeros(0, np.int32))]
     num_patterns, num_buckets = np.zeros(num_performances, np.int64), 0
     for each in slices:
@@ -64,7 +64,7 @@ def _gather(slices: Iterable[Occurrences], num_performances: int) -> tuple[_Buck
 
 
 def _distinct(found: Occurrences) -> Occurrences:
-    """Sort by hash; of a hash that a performance has several times only the first stays."""
+    """Sort by hash, and keep only the first of a hash that a performance has several times."""
     order = np.argsort(found.hash, kind="stable")
     hashes, performance = found.hash[order], found.performance[order]
     is_first = np.ones(len(order), bool)
@@ -73,7 +73,7 @@ def _distinct(found: Occurrences) -> Occurrences:
 
 
 def _buckets(found: Occurrences, first: int) -> _Buckets:
-    """Number the hashes that several performances have, from `first` on. `found` is distinct and sorted by hash."""
+    """Make a bucket of each hash that several performances have, numbered from `first`. `found` is from `_distinct`."""
     is_like_last = np.zeros(len(found.hash) + 1, bool)
     is_like_last[1:-1] = found.hash[1:] == found.hash[:-1]
     is_shared = is_like_last[:-1] | is_like_last[1:]
@@ -86,7 +86,7 @@ def _buckets(found: Occurrences, first: int) -> _Buckets:
 
 @compiled
 def _count(performance, bucket, places, starts, is_new, num_patterns, max_bucket, min_shared, min_shared_share):
-    """Count for each new performance, among those beside it in its buckets, how often each is there."""
+    """Count for each new performance how many patterns it shares with each of its neighbours in the buckets."""
     pairs, num_pairs = np.empty((FIRST_PAIRS, 2), np.int64), 0
     num_shared = np.zeros(len(is_new), np.int32)
     met = np.empty(len(is_new), np.int32)
@@ -96,7 +96,7 @@ def _count(performance, bucket, places, starts, is_new, num_patterns, max_bucket
             for beside in range(max(0, place - max_bucket), min(len(bucket), place + max_bucket + 1)):
                 other = performance[beside]
                 if bucket[beside] != bucket[place] or (is_new[other] and other <= one):
-                    continue  # of two new ones, the lower has counted
+                    continue  # a pair of new ones is counted once, from its lower number
                 if num_shared[other] == 0:
                     met[num_met] = other
                     num_met += 1

@@ -1,9 +1,9 @@
-"""Patterns of a performance: what near-identical performances are looked up by.
+"""Patterns of a performance, by which near-identical performances are looked up.
 
-A pattern is four notes one after the other in time: their pitches, how the time between them is shared, roughly how
-long they take. Which note follows which is chosen by a hash of the pitches, not by order, so that a chord whose notes
-come in another order, or a note more or less, changes few patterns. Of all patterns the same small share is kept in
-every file (those whose hash is low), wherever the file begins.
+A pattern is a chain of four notes in time: their pitches, the proportions of the time between them, and roughly its
+length. The next note of a chain is chosen by a hash of the pitches, not by order, so that a chord whose notes come in
+another order, or a note more or less, changes few patterns. Only patterns with a low hash are kept. They are the same
+ones in every file, wherever the file begins.
 """
 
 from __future__ import annotations
@@ -16,34 +16,36 @@ import numpy as np
 
 from aria_data.deduplicate.compiled import compiled
 
-NUM_STEPS = 3  # from note to note of a pattern
-MAX_STEP_NOTES = 96  # notes looked through for a step: 2 s of the densest passages of real performances
+NUM_STEPS = 3  # from note to note in a pattern
+MAX_STEP_NOTES = 96  # notes searched for a step: 2 s of the densest passages of real performances
 
 
 @dataclass(frozen=True)
 class NoteIndexConfig:
-    """What counts as the same performance, and how finely it is looked for. See `benchmarks/near_duplicates.py`."""
+    """What counts as the same performance, and how finely to search. Measured by `benchmarks/near_duplicates.py`."""
 
     min_step_s: float = 0.25  # closer notes change places in another transcription, and their ratio is noise
     max_step_s: float = 2.0
-    ratio_bins: int = 16  # 10 ms of error in 3 s cross a bin's edge once in ten; rubato does so every second time
-    bins_per_octave: int = 2  # of a pattern's length: 3 % of tempo cross an edge once in ten
-    keep_one_in: int = 4  # patterns kept; of excerpts of 20 s 2 finds 97.5 %, 4 97.5 %, 8 96.3 %
-    max_transposition: int = 0  # semitones; above 0 patterns are of intervals, and so found in any key
-    max_bucket: int = 16  # neighbours looked at among files with the same pattern: bounds the work per pattern
-    min_shared: int = 3  # patterns that candidates share; two of them make a line, a third tests it
-    min_shared_share: float = 0.06  # of the one with fewer patterns; a bad transcriber's copies share 0.07 to 0.5
+    ratio_bins: int = 16  # 10 ms of error in 3 s cross a bin's edge once in ten times; rubato does so every second time
+    bins_per_octave: int = 2  # of a pattern's length: a tempo change of 3 % crosses an edge once in ten times
+    keep_one_in: int = 4  # patterns; of excerpts of 20 s, 2 finds 97.5 %, 4 finds 97.5 %, 8 finds 96.3 %
+    max_transposition: int = 0  # semitones; above 0, patterns hold intervals and are found in any key
+    max_bucket: int = 16  # neighbours visited on either side among files with the same pattern: bounds the work
+    min_shared: int = 3  # patterns that candidates share; two determine a line, a third tests it
+    min_shared_share: float = (
+        0.06  # of the patterns of the one with fewer; a bad transcriber's copies share 0.07 to 0.5
+    )
     max_tempo_change: float = 0.06  # copies sold at another speed differ by 4 to 6 % (PAL film), tape by less
     onset_tolerance_s: float = 0.05  # MIREX note tracking
     min_agreement: float = 0.6  # 15 % of notes missed, 15 % added and 3 % wrong leave 0.78
     max_drift_s: float = 0.009  # copies up to 0.0080 (quantised to 50 ms, bad transcriber); others from 0.0096
     min_matched: int = 30  # notes; fewer may agree by chance
-    min_coverage: float = 0.5  # of the shorter one
+    min_coverage: float = 0.5  # share of notes in the overlap, of the performance where it is larger
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Notes:
-    """What is kept of a performance: sorted by onset, then pitch."""
+    """The notes of a performance as an index keeps them: sorted by onset, then pitch."""
 
     onset_ms: np.ndarray  # uint32
     pitch: np.ndarray  # uint8
@@ -53,7 +55,7 @@ class Notes:
 
     @classmethod
     def of(cls, onsets_s: Sequence[float] | np.ndarray, pitches: Sequence[int] | np.ndarray) -> Notes:
-        """Take notes in any order; the earliest need not be at 0. Times are kept to the millisecond."""
+        """Take notes in any order, the earliest at any time. Onsets are rounded to milliseconds."""
         onsets = np.round(np.asarray(onsets_s, float) * 1000)
         pitch = np.asarray(pitches, np.uint8)
         onset_ms = np.clip(onsets, 0, 2**32 - 1).astype(np.uint32)
@@ -63,11 +65,11 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """The patterns of one performance that are kept, in order of time."""
+    """The patterns kept of one performance, in order of time."""
 
     hash: np.ndarray  # uint64
     time_ms: np.ndarray  # uint32, of the pattern's first note
-    fine: np.ndarray  # uint16: how its time is shared, finer than the hash says it
+    fine: np.ndarray  # uint16: the first step's share of the pattern's length, finer than in the hash
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
@@ -79,14 +81,14 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def find_patterns(performances: list[Notes], config: NoteIndexConfig) -> list[Patterns]:
-    """Find the patterns that are kept of each performance. All at once, because NumPy's calls cost more than notes."""
+    """Find the patterns of each performance that are kept. Pass many at once: NumPy's calls cost more than notes."""
     if not performances:
         return []
     lengths = np.array([len(each) for each in performances])
     file = np.repeat(np.arange(len(performances)), lengths)
     onset = np.concatenate([each.onset_ms for each in performances]).astype(np.int64)
     pitch = np.concatenate([each.pitch for each in performances]).astype(np.int64)
-    time = onset + (file << 33)  # far apart, so that no pattern reaches into the next file
+    time = onset + (file << 33)  # files are far apart, so that no pattern reaches into the next
     chain = [np.arange(len(time))]
     for step in range(NUM_STEPS):
         following = _next_notes(time, pitch, chain[-1], step, config)
@@ -107,7 +109,7 @@ def find_patterns(performances: list[Notes], config: NoteIndexConfig) -> list[Pa
 def _next_notes(
     time: np.ndarray, pitch: np.ndarray, start: np.ndarray, step: int, config: NoteIndexConfig
 ) -> np.ndarray:
-    """Give for each note of `start` the one, min to max step later, whose pitch hashes lowest with it; -1 for none."""
+    """For each note of `start`, find the note `min_step_s` to `max_step_s` later whose hash is lowest; -1 for none."""
     low, high = round(config.min_step_s * 1000), round(config.max_step_s * 1000)
     rank = _ranks(step, config.max_transposition == 0)
     return _search(time, pitch, start, rank, low, high, MAX_STEP_NOTES)

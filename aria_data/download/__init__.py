@@ -1,6 +1,6 @@
-"""Fetch a candidate's audio: bounded, resumable, and decoded to its last sample before it gets its name.
+"""Fetch a candidate's audio within bounds, resume what was cut, and decode it to its end before it gets its name.
 
-In: a screened `Candidate` whose audio is not here. Out: a file and its `Download`.
+In: a screened `Candidate` whose audio is not on this machine. Out: a file and its `Download`.
 Rejections: `too-long`, `licence`, `robots`, `opted-out`, `refused`. Failures: the other kinds of
 `aria_data.web.failures`.
 """

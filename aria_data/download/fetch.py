@@ -1,7 +1,7 @@
-"""Fetch a candidate's audio: the best stream as it is, bounded before and meanwhile, verified to its last sample.
+"""Fetch a candidate's audio: the best stream, unconverted, within bounds, verified to its last sample.
 
-What comes gets its name only when it was decoded to its end (`partial_files.py` keeps it until then). A fetch that was
-cut goes on where it stopped, if the server says that the file is still the same; nothing is ever put together of two.
+A file gets its name only when it was decoded to its end (`partial_files.py` keeps it until then). A fetch that was cut
+goes on where it stopped, if the server confirms that the file is still the same; parts of two files are never joined.
 """
 
 from __future__ import annotations
@@ -50,18 +50,21 @@ from aria_data.web import (
 from aria_data.web.addresses import require_address
 from aria_data.web.licences import require_known
 
-# Streams that yt-dlp reads by itself; others it would hand to outside programs, which nothing here guards.
+# Streams that yt-dlp reads by itself. It would hand others to outside programs, whose requests pass no policy.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
 MAX_ON_PAGE = 1000  # recordings on a page among which a candidate is sought
-STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp puts together
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 
 
 @dataclass(frozen=True)
 class DownloadConfig:
-    """What may be fetched, how large, how often. Numbers are ours where no source is named."""
+    """What may be fetched, how large, how often. Numbers are ours where no source is named.
 
-    licences: tuple[str, ...] = ()  # an allow-list of `licences.LICENCES`; empty: whatever the licence
+    Raises `ConfigInvalid` for an unknown licence.
+    """
+
+    licences: tuple[str, ...] = ()  # an allow-list of `web.licences.LICENCES`; empty: any licence
     opt_outs: tuple[str, ...] = ()  # files with ids, addresses, domain:... and uploader:... that are never fetched
     max_duration_s: float = 14_400.0
     max_bytes: int = 2_000_000_000
@@ -71,7 +74,7 @@ class DownloadConfig:
     max_tries: int = 4  # in a run
     backoff_s: float = 2.0  # before the second try; doubles
     max_attempts: int = 8  # over all runs; then only `aria-data retry` tries again
-    retry_s: float = 600.0  # after a run's failure that may pass; doubles with each, up to a day
+    retry_s: float = 600.0  # after a run that ended in a temporary failure; doubles with each, up to a day
     num_parallel: int = 4  # fetched at the same time, all hosts together
 
     def __post_init__(self) -> None:
@@ -81,16 +84,16 @@ class DownloadConfig:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Where the audio is now, and what the site says of it."""
+    """The address of the audio, with the length and licence that the site states."""
 
     info: dict[str, Any]  # as yt-dlp's downloaders take it
-    is_direct: bool  # at no site that yt-dlp knows: the server's own wishes count
+    is_direct: bool  # fetched as a plain file, not by an extractor of yt-dlp: robots.txt and headers count
     announced_s: float | None
     licence: str
 
     @property
     def is_one_file(self) -> bool:
-        """Not a stream of pieces."""
+        """Whether it is one file, no stream of pieces."""
         return self.info.get("protocol") in ("http", "https")
 
 
@@ -99,8 +102,9 @@ def download(
 ) -> Download:
     """Fetch and verify one candidate's audio below `root`.
 
-    Raises `FetchFailed` (for good) or `FetchDelayed`, `HostResting` (try later), their `reason` being one of
-    `failures.KINDS`; `AddressRefused`; `DatasetNotWritable`. Nothing is left behind but what a later run goes on with.
+    Raises `FetchFailed` (for good) or `FetchDelayed` (try later), whose `reason` is one of `web.failures.KINDS`;
+    `HostResting`, `RequestsSpent`, `AddressRefused`, `DatasetNotWritable`. After an error, only a part that a later run
+    can continue stays on disk.
     """
     partial = partial_path(root, candidate.candidate_id)
     require_address(candidate.location, web.config.addresses())
@@ -127,7 +131,7 @@ def _in_tries(fetcher: _Fetcher, root: Path, wait: Callable[[float], None]) -> D
                 return fetcher.fetch(root)
         except (FetchFailed, TemporaryError) as error:
             if isinstance(error, HostResting) and failed is not None:
-                raise failed from error  # why it rests says more
+                raise failed from error  # the failure that made the host rest tells more
             failed = error
             if not fetcher.is_worth_another_try(error) or number >= config.max_tries:
                 raise
@@ -136,17 +140,17 @@ def _in_tries(fetcher: _Fetcher, root: Path, wait: Callable[[float], None]) -> D
 
 
 class _Fetcher:
-    """The tries for one candidate, which learn from each other."""
+    """The tries for one candidate. What one try finds out is kept for the next."""
 
     def __init__(self, candidate: Candidate, partial: Path, config: DownloadConfig, web: Web):
         self.candidate, self.partial, self.config, self.web = candidate, partial, config, web
         self._sha256_of_corrupt: set[str] = set()
         self._has_extracted_again = False
         self._location = candidate.location
-        self._gone_from = ""  # an address that the server says is none
+        self._gone_from = ""  # an address that the server answers with "gone"
 
     def fetch(self, root: Path) -> Download:
-        """One try: find the audio, let it come, verify it, give it its name."""
+        """Make one try: find the audio, fetch it, verify it, give the file its name."""
         plan = self._plan()
         url = plan.info["url"]
         if url == self._gone_from:
@@ -182,14 +186,14 @@ class _Fetcher:
         return record
 
     def is_worth_another_try(self, error: AriaDataError) -> bool:
-        """Whether the next try in this run may end otherwise."""
+        """Whether the next try in this run may succeed. Prepares it, and lets the host rest after a bot check."""
         kind = kind_of(error)
         if isinstance(error, HostResting | RequestsSpent) or kind == "bot-check":
             if kind == "bot-check":
                 self.web.pacer.rest(host_of(self.candidate.location))
             return False
         if getattr(error, "measured", None) == 416:
-            forget(self.partial)  # the file is shorter now than the part that came
+            forget(self.partial)  # the file is now shorter than the part on disk
         if not self._has_extracted_again and self._may_have_run_out(kind, getattr(error, "measured", None)):
             self._has_extracted_again = True
             self._gone_from = self._location if kind == "gone" else ""
@@ -203,7 +207,7 @@ class _Fetcher:
         return status == 403 or (kind in ("gone", "private") and page.startswith("http") and page != self._location)
 
     def _plan(self) -> _Plan:
-        """Find where the audio is: known, on a page to be read, or for yt-dlp to say."""
+        """Find the audio's address: it is known, on a page that is read here, or found by yt-dlp."""
         candidate, page = self.candidate, self.candidate.source_url
         location = self._location or (page if page.startswith("http") else candidate.location)
         self._location = self._location or candidate.location
@@ -213,7 +217,7 @@ class _Fetcher:
             return self._plan_direct(location, candidate)
         lead = Lead("page", location, hint=candidate.title)
         found = self._own([one for one in follow_page(lead, self.web, MAX_ON_PAGE) if isinstance(one, Candidate)])
-        said = replace(
+        completed = replace(
             candidate,
             licence=candidate.licence or found.licence,
             announced_duration_s=candidate.announced_duration_s or found.announced_duration_s,
@@ -221,10 +225,11 @@ class _Fetcher:
         is_read_by_yt_dlp = found.location == location and not found.num_bytes and not is_audio_address(location)
         if is_read_by_yt_dlp or extractor_of(found.location, self.web) != GENERIC or _is_stream(found.location):
             return self._plan_of_site(found.location)
-        return self._plan_direct(found.location, said)
+        return self._plan_direct(found.location, completed)
 
     def _own(self, found: list[Candidate]) -> Candidate:
-        """Which recording of a page is this candidate. Never a guess: another's audio would get this one's name."""
+        """Give the recording of a page that is this candidate. Raises `FetchFailed` where that is not certain: a guess
+        could store another recording's audio under this one's name."""
         for one in found:
             if one.candidate_id == self.candidate.candidate_id:
                 return one
@@ -234,15 +239,15 @@ class _Fetcher:
             raise fetch_error("gone" if is_known else "unsupported", shown)
         return found[0]
 
-    def _plan_direct(self, url: str, said: Candidate) -> _Plan:
+    def _plan_direct(self, url: str, candidate: Candidate) -> _Plan:
         info = {
-            "id": said.candidate_id,
-            "title": said.title,
+            "id": candidate.candidate_id,
+            "title": candidate.title,
             "url": url,
             "ext": _suffix({"url": url})[1:],
             "protocol": "http",
         }
-        return _Plan(info, True, said.announced_duration_s, said.licence)
+        return _Plan(info, True, candidate.announced_duration_s, candidate.licence)
 
     def _plan_of_site(self, url: str) -> _Plan:
         params: dict[str, Any] = {"format": FORMAT, "noplaylist": True, "playlist_items": "1", "skip_download": True}
@@ -259,7 +264,7 @@ class _Fetcher:
         return _Plan(info, is_direct, announced, str(info.get("license") or self.candidate.licence))
 
     def _transfer(self, plan: _Plan) -> None:
-        """Let the audio come, within bounds, going on from what is there if it is still the same file."""
+        """Fetch the audio within bounds, from the part on disk onwards if it is still the same file."""
         url = plan.info["url"]
         self._require_protocol(plan.info)
         prepare(self.partial)
@@ -301,7 +306,7 @@ class _Fetcher:
             require_address(info["url"], self.web.config.addresses())
 
     def _resume_headers(self, url: str) -> dict[str, str]:
-        """What makes a server go on only if the file has not changed; without it, begin anew."""
+        """Give the header with which a server continues only an unchanged file; without one, delete the part."""
         mark = mark_of(self.partial, url)
         if mark:
             return {"If-Range": mark}
@@ -309,7 +314,8 @@ class _Fetcher:
         return {}
 
     def _verified(self, plan: _Plan) -> AudioFacts:
-        """Decode what came to its end. What is not whole is deleted; the same bytes twice are a failure for good."""
+        """Decode the fetched file to its end. A file that is not whole is deleted; when a second try brings the same
+        bytes, that is a failure for good."""
         try:
             facts = inspect(self.partial, self.config.max_duration_s)
             require_whole(self.candidate.candidate_id, facts, IntegrityLimits())
@@ -340,16 +346,16 @@ class _Fetcher:
 
 @contextmanager
 def _closing_files(downloader: Any) -> Iterator[None]:
-    """Close what a downloader opened: one of streams leaves its file open when a piece fails."""
+    """Close the files that a downloader opened: that of streams leaves its file open when a piece fails."""
     opened: list[Any] = []
     open_file = downloader.sanitize_open
 
-    def noted(*arguments: Any) -> tuple[Any, str]:
+    def recorded(*arguments: Any) -> tuple[Any, str]:
         stream, path = open_file(*arguments)
         opened.append(stream)
         return stream, path
 
-    downloader.sanitize_open = noted
+    downloader.sanitize_open = recorded
     try:
         yield
     finally:
@@ -372,19 +378,20 @@ def _require_length(shown: str, announced_s: float | None, config: DownloadConfi
 
 
 def _require_licence(shown: str, licence: str, config: DownloadConfig, is_final: bool) -> None:
-    """Before the site was asked, a licence that is not known yet may still turn out well."""
+    """Raise `FetchFailed` for a licence that is not allowed. An unknown one is refused only when `is_final`: the site
+    may still name it."""
     code = licence_code(licence)
     if not config.licences or code in config.licences or (code == "unknown" and not is_final):
         return
-    said = printable(licence, 60) or "none is named"
+    named = printable(licence, 60) or "none is named"
     raise fetch_error(
-        "licence", f"{printable(shown, 160)}: its licence ({said}) is not among {', '.join(config.licences)}."
+        "licence", f"{printable(shown, 160)}: its licence ({named}) is not among {', '.join(config.licences)}."
     )
 
 
 def _suffix(info: Mapping[str, Any]) -> str:
-    """A file ending for people; the decoder looks at the content."""
+    """Give a file ending for people; the decoder looks at the content."""
     path = str(info.get("url", "")).split("?")[0].split("#")[0].lower()
     from_url = next((suffix for suffix in AUDIO_SUFFIXES if path.endswith(suffix)), "")
-    said = f".{info.get('ext') or ''}".lower()
-    return said if said in AUDIO_SUFFIXES else from_url or ".audio"
+    stated = f".{info.get('ext') or ''}".lower()
+    return stated if stated in AUDIO_SUFFIXES else from_url or ".audio"

@@ -1,4 +1,4 @@
-"""Looks on while audio comes: what the server says of it first, then how much it becomes. Asks for nothing."""
+"""Check an answer while audio is fetched: first its headers, then its growing size and time. Makes no requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECK_SPACE_EVERY = 16 << 20  # bytes
 
 
 class Watch:
-    """For one try at one address. Both methods raise to end it."""
+    """The checks of one try at one address. Both methods raise, `fetch_error` or `DatasetNotWritable`, to end it."""
 
     def __init__(self, partial: Path, url: str, is_direct: bool, is_one_file: bool, max_bytes: int, max_fetch_s: float):
         self._partial, self._url, self._is_direct, self._is_one_file = partial, url, is_direct, is_one_file
@@ -24,7 +24,7 @@ class Watch:
         self._began, self._checked_at = time.monotonic(), 0
 
     def answer(self, url: str, status: int, headers: Mapping[str, str]) -> None:
-        """Judge the headers of an answer before its body comes."""
+        """Check the headers (lower-case names) of an answer before its body is read."""
         shown = printable(without_secrets(url), 160)
         if self._is_direct:
             self._require_audio(shown, headers)
@@ -39,22 +39,24 @@ class Watch:
             raise fetch_error("network", f"{shown}: gave a part of something else. It is fetched anew.")
 
     def _require_audio(self, shown: str, headers: Mapping[str, str]) -> None:
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        word = reservation_in(headers)
-        if word:
-            raise fetch_error("robots", f"{shown}: the site asks that it is not used ({word}).")
-        if kind in ("text/html", "application/xhtml+xml"):
+        content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+        rule = reservation_in(headers)
+        if rule:
+            raise fetch_error("robots", f"{shown}: the site asks that it is not used ({rule}).")
+        if content_type in ("text/html", "application/xhtml+xml"):
             raise fetch_error("unsupported", f"{shown}: is a web page now, not audio.")
-        if kind.endswith("mpegurl") and self._is_one_file:
+        if content_type.endswith("mpegurl") and self._is_one_file:
             raise fetch_error("unsupported", f"{shown}: is a playlist of a stream, not audio.")
 
-    def progress(self, said: Mapping[str, Any]) -> None:
-        """Judge how much has come. yt-dlp calls this after every block."""
-        come, shown = int(said.get("downloaded_bytes") or 0), printable(without_secrets(self._url), 160)
-        if come > self._max_bytes:
-            raise fetch_error("too-long", f"{shown}: more than {self._max_bytes:,} bytes, and no end.", float(come))
+    def progress(self, status: Mapping[str, Any]) -> None:
+        """Check the bytes and seconds so far. yt-dlp calls this after every block."""
+        num_bytes, shown = int(status.get("downloaded_bytes") or 0), printable(without_secrets(self._url), 160)
+        if num_bytes > self._max_bytes:
+            raise fetch_error(
+                "too-long", f"{shown}: more than {self._max_bytes:,} bytes, and no end.", float(num_bytes)
+            )
         if time.monotonic() - self._began > self._max_fetch_s:
             raise fetch_error("too-long", f"{shown}: did not end within {self._max_fetch_s:.0f} s.", self._max_fetch_s)
-        if come - self._checked_at > CHECK_SPACE_EVERY:
-            self._checked_at = come
+        if num_bytes - self._checked_at > CHECK_SPACE_EVERY:
+            self._checked_at = num_bytes
             require_space(self._partial, CHECK_SPACE_EVERY)

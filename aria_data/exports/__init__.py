@@ -1,4 +1,4 @@
-"""Copies of a dataset in layouts that others read: one file a format, `export(dataset, out, where)` in each.
+"""Copies of a dataset in layouts that other programs read. Each format is a module with `export(dataset, out, where)`.
 
     huggingface.py   parquet shards with the MIDI bytes in them; `datasets.load_dataset(out)`
     webdataset.py    tar shards of `<key>.mid` and `<key>.json`
@@ -6,10 +6,11 @@
     aria_jsonl.py    JSON lines of messages, as EleutherAI's aria reads them
     folder.py        .mid files, at most 10,000 a folder, and one CSV
 
-    writing.py       what all share: whole or not at all, checksums, counts, names
-    checking.py      `verify(out)`: is everything there, and as it was written
+    writing.py       shared by all: whole or not at all, checksums, counts, names
+    checking.py      `verify(out)`: whether an export is complete and unchanged
 
-An export holds no row that was removed, in its version or since. The same rows give the same bytes.
+In: a released version. Out: a folder. An export holds no row that was removed, in its version or since. The same rows
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def export(
 ) -> Exported:
     """Write the rows for which `where` holds into the new or empty folder `out`, in one of `FORMATS`.
 
-    Raises `UsageError` for an unknown format, a folder that is not empty, and a condition that names no row.
+    `progress` gets rows written and rows in all. Raises `UsageError` for an unknown format, a folder that is not empty,
+    and a condition that chooses no row; `DatasetCorrupt` for a missing MIDI file; `DatasetNotWritable`.
     """
     if format_ not in FORMATS:
         raise UsageError(f"{format_!r} is no format of export. Known: {', '.join(FORMATS)}.")

@@ -1,7 +1,7 @@
 """Aria-MIDI's own layout: `metadata.json`, and `data/<2 letters>/<id>_<segment>.mid` three folders below it.
 
-Ids are numbers, padded to six digits in file names and not padded in the JSON. They are counted anew in each export;
-`segments.csv`, which is ours, says which of our segments each file is.
+Ids are numbers, padded to six digits in file names but not in the JSON. They are assigned anew in each export;
+`segments.csv`, an addition of ours, gives the segment of each file.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from aria_data.manifest import Dataset, Row
 
 METADATA, CSV = "metadata.json", "segments.csv"
 FOLDERS = [first + second for first in ascii_lowercase for second in ascii_lowercase]
-ROWS_PER_FOLDER = 1_000  # more only where there are not folders enough
+ROWS_PER_FOLDER = 1_000  # more only if there are not enough folders
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a row goes."""
+    """A row and where it is written."""
 
     number: int  # the recording's id in this export
     folder: str
@@ -37,7 +37,7 @@ class _Place:
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write metadata, files and `segments.csv`, in the order of recordings."""
+    """Write `metadata.json`, MIDI files and `segments.csv`, ordered by recording and segment. See `exports.export`."""
     with new_export(dataset, out, where, "aria", progress) as writer:
         ordered = writer.selection.table.sort_by([("recording_id", "ascending"), ("number", "ascending")])
         num_recordings = len(ordered["recording_id"].unique())
@@ -57,7 +57,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
 
 
 def tags(row: Row) -> dict[str, str]:
-    """A row's annotation under Aria-MIDI's names: lower case, people by their surname, what is not known left out."""
+    """A row's annotation under Aria-MIDI's names: lower case, people by surname, without what is not known."""
     found = {
         "composer": (row["composer_id"] or "").partition("_")[0] or _surname(row["composer"]),
         "performer": _surname(row["performer"]),
@@ -77,7 +77,7 @@ def _surname(name: str | None) -> str:
 
 
 def _places(ordered: pa.Table) -> Iterator[_Place]:
-    """Number recordings from 1 and fill folder after folder; a recording's segments stay together."""
+    """Number the recordings from 1, and fill one folder after the other; a recording's segments are in one folder."""
     capacity = max(ROWS_PER_FOLDER, -(-ordered.num_rows // (len(FOLDERS) - 1)))
     folder = used = 0
     rows = (row for batch in ordered.to_batches(max_chunksize=1000) for row in batch.to_pylist())
@@ -90,7 +90,7 @@ def _places(ordered: pa.Table) -> Iterator[_Place]:
 
 
 def _metadata(ordered: pa.Table, num_recordings: int) -> Iterator[str]:
-    """One JSON object, a line a recording, so that it needs no memory to write."""
+    """Yield one JSON object in pieces, a line a recording, so that it never has to be in memory."""
     for number, places in groupby(_places(ordered), key=lambda place: place.number):
         rows = [place.row for place in places]
         scores = {str(row["number"]): row["audio_score"] for row in rows}

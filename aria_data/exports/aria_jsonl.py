@@ -1,6 +1,6 @@
 """JSON lines as EleutherAI's aria reads them: `<split>.jsonl`, a line a MIDI file, its messages as dictionaries.
 
-Times are the file's own ticks. Of pedals the format knows the sustain pedal only, so the soft pedal is not in it.
+Times are the file's own ticks. The format has no pedal but the sustain pedal, so the soft pedal is left out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from aria_data.manifest.columns import is_added
 from aria_data.midi import SUSTAIN
 from aria_data.storage import printable
 
-KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # beside the tags, and what users added
+KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # besides tags, subsets and weights
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write one file a split, in the order of segment ids."""
+    """Write one file a split, in the order of segment ids. See `exports.export`; also raises `MidiUnreadable`."""
     with new_export(dataset, out, where, "aria-jsonl", progress) as writer:
         table = writer.selection.table
         added = list(filter(is_added, table.column_names))
@@ -44,7 +44,10 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
 
 
 def messages_of(midi: bytes, segment_id: str) -> dict[str, Any]:
-    """Take a MIDI file apart. A note struck again ends there; one never released ends with the file."""
+    """Give a MIDI file's messages as aria's dictionary. Raises `MidiUnreadable`.
+
+    A note that is struck again while it sounds ends there; a note that is never released ends with the file.
+    """
     try:
         file = mido.MidiFile(file=io.BytesIO(midi))
     except (ValueError, EOFError, LookupError, TypeError) as error:
@@ -71,7 +74,7 @@ def messages_of(midi: bytes, segment_id: str) -> dict[str, Any]:
 
 
 def _timed(file: mido.MidiFile) -> Iterator[tuple[int, Any]]:
-    """Every message with its tick, track after track. (mido's own merging copies each: four times as slow in all.)"""
+    """Yield every message with its tick, track after track. mido's own merging copies each message: 4 times slower."""
     for track in file.tracks:
         tick = 0
         for message in track:

@@ -1,4 +1,4 @@
-"""Whether an export is whole: every file there with its checksum, none more, and as many rows as it says."""
+"""Verify an export: every listed file exists with its checksum, there is no other file, and row counts are right."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)")
 
 
 def verify(out: Path | str) -> dict[str, Any]:
-    """Check the export at `out` and give the facts of its `export.json`.
+    """Check the export at `out`, and give the facts in its `export.json`.
 
-    Raises `DatasetCorrupt` that names the first file that is missing, differs, is not listed or has too few rows;
-    `DatasetNotFound` where there is no export.
+    Raises `DatasetCorrupt`, which names the first file that is missing, differs, is not listed or has another number of
+    rows, and `DatasetNotFound` if there is no export.
     """
     root = Path(out)
     sums = _read_sums(root)
@@ -88,7 +88,7 @@ def _check_counts(root: Path, sums: dict[str, str], facts: dict[str, Any]) -> No
 
 
 def _count(path: Path) -> tuple[int, int]:
-    """Give (rows, MIDI files in it) of a file that holds many rows."""
+    """Give (rows, MIDI files inside) of a file that holds many rows."""
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Plain .mid files, at most 10,000 a folder, and `manifest.csv`, whose `file_name` says which row is whose."""
+"""Plain .mid files, at most 10,000 a folder, and `manifest.csv`, in which `file_name` gives each row's file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CSV = "manifest.csv"
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write `midi/<number>/<segment_id>.mid` and `manifest.csv`, in the order of segment ids."""
+    """Write `midi/<number>/<segment_id>.mid` and `manifest.csv`, in the order of segment ids. See `exports.export`."""
     with (
         new_export(dataset, out, where, "folder", progress) as writer,
         writer.large_file(CSV, len(writer.selection)) as path,

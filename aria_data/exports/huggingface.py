@@ -1,8 +1,8 @@
 """Parquet shards with the MIDI bytes in a column, and a dataset card; `datasets.load_dataset(out)` reads it.
 
-Subsets are configurations and no copies: a row lies once, in the folder of the narrowest subset it belongs to, and a
-configuration names the folders that it is made of. The card is that of `card.py` with front matter for programs, which
-holds only words of ours, and with what this format has of its own.
+Subsets are configurations, not copies: each row is stored once, in the folder of the narrowest subset that it is in,
+and a configuration lists its folders. The card is that of `aria_data.manifest.card` with this format's own sections,
+and with front matter for programs, which contains no text from outside.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from aria_data.manifest.manifest import columns
 from aria_data.web import licence_code
 
 ROWS_PER_SHARD = 10_000
-ROWS_PER_GROUP = 500  # written, and read by others, at once
+ROWS_PER_GROUP = 500  # of Parquet: written, and read by other programs, at once
 MIDI = "midi"
 LEVELS = (("unique", "in_unique"), ("deduplicated", "in_deduplicated"), ("pruned", "in_pruned"), ("full", ""))
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-LICENCE_IDS = {"cc0": "cc0-1.0", "unknown": "unknown"}  # of huggingface.co; other codes of ours name no version
+LICENCE_IDS = {"cc0": "cc0-1.0", "unknown": "unknown"}  # ours -> huggingface.co's; our other codes have no version
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class _Part:
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write `data/<level>/<split>-00000-of-00003.parquet` and the card `README.md`."""
+    """Write `data/<level>/<split>-00000-of-00003.parquet` and the card `README.md`. See `exports.export`."""
     with new_export(dataset, out, where, "huggingface", progress) as writer:
         parts = [
             _write_part(writer, level, split, rows)
@@ -57,7 +57,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
 
 
 def _levels(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Take the rows apart, each to the narrowest subset that it is in."""
+    """Divide the rows by the narrowest subset that each is in."""
     for level, column in LEVELS:
         is_in = pc.fill_null(table[column], False) if column else pa.chunked_array([pa.repeat(True, len(table))])
         yield level, table.filter(is_in)
@@ -96,7 +96,7 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
 
 
 def card(table: pa.Table, parts: list[_Part], version: Version | int, where: str) -> str:
-    """Write the dataset card: front matter for programs, figures and limits for people."""
+    """Give the dataset card as Markdown: front matter for programs, then the card for people and a table of columns."""
     template = resources.files("aria_data.exports").joinpath("card.md").read_text(encoding="utf-8")
     reading = template.format(configs=markdown_table(("configuration", *_splits(parts)), _config_rows(parts)))
     body = dataset_card(table, version, where=where, sections=[reading.strip()])
@@ -105,7 +105,7 @@ def card(table: pa.Table, parts: list[_Part], version: Version | int, where: str
 
 
 def _described(table: pa.Table) -> list[dict[str, str]]:
-    """The exported columns as `manifests/schema/` describes them, and in the same way those that a user added."""
+    """Describe the exported columns, with name, type, unit and description, as `manifests/schema/` does."""
     fixed = {column["name"]: column for column in columns()}
     return [fixed.get(name) or _described_added(name) for name in exported_columns(table)]
 
@@ -134,7 +134,7 @@ def _front_matter(counts: dict[str, Any], parts: list[_Part], described: list[di
 
 
 def _licence_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
-    """Name one licence only where all rows have it; never more generous than the text."""
+    """The lines about the licence. One licence is named only if all rows have it; never a more permissive one."""
     codes = {licence_code(text) for text in groups}
     if len(codes) == 1 and (known := LICENCE_IDS.get(next(iter(codes)))):
         return [f"license: {known}"]
@@ -143,7 +143,7 @@ def _licence_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _configs(parts: list[_Part]) -> dict[str, list[_Part]]:
-    """Each configuration with its parts, the widest first; a subset without rows has none."""
+    """Each configuration with its parts, the widest first; a configuration without rows is left out."""
     narrower = [level for level, _ in LEVELS]
     configs = {
         level: [part for part in parts if narrower.index(part.level) <= place]
@@ -178,7 +178,7 @@ def _info_lines(name: str, parts: list[_Part], described: list[dict[str, str]]) 
 
 
 def _splits(parts: list[_Part]) -> list[str]:
-    """In the order that people expect; others after them."""
+    """The splits of the parts: train, validation, test, then others by name."""
     usual = ["train", "validation", "test"]
     found = {part.split for part in parts}
     return [split for split in usual if split in found] + sorted(found - set(usual))

@@ -17,7 +17,10 @@ ROWS_PER_SHARD = 4_999  # two files each
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write shards of each split, in the order of segment ids. A key has no dot, so that it is one word to readers."""
+    """Write the shards of each split, in the order of segment ids. See `exports.export`.
+
+    A key has no dot, because readers end the key at the first dot.
+    """
     with new_export(dataset, out, where, "webdataset", progress) as writer:
         table = writer.selection.table
         for split in splits_of(table):
@@ -40,7 +43,7 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> None:
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file of nobody, made at no time: the same rows give the same bytes."""
+    """Add a file without owner and time, so that the same rows give the same bytes."""
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     tar.addfile(entry, io.BytesIO(content))

@@ -1,4 +1,4 @@
-"""What every export shares: a folder that appears whole or not at all, checksums, counts, safe names. No format."""
+"""Shared by all exports: a folder that appears whole or not at all, checksums, counts, safe names. No format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aria_data.storage import PARTIAL, exclusive_lock, not_writable, printable, 
 LAYOUT_VERSION = 1
 SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"
 MAX_FILES = 10_000  # in one folder or one tar
-NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # where the file was, and always empty
+NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # the path in the dataset; always null in an export
 SAY_EVERY = 100  # rows between two reports of progress
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _PLAIN_SPLIT = re.compile(r"[A-Za-z0-9_]{1,40}")
@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]  # rows written, rows in all
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export came to."""
+    """A finished export, in numbers."""
 
     out: Path
     format: str
@@ -48,20 +48,20 @@ class Exported:
 
 
 def exported_columns(table: pa.Table | None = None) -> list[str]:
-    """The manifest's columns that an export has; with its rows also the subsets and weights that a user added."""
+    """The manifest's columns that an export has; with its rows given, also users' subsets and weights among them."""
     names = arrow_schema().names if table is None else table.column_names
     return [name for name in names if name not in NOT_EXPORTED]
 
 
 def exported_row(row: Row) -> Row:
-    """A row as an export has it."""
+    """Give a row without the columns that are not exported."""
     return {name: value for name, value in row.items() if name not in NOT_EXPORTED}
 
 
 class Names:
-    """File names made of segment ids: plain ASCII without a dot, none twice, also where case does not count.
+    """File names made of segment ids: plain ASCII without a dot, and unique even where case is ignored.
 
-    An id is used as it is when it is plain, which those of our sources are; of any other comes a hash.
+    An id that is such a name is used as it is, which is true for our sources; any other is replaced by a hash.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Names:
 
 
 class Writer:
-    """An export while it is written. Every file goes through it, so that none is without a checksum."""
+    """An export while it is written. Every file is written through it, so that each has a checksum."""
 
     def __init__(self, folder: Path, selection: Selection, progress: Progress | None):
         self.folder, self.selection = folder, selection
@@ -98,7 +98,7 @@ class Writer:
 
     @contextmanager
     def large_file(self, name: str, num_rows: int) -> Iterator[Path]:
-        """Give the path to write a file with `num_rows` rows to, and count it afterwards."""
+        """Give the path of a file to write with `num_rows` rows; it is hashed and counted at the end of the block."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
@@ -109,20 +109,20 @@ class Writer:
         self._count(name, sha256_file(path), num_bytes)
 
     def pairs(self, table: pa.Table | None = None) -> Iterator[tuple[Row, bytes]]:
-        """Give (row, MIDI bytes) of the selection, or of a part of it; says how far it has come."""
+        """Yield (row, MIDI bytes) of the selection, or of a part of it, and report progress."""
         for row, midi in self.selection if table is None else Selection(self.selection.root, table):
             yield row, midi
             self.advance(1)
 
     def midis(self, table: pa.Table) -> list[bytes]:
-        """Read the MIDI files of a few rows at once."""
+        """Read the MIDI files of a few rows at once, and report progress."""
         named = table.select(["segment_id", "midi_path", "midi_sha256"]).to_pylist()
         found = [read_midi_of(self.selection.root, row) for row in named]
         self.advance(len(found))
         return found
 
     def advance(self, num_rows: int) -> None:
-        """So many rows more are done."""
+        """Count rows as done, and report progress every `SAY_EVERY` rows."""
         before, self._num_done = self._num_done, self._num_done + num_rows
         if self._progress and (before // SAY_EVERY != self._num_done // SAY_EVERY or self._is_done()):
             self._progress(self._num_done, len(self.selection))
@@ -136,7 +136,7 @@ class Writer:
         self.num_bytes += num_bytes
 
     def finish(self, facts: dict[str, Any]) -> None:
-        """Write the facts and close the checksums. A format that left rows out is a fault of ours."""
+        """Write the facts and close the checksums. Raises `AssertionError` if the format did not write every row."""
         if not self._is_done():
             raise AssertionError(f"{self._num_done} of {len(self.selection)} rows were exported")
         content = {**facts, "files": {name: self.files[name] for name in sorted(self.files)}}
@@ -148,6 +148,7 @@ class Writer:
         self.num_bytes += (self.folder / SUMS).stat().st_size
 
     def close(self) -> None:
+        """Close the file of checksums, also after an error."""
         self._sums.close()
 
 
@@ -155,10 +156,9 @@ class Writer:
 def new_export(
     dataset: Dataset, out: Path | str, where: str, format_: str, progress: Progress | None
 ) -> Iterator[Writer]:
-    """Give a writer for the rows for which `where` holds; `out` appears when the block has ended well.
+    """Give a writer for the rows for which `where` holds; `out` appears when the block has ended without an error.
 
-    Raises `UsageError` when `out` is not a new or empty folder, or no row is chosen; `DatasetNotWritable` for a disk
-    that is full.
+    Raises `UsageError` when `out` is not a new or empty folder, or no row is chosen, and `DatasetNotWritable`.
     """
     target = Path(os.path.realpath(out))
     _require_new(target)
@@ -180,14 +180,14 @@ def new_export(
 
 
 def _without_empty_columns(selection: Selection) -> Selection:
-    """Leave out the added columns that say nothing of these rows, as those of a subset that was deleted."""
+    """Leave out users' columns that are null in all rows, such as those of a subset that was deleted."""
     table = selection.table
     empty = [name for name in table.column_names if is_added(name) and table[name].null_count == len(table)]
     return Selection(selection.root, table.drop_columns(empty)) if empty else selection
 
 
 def exported(writer: Writer, dataset: Dataset, out: Path | str, format_: str) -> Exported:
-    """Sum up a writer whose block has ended."""
+    """Describe the export of a writer whose block has ended."""
     num_rows = len(writer.selection)
     return Exported(Path(out), format_, dataset.version, num_rows, writer.num_files, writer.num_bytes)
 
@@ -221,7 +221,7 @@ def _require_new(target: Path) -> None:
 
 @contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
-    """Give a folder beside `target` that takes its place in the end; what a killed export left is cleared away."""
+    """Give a folder beside `target` that is renamed to it at the end; what a killed export left in it is deleted."""
     partial = target.with_name(target.name + PARTIAL)
     if partial.is_dir() and any(partial.iterdir()) and not (partial / LOCK).exists():
         raise UsageError(
@@ -254,7 +254,7 @@ def _clear(partial: Path) -> None:
 
 
 def splits_of(table: pa.Table) -> list[str]:
-    """The splits of rows, which become parts of file names. Raises `DatasetCorrupt` for one that is no plain word."""
+    """The splits of rows, sorted. Raises `DatasetCorrupt` for one that cannot be part of a file name."""
     found = table["split"].unique().to_pylist()
     for split in found:
         if not isinstance(split, str) or not _PLAIN_SPLIT.fullmatch(split):
@@ -263,7 +263,7 @@ def splits_of(table: pa.Table) -> list[str]:
 
 
 class CsvFile:
-    """A CSV with `file_name` and the exported columns. Text is quoted; empty means that nothing is known."""
+    """A CSV with `file_name` and the exported columns. Text is quoted; an empty field means that nothing is known."""
 
     def __init__(self, file: TextIO, table: pa.Table):
         self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

@@ -1,11 +1,12 @@
 """The manifest: one row a MIDI file, in versions that never change. Release it, read it, subset it, remove from it.
 
-In: everything that the steps found out. Out: a version: rows with subsets, weights and splits, facts, a card.
+In: the results of all steps for each segment. Out: a version: rows with subsets, weights and splits, facts, a card.
 Rejections: `removed` (taken out for good); rows on an exclusion list go into the split `excluded`.
 
-`manifest` is the table, `release` makes its rows, `splits` and `caps` say what stays together and how much of it;
-`subsets` and `exclusions` are what a user defines, `removals` and `tombstones` what was taken out; `dataset` is how
-training reads a version, `card` and `figures` describe it.
+`manifest` is the table, with its `columns`, `rows`, `versions` and `reading`. `release` makes the rows; `splits` keeps
+related rows in one split, `caps` limits the recordings of a composition. Users define `subsets` and `exclusions`;
+`removals` and `tombstones` are what was taken out. `dataset` reads a version for training, `card` and `figures`
+describe it.
 """
 
 from aria_data.manifest.card import dataset_card

@@ -1,4 +1,4 @@
-"""So many recordings of each composition, the surest first. Used at release and at query time."""
+"""Limit the number of recordings of each composition, by the classifier's score. Used for releases and for subsets."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 
 def recordings_kept(rows: Iterable[Mapping[str, Any]], cap: int) -> set[str]:
-    """Give the recording_ids that stand for their composition: the `cap` with the surest segment, all for 0.
+    """Give the ids of at most `cap` recordings of each composition: those with the highest audio_score of a segment.
 
-    `rows` have composition_id, recording_id, audio_score. Recordings of no known composition are all kept.
+    `rows` have composition_id, recording_id, audio_score. A `cap` of 0 keeps all. Recordings without a known
+    composition are all kept.
     """
-    surest: dict[tuple[str, str], float] = {}
+    highest: dict[tuple[str, str], float] = {}
     for row in rows:
         key = row["composition_id"] or "", row["recording_id"]
-        surest[key] = max(surest.get(key, 0.0), row["audio_score"] or 0.0)
+        highest[key] = max(highest.get(key, 0.0), row["audio_score"] or 0.0)
     of_composition: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for (composition_id, recording_id), score in surest.items():
+    for (composition_id, recording_id), score in highest.items():
         of_composition[composition_id].append((-score, recording_id))
     return {
         recording_id

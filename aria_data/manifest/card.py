@@ -1,6 +1,6 @@
-"""The dataset card: one version described for people, as Markdown. Text from outside is shown, never interpreted.
+"""The dataset card: a description of one version for people, as Markdown. Text from outside is escaped.
 
-What is not known is said. `exports.huggingface` puts front matter before it and the format's own sections behind it.
+The card states what is not known. `aria_data.exports.huggingface` adds front matter and the format's own sections.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from aria_data.storage import printable
 from aria_data.web import licence_code
 
 TITLE = "Piano MIDI, transcribed from recordings"
-TEXTS = ("title", "name", "contact", "citation")  # of facts: name is the version's, title the dataset's
+TEXTS = ("title", "name", "contact", "citation")  # keys of facts: title of the dataset, name of the version
 TABLES = {"models": "model", "prompts": "prompt", "code": "code", "libraries": "library", "counts": "count"}
-MAX_LISTED = 20  # of composers, licences, sources and so on
-MAX_SETTINGS = 200  # shown of a configuration
+MAX_LISTED = 20  # composers, licences, sources and so on
+MAX_SETTINGS = 200  # of a configuration
 MAX_CELL_CHARS = 80
-MAX_DEPTH = 4  # of nested settings; deeper ones are shown as written
+MAX_DEPTH = 4  # of nested settings; deeper ones are shown as one value
 NOT_SAID = "not stated"
 QUANTILES = {"p5": "5 % are below", "median": "median", "p95": "95 % are below", "mean": "mean"}
 SUBSETS = {
@@ -33,13 +33,13 @@ SUBSETS = {
     "in_deduplicated": "also passes heavy ones; copies are left out",
     "in_unique": "also with a known composition",
 }
-MODEL_COLUMNS = (  # of the manifest: what it did, the name, the sha256 of its weights
+MODEL_COLUMNS = (  # what a model did; the manifest's columns with its name and the sha256 of its weights
     ("transcribes", "transcriber", "transcriber_sha256"),
     ("classifies", "", "classifier_sha256"),
     ("reads titles", "annotation_source", ""),
 )
 _MARKUP = frozenset("\\`*_[]|~#!$")
-_LINKS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)  # what GitHub makes links of by itself
+_LINKS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)  # text that GitHub turns into links
 
 
 def dataset_card(
@@ -49,10 +49,10 @@ def dataset_card(
     where: str = "",
     sections: Sequence[str] = (),
 ) -> str:
-    """Describe manifest rows; removed ones count as removed. `where` is the condition they were chosen by.
+    """Describe manifest rows as Markdown; removed rows are only counted. `where` is the condition that chose the rows.
 
-    `facts` are the version's own if not given; they may have any of `TEXTS`, and of `TABLES`, config and exclusions,
-    which are mappings or lists of them and are shown as they are. `sections` come first, as written.
+    `facts` default to the version's own. They may have the keys in `TEXTS` (strings), and those in `TABLES`, config and
+    exclusions (mappings, or lists of them). `sections`, which are Markdown, come after the summary.
     """
     if facts is None:
         facts = version.facts if isinstance(version, Version) else {}
@@ -135,7 +135,7 @@ def _values_table(title: str, values: Any) -> str:
 
 
 def _flat(values: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield nested settings as `("segment.min_segment_s", "30.0")`; members of a list by their own names."""
+    """Yield nested settings as `("segment.min_segment_s", "30.0")`; a member of a list is called by its `name`."""
     for key, value in _members(values) if depth < MAX_DEPTH else ():
         yield from _flat(value, f"{name}.{key}" if name else key, depth + 1)
     if depth >= MAX_DEPTH or not _members(values):
@@ -153,7 +153,7 @@ def _members(values: Any) -> list[tuple[str, Any]]:
 
 
 def _named(value: Any, number: int) -> tuple[str, Any]:
-    """A member of a list under its own name, which then is not said again."""
+    """A member of a list with its `name`, which is taken out of its settings, or else its number."""
     members = dict(_members(value))
     name = str(members.pop("name", "")) or str(number)
     return name, members or value
@@ -198,7 +198,7 @@ def _licences(counts: Mapping[str, Any]) -> str:
 
 
 def group_table(title: str, groups: Mapping[str, Mapping[str, Any]], unnamed: str) -> str:
-    """A table of names from outside with their files and hours, the largest first; the rest as one row."""
+    """A table of names from outside with files and hours, in the given order; those after `MAX_LISTED` are summed."""
     shown, rest = list(groups.items())[:MAX_LISTED], list(groups.values())[MAX_LISTED:]
     rows = [(cell(name) or unnamed, *_figures(group)) for name, group in shown]
     if rest:
@@ -223,8 +223,8 @@ def _left_out(table: pa.Table, facts: Mapping[str, Any]) -> str:
     lists = facts.get("exclusions") or _lists_named(facts.get("config"))
     if not lists and not num_excluded:
         return "## Benchmarks\n\nNo benchmark was kept out of the splits: compare with none that may be part of this."
-    said = _values_table("exclusion list", lists) if lists else ""
-    return f"## Benchmarks\n\n{num_excluded:,} files {BENCHMARKS}\n\n{said}".rstrip()
+    table_of_lists = _values_table("exclusion list", lists) if lists else ""
+    return f"## Benchmarks\n\n{num_excluded:,} files {BENCHMARKS}\n\n{table_of_lists}".rstrip()
 
 
 def _lists_named(config: Any) -> Any:
@@ -250,12 +250,12 @@ def _citing(facts: Mapping[str, Any], version: Version | int, counts: Mapping[st
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; its cells are Markdown already."""
+    """A Markdown table. Its cells must be Markdown already: see `cell`."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
 
 
 def cell(text: object, limit: int = MAX_CELL_CHARS) -> str:
-    """Text from outside on one line that is neither markup nor a link."""
+    """Escape text from outside, so that it is one line of plain text: no markup, no HTML, no link."""
     shown = printable(str(text), limit).strip()
     if _LINKS.search(shown):
         return _code(shown, limit)
@@ -264,14 +264,14 @@ def cell(text: object, limit: int = MAX_CELL_CHARS) -> str:
 
 
 def _code(text: object, limit: int = MAX_CELL_CHARS) -> str:
-    """Text as a code span, in which nothing is interpreted but its end, and a table's bar."""
+    """Text as a code span. Characters that would end it, or a table's cell, are replaced by similar ones."""
     shown = printable(str(text), limit).replace("`", "'").replace("<", "‹").replace(">", "›").replace("|", "¦")
     return f"`{shown.strip()}`" if shown.strip() else ""
 
 
 STAGES = """\
-Recordings were found, decoded to their end and hashed; a classifier found the spans of solo piano; a transcriber
-heard their notes and pedal; the result was compared with the sound, and what is played was read from the text beside
+Recordings were found, decoded to their end and hashed; a classifier found the spans of solo piano; a model transcribed
+their notes and pedal; the result was compared with the sound, and what is played was read from the text beside
 the recording. No note was written down by a person."""
 RIGHTS = """\
 A transcription is subject to the rights in the recording and in the composition. The table says what the sources
@@ -282,7 +282,7 @@ composition that no title tells, or that a wrong one hides, can still be in the 
 LIMITS = """\
 ## Limits
 
-- **Notes** were heard by a model: expect wrong, missing and added ones, more of them in noisy or reverberant recordings
+- **Notes** are a model's: expect wrong, missing and added ones, more of them in noisy or reverberant recordings
   (`transcription_confidence`, `chroma_agreement`, `onset_agreement`, `missed_passage_s`).
 - **Velocities** follow how loud the recording is, its microphones and its mastering; compare them within a file only.
 - **Pedal** is a guess from how notes sound on; half pedal is lost.

@@ -1,7 +1,7 @@
-"""The manifest's columns: the fixed ones of `manifests/schema/`, and the subsets and weights that a user adds. No rows.
+"""The manifest's columns: the fixed ones of `manifests/schema/`, and the subsets and weights that users add. No rows.
 
-A subset is a column `in_<name>` (bool), a weight a column `weight_<name>` (float64). They belong to versions: one from
-before a column was added has none of it, a later one that says nothing of it has it empty.
+A subset is a column `in_<name>` (bool), a weight a column `weight_<name>` (float64). Versions from before a column was
+added do not have it; in later versions that do not fill it, it is null.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from aria_data.errors import UsageError
 from aria_data.storage import printable
 
 SCHEMA_VERSION = 1
-BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; not part of a row as people see it
-DIGEST = "row_digest"  # hidden as well: 128 bits of the row's content, for comparing without reading the row
+BUCKET = "bucket"  # partition column, first hex digit of the id's sha256; hidden from users
+DIGEST = "row_digest"  # hidden too: 128 bits of the hash of a row's content, to compare rows without reading them
 SUBSET_PREFIX, WEIGHT_PREFIX = "in_", "weight_"
 _ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 _ADDED = {SUBSET_PREFIX: pa.bool_(), WEIGHT_PREFIX: pa.float64()}
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 @cache
 def columns() -> list[dict[str, Any]]:
-    """The schema's columns with type, unit, description and example, in order."""
+    """The fixed columns in order, each with name, type, unit, description and example."""
     text = resources.files("manifests").joinpath(f"schema/manifest-{SCHEMA_VERSION}.json").read_text(encoding="utf-8")
     return json.loads(text)["columns"]
 
@@ -40,28 +40,28 @@ def _fixed_names() -> frozenset[str]:
 
 
 def arrow_schema(added: Iterable[str] = ()) -> pa.Schema:
-    """The Arrow schema of rows: the columns of `manifests/schema/`, after them the `added` subsets and weights."""
+    """The Arrow schema of rows: the fixed columns, then the `added` subsets and weights."""
     fixed = [pa.field(column["name"], _ARROW[column["type"]]) for column in columns()]
     return pa.schema([*fixed, *(pa.field(name, _ADDED[_prefix(name)]) for name in added)])
 
 
 def subset_column(name: str) -> str:
-    """The column of a subset of one's own. Raises `UsageError` for a name that a column cannot have."""
+    """The column of a user's subset, `in_<name>`. Raises `UsageError` for a bad name, or one of a fixed column."""
     return _column(SUBSET_PREFIX, name)
 
 
 def weight_column(name: str) -> str:
-    """The column of a weight of one's own. Raises `UsageError` for a name that a column cannot have."""
+    """The column of a user's weight, `weight_<name>`. Raises `UsageError` for a bad name, or one of a fixed column."""
     return _column(WEIGHT_PREFIX, name)
 
 
 def is_subset(column: str) -> bool:
-    """Whether a column says of each row if it is in a subset that a user made."""
+    """Whether a column is a user's subset; those of every manifest, such as `in_pruned`, are not."""
     return is_added(column) and column.startswith(SUBSET_PREFIX)
 
 
 def is_weight(column: str) -> bool:
-    """Whether a column holds weights that a user made."""
+    """Whether a column is a user's weight."""
     return is_added(column) and column.startswith(WEIGHT_PREFIX)
 
 
@@ -72,9 +72,9 @@ def is_added(column: str) -> bool:
 
 
 def added_columns(names: Iterable[str]) -> list[str]:
-    """The subsets and weights among `names`, sorted. Raises `UsageError` for one whose name a column cannot have."""
-    meant = [name for name in names if _prefix(name) and name not in _fixed_names()]
-    return sorted(_column(_prefix(name), name.removeprefix(_prefix(name))) for name in meant)
+    """The users' subsets and weights among `names`, sorted. Raises `UsageError` for a bad name with such a prefix."""
+    prefixed = [name for name in names if _prefix(name) and name not in _fixed_names()]
+    return sorted(_column(_prefix(name), name.removeprefix(_prefix(name))) for name in prefixed)
 
 
 def _prefix(column: str) -> str:

@@ -1,12 +1,11 @@
-"""A released dataset as trainers read it: rows, MIDI bytes, figures, samples, a torch `Dataset`. It only reads.
+"""Read a released dataset, as training needs it: rows, MIDI bytes, figures, samples, a torch `Dataset`. No writing.
 
     dataset = aria_data.Dataset("dataset/")          # the newest version; version=3 or version="its name" for another
     for row, midi in dataset.iterate("in_pruned and split = 'train'"):
         ...
 
-A `where` is an SQL condition over the manifest's columns, subsets and weights of one's own (`in_...`, `weight_...`)
-among them. Rows without a MIDI file are never paired with one: what was removed in this version, and in an older
-version also what was removed since.
+A `where` is an SQL condition over the manifest's columns, including users' subsets and weights (`in_...`,
+`weight_...`). Functions that give MIDI files leave out rows without one: those removed in this version, or since.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ BATCH_ROWS = 1000  # rows held as Python values at a time
 
 
 class Dataset:
-    """One version of the dataset at `path`, by number or name; the newest without. Raises `DatasetNotFound`."""
+    """One version of the dataset at `path`, by number or name, by default the newest. Raises `DatasetNotFound`."""
 
     def __init__(self, path: Path | str, version: int | str | None = None):
         self.root = Path(path)
@@ -66,7 +65,7 @@ class Dataset:
 
     @cached_property
     def column_names(self) -> list[str]:
-        """This version's columns: those of every manifest, then the subsets and weights that were added up to it."""
+        """This version's columns: those of every manifest, then users' subsets and weights added up to this version."""
         return self._manifest.column_names(self.version)
 
     def _require_column(self, name: str) -> None:
@@ -74,15 +73,15 @@ class Dataset:
             raise UsageError(f"unknown column {name!r}. Known: {', '.join(self.column_names)}.")
 
     def rows(self, where: str = "", columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """Give rows one after the other as plain values."""
+        """Yield rows as plain values, sorted by segment_id; see `table`."""
         return _rows_of(self.table(where, columns))
 
     def to_pandas(self, where: str = "", columns: Sequence[str] | None = None) -> pandas.DataFrame:
-        """Give rows as a pandas DataFrame."""
+        """Give rows as a pandas DataFrame; see `table`."""
         return self.table(where, columns).to_pandas()
 
     def select(self, where: str = "") -> Selection:
-        """Choose rows that have a MIDI file: nothing that was removed in this version or since."""
+        """Choose rows that have a MIDI file: those not removed in this version or since."""
         return Selection(self.root, self._present(self.table(where)))
 
     def _present(self, table: pa.Table) -> pa.Table:
@@ -96,7 +95,7 @@ class Dataset:
 
     @property
     def _removed_since(self) -> dict[str, str]:
-        """{segment_id: why} of all that a later version has removed; its MIDI files are deleted."""
+        """{segment_id: why} of all segments that the newest version marks as removed; their MIDI files are deleted."""
         newest = self._manifest.version()
         if newest == self.version:
             return {}
@@ -107,14 +106,14 @@ class Dataset:
         }
 
     def iterate(self, where: str = "") -> Iterator[tuple[Row, bytes]]:
-        """Give (row, bytes of its MIDI file), sorted by segment_id. Raises `DatasetCorrupt` for a missing file."""
+        """Yield (row, bytes of its MIDI file), sorted by segment_id. Raises `DatasetCorrupt` as `read_midi_of` does."""
         return iter(self.select(where))
 
     def __iter__(self) -> Iterator[tuple[Row, bytes]]:
         return self.iterate()
 
     def midi(self, segment_id: str) -> bytes:
-        """Read one segment's MIDI file. Raises `DatasetNotFound` for an id that is not there or was removed."""
+        """Read one segment's MIDI file. Raises `DatasetNotFound` for an unknown or removed id, and `DatasetCorrupt`."""
         ids = self._index["segment_id"]
         place = bisect_left(range(len(ids)), segment_id, key=lambda index: ids[index].as_py())
         if place == len(ids) or ids[place].as_py() != segment_id:
@@ -133,12 +132,15 @@ class Dataset:
         return self.table("removed_in IS NULL OR true", names).combine_chunks()
 
     def stats(self, where: str = "") -> dict[str, Any]:
-        """Count files, hours and notes, by composer, licence and so on, with distributions of the main measures."""
+        """Count files, hours and notes, by composer, licence and so on, with distributions of measures (`figures`)."""
         added = [name for name in self.column_names if is_subset(name) or is_weight(name)]
         return statistics(self.table(where, [*COUNTED, *added]))
 
     def sample(self, n: int, seed: int = 0, where: str = "") -> list[Row]:
-        """Draw `n` rows, or all where there are fewer. A larger `n` with the same seed holds the smaller sample."""
+        """Draw `n` random rows that have a MIDI file, or all if there are fewer.
+
+        A larger `n` with the same seed contains the smaller sample. Raises `UsageError` for a negative `n`.
+        """
         if n < 0:
             raise UsageError(f"a sample of {n} rows cannot be drawn; ask for 0 or more.")
         ids = self._present(self.table(where, ["segment_id", "removed_in"]))["segment_id"].to_pylist()
@@ -149,10 +151,11 @@ class Dataset:
     def torch(self, where: str = "", load: Callable[[Row, bytes], Any] | None = None, *, weight: str = "") -> Any:
         """Give a map-style `torch.utils.data.Dataset` of `load(row, midi)`; of (row, midi) without `load`.
 
-        It can be handed to a `DataLoader` with workers of any kind, as long as `load` can.
+        A `DataLoader` can use it with workers of any kind, as long as `load` can be pickled.
 
-        With `weight`, a column, each row has one value more: `row["weight"]`, its weight divided by the mean of
-        all that were chosen. The same as an array, for a `WeightedRandomSampler`, is the torch dataset's `weights`.
+        `weight` names a column. Then each row has one value more, `row["weight"]`: its weight divided by the mean over
+        all chosen rows. The attribute `weights` of the torch dataset is the array of them, for a
+        `WeightedRandomSampler`. Raises `UsageError` as `Selection.weights` does.
         """
         if weight:
             self._require_column(weight)
@@ -161,7 +164,7 @@ class Dataset:
 
 
 class Selection:
-    """Rows that were chosen, each with its MIDI file: `len`, by position, one after the other."""
+    """Chosen rows, each with its MIDI file: a sequence of (row, MIDI bytes), read when asked for."""
 
     def __init__(self, root: Path, table: pa.Table):
         self.root, self.table = root, table
@@ -182,7 +185,7 @@ class Selection:
             yield row, read_midi_of(self.root, row)
 
     def weights(self, column: str) -> np.ndarray:
-        """The rows' weights as float64, in their order, divided by their mean, so that a weighted loss keeps its size.
+        """The rows' weights as float64, in order, divided by their mean, so that a weighted loss keeps its scale.
 
         Raises `UsageError` for a column without numbers, a row without a weight, a negative one, and zeros only.
         """
@@ -208,7 +211,7 @@ def _is_numeric(type_: pa.DataType) -> bool:
 
 
 def read_midi_of(root: Path, row: Row) -> bytes:
-    """Read a row's MIDI file and compare its hash. Raises `DatasetCorrupt` in one line that names file and segment."""
+    """Read a row's MIDI file. Raises `DatasetCorrupt` when it cannot be read or its sha256 is not the row's."""
     segment_id, path = printable(row["segment_id"]), midi_path_of(root, row)
     try:
         content = path.read_bytes()
@@ -226,7 +229,7 @@ def read_midi_of(root: Path, row: Row) -> bytes:
 
 
 def midi_path_of(root: Path, row: Row) -> Path:
-    """Where a row's MIDI file is. Raises `DatasetCorrupt` for a path that leaves the dataset."""
+    """The path of a row's MIDI file. Raises `DatasetCorrupt` for a path outside of the dataset."""
     segment_id, name = printable(row["segment_id"]), row["midi_path"]
     if not _is_below(name):
         raise DatasetCorrupt(f"{root}: segment {segment_id} names {printable(str(name))!r}, no path below the dataset.")
@@ -234,7 +237,7 @@ def midi_path_of(root: Path, row: Row) -> Path:
 
 
 def _is_below(name: str | None) -> bool:
-    """Whether a path from a manifest stays below the dataset: a manifest may come from someone else."""
+    """Whether a path in a manifest stays below the dataset. It is not trusted: manifests are exchanged."""
     if not name or "\0" in name:
         return False
     path = PurePosixPath(name)
@@ -267,7 +270,7 @@ def _torch_dataset(
                 row["weight"] = float(weights_of_rows[position])
             return (row, midi) if load is None else load(row, midi)
 
-        def __reduce__(self) -> Any:  # a worker that does not fork gets what it takes to make it again
+        def __reduce__(self) -> Any:  # a spawned worker makes it again from these arguments
             return _torch_dataset, (selection, load, weights_of_rows)
 
     return TorchDataset()

@@ -1,7 +1,7 @@
-"""Exclusion lists: what a benchmark is made of, so that no training split holds what it tests on.
+"""Exclusion lists: the contents of a benchmark, so that no training split contains what the benchmark tests on.
 
-A list is one JSON file: the compositions, and where a copy of the benchmark was at hand the notes of each performance,
-by which the same performance is recognised under any title. Nothing here decides a split.
+A list is one JSON file with the benchmark's compositions and, if its files were available, the notes of each
+performance, by which the same performance is found under any title. Splits are decided in `release.py`.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from aria_data.storage import printable, write_whole
 
 FORMAT = "aria-data exclusion list 1"
 WAYS = ("composition", "notes", "both")
-MAX_FILE_BYTES = 1 << 30  # MAESTRO, all its notes, takes some 20 MB
+MAX_FILE_BYTES = 1 << 30  # MAESTRO with all its notes takes some 20 MB
 MAX_NOTES = 1_000_000  # of one performance
 MAX_TEXT_CHARS = 2000
 BYTES_PER_NOTE = 5  # uncompressed: uint32 ms since the note before, uint8 pitch
-BATCH = 1000  # segments looked for at once
+BATCH = 1000  # segments searched at once
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_HOBOKEN = re.compile(r"hob[a-z]+:")  # the only catalogue whose numbers have a colon themselves
+_HOBOKEN = re.compile(r"hob[a-z]+:")  # the only catalogue whose numbers contain a colon
 _PIECE = re.compile(r"([a-z]*[0-9]+[a-z]*)-[0-9]+[a-z]*")  # `op28-4`, and not `suite-bergamasque`
 
 
 @dataclass(frozen=True, slots=True)
 class Titled:
-    """One performance of a benchmark, as its list names it."""
+    """One performance of a benchmark, as the benchmark describes it."""
 
-    name: str  # what is shown of it: its path inside the benchmark
+    name: str  # shown to people: its path inside the benchmark
     title: str
     composer: str = ""
     midi_path: Path | None = None
@@ -61,13 +61,13 @@ class Performed:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """What one benchmark is made of."""
+    """The exclusion list of one benchmark."""
 
     name: str
     source: str  # where the benchmark comes from, in words
     made_from: str  # what the list was made from, and how
     num_titles: int
-    num_unnamed: int  # titles whose composition could not be told: they are excluded by their notes or not at all
+    num_unnamed: int  # titles whose composition is not known: excluded by their notes or not at all
     composition_ids: tuple[str, ...]  # sorted
     performances: tuple[Performed, ...] = ()
 
@@ -80,10 +80,10 @@ class Exclusion:
 
     @classmethod
     def load(cls, path: Path) -> Exclusion:
-        """Read a list from anyone. Raises `ConfigInvalid`, one line, for whatever is none."""
+        """Read a list, without trusting it. Raises `ConfigInvalid`, in one line, for a file that is no valid list."""
         try:
             file = path.stat()
-            if not stat.S_ISREG(file.st_mode):  # a device has no end, a pipe waits for a writer
+            if not stat.S_ISREG(file.st_mode):  # reading a device or a pipe might never end
                 raise OSError(errno.EINVAL, "it is no regular file")
             if file.st_size > MAX_FILE_BYTES:
                 raise ValueError(f"more than {MAX_FILE_BYTES >> 20} MiB")
@@ -102,7 +102,10 @@ _COUNTS = ("num_titles", "num_unnamed")
 
 
 def find_exclusion(name: str) -> Exclusion:
-    """Load a list by its name among those that come along, `asap-compositions`, or by its path."""
+    """Load a list by its name, such as `asap-compositions`, if it is part of this package, else by its path.
+
+    Raises `ConfigInvalid` for an unknown name and for a file that is not a valid list.
+    """
     shipped = resources.files("manifests").joinpath("exclusions")
     if _NAME.fullmatch(name) and (file := shipped.joinpath(f"{name}.json")).is_file():
         with resources.as_file(file) as path:
@@ -121,10 +124,10 @@ def make_exclusion(
     made_from: str = "",
     read: Callable[[Path], Notes | None] | None = None,
 ) -> Exclusion:
-    """Make a list out of a benchmark's performances. Without `read`, of their compositions alone.
+    """Make a list of a benchmark's performances; without `read`, of their compositions only.
 
-    `composition_of` is the annotator, "" where it cannot tell; `read` gives the notes of a file, None to leave it out.
-    Raises `ConfigInvalid` for a name that is none.
+    `composition_of` gives a title's composition_id, or "" if it is not known. `read` gives the notes of a file, or None
+    to leave them out. Raises `ConfigInvalid` for a bad name.
     """
     if not _NAME.fullmatch(name):
         raise ConfigInvalid(f"{printable(name)!r}: is no name for a list. Use a-z, 0-9, dot, hyphen: maestro, my-test.")
@@ -140,7 +143,7 @@ def make_exclusion(
 
 
 def notes_in(path: Path) -> Notes:
-    """Read what is compared of a MIDI file. Raises `MidiUnreadable`."""
+    """Read the notes of a MIDI file, as an index compares them. Raises `MidiUnreadable`."""
     notes = read_midi(path).notes
     return Notes.of([note.onset_s for note in notes], [note.pitch for note in notes])
 
@@ -152,11 +155,12 @@ def excluded_by(
     config: NoteIndexConfig | None = None,
     read: Callable[[Path], Notes | None] = notes_in,
 ) -> dict[str, str]:
-    """Give `{segment_id: "maestro: composition chopin:op28-4"}` for those of (segment_id, composition_id, MIDI path)
-    that a list names; by notes `"asap: notes of Bach/Fugue/bwv_846/Shi05M.mid"`.
+    """Find the segments that a list excludes, and give the reason by segment_id.
 
-    A composition is named too where the list has the whole work or the set that it is part of, or a part of it. Notes
-    are looked for among what no composition names; `read` may give None for a file that cannot be had.
+    A reason is "maestro: composition chopin:op28-4" or "asap: notes of Bach/Fugue/bwv_846/Shi05M.mid". `segments` are
+    (segment_id, composition_id, MIDI path). `by` is one of `WAYS`. A composition is also excluded if the list has the
+    whole work or the set that it is part of, or a part of it. With "both", notes are compared for the remaining
+    segments only. `read` may give None for a file that is not available. Raises `ConfigInvalid` for another `by`.
     """
     if by not in WAYS:
         raise ConfigInvalid(f"by: {by!r} is none of {', '.join(WAYS)}.")
@@ -188,7 +192,7 @@ def wholes_of(composition_id: str) -> Iterator[str]:
 
 
 class _Compositions:
-    """The compositions of some lists, and the works that they are part of. Of several lists the first counts."""
+    """The compositions of some lists, and the works that they are part of. If several lists match, the first counts."""
 
     def __init__(self, exclusions: Iterable[Exclusion]):
         self._named: dict[str, str] = {}  # composition_id -> the list's name
@@ -228,7 +232,7 @@ def _by_notes(
         index.save(Path(folder))
         for first in range(0, len(segments), BATCH):
             notes = ((f"segment {each}", read(path)) for each, path in segments[first : first + BATCH])
-            searched = NoteIndex.open(Path(folder), config)  # the patterns of the lists are found only once
+            searched = NoteIndex.open(Path(folder), config)  # the lists' patterns are computed only once
             searched.add((each, found) for each, found in notes if found is not None)
             for segment_id, number in _same(searched, len(performances)):
                 name, one = performances[number]
@@ -237,7 +241,7 @@ def _by_notes(
 
 
 def _same(index: NoteIndex, num_known: int) -> Iterator[tuple[str, int]]:
-    """Yield (segment_id, which of the known) for those that are one performance, by the order of the known."""
+    """Yield (segment_id, number of a known performance) for those that are the same performance, sorted by number."""
     ids = index.ids
     for known, other in index.candidates(num_known).tolist():
         if known < num_known and is_same(index.compare(ids[known], ids[other]), index.config):

@@ -1,4 +1,4 @@
-"""Figures of manifest rows: how many, how long, of whom, and how the main measures spread. It reads no files."""
+"""Statistics of manifest rows: counts, hours, groups, and distributions of the main measures. It reads no files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from aria_data.manifest.columns import is_subset, is_weight
 
-GROUPS = {  # what `stats` counts by: the name shown -> the column
+GROUPS = {  # what rows are counted by: name shown -> column
     "composer": "composer",
     "period": "period",
     "genre": "genre",
@@ -32,15 +32,16 @@ MEASURES = (
 )
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
-# All that `statistics` reads of rows, beside subsets and weights that a user added.
+# All columns that `statistics` reads, besides users' subsets and weights.
 COUNTED = ("recording_id", "composition_id", "removed_in", *GROUPS.values(), *SUBSETS, *MEASURES)
 _TALLIED = ["duration_s", "num_notes"]
 
 
 def statistics(table: pa.Table) -> dict[str, Any]:
-    """Count what manifest rows hold; plain values, ready for JSON. Groups are sorted by files, the largest first.
+    """Count manifest rows; gives plain values, ready for JSON. Groups are sorted by number of files, the largest first.
 
-    Subsets and weights that a user added are counted where the table has them. What was removed is not counted.
+    `table` has the columns `COUNTED`; users' subsets and weights are counted too if it has them. Removed rows are not
+    counted. Keys: num_files, hours, num_notes, num_recordings, num_compositions, by, measures.
     """
     if table["removed_in"].null_count < len(table):
         table = table.filter(pc.is_null(table["removed_in"]))

@@ -1,11 +1,11 @@
-"""The manifest: one row a MIDI file, in versions that never change. Ask it, compare two of its versions.
+"""The manifest: one row a MIDI file, in versions that never change. Query it, compare versions, commit a new one.
 
 It is a Delta table at `<dataset>/manifest`, partitioned by a bucket of the segment's id. Version 0 is the
 empty table; every later Delta version is one release, so both numbers are the same.
 
     columns.py   the fixed columns, and the subsets and weights that users add
-    rows.py      rows on their way in: batches, digests, what differs
-    versions.py  what a release says of itself
+    rows.py      rows to be committed: batches, digests, differences
+    versions.py  number, counts, name and facts of a release
     reading.py   conditions, and how the rows that they choose are read
 """
 
@@ -72,7 +72,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What lies between two versions, by segment_id."""
+    """The difference between two versions, by segment_id."""
 
     added: list[str]
     removed: list[str]
@@ -80,7 +80,10 @@ class Difference:
 
 
 class Manifest:
-    """The manifest of the dataset at `root`. A version is asked for by its number or its name; None is the newest."""
+    """The manifest of the dataset at `root`. `version` is a number or a name everywhere; None means the newest.
+
+    Every method that takes a version raises `DatasetNotFound` for one that does not exist, and `DatasetCorrupt`.
+    """
 
     def __init__(self, root: Path):
         self.root, self.path = root, root / "manifest"
@@ -88,7 +91,7 @@ class Manifest:
     # ------------------------------------------------------------ versions
 
     def version(self) -> int:
-        """Number of the newest release; 0 when there is none."""
+        """The number of the newest release; 0 when there is none."""
         table = open_delta(self.path)
         return 0 if table is None else table.version()
 
@@ -99,7 +102,7 @@ class Manifest:
         return released(self.path)
 
     def number_of(self, version: int | str | None = None) -> int:
-        """Give a version's number by its number or its name. Raises `DatasetNotFound` that says which there are."""
+        """Give a version's number. Raises `DatasetNotFound`, whose message lists the versions that exist."""
         newest = self.version()
         if newest == 0:
             raise DatasetNotFound(
@@ -113,7 +116,7 @@ class Manifest:
         return number
 
     def require_free(self, name: str) -> None:
-        """Raise `UsageError` when no version can be named so, or one is already. The empty name is always free."""
+        """Raise `UsageError` when the name is not allowed or another version has it. The empty name is always free."""
         require_free(name, released(self.path))
 
     def _number_named(self, name: str) -> int:
@@ -130,7 +133,7 @@ class Manifest:
     # ------------------------------------------------------------ reading
 
     def schema(self, version: int | str | None = None) -> pa.Schema:
-        """The columns of a version's rows: the fixed ones, then the subsets and weights added up to it."""
+        """The schema of a version's rows: the fixed columns, then users' subsets and weights added up to it."""
         return self._content(version).schema
 
     def column_names(self, version: int | str | None = None) -> list[str]:
@@ -141,7 +144,7 @@ class Manifest:
         return Content(self.path, open_delta(self.path, self.number_of(version)))
 
     def table(self, version: int | str | None = None) -> pa.Table:
-        """Read all rows of a version, the removed ones too, sorted by segment_id. Raises `DatasetNotFound`."""
+        """Read all rows of a version, including removed ones, sorted by segment_id."""
         content = self._content(version)
         return content.read(content.schema.names).sort_by("segment_id")
 
@@ -161,12 +164,10 @@ class Manifest:
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
-        """Select the rows for which the SQL expression `where` holds, removed ones left out unless it names them.
+        """Select the rows for which the SQL condition `where` holds, sorted by segment_id.
 
-        Only `columns` are read and held, all without them.
-
-        The expression can only read: it runs in an empty in-memory database without access to files or network.
-        Raises `UsageError` in one line for an expression that does not parse.
+        Removed rows are left out unless the condition names `removed_in`. Only `columns` are read, by default all. The
+        condition is not trusted: see `reading.ids_where`. Raises `UsageError` in one line for one that cannot be used.
         """
         content = self._content(version)
         names = [name for name in content.schema.names if columns is None or name in set(columns)]
@@ -176,28 +177,28 @@ class Manifest:
         return present.sort_by("segment_id").select(names)
 
     def diff(self, old: int | str, new: int | str) -> Difference:
-        """Compare two versions row by row. What carries a `removed_in` counts as removed."""
+        """Compare two versions row by row. Rows with a `removed_in` count as removed."""
         before, after = self._content(old), self._content(new)
         changes = compare(*(_index(content, only_present=True) for content in (before, after)))
         changed = changed_columns(before, after, changes.changed)
         return Difference(sorted(changes.added.to_pylist()), sorted(changes.gone.to_pylist()), changed)
 
     def content_sha256(self, version: int | str | None = None) -> str:
-        """The hash of a version's content; two versions of any two datasets with the same rows have the same."""
+        """The hash of a version's rows; it is the same for the same rows in any dataset."""
         return hash_of(_index(self._content(version)))
 
     # ------------------------------------------------------------ writing
 
     def commit(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
-        """Release `rows` as the next version in one atomic commit and give its number.
+        """Release `rows` as the next version in one atomic commit, and give its number.
 
-        More rows than the memory holds come as a function that gives tables or record batches, and gives the same
-        when it is called again. `facts` is kept with the version; `facts["name"]` names it.
+        For more rows than the memory holds, pass a function that gives tables or record batches, and the same ones when
+        it is called again. `facts` (JSON values) are kept with the version; `facts["name"]` names it.
 
-        Rows that are only new are appended; otherwise the buckets that differ are written anew. Raises `UsageError`
-        for rows that are none or a name that is taken, `DatasetNotWritable`.
+        If all changes are new rows, they are appended; otherwise the buckets that differ are rewritten. Raises
+        `UsageError` for rows that do not fit the columns or a name that is taken, and `DatasetNotWritable`.
         """
-        said = facts_text(facts, released(self.path))
+        facts_json = facts_text(facts, released(self.path))
         incoming = read_once(rows)
         ids = incoming.index["segment_id"]
         is_chosen, buckets = None, None
@@ -208,18 +209,18 @@ class Manifest:
                 is_chosen = is_in(incoming.index[BUCKET], buckets)
             else:
                 is_chosen = is_in(ids, changes.added)
-        return self._write(incoming, is_chosen, buckets, _facts(incoming, incoming.index, note, said))
+        return self._write(incoming, is_chosen, buckets, _version(incoming, incoming.index, note, facts_json))
 
     def append(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
-        """Release a version with these rows more, without reading the others but for their ids. Gives its number.
+        """Release a version with additional rows, and give its number. Of the other rows only ids and digests are read.
 
-        Raises `UsageError` when one of the ids is there already.
+        Raises as `commit` does, and `UsageError` when one of the ids exists already.
         """
         newest = self.version()
         if newest == 0:
             return self.commit(rows, note, facts)
         history = self.versions()
-        said, before = facts_text(facts, history), history[-1]
+        facts_json, before = facts_text(facts, history), history[-1]
         incoming = read_once(rows)
         index = _index(self._content(newest))
         known = incoming.index.filter(is_in(incoming.index["segment_id"], index["segment_id"]))
@@ -227,12 +228,12 @@ class Manifest:
             raise UsageError(f"{self.root}: has {known['segment_id'][0].as_py()} already; append only new rows.")
         keys = ["segment_id", DIGEST]
         whole = pa.concat_tables([index.select(keys), incoming.index.select(keys)])
-        return self._write(incoming, None, None, _facts(incoming, whole, note, said, before))
+        return self._write(incoming, None, None, _version(incoming, whole, note, facts_json, before))
 
     def _write(
         self, incoming: Incoming, is_chosen: pa.ChunkedArray | None, buckets: set[str] | None, version: Version
     ) -> int:
-        """Add the chosen rows, or put them in the place of all that these buckets hold."""
+        """Add the chosen rows (None: all), or replace everything in `buckets` by them."""
         from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 
         num_rows = incoming.index.num_rows
@@ -244,25 +245,25 @@ class Manifest:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 address, configuration = address_of(self.path), KEEP_HISTORY
                 DeltaTable.create(address, schema=incoming.schema, partition_by=[BUCKET], configuration=configuration)
-            way: dict[str, Any] = {"mode": "append"}
+            mode: dict[str, Any] = {"mode": "append"}
             if buckets is not None:
                 named = ", ".join(map(repr, sorted(buckets)))
-                way = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
+                mode = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
             write_deltalake(
                 address_of(self.path),
                 pa.RecordBatchReader.from_batches(incoming.schema, source),
                 schema_mode="merge",
                 commit_properties=CommitProperties(custom_metadata=metadata_of(version)),
                 writer_properties=WriterProperties(**LAYOUT),
-                **way,
+                **mode,
             )
-        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise source.error or table_error(self.path, error, writing=True) from error
         return self.version()
 
 
 class _Source:
-    """Batches for the table library, which makes of an error that reading them raises one of its own."""
+    """Batches for deltalake. It keeps an error of ours that reading them raises, which deltalake wraps in its own."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]):
         self._batches = batches
@@ -277,7 +278,7 @@ class _Source:
 
 
 def _index(content: Content, only_present: bool = False) -> pa.Table:
-    """`segment_id` and digest of a version's rows: all that comparing takes."""
+    """`segment_id` and digest of a version's rows, by which versions are compared."""
     where = pads.field("removed_in").is_null() if only_present else None
     if content.has_digests:
         index = content.read(["segment_id", DIGEST], where)
@@ -286,8 +287,8 @@ def _index(content: Content, only_present: bool = False) -> pa.Table:
     return indexed(content.read(content.schema.names, where).to_batches(max_chunksize=BATCH_ROWS))
 
 
-def _facts(incoming: Incoming, index: pa.Table, note: str, facts: str, before: Version | None = None) -> Version:
-    """What a version with these rows says of itself; `before` is the one that they are added to."""
+def _version(incoming: Incoming, index: pa.Table, note: str, facts_json: str, before: Version | None = None) -> Version:
+    """Describe a version with these rows. `before` is the version that they are added to; `index` is of all rows."""
     num_removed = incoming.index.num_rows - incoming.num_present
     return Version(
         number=0,
@@ -297,5 +298,5 @@ def _facts(incoming: Incoming, index: pa.Table, note: str, facts: str, before: V
         num_removed=num_removed + (before.num_removed if before else 0),
         content_sha256=hash_of(index),
         note=note,
-        facts_json=facts,
+        facts_json=facts_json,
     )

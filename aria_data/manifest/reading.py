@@ -1,6 +1,7 @@
-"""Reading a version's rows in two steps: which rows a condition chooses, by the columns it names; then those rows.
+"""Read a version's rows in two steps: find the ids that a condition chooses, then read the rows with these ids.
 
-The condition is a stranger's: DuckDB runs it, locked. What it gives are ids, and reading their rows is our own query.
+The condition is not trusted. DuckDB evaluates it in a locked connection and gives only ids; the rows are read by
+queries of our own.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ from aria_data.manifest.rows import sorted_by_id
 from aria_data.storage import printable
 from aria_data.storage.tables import data_files
 
-FEW = 2_000  # so many rows are looked for page by page; the engine needs some 350 bytes of stack for each
-QUERY_S = 60.0  # a condition may be a program that never ends
-GRACE_S = 2.0  # how long a stopped one is waited for
-MEMORY = "1GB"  # of the database; single values do not count in it
+FEW = 2_000  # up to so many rows are read page by page; deltalake's engine needs some 350 bytes of stack for each
+QUERY_S = 60.0  # time limit: a condition may never end
+GRACE_S = 2.0  # how long to wait for an interrupted query
+MEMORY = "1GB"  # limit of the database; it does not limit single values
 ERROR_CHARS = 300  # an error may quote megabytes
 
-# In the JSON of a syntax tree: what functions and columns it names. Inside a string each quote has a backslash.
+# The names of functions and columns in the JSON of a syntax tree. Inside a string, each quote has a backslash.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _NAMED = re.compile(rf'"function_name":({_TEXT})|"column_names":\[((?:{_TEXT},?)*)\]')
-# What changes by itself and is in no list of functions: written without brackets, or made of those that are.
+# Names whose value changes and that are not in DuckDB's list of functions: written without brackets, or macros.
 _CHANGING = frozenset("current_timestamp current_time localtime localtimestamp current_user user age ago".split())
 
-# Pages of few rows, and dictionaries only of what repeats: a row is read without much beside it.
+# Parquet settings: pages of few rows, and small dictionaries, so that reading one row reads little else.
 LAYOUT: dict[str, Any] = {
     "compression": "SNAPPY",
     "data_page_row_count_limit": 512,
     "write_batch_size": 512,
     "dictionary_page_size_limit": 16 << 10,
-    "max_row_group_size": 16 << 10,  # as much of each bucket is in memory while it is written
+    "max_row_group_size": 16 << 10,  # rows of each bucket that are in memory while writing
 }
 
 
 def damaged(path: Path, error: BaseException) -> DatasetCorrupt:
-    """Say in one line that a data file cannot be read."""
+    """Make an error that states in one line that a data file cannot be read, and what to do."""
     return DatasetCorrupt(
         f"{path}: a data file is missing or damaged ({' '.join(str(error).split())[:160]}). "
         "Restore the folder from a backup, or delete it and build again: finished work is not repeated."
@@ -55,7 +56,7 @@ def damaged(path: Path, error: BaseException) -> DatasetCorrupt:
 
 
 class Content:
-    """The rows of one opened version; every way to read them raises `DatasetCorrupt` for a damaged file."""
+    """The rows of one opened version. Every method raises `DatasetCorrupt` for a damaged file."""
 
     def __init__(self, path: Path, delta: Any):
         self._path, self._delta = path, delta
@@ -76,7 +77,7 @@ class Content:
             raise damaged(self._path, error) from error
 
     def rows(self, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
-        """Read columns of these rows, sorted by segment_id."""
+        """Read columns of the rows with these ids, sorted by segment_id."""
         if not len(segment_ids):
             return self.schema.empty_table().select(names)
         wanted = list(dict.fromkeys(["segment_id", *names]))
@@ -86,7 +87,7 @@ class Content:
         return self._few_rows(segment_ids, wanted).sort_by("segment_id").select(names)
 
     def _few_rows(self, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
-        """By the table library's own engine, which skips the pages without such a row."""
+        """Read a few rows with deltalake's engine, which skips pages without any of them."""
         from deltalake import QueryBuilder
 
         there = [name for name in names if name in self._stored]
@@ -102,7 +103,7 @@ class Content:
         return pa.table({name: empty.get(name, found[name] if name in there else None) for name in names}).cast(schema)
 
     def ids_where(self, where: str, limit: int | None = None) -> pa.ChunkedArray:
-        """Find the ids of the rows for which an SQL condition holds; see `ids_where`."""
+        """Find the ids of the rows for which an SQL condition holds; see the function `ids_where`."""
         return ids_where(self._files, where, limit, self._path)
 
 
@@ -113,11 +114,12 @@ def ids_where(
     path: Path | None = None,
     must_repeat: bool = False,
 ) -> pa.ChunkedArray:
-    """Find the ids of the rows for which an SQL condition holds, removed ones left out unless it names `removed_in`.
+    """Find the ids of the rows for which an SQL condition holds; removed rows only if it names `removed_in`.
 
-    The condition can only read: it runs in an empty in-memory database without access to files or network, with so
-    much memory and for so long. Raises `UsageError` in one line for what is no condition, and with `must_repeat` for
-    one that the rows alone do not decide; `path` is where rows are that are read from files.
+    The condition can only read: it runs in an empty in-memory database without access to files or network, within
+    `MEMORY` and `QUERY_S`. With `must_repeat` it may not use chance or clocks. Raises `UsageError` in one line for a
+    condition that is not allowed, does not parse or takes too long. `path` is where the files of `rows` are; then
+    `DatasetCorrupt` is raised for a damaged one.
     """
     import duckdb
 
@@ -140,9 +142,9 @@ def ids_where(
 
 
 def _in_time(search: Callable[[], pa.ChunkedArray], interrupt: Callable[[], None]) -> pa.ChunkedArray:
-    """Run a search in a thread of its own, which the clock and Ctrl-C can end.
+    """Run a search in a thread of its own, so that a time limit and Ctrl-C can interrupt it.
 
-    A single call at work on a huge value hears no interrupt; its thread is left behind and ends with the process.
+    DuckDB does not react to an interrupt inside a single call on a huge value; such a thread ends with the process.
     """
     future: Future[pa.ChunkedArray] = Future()
 
@@ -185,7 +187,7 @@ def _search(
 
 
 def _parsed(connection: Any, where: str) -> str:
-    """The condition's syntax tree as JSON. It must stand alone: so it closes none of our brackets."""
+    """Give the condition's syntax tree as JSON. It must parse by itself, so that it cannot close our brackets."""
     alone = f"SELECT 1 WHERE\n{where.encode().decode()}\n"
     statements = connection.extract_statements(alone)
     tree = connection.execute("SELECT json_serialize_sql(?)", [alone]).fetchall()[0][0] if len(statements) == 1 else ""
@@ -195,7 +197,7 @@ def _parsed(connection: Any, where: str) -> str:
 
 
 def _require_repeatable(connection: Any, tree: str, named: Collection[str]) -> None:
-    """Raise `UsageError` for chance, clocks and what the session is: the same rows must give the same subset."""
+    """Raise `UsageError` for functions of chance, clock or session: the same rows must give the same subset."""
     changing = "SELECT lower(function_name) FROM duckdb_functions() WHERE stability IN ('VOLATILE', ?)"
     known = {name for (name,) in connection.execute(changing, ["CONSISTENT_WITHIN_QUERY"]).fetchall()}
     found = sorted((known | _CHANGING) & set(named)) + (["a sample"] if '"sample":{' in tree else [])
@@ -207,7 +209,7 @@ def _require_repeatable(connection: Any, tree: str, named: Collection[str]) -> N
 
 
 def changed_columns(old: Content, new: Content, segment_ids: pa.ChunkedArray) -> dict[str, list[str]]:
-    """Tell for each of these rows, which both have, the columns that differ; a few columns at a time."""
+    """Give the columns that differ, by segment_id, of rows that both versions have. Reads a few columns at a time."""
     names = list(dict.fromkeys([*new.schema.names, *old.schema.names]))
     ids = sorted(segment_ids.to_pylist())
     found: dict[str, list[str]] = {segment_id: [] for segment_id in ids}

@@ -1,4 +1,4 @@
-"""Put everything known of each segment into manifest rows, with subsets and splits, and release them as a version."""
+"""Make manifest rows of the results of all steps, with subsets and splits, and release them as a version."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from aria_data.records import (
     Transcription,
 )
 
-CUT_LEVEL_DB = -20.0  # ours: an edge this near to the loud parts is inside the music; what dies away ends below
+CUT_LEVEL_DB = -20.0  # ours: a segment whose edge is louder, relative to its loud parts, was cut inside the music
 
 
 @dataclass(frozen=True)
 class ReleaseConfig:
-    """Subsets and splits. Limits are preset names or paths of TOML files (see `prune`)."""
+    """Subsets and splits. Limits are names of presets or paths of TOML files (see `aria_data.measure.prune`)."""
 
     pruned_limits: str = "light"
     deduplicated_limits: str = "heavy"
     max_recordings_per_composition: int = 1  # in in_deduplicated, of known compositions; 0: all
-    validation_share: float = 0.1
-    test_share: float = 0.1
+    validation_share: float = 0.1  # of groups
+    test_share: float = 0.1  # of groups
     exclude: tuple[str, ...] = ()  # exclusion lists: names of those in `manifests/exclusions`, or paths
     exclude_by: str = "both"  # "composition", "notes" or "both"
 
@@ -47,7 +47,7 @@ class ReleaseConfig:
 
 @dataclass(frozen=True, slots=True)
 class FinishedSegment:
-    """One segment with everything the stages found out about it."""
+    """One segment with the results of all steps."""
 
     candidate: Candidate
     screening: Screening
@@ -60,13 +60,13 @@ class FinishedSegment:
     audio_cluster: str
     recording_cluster: AudioCluster
     notes_cluster: AudioCluster
-    passes_pruned: bool
-    passes_deduplicated: bool
-    excluded_by: str = ""  # the exclusion list that names it, and why
+    passes_pruned: bool  # the limits `pruned_limits`
+    passes_deduplicated: bool  # the limits `deduplicated_limits`
+    excluded_by: str = ""  # the exclusion list that names it, and the reason
 
     @property
     def is_lead(self) -> bool:
-        """Whether it is no copy on any level."""
+        """Whether it is the representative of its clusters, of recordings and of notes."""
         return self.recording_cluster.is_lead and self.notes_cluster.is_lead
 
 
@@ -79,9 +79,9 @@ def build_rows(
 ) -> list[Row]:
     """Make the manifest's rows, sorted by segment_id.
 
-    `previous` (the newest version's rows) gives each `first_version`, and its removed rows are carried on for ever.
-    Of its other rows those that are not made again are dropped, or become tombstones when `removals`, reasons by id or
-    source_url, names them: the removal was on record, and no version without them followed.
+    `previous` are the rows of the newest version. They give each row's `first_version`, and their tombstones are kept
+    for ever. Other rows that are not made again are dropped, or become tombstones if `removals` names them, which has
+    reasons by segment_id, recording_id or source_url: then a removal was recorded but not released yet.
     """
     finished = sorted(finished, key=lambda one: one.segment.segment_id)
     kept = _recordings_kept(finished, config.max_recordings_per_composition)
@@ -105,7 +105,7 @@ def build_rows(
 
 
 def _split(rows: list[Row], config: ReleaseConfig) -> None:
-    """Put every group into one split. A group is named by whoever came first, so additions do not move it."""
+    """Set the split of every row, one for each group. Its oldest row names a group, so additions do not move it."""
     by_id = {row["segment_id"]: row for row in rows}
     together = ("recording_id", "audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
     labels = {key: [f"{name}={row[name]}" for name in together if row[name]] for key, row in by_id.items()}
@@ -125,9 +125,10 @@ def _split(rows: list[Row], config: ReleaseConfig) -> None:
 def release(
     manifest: Manifest, rows: list[Row], note: str = "", facts: Mapping[str, Any] | None = None
 ) -> tuple[int, bool]:
-    """Commit the rows as a new version unless they say what the newest one says and no new name is asked for.
+    """Commit the rows as a new version, unless the newest version has the same rows and `facts` has no name.
 
-    Gives (version, is it new). `facts` says how it came about (see `Manifest.commit`).
+    Gives (version, whether it is new); version 0 when there is nothing to release. `facts` describe how the rows were
+    made (see `Manifest.commit`, which also has the errors).
     """
     newest = manifest.version()
     if newest == 0 and not rows:
@@ -139,8 +140,8 @@ def release(
 
 
 def _recordings_kept(finished: list[FinishedSegment], cap: int) -> set[str]:
-    """Give the recordings that may stand for their composition, among those that may count."""
-    may_count = (one for one in finished if one.is_lead and one.passes_deduplicated)
+    """Give the recordings within the cap of their composition, counting only segments fit for in_deduplicated."""
+    eligible = (one for one in finished if one.is_lead and one.passes_deduplicated)
     return recordings_kept(
         (
             {
@@ -148,7 +149,7 @@ def _recordings_kept(finished: list[FinishedSegment], cap: int) -> set[str]:
                 "recording_id": one.recording.recording_id,
                 "audio_score": one.segment.audio_score,
             }
-            for one in may_count
+            for one in eligible
         ),
         cap,
     )

@@ -1,4 +1,4 @@
-"""What was removed from a dataset for good, and why: a small table that every later build and version obeys."""
+"""The removals of a dataset: what was removed for good, and why. Every later build and version respects them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aria_data.storage.tables import DONE, Outcome, StageTable
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One order to remove: a segment, a recording, or whatever a source_url names."""
+    """One removal: of a segment, of a recording, or of everything that a source_url names."""
 
-    item_id: str
+    item_id: str  # a segment_id, a recording_id or a source_url
     reason: str
     removed_at: str  # UTC, ISO 8601
 
@@ -25,7 +25,7 @@ class Removals:
         self._table = StageTable(root, "removals", Removal)
 
     def by_id(self) -> dict[str, Removal]:
-        """Every removal by the id it names; of several for one id the first."""
+        """Every removal by the id it names; the earliest of several for one id."""
         removals = sorted(
             (outcome.record for outcome in self._table.all()), key=lambda one: one.removed_at, reverse=True
         )

@@ -1,6 +1,6 @@
-"""Rows on their way into a manifest: batches of one schema, their digests, what differs from those before. No tables.
+"""Rows to be committed: batches of one schema, their digests, and how they differ from other rows. No Delta tables.
 
-Rows are read twice, so that a million of them are never held at once: first for their digests, then to be written.
+Rows are read twice, so that a million of them are never in memory at once: first for their digests, then to be written.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ BATCH_ROWS = 10_000
 Row = dict[str, Any]
 Batches: TypeAlias = "Iterable[pa.RecordBatch | pa.Table]"
 Rows: TypeAlias = (
-    "Sequence[Row] | pa.Table | Callable[[], Batches]"  # what is called is called twice and gives the same twice
+    "Sequence[Row] | pa.Table | Callable[[], Batches]"  # a function is called twice and must give the same rows twice
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """Rows that were read once, and what can be said of them all. `batches` reads them again."""
+    """Rows that were read once, with their index, schema and sums. `batches` reads them again."""
 
     read: Callable[[], Iterator[pa.RecordBatch]]
     index: pa.Table  # segment_id, bucket and digest, in the order of the rows
     schema: pa.Schema  # with bucket and digest
-    num_present: int
-    seconds: float
-    num_bytes: int
+    num_present: int  # rows that are not removed
+    seconds: float  # of music, in those
+    num_bytes: int  # in memory
 
     def batches(self, is_chosen: pa.ChunkedArray | None = None) -> Iterator[pa.RecordBatch]:
-        """Give the rows with bucket and digest, a batch at a time; only those where `is_chosen`, which has all."""
+        """Yield the rows with bucket and digest, a batch at a time: all, or those where `is_chosen` (a value a row).
+
+        Raises `UsageError` when the rows are not those read before.
+        """
         start = 0
         for batch in self.read():
             known = self.index.slice(start, batch.num_rows)
@@ -62,7 +65,7 @@ def _not_the_same() -> UsageError:
 
 
 def read_once(rows: Rows) -> Incoming:
-    """Read rows and count them. Raises `UsageError` for an id that is missing or there twice, and for a bad column."""
+    """Read rows once and index them. Raises `UsageError` for a missing or repeated id, a bad column or weight."""
     read = _reader(rows)
     ids, buckets, digests = [], [], []
     added: set[str] = set()
@@ -102,7 +105,7 @@ def _require_unique(ids: pa.ChunkedArray) -> None:
 
 
 def _reader(rows: Rows) -> Callable[[], Iterator[pa.RecordBatch]]:
-    """Give what reads the rows from the start, as batches of one kind. A list or table is sorted first."""
+    """Give a function that reads the rows from the start, as batches of one schema. A list or table is sorted first."""
     if callable(rows):
         return lambda: _batches(rows())
     table = rows if isinstance(rows, pa.Table) else _table_of(list(rows))
@@ -129,7 +132,7 @@ def _batches(given: Batches) -> Iterator[pa.RecordBatch]:
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with exactly these columns; empty where it has none of a name."""
+    """The batch with exactly the schema's columns; those it does not have are null."""
     there = set(batch.schema.names)
     try:
         values = [
@@ -157,7 +160,7 @@ def _require_usable(batch: pa.RecordBatch) -> None:
 
 
 def sorted_by_id(table: pa.Table) -> pa.Table:
-    """By segment_id, without a copy where it is sorted already."""
+    """Sort by segment_id, without a copy if it is sorted already."""
     ids = table["segment_id"]
     is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
     return table if is_sorted else table.sort_by("segment_id")
@@ -167,7 +170,7 @@ def sorted_by_id(table: pa.Table) -> pa.Table:
 
 
 def indexed(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    """`segment_id` and digest of rows that were released before rows had digests."""
+    """Compute `segment_id` and digest of rows that were released before digests were stored."""
     found: list[tuple[str, str]] = []
     for batch in batches:
         found += [(row["segment_id"], digest_of(row)) for row in batch.to_pylist()]
@@ -176,9 +179,9 @@ def indexed(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 
 
 def digest_of(row: Mapping[str, Any]) -> str:
-    """128 bits of a row's content. A column that is empty counts as not there, so a new column changes no old row."""
-    said = {name: value for name, value in row.items() if value is not None}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
+    """Hash a row's content: 32 hex digits. Null columns are not counted, so a new column changes no old row."""
+    values = {name: value for name, value in row.items() if value is not None}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
 
 
 def content_sha256(rows: Iterable[Row]) -> str:
@@ -188,7 +191,7 @@ def content_sha256(rows: Iterable[Row]) -> str:
 
 
 def hash_of(index: pa.Table) -> str:
-    """Hash all rows by their ids and digests."""
+    """Hash all rows of an index by their ids and digests, in any order."""
     digest = hashlib.sha256()
     for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
         lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
@@ -197,7 +200,7 @@ def hash_of(index: pa.Table) -> str:
 
 
 def bucket_of(row: Mapping[str, Any]) -> str:
-    """The partition a row belongs to, one of 16, for ever."""
+    """The partition of a row, one of 16, which never changes: the first hex digit of its id's sha256."""
     return _bucket(row["segment_id"])
 
 
@@ -210,7 +213,7 @@ def _bucket(segment_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Segment ids by what became of them."""
+    """The segment ids that were added, are gone, or have changed."""
 
     added: pa.ChunkedArray
     gone: pa.ChunkedArray
@@ -221,7 +224,7 @@ class Changes:
 
 
 def compare(old: pa.Table, new: pa.Table) -> Changes:
-    """Compare two indexes, which have ids and digests."""
+    """Compare two indexes, tables with segment_id and digest."""
     keys = ["segment_id", DIGEST]
     both = old.select(keys).join(new.select(keys), "segment_id", join_type="full outer", right_suffix="_new")
     was, now = both[DIGEST], both[f"{DIGEST}_new"]
@@ -230,11 +233,11 @@ def compare(old: pa.Table, new: pa.Table) -> Changes:
 
 
 def buckets_of(segment_ids: pa.ChunkedArray) -> set[str]:
-    """The partitions that these rows are in."""
+    """The partitions of the rows with these ids."""
     return {_bucket(segment_id) for chunk in segment_ids.chunks for segment_id in chunk.to_pylist()}
 
 
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which of the values are among the wanted ones."""
+    """For each value, whether it is among the wanted ones."""
     found = wanted if isinstance(wanted, pa.ChunkedArray) else pa.array(sorted(wanted), pa.string())
     return pc.is_in(values, value_set=found)

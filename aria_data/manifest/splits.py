@@ -1,7 +1,7 @@
-"""Which rows must stay together, and in which split they are.
+"""Groups of rows that must be in the same split, and the split of a group.
 
-What shares a recording, a cluster or a composition is one group, however long the chain; a group lies in one split. Its
-split follows from the hash of its name alone, so it never moves when data is added, unless new data joins two groups.
+Rows that share a recording, a cluster or a composition are one group, also through a chain of other rows. A group's
+split follows from the hash of its name alone, so it does not move when data is added, unless new data joins two groups.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 
-EXCLUDED = "excluded"  # the split of what an exclusion list names: in no other
+EXCLUDED = "excluded"  # the split of groups that an exclusion list names
 
 
 def split_of(group: str, test_share: float, validation_share: float) -> str:
-    """Give the split of a group by its name's hash."""
+    """Give the split of a group, "train", "validation" or "test", by its name's hash. Shares are 0 to 1, of groups."""
     place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32
     if place < test_share:
         return "test"
@@ -21,7 +21,7 @@ def split_of(group: str, test_share: float, validation_share: float) -> str:
 
 
 def groups_of(labels: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """Give the groups of ids that are joined by common labels, each sorted; ids without labels are alone."""
+    """Give the groups of ids that common labels join, each sorted; an id without labels is a group of its own."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,12 +1,12 @@
-"""Named subsets of a dataset: what somebody defined once, kept beside the manifest, a column in every later version.
+"""Named subsets that a user defines. A definition is kept beside the manifest and becomes a column of later versions.
 
-    DATASET/subsets/<name>.json       what it is: a recipe, or a selection with where it came from
-    DATASET/subsets/<name>.toml       of a recipe with limits that are no preset: those limits, as they were
-    DATASET/subsets/<name>.parquet    of a selection: segment_id, weight, inclusion_prob, reason
+    DATASET/subsets/<name>.json       the definition: a recipe, or a selection and how it was made
+    DATASET/subsets/<name>.toml       for a recipe with limits that are not a preset: a copy of those limits
+    DATASET/subsets/<name>.parquet    for a selection: segment_id, weight, inclusion_prob, reason
 
-A *recipe* is judged again for each version: a condition, limits, so many recordings of each composition. A *selection*
-was made once, of the rows there were (`aria_data.pruning`); rows that came later are not in it. Either gives the column
-`in_<name>`, a selection with weights also `weight_<name>`.
+A *recipe* is evaluated again for each version: a condition, limits, a maximum of recordings of each composition. A
+*selection* was made once, of the rows there were (`aria_data.pruning`); later rows are not in it. A recipe gives the
+column `in_<name>`, a selection also `weight_<name>`.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ SELECTED = pa.schema(
     ]
 )
 
-Passes = Callable[[str], Collection[str]]  # limits' name or path -> the segment_ids that pass them
+Passes = Callable[[str], Collection[str]]  # name or path of limits -> the segment_ids that pass them
 
 
 @dataclass(frozen=True)
 class SubsetRecipe:
-    """A subset by rule. Everything that is said must hold; what was removed or excluded is in no subset.
+    """A subset by rule: the rows that meet all of its conditions. Removed and excluded rows are in no subset.
 
-    Raises `ValueError` for what says nothing or is of another type: a recipe may come from anyone's file.
+    Raises `ValueError` for a recipe without conditions and for values of another type, as it may come from any file.
     """
 
-    where: str = ""  # an SQL condition over the manifest's columns, other subsets' columns not among them
-    limits: str = ""  # a preset (`prune`) or the path of a TOML file
-    max_recordings_per_composition: int = 0  # of known compositions, the surest first; 0: all
+    where: str = ""  # an SQL condition over the manifest's fixed columns, without those of other subsets
+    limits: str = ""  # a preset of `aria_data.measure.prune` or the path of a TOML file
+    max_recordings_per_composition: int = 0  # of known compositions, highest audio_score first; 0: all
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class SelectedRow:
     """One row that a selection keeps."""
 
     segment_id: str
-    weight: float = 1.0  # how often it counts in training, 1 in the mean
+    weight: float = 1.0  # in the training loss
     inclusion_prob: float | None = None
     reason: str = ""
 
@@ -83,36 +83,36 @@ class Subsets:
         self.folder = root / "subsets"
 
     def names(self) -> list[str]:
-        """All names, in order. Files that no subset can be called after are somebody else's."""
+        """All names, sorted. Other files, whose name no subset can have, are ignored."""
         named = (path.stem for path in self.folder.glob("*.json") if path.is_file())
         return sorted(name for name in named if is_subset(SUBSET_PREFIX + name))
 
     def about(self, name: str) -> dict[str, Any]:
-        """What a subset is: `kind` and what it was made of; limits that are no preset as what they limit.
+        """Give a subset's definition: `kind`, and the recipe, or how the selection was made.
 
-        Raises `DatasetNotFound`, `DatasetCorrupt`.
+        Limits that are not a preset are given as a mapping. Raises `DatasetNotFound`, `DatasetCorrupt`.
         """
         path = self._file(name)
         if not path.is_file():
             known = ", ".join(self.names()) or "none"
             raise DatasetNotFound(f"{printable(name)}: no such subset here. Known: {known}.")
         try:
-            said = json.loads(path.read_bytes(), parse_constant=_refuse)
-            if said["kind"] == RECIPE:
-                said["limits"] = self._limits_of(name, _recipe_of(said))
-            elif said["kind"] != SELECTION or type(said["num_rows"]) is not int:
-                raise ValueError(said["kind"])
-            _json(said)  # as facts of a version it is written again
-            return said
+            definition = json.loads(path.read_bytes(), parse_constant=_refuse)
+            if definition["kind"] == RECIPE:
+                definition["limits"] = self._limits_of(name, _recipe_of(definition))
+            elif definition["kind"] != SELECTION or type(definition["num_rows"]) is not int:
+                raise ValueError(definition["kind"])
+            _json(definition)  # must be possible: a version's facts hold it
+            return definition
         except DAMAGED as error:
             raise DatasetCorrupt(f"{path}: is damaged. Delete it and define the subset again.") from error
 
     def definitions(self) -> dict[str, dict[str, Any]]:
-        """What each subset is, by name. Raises `DatasetCorrupt`."""
+        """The definition of each subset, by name. Raises `DatasetCorrupt`."""
         return {name: self.about(name) for name in self.names()}
 
     def files(self, name: str) -> list[Path]:
-        """Every file that a definition may have. Raises `UsageError` for a bad name."""
+        """The paths a definition may have, in the order .json, .toml, .parquet. Raises `UsageError` for a bad name."""
         return [self._file(name).with_suffix(ending) for ending in (".json", ".toml", ".parquet")]
 
     def _limits_of(self, name: str, recipe: SubsetRecipe) -> str | dict[str, float]:
@@ -129,9 +129,10 @@ class Subsets:
         return self.folder / f"{name}.json"
 
     def save_recipe(self, name: str, recipe: SubsetRecipe, limits: Mapping[str, float] | None = None) -> None:
-        """Define a subset by rule, in the place of one of that name. Raises `UsageError` for a bad name.
+        """Define a subset by rule, replacing one of that name.
 
-        `limits` are kept where they are given, for the file that the recipe names may be gone or changed next time.
+        If `limits` are given, a copy of them is kept, because the file that the recipe names may change later. Raises
+        `UsageError` for a bad name, `DatasetNotWritable`.
         """
         path, own, selected = self.files(name)
         if limits is not None:
@@ -142,7 +143,10 @@ class Subsets:
             other.unlink(missing_ok=True)
 
     def save_selection(self, name: str, rows: Sequence[SelectedRow], about: Mapping[str, Any]) -> None:
-        """Define a subset by its rows; `about` says how it came about."""
+        """Define a subset by its rows, replacing one of that name. `about` (JSON values) tells how they were chosen.
+
+        Raises `UsageError` for a bad name, `DatasetNotWritable`.
+        """
         path, limits, selected = self.files(name)
         kept = sorted(rows, key=lambda row: row.segment_id)
         table = pa.Table.from_pylist([asdict(row) for row in kept], schema=SELECTED)
@@ -153,15 +157,15 @@ class Subsets:
         limits.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
-        """Forget a subset; versions that have it keep it. Raises `DatasetNotFound`."""
+        """Delete a subset's definition; versions that have the subset keep it. Raises `DatasetNotFound`."""
         path = self._file(name)
         if not path.is_file():
-            self.about(name)  # says which there are
+            self.about(name)  # raises the error that lists the names
         for each in self.files(name):
             each.unlink(missing_ok=True)
 
     def selection(self, name: str) -> dict[str, SelectedRow]:
-        """The rows of a selection by segment_id. Raises `DatasetCorrupt`."""
+        """The rows of a selection by segment_id. Raises `DatasetNotFound`, `DatasetCorrupt`."""
         path, num_rows = self._file(name).with_suffix(".parquet"), self.about(name).get("num_rows")
         try:
             if not path.is_file() or pq.read_metadata(path).num_rows != num_rows:
@@ -181,10 +185,10 @@ class Subsets:
             ) from error
 
     def apply(self, rows: Sequence[Row], passes: Passes, defining: str = "") -> list[Row]:
-        """Give the rows with a column for each subset, in the place of what they had. Removed rows have none.
+        """Give the rows with the columns of each subset, without any that they had before. Removed rows have none.
 
-        Raises `ConfigInvalid`, naming the subset, when a recipe cannot be followed (any more); `defining` is the one
-        that is new.
+        `passes` gives the segment_ids that pass limits. Raises `ConfigInvalid`, naming the subset, when a recipe cannot
+        be evaluated (any more). `defining` names a subset that is being defined, for the message.
         """
         plain = [_without_subsets(row) for row in rows]
         present = [row for row in plain if row["removed_in"] is None]
@@ -197,24 +201,24 @@ class Subsets:
         return plain
 
     def _add(self, name: str, present: list[Row], passes: Passes) -> None:
-        said = self.about(name)
-        if said["kind"] == SELECTION:
+        definition = self.about(name)
+        if definition["kind"] == SELECTION:
             chosen = self.selection(name)
             for row in present:
-                mine = None if row["split"] == EXCLUDED else chosen.get(row["segment_id"])
-                row[subset_column(name)] = mine is not None
-                row[weight_column(name)] = None if mine is None else mine.weight
+                selected = None if row["split"] == EXCLUDED else chosen.get(row["segment_id"])
+                row[subset_column(name)] = selected is not None
+                row[weight_column(name)] = None if selected is None else selected.weight
             return
-        if not isinstance(said["limits"], str):
-            said["limits"] = str(self._file(name).with_suffix(".toml"))
-        recipe = _recipe_of(said)
+        if not isinstance(definition["limits"], str):
+            definition["limits"] = str(self._file(name).with_suffix(".toml"))
+        recipe = _recipe_of(definition)
         kept = rows_of_recipe(recipe, present, passes)
         for row in present:
             row[subset_column(name)] = row["segment_id"] in kept
 
 
 def rows_of_recipe(recipe: SubsetRecipe, rows: Sequence[Row], passes: Passes) -> set[str]:
-    """Give the segment_ids that a recipe keeps of these rows."""
+    """Give the segment_ids that a recipe keeps of these rows. Raises `UsageError` for a bad condition."""
     chosen = {row["segment_id"] for row in rows if row["split"] != EXCLUDED}
     if recipe.where.strip():
         table = pa.Table.from_pylist(list(rows), schema=arrow_schema())
@@ -226,8 +230,8 @@ def rows_of_recipe(recipe: SubsetRecipe, rows: Sequence[Row], passes: Passes) ->
     return {row["segment_id"] for row in left if row["recording_id"] in kept}
 
 
-def _recipe_of(said: Mapping[str, Any]) -> SubsetRecipe:
-    return SubsetRecipe(**{one.name: said[one.name] for one in fields(SubsetRecipe) if one.name in said})
+def _recipe_of(definition: Mapping[str, Any]) -> SubsetRecipe:
+    return SubsetRecipe(**{one.name: definition[one.name] for one in fields(SubsetRecipe) if one.name in definition})
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -238,5 +242,5 @@ def _without_subsets(row: Row) -> Row:
     return {column["name"]: row.get(column["name"]) for column in columns()}
 
 
-def _json(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+def _json(definition: Mapping[str, Any]) -> bytes:
+    return json.dumps(definition, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

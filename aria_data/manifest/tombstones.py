@@ -1,6 +1,6 @@
-"""What a removal takes out: the rows it names, what a tombstone keeps of them, and the files that go.
+"""Carry out removals: which rows they name, what a tombstone keeps of a row, which files are deleted.
 
-Killed in between, a removal is completed by the next build or removal: a build makes the tombstones too, and sweeps.
+A removal that was killed is completed by the next build or removal, which make tombstones and sweep as well.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from aria_data.records import Candidate, Download, Recording
 from aria_data.storage.tables import StageTable
 from aria_data.web import OptOuts
 
-NAMES = ("segment_id", "recording_id", "source_url")  # what a removal may call a row
-CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # the closest sameness first
+NAMES = ("segment_id", "recording_id", "source_url")  # columns by which a removal may name a row
+CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # column -> `Copy.sameness`, the closest first
 
 
 @dataclass(frozen=True)
 class Known:
-    """All that a dataset ever met, in whichever version, or in none."""
+    """All candidates and recordings that a dataset ever had, in any version or in none."""
 
     candidates: list[Candidate]  # every observation of each
-    owners: Mapping[str, set[str]]  # recording_id -> candidate_ids: of files with the same bytes there are several
+    owners: Mapping[str, set[str]]  # recording_id -> candidate_ids; several if their files have the same bytes
 
     @classmethod
     def read(cls, root: Path) -> Known:
+        """Read the tables of the dataset at `root`. Raises `DatasetCorrupt`."""
         owners: dict[str, set[str]] = defaultdict(set)
         for outcome in StageTable(root, "ingest", Recording).all():
             if outcome.record is not None:
@@ -41,29 +42,29 @@ class Known:
         return cls([outcome.record for outcome in StageTable(root, "collect", Candidate).all()], dict(owners))
 
     def is_row_of(self, row: Row, candidate: Candidate) -> bool:
-        """Whether a row was made from a candidate's file. A tombstone is of all that had the same bytes."""
+        """Whether a row was made from a candidate's file. A tombstone is of all candidates with the same bytes."""
         if row["recording_id"] == candidate.candidate_id:
             return True
         owners = self.owners.get(row["recording_id"])
-        if owners is None:  # the table of recordings was lost
+        if owners is None:  # the table of recordings is lost
             return row["source_url"] == candidate.source_url
         return candidate.candidate_id in owners and row["source_url"] in (None, candidate.source_url)
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A row that stays although it holds what was removed."""
+    """A row that stays in the manifest although it is a copy of something that was removed."""
 
     segment_id: str
     source_url: str
-    sameness: str  # "file", "recording" or "notes"
-    original: str  # what was removed: a segment_id, or the source_url of a file that was set aside
+    sameness: str  # "file", "recording" or "notes": what the copy has in common
+    original: str  # what was removed: a segment_id, or the source_url of a file rejected as `same_bytes`
 
 
 def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: str) -> tuple[list[Row], list[Row]]:
-    """Turn the rows of removed segments or recordings into tombstones. Gives (all rows, the rows removed now).
+    """Turn the present rows that `item_ids` name into tombstones. Gives (all rows, the rows that were removed now).
 
-    A tombstone keeps identity and history, and forgets what the text and the audio said.
+    A tombstone keeps a row's identity and history, and nothing that comes from its text or audio.
     """
     kept: list[Row] = []
     gone: list[Row] = []
@@ -76,14 +77,14 @@ def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: s
 
 
 def tombstone(row: Row, version: int, reason: str) -> Row:
-    """Give what stays of a removed row."""
-    stays = ("segment_id", "recording_id", "number", "source", "first_version")
+    """Give the tombstone of a row: its ids, number, source and first version, and when and why it was removed."""
+    kept = ("segment_id", "recording_id", "number", "source", "first_version")
     blank = {column["name"]: None for column in columns()}
-    return blank | {name: row[name] for name in stays} | {"removed_in": version, "removal_reason": reason}
+    return blank | {name: row[name] for name in kept} | {"removed_in": version, "removal_reason": reason}
 
 
 def named_segments(known: Known, rows: Iterable[Row], removals: Iterable[Removal]) -> dict[str, str]:
-    """Give `{segment_id: reason}` for the present rows that removals name, by their own ids or their candidate's."""
+    """Give `{segment_id: reason}` for the present rows that removals name, by the row's own ids or its candidate's."""
     opt_outs = _opt_outs(removals)
     of_url: dict[str, list[tuple[Candidate, str | None]]] = defaultdict(list)
     for one in known.candidates:
@@ -97,15 +98,15 @@ def named_segments(known: Known, rows: Iterable[Row], removals: Iterable[Removal
             reasons += [reason for one, reason in of_url[row["source_url"]] if known.is_row_of(row, one)]
         else:
             reasons.append(opt_outs.reason_for(_candidate_of(row)))
-        if said := next(filter(None, reasons), None):
-            named[row["segment_id"]] = said
+        if reason := next(filter(None, reasons), None):
+            named[row["segment_id"]] = reason
     return named
 
 
 def sweep(root: Path, known: Known | None = None) -> int:
-    """Delete what is still there of what was removed: MIDI files of all versions, fetched audio, the indexes.
+    """Delete the files of everything removed: MIDI files of all versions, downloaded audio, indexes of notes.
 
-    Gives how many MIDI files. Those of the newest version's rows stay: a row becomes a tombstone first.
+    Gives the number of MIDI files deleted. Files of rows present in the newest version stay, so make tombstones first.
     """
     manifest, removals, keys = Manifest(root), Removals(root).by_id(), ["segment_id", "recording_id"]
     is_released = manifest.version() > 0
@@ -129,7 +130,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
 
 
 def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> Iterator[Path]:
-    """The MIDI files of segments and of whole recordings, of whichever version."""
+    """Yield the MIDI files of these segments and of these whole recordings, of all versions."""
     of_segments = {segment_id.rpartition("_")[0] for segment_id in segment_ids}
     shelves = {hashlib.sha256(name.encode()).hexdigest()[:2] for name in of_segments | recording_ids}
     for shelf in sorted(shelves):
@@ -140,7 +141,10 @@ def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> It
 
 
 def copies_left(known: Known, entries: Iterable[str], rows: Iterable[Row], gone: Iterable[Row]) -> Iterator[Copy]:
-    """The rows that stay beside the removed ones: the keeper of a file that was set aside, then other copies."""
+    """Yield the rows that stay although they are copies: of a removed file with the same bytes, or of a removed row.
+
+    `entries` are the ids and addresses that were removed, `gone` the rows as they were before.
+    """
     opt_outs = OptOuts()
     opt_outs.add((entry, entry) for entry in entries)
     named = {one.candidate_id: one.source_url for one in known.candidates if opt_outs.reason_for(one) is not None}
@@ -166,7 +170,7 @@ def _opt_outs(removals: Iterable[Removal]) -> OptOuts:
 
 
 def _candidate_of(row: Row) -> Candidate:
-    """As much of a row's candidate as the manifest knows."""
+    """Make a candidate from a row, with what the manifest knows of it."""
     url = row["source_url"] or ""
     is_address = urlsplit(url).scheme in ("http", "https")
     return Candidate(
@@ -180,7 +184,7 @@ def _candidate_of(row: Row) -> Candidate:
 
 
 def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:
-    """Delete what was fetched of these candidates. A person's own recordings are never touched."""
+    """Delete the downloaded audio of these candidates. A user's own recordings are never touched."""
     for outcome in StageTable(root, "download", Download).all() if candidate_ids else ():
         if outcome.item_id in candidate_ids and outcome.record is not None:
             (root / outcome.record.audio_path).unlink(missing_ok=True)

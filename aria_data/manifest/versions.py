@@ -1,4 +1,4 @@
-"""What a release says of itself: number, counts, name and facts, as Delta keeps them with the commit. No rows."""
+"""The description of a release: number, counts, name and facts, which Delta stores with the commit. No rows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Version:
 
     number: int
     released_at: str  # UTC, ISO 8601
-    num_files: int
-    hours: float
+    num_files: int  # rows that are not removed
+    hours: float  # of those
     num_removed: int
-    content_sha256: str
+    content_sha256: str  # of all rows; see `rows.hash_of`
     note: str
-    name: str = ""  # unique among a dataset's versions; empty where none was given
-    facts_json: str = "{}"  # what was committed with it: configuration, code, models ...
+    name: str = ""  # unique among a dataset's versions; empty if none was given
+    facts_json: str = "{}"  # committed with it: configuration, code, models ...
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -37,9 +37,9 @@ class Version:
 
 
 def released(path: Path) -> list[Version]:
-    """Every version of the table at `path`, oldest first, from its own log. Raises `DatasetCorrupt`.
+    """Every version of the table at `path`, oldest first, read from its log. Raises `DatasetCorrupt`.
 
-    The table library gives an empty history where the path has characters that an address would escape.
+    deltalake itself gives an empty history if the path has characters that an address would escape.
     """
     try:
         commits = {int(file.stem): file.read_text() for file in sorted((path / "_delta_log").glob("*.json"))}
@@ -54,7 +54,7 @@ def _commit_info(commit: str) -> dict[str, Any]:
 
 
 def _version_of(entry: Mapping[str, Any]) -> Version:
-    """Make a version of a commit of the table's history."""
+    """Make a version from the commitInfo of a commit."""
     facts_json, name = _facts_in(entry.get("aria_facts"))
     return Version(
         number=entry["version"],
@@ -69,13 +69,13 @@ def _version_of(entry: Mapping[str, Any]) -> Version:
     )
 
 
-def _facts_in(said: Any) -> tuple[str, str]:
-    """Give (facts as JSON, name). Facts that are none of ours are no facts, and the version stands without them."""
+def _facts_in(stored: Any) -> tuple[str, str]:
+    """Give (facts as JSON, name). Facts that are not valid are ignored; the version then has none."""
     try:
-        facts = json.loads(said, parse_constant=_refuse)
+        facts = json.loads(stored, parse_constant=_refuse)
         name = facts.get("name", "")
         if name == "" or _NAME.fullmatch(name):
-            return said, name
+            return stored, name
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     return "{}", ""
@@ -86,7 +86,7 @@ def _refuse(constant: str) -> None:
 
 
 def metadata_of(version: Version) -> dict[str, str]:
-    """Give what a commit keeps of a version; number and time are Delta's own."""
+    """Give the metadata that a commit stores of a version; Delta adds number and time."""
     return {
         "aria_num_files": str(version.num_files),
         "aria_hours": f"{version.hours:.6f}",
@@ -98,7 +98,7 @@ def metadata_of(version: Version) -> dict[str, str]:
 
 
 def facts_text(facts: Mapping[str, Any] | None, versions: Iterable[Version]) -> str:
-    """Give facts as JSON. Raises `UsageError` for what JSON cannot say, and for a name that is taken or no name."""
+    """Give facts as JSON. Raises `UsageError` for values that JSON does not have, and for a bad name or a taken one."""
     require_free((facts or {}).get("name", ""), versions)
     try:
         return json.dumps(dict(facts or {}), sort_keys=True, allow_nan=False)
@@ -107,7 +107,7 @@ def facts_text(facts: Mapping[str, Any] | None, versions: Iterable[Version]) -> 
 
 
 def require_free(name: Any, versions: Iterable[Version]) -> None:
-    """Raise `UsageError` when a version cannot be named so, or one is already. The empty name is none."""
+    """Raise `UsageError` when the name is not allowed or another version has it. The empty name means none."""
     if name == "":
         return
     if not isinstance(name, str) or not _NAME.fullmatch(name):

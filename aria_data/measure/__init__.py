@@ -1,10 +1,11 @@
-"""Describe a transcription in numbers: its notes, and how well they fit the sound; and judge it by limits on them.
+"""Measure a transcription: its notes, and how well they fit the sound; and judge it by limits on these measures.
 
 In: notes and the sound they come from. Out: `Measurement`s; from `prune` a verdict a subset.
 Rejection: `too_few_notes` (the floor of every subset). Other limits (`prune_light.toml`, `prune_heavy.toml`) keep a
 segment in the manifest but out of a subset.
 
-Measures never decide; `prune` does.
+`measures` describes the notes, `quality` compares them with the sound, `measurement` gathers both; they never decide.
+`prune` decides.
 """
 
 from aria_data.measure.measurement import MeasureConfig, measure_segment, onset_agreement_of

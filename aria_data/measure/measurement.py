@@ -1,4 +1,4 @@
-"""Stage 6: everything that is measured about one transcription: its notes, how they fit the sound, a second opinion."""
+"""Gather all measures of one transcription: of its notes, of their fit to the sound, and of a second transcriber."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from aria_data.transcribe import TranscribeConfig
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """What else to measure. A second transcriber doubles the work of transcription."""
+    """Whether a second transcriber is compared with the first. It doubles the work of transcription."""
 
-    second_transcriber: str = ""  # its name: measures how far two models agree, as an onset F1
+    second_transcriber: str = ""  # a backend's name, "" for none; `backend_agreement` is the onset F1 of the two
     second_checkpoint: str = ""
 
     def second(self) -> TranscribeConfig | None:
@@ -34,9 +34,9 @@ def measure_segment(
     performance: Performance,
     backend_agreement: float = math.nan,
 ) -> Measurement:
-    """Measure one segment's notes against each other and against its sound, which is read again.
+    """Measure one segment's notes, and how well they fit its sound, which is read again.
 
-    `reader` reads the recording in mono at `quality.SAMPLE_RATE`.
+    `reader` reads the recording in mono at `quality.SAMPLE_RATE`. The result has every measure of `MEASURES`.
     """
     trace = analyse_sound(reader.blocks(segment.start_s, segment.end_s))
     values = {
@@ -50,7 +50,7 @@ def measure_segment(
 
 
 def onset_agreement_of(first: Performance, second: Performance) -> float:
-    """Give the onset F1 of two transcriptions of the same sound; NaN when neither heard a note."""
+    """Give the onset F1 of two transcriptions of the same sound, 0 to 1; NaN when neither has a note."""
     if not first.notes and not second.notes:
         return math.nan
     num_matched = len(match_notes(first.notes, second.notes))

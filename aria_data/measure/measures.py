@@ -16,8 +16,8 @@ from aria_data.midi import SUSTAIN, Note, Pedal
 DENSE_WINDOWS_S = (3, 5, 10, 45)  # Aria's published filter looks at these
 PITCH_WINDOWS_S = (30, 60, 120)
 NOTE_LENGTH_GRID_S = 0.01  # Aria's time grid
-MAX_NOTE_LENGTH_S = 5.0  # Aria cuts notes here, so its published limit on the entropy assumes it
-MAX_SOUNDING_S = 15.0  # ours: no strike counts as sound for longer, so a pedal left down hides no silence
+MAX_NOTE_LENGTH_S = 5.0  # Aria shortens longer notes to this, so its published limit on the entropy assumes it
+MAX_SOUNDING_S = 15.0  # ours: a strike counts as sound for no longer, so that a pedal left down does not hide silence
 REPETITIVE_FROM_S = 1200.0
 NUM_CHUNKS = 5
 NUM_PITCHES = 128
@@ -39,7 +39,7 @@ NOTE_MEASURES = (
     "chunk_divergence",
     "num_pedal_events",
 )
-FIT_MEASURES = (  # of `quality`, which compares notes and sound, and of the transcriber
+FIT_MEASURES = (  # from `quality`, which compares notes and sound, and from the transcribers
     "transcription_confidence",
     "chroma_agreement",
     "onset_agreement",
@@ -55,7 +55,10 @@ MEASURES = NOTE_MEASURES + FIT_MEASURES
 
 
 def measure(notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -> dict[str, float]:
-    """Every measure of one segment's notes, keyed and ordered as `NOTE_MEASURES`. None give zeros and a silence."""
+    """Give every measure of one segment's notes, keyed and ordered as `NOTE_MEASURES`.
+
+    Without notes, counts and rates are 0 and the longest silence is the whole segment.
+    """
     onsets, offsets, pitches, velocities = _columns(notes)
     sounding = sounding_offsets(notes, pedals)
     values: dict[str, float] = {
@@ -86,8 +89,8 @@ def _columns(notes: Sequence[Note]) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 def sounding_offsets(notes: Sequence[Note], pedals: Sequence[Pedal]) -> np.ndarray:
-    """When each note stops sounding, in order of the notes sorted: at its release, or, if the sustain
-    pedal is down then, when the pedal goes up or the same pitch is struck again."""
+    """Give the second in which each note stops sounding, in order of the sorted notes: its release or, if the
+    sustain pedal is down then, the moment when the pedal goes up or the same pitch is struck again."""
     onsets, offsets, pitches, _ = _columns(notes)
     downs, ups = _merged_sustain(pedals)
     sounding = offsets.copy()
@@ -103,7 +106,7 @@ def sounding_offsets(notes: Sequence[Note], pedals: Sequence[Pedal]) -> np.ndarr
 
 
 def _merged_sustain(pedals: Sequence[Pedal]) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the spans with the sustain pedal down; they are sorted and do not overlap."""
+    """Give starts and ends of the spans with the sustain pedal down, sorted and without overlaps."""
     spans = np.array(sorted((p.onset_s, p.offset_s) for p in pedals if p.controller == SUSTAIN)).reshape(-1, 2)
     if not len(spans):
         return spans[:, 0], spans[:, 1]
@@ -141,7 +144,7 @@ def densest_window_per_pitch(onsets: np.ndarray, pitches: np.ndarray, window_s: 
 
 
 def fewest_pitches_in_window(onsets: np.ndarray, pitches: np.ndarray, window_s: float, duration_s: float) -> float:
-    """Unique pitches struck in the poorest window inside the segment; windows move by 1 s.
+    """Count the unique pitches struck in the window with the fewest, inside the segment; windows move by 1 s.
 
     A segment shorter than the window counts as one window.
     """
@@ -157,7 +160,7 @@ def fewest_pitches_in_window(onsets: np.ndarray, pitches: np.ndarray, window_s: 
 
 
 def longest_silence_s(onsets: np.ndarray, sounding: np.ndarray, duration_s: float) -> float:
-    """Longest span in which nothing sounds, the segment's edges included.
+    """Give the length of the longest span in which nothing sounds, the segment's edges included.
 
     A note sounds until its sounding offset, pedal considered, but never longer than `MAX_SOUNDING_S`.
     """
@@ -169,10 +172,10 @@ def longest_silence_s(onsets: np.ndarray, sounding: np.ndarray, duration_s: floa
 
 
 def chunk_divergence(onsets: np.ndarray, pitches: np.ndarray, duration_s: float) -> float:
-    """How different the fifths of a long segment are: the largest Kullback-Leibler divergence, in nats,
+    """Measure how different the fifths of a long segment are: the largest Kullback-Leibler divergence, in nats,
     between the pitch histograms of any two of 5 equal spans, each pitch counted once more than struck.
 
-    Near 0: the same music again and again. NaN below 20 minutes.
+    It is near 0 for music that repeats, NaN below 20 minutes.
     """
     if duration_s < REPETITIVE_FROM_S:
         return math.nan

@@ -1,7 +1,7 @@
-"""Stage 7: measures outside limits -> a verdict with its reason and its number.
+"""Judge measures by limits: a verdict with its reason and its number.
 
-Limits are data (`prune_light.toml`, `prune_heavy.toml`, or a file of yours): `min_` or `max_`
-and the name of a measure. The measures themselves are in `measures`.
+Limits are data (`prune_light.toml`, `prune_heavy.toml`, or a user's file). Their keys are `min_` or `max_` and the name
+of a measure. `measures` and `quality` compute the measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ LIMIT_KEYS = tuple(f"{bound}_{name}" for name in MEASURES for bound in ("min", "
 
 @dataclass(frozen=True)
 class PruneLimits:
-    """Named limits, `min_` or `max_` + a measure. A measure on the limit itself is kept."""
+    """Named limits, `min_` or `max_` + a measure. A measure equal to its limit is kept.
+
+    The floor, at least 8 notes, is added unless `limits` has its key. Raises `ConfigInvalid` for an unknown key, for a
+    limit that is not a finite number, and for a minimum above its maximum.
+    """
 
     limits: Mapping[str, float] = field(default_factory=dict)
     name: str = "usable"  # of the preset, or the file's path; the default only has the floor
@@ -49,7 +53,7 @@ def _checked(limits: Mapping[str, object], name: str) -> dict[str, float]:
 
 
 def load_limits(path_or_preset: str | Path) -> PruneLimits:
-    """Limits of a preset ("light", "heavy") or of a TOML file."""
+    """Read the limits of a preset ("light", "heavy") or of a TOML file. Raises `ConfigInvalid`."""
     name = str(path_or_preset)
     try:
         if name in PRESETS:
@@ -65,17 +69,20 @@ def load_limits(path_or_preset: str | Path) -> PruneLimits:
 
 
 def prune(measures: Mapping[str, float], limits: PruneLimits) -> Verdict:
-    """The first limit that fails, in the order of `LIMIT_KEYS`, or kept."""
+    """Give the verdict of the first limit that fails, in the order of `LIMIT_KEYS`, else a verdict that keeps.
+
+    A measure that is NaN passes every limit. Raises `ConfigInvalid` for a limit on a measure that is missing.
+    """
     return next((verdict for verdict in all_verdicts(measures, limits).values() if not verdict.is_kept), Verdict(True))
 
 
 def passing(measures: Mapping[str, Mapping[str, float]], limits: PruneLimits) -> set[str]:
-    """Of measures by id, the ids that pass all limits."""
+    """Give the ids whose measures pass all limits. `measures` holds the measures by name of each id."""
     return {key for key, measured in measures.items() if prune(measured, limits).is_kept}
 
 
 def all_verdicts(measures: Mapping[str, float], limits: PruneLimits) -> dict[str, Verdict]:
-    """The verdict of each limit by its key, in the order of judging: what every one of them would do alone."""
+    """Give the verdict of each limit by itself, keyed as the limits, in the order of `LIMIT_KEYS`."""
     return {key: _verdict(key, measures, limits) for key in LIMIT_KEYS if key in limits.limits}
 
 

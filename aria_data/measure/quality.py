@@ -1,8 +1,8 @@
-"""How well notes fit the recording they were heard in, without knowing the true notes. Measures; `prune` decides.
+"""Measure how well notes fit the recording they were transcribed from, without the true notes. `prune` decides.
 
-The recording is heard once more, in blocks: its pitch classes (chroma), its onsets (spectral flux) and its level, 31
-times a second. The notes say when which pitch classes should begin. Whatever a transcriber is sure of, this is a
-second opinion; `benchmarks/quality.py` shows which damage each measure finds.
+The recording is analysed again, in blocks: pitch classes (chroma), onsets (spectral flux) and level, 31 times a second.
+They are compared with the notes' pitch classes and onsets, independently of the transcriber and its confidence.
+`benchmarks/quality.py` shows which damage each measure finds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GRID_WINDOW_S, GRID_MIN_ONSETS = 15.0, 16
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What is kept of a recording's sound. Frame i is centred on i * HOP samples."""
+    """The features of a recording's sound. Frame i is centred on sample i * HOP."""
 
     chroma: np.ndarray  # float32 (12, frames), energy of each pitch class
     onset_strength: np.ndarray  # float32 (frames,): rise of the log mel spectrum
@@ -41,7 +41,10 @@ class Trace:
 
 
 def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
-    """Hear a recording given as float32 blocks of shape (num_samples, 1) at 16 kHz. Memory grows by 2 kB a second."""
+    """Analyse a recording given as float32 blocks of shape (num_samples, 1) at 16 kHz.
+
+    Memory grows by 2 kB per second of audio.
+    """
     chroma, strength, level = [], [], []
     tuning: float | None = None
     last_mel = None
@@ -78,7 +81,7 @@ def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
 
 
 def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Give the sound in overlapping pieces of whole frames, with half a frame of silence at both ends."""
+    """Yield the sound in overlapping pieces of whole frames, with half a frame of silence at both ends."""
     step = CHUNK_FRAMES * HOP
     held, num_held = [np.zeros(FRAME // 2, np.float32)], FRAME // 2
     for block in itertools.chain((block[:, 0] for block in blocks), [np.zeros(FRAME // 2, np.float32)]):
@@ -95,7 +98,10 @@ def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def fit(trace: Trace, performance: Performance) -> dict[str, float]:
-    """Every measure of `FIT_MEASURES` that needs the sound or the timing; NaN where it is not defined."""
+    """Give the measures of `FIT_MEASURES` that need the sound or the timing; NaN where one is not defined.
+
+    `performance` and `trace` count from the same moment.
+    """
     onsets = np.array(sorted(note.onset_s for note in performance.notes))
     peaks, strengths = onset_peaks(trace)
     is_explained = _is_near(peaks, onsets)
@@ -114,7 +120,7 @@ def fit(trace: Trace, performance: Performance) -> dict[str, float]:
 
 
 def chroma_agreement(trace: Trace, notes: Iterable[Note]) -> float:
-    """Share of notes whose pitch class sounds when they are struck. NaN without notes inside the sound."""
+    """Give the share of notes whose pitch class sounds when they are struck; NaN without notes inside the sound."""
     table = np.array([(note.onset_s * FRAMES_PER_S, note.pitch % 12) for note in notes]).reshape(-1, 2)
     frame, pitch_class = np.round(table[:, 0]).astype(int), table[:, 1].astype(int)
     is_inside = (frame >= 0) & (frame + SUPPORT_FRAMES < trace.chroma.shape[1])
@@ -124,8 +130,8 @@ def chroma_agreement(trace: Trace, notes: Iterable[Note]) -> float:
     after = trace.chroma[:, frame[:, None] + np.arange(1, SUPPORT_FRAMES + 1)]  # (12, notes, frames)
     number = np.arange(len(frame))
     own, above, below = (after[(pitch_class + step) % 12, number].max(axis=1) for step in (0, 1, -1))
-    is_heard = own >= MIN_SUPPORT * after.max(axis=(0, 2))
-    return float((is_heard & (own >= MIN_OVER_NEIGHBOUR * np.maximum(above, below))).mean())
+    is_sounding = own >= MIN_SUPPORT * after.max(axis=(0, 2))
+    return float((is_sounding & (own >= MIN_OVER_NEIGHBOUR * np.maximum(above, below))).mean())
 
 
 def onset_peaks(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +159,7 @@ def _is_near(times: np.ndarray, onsets: np.ndarray) -> np.ndarray:
 def missed_passage(peaks: np.ndarray, strengths: np.ndarray, is_explained: np.ndarray) -> tuple[float, float]:
     """Give start and length in seconds of the longest run of onsets without a note; (NaN, 0) when there is none.
 
-    Onsets under half the median strength do not count; a run has at least `MIN_MISSED`.
+    Onsets below half the median strength do not count; a run has at least `MIN_MISSED` onsets.
     """
     is_strong = strengths >= 0.5 * np.median(strengths) if len(strengths) else np.zeros(0, bool)
     peaks, missed = peaks[is_strong], ~is_explained[is_strong]
@@ -179,10 +185,11 @@ def edge_levels(trace: Trace) -> tuple[float, float]:
 
 
 def score_likeness(onsets: np.ndarray) -> float:
-    """How well onsets sit on an even grid: 0 (played freely) to 1 (a score played by a machine). NaN for too few.
+    """Measure how well onsets lie on an even grid: 0 (played freely) to 1 (a score played by a machine).
 
-    In spans of 15 s, the grid that fits best: the length of the mean of the onsets' phases, corrected for what
-    as many random onsets would reach; the median over spans. Onsets closer than 30 ms are one.
+    In each span of 15 s the best grid counts: the length of the mean of the onsets' phases, corrected for the length
+    that as many random onsets would reach. The result is the median over spans, NaN without a span of 16 onsets. Onsets
+    closer than 30 ms count as one.
     """
     if not len(onsets):
         return math.nan

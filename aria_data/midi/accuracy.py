@@ -1,4 +1,4 @@
-"""How close an estimate is to a reference: note by note, by the field's own measures (mir_eval)."""
+"""Measure how close an estimate is to a reference, note by note, with the measures of mir_eval."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ VELOCITY_TOLERANCE = 0.1  # of the range, after the best linear fit of the two s
 class NoteAccuracy:
     """Precision, recall and F1 of notes and sustain pedal presses, each from 0 to 1.
 
-    Where a note ends is a matter of convention. `onset_offset_f1` compares sounding ends, key releases lengthened by
-    the pedal, as MAESTRO's reference notes are; `onset_release_f1` compares the key releases as they are written.
-    `pedal_f1` compares when the sustain pedal goes down, `pedal_offset_f1` also when it goes up; NaN without pedal.
+    There are two conventions for the end of a note. `onset_offset_f1` compares sounding ends, key releases lengthened
+    by the pedal, as MAESTRO's reference notes are; `onset_release_f1` compares the key releases as they are written.
+    `pedal_f1` compares when the sustain pedal goes down, `pedal_offset_f1` also when it goes up; NaN when neither
+    performance has a press of it.
     """
 
     num_reference: int
@@ -35,7 +36,7 @@ class NoteAccuracy:
 
 
 def compare_notes(reference: Performance, estimate: Performance) -> NoteAccuracy:
-    """Match notes one to one within 50 ms of onset, by pitch."""
+    """Compare two performances. Notes match one to one, at the same pitch and within 50 ms of onset."""
     sounding = extend_by_pedal(reference), extend_by_pedal(estimate)
     written = sorted(reference.notes), sorted(estimate.notes)
     counts = len(written[0]), len(written[1])
@@ -55,32 +56,33 @@ def compare_notes(reference: Performance, estimate: Performance) -> NoteAccuracy
 
 def _num_with_velocity(reference: list[Note], estimate: list[Note], matched: list[tuple[int, int]]) -> int:
     """Count the matches whose velocities agree too, as `mir_eval.transcription_velocity` does: the reference's are
-    brought to 0 to 1, the estimate's to those by the best linear fit over all matches."""
+    scaled to 0 to 1, the estimate's are fitted to those by the best linear fit over all matches."""
     if not matched:
         return 0
     velocities = np.array([note.velocity for note in reference], dtype=float)
     velocities = (velocities - velocities.min()) / max(1.0, float(np.ptp(velocities)))
     true = velocities[[index for index, _ in matched]]
-    heard = np.array([estimate[index].velocity for _, index in matched], dtype=float)
-    slope, intercept = np.linalg.lstsq(np.vstack([heard, np.ones(len(heard))]).T, true, rcond=None)[0]
-    return int((np.abs(slope * heard + intercept - true) < VELOCITY_TOLERANCE).sum())
+    estimated = np.array([estimate[index].velocity for _, index in matched], dtype=float)
+    slope, intercept = np.linalg.lstsq(np.vstack([estimated, np.ones(len(estimated))]).T, true, rcond=None)[0]
+    return int((np.abs(slope * estimated + intercept - true) < VELOCITY_TOLERANCE).sum())
 
 
 def _compare_pedals(reference: Performance, estimate: Performance) -> tuple[float, float]:
     """Compare presses of the sustain pedal as if they were notes of one pitch (Kong et al. 2021)."""
-    true, heard = (
+    true, estimated = (
         [Note(pedal.onset_s, pedal.offset_s, 60, 64) for pedal in performance.pedals if pedal.controller == SUSTAIN]
         for performance in (reference, estimate)
     )
-    if not true and not heard:
+    if not true and not estimated:
         return math.nan, math.nan
-    counts = len(true), len(heard)
-    onset = precision_recall_f1(len(match_notes(true, heard)), *counts)[2]
-    return onset, precision_recall_f1(len(match_notes(true, heard, OFFSET_RATIO)), *counts)[2]
+    counts = len(true), len(estimated)
+    onset = precision_recall_f1(len(match_notes(true, estimated)), *counts)[2]
+    return onset, precision_recall_f1(len(match_notes(true, estimated, OFFSET_RATIO)), *counts)[2]
 
 
 def extend_by_pedal(performance: Performance) -> list[Note]:
-    """Give the notes with their sounding ends: held by the sustain pedal until it lifts or the key is struck again."""
+    """Give the notes, sorted, with their sounding ends: the sustain pedal holds a note until it lifts or the key is
+    struck again."""
     pedals = sorted((pedal.onset_s, pedal.offset_s) for pedal in performance.pedals if pedal.controller == SUSTAIN)
     downs = np.array([down for down, _ in pedals])
     next_strike: dict[int, float] = {}

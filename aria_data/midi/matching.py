@@ -1,7 +1,7 @@
-"""Notes matched one to one, as mir_eval matches them, in pieces: its matrices grow with the square of the notes.
+"""Match notes one to one, as mir_eval does, in pieces: its matrices grow with the square of the number of notes.
 
-Notes of different pitch never match, nor do those further apart than the tolerance; so matching pitch by pitch, cut
-where nothing is near, gives what matching all at once gives.
+Notes of different pitch never match, nor do notes further apart than the tolerance. Matching each pitch by itself, in
+pieces that are cut where no two notes are near, therefore gives what matching all at once gives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ MAX_PIECE = 200  # notes of both sides together that are matched at once, unless
 def match_notes(
     reference: Sequence[Note], estimate: Sequence[Note], offset_ratio: float | None = None
 ) -> list[tuple[int, int]]:
-    """Give pairs of indices of notes that match: same pitch, onsets within 50 ms, and, with a ratio, offsets too."""
+    """Give pairs (index in `reference`, index in `estimate`) of notes that match: same pitch and onsets within 50 ms.
+
+    With `offset_ratio`, offsets must agree as well, within this share of the note's length or 50 ms.
+    """
     from mir_eval.transcription import match_notes as match
 
     pairs: list[tuple[int, int]] = []
@@ -37,14 +40,14 @@ def match_notes(
 
 
 def precision_recall_f1(num_matched: int, num_reference: int, num_estimate: int) -> tuple[float, float, float]:
-    """Give the three, each 0 where there is nothing to count."""
+    """Give precision, recall and F1, each 0 to 1; 0 where there is nothing to count."""
     precision = num_matched / num_estimate if num_estimate else 0.0
     recall = num_matched / num_reference if num_reference else 0.0
     return precision, recall, 2 * precision * recall / (precision + recall) if num_matched else 0.0
 
 
 def _pieces(reference: Sequence[Note], estimate: Sequence[Note]) -> Iterator[tuple[list[int], list[int]]]:
-    """Give the indices of notes of one pitch, of both sides, that may match each other."""
+    """Yield the indices of notes of one pitch, of both sides, that may match each other."""
     by_pitch: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
     for side, notes in enumerate((reference, estimate)):
         for index, note in enumerate(notes):

@@ -1,4 +1,4 @@
-"""Notes and pedals, and how .mid files are read and written. All times are seconds from the file's start."""
+"""Notes and pedals as records; reading and writing .mid files. All times are seconds from the file's start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICKS_PER_S = TICKS_PER_BEAT * 1_000_000 / TEMPO_US
 
 @dataclass(frozen=True, slots=True, order=True)
 class Note:
-    """One key strike. `offset_s` is when the key goes up; a pedal may let it sound on."""
+    """One key strike. `offset_s` is when the key goes up; with the pedal down it may sound longer."""
 
     onset_s: float
     offset_s: float
@@ -41,7 +41,7 @@ class Pedal:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """Everything a transcriber hears: notes and pedal presses, each sorted by onset."""
+    """The notes and pedal presses of a piece of music, each sorted by onset."""
 
     notes: list[Note] = field(default_factory=list)
     pedals: list[Pedal] = field(default_factory=list)
@@ -55,8 +55,8 @@ class Performance:
 def midi_bytes(performance: Performance) -> bytes:
     """Write the performance as a type-1 MIDI file: one tempo, one piano track, 0.5 ms resolution.
 
-    The same performance gives the same bytes. At one tick, releases come before strikes, so a repeated
-    note is never cut by its predecessor; a note lasts at least one tick.
+    The same performance gives the same bytes. At the same tick, releases come before strikes, so that the release of a
+    note never ends the next note of its pitch. A note lasts at least one tick.
     """
     meta = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO_US), mido.MetaMessage("end_of_track")])
     piano = mido.MidiTrack([mido.Message("program_change", program=0)])
@@ -71,7 +71,7 @@ def midi_bytes(performance: Performance) -> bytes:
 
 
 def _timed_messages(performance: Performance):
-    """Yield `(tick, rank, message)`; ranks order what falls on one tick: releases, pedals, strikes."""
+    """Yield `(tick, rank, message)`; the rank orders messages of one tick: releases, pedals, strikes."""
     for note in performance.notes:
         start, end = _tick_span(note.onset_s, note.offset_s)
         yield start, (3, note.pitch), mido.Message("note_on", note=note.pitch, velocity=note.velocity)
@@ -90,8 +90,8 @@ def _tick_span(onset_s: float, offset_s: float) -> tuple[int, int]:
 def read_midi(path: str | Path) -> Performance:
     """Read notes and pedals of every channel but percussion.
 
-    Raises `MidiUnreadable` for anything mido cannot parse. A note struck again before its release
-    ends where the next begins; a note never released ends with the file.
+    Raises `MidiUnreadable` for a file that mido cannot read or parse. A note struck again before its release ends where
+    the next begins; a note that is never released ends with the file.
     """
     try:
         file = mido.MidiFile(str(path))

@@ -9,14 +9,17 @@ import numpy as np
 
 from aria_data.errors import ConfigInvalid
 
-ROUNDING = 1e-12  # relative; 0.29 * 100 files are 29 files although floating point says a little less
+ROUNDING = 1e-12  # relative; 0.29 * 100 files are 29 files although floating point gives a little less
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most one of these. None at all: everything that passes the other limits of a selection."""
+    """The most that may be kept, in at most one of these units. Without any, the other limits of a selection decide.
 
-    fraction: float | None = None  # of all files given, those that may not be chosen too
+    Raises `ConfigInvalid` for two units, a negative or infinite number, or a fraction above 1.
+    """
+
+    fraction: float | None = None  # 0 to 1, of all files in the pool, including those that may not be chosen
     files: int | None = None
     minutes: float | None = None
     notes: int | None = None
@@ -33,20 +36,20 @@ class Budget:
 
     @property
     def unit(self) -> str:
-        """What is counted: `files`, `minutes` or `notes`."""
+        """What the budget counts: `files`, `minutes` or `notes`; a fraction counts files."""
         return "minutes" if self.minutes is not None else "notes" if self.notes is not None else "files"
 
     def limit(self, num_files: int) -> float:
-        """The most that may be kept of `num_files`, in the budget's unit. Files are whole: 30 % of 11 are 3."""
+        """The most that may be kept of `num_files`, in the budget's unit; infinite without one. 30 % of 11 are 3."""
         if self.fraction is not None:
             return math.floor(self.fraction * num_files * (1 + ROUNDING))
         return next((float(each) for each in (self.files, self.minutes, self.notes) if each is not None), math.inf)
 
 
 def num_affordable(costs: np.ndarray, limit: float) -> int:
-    """How many of `costs`, from the first on, stay within `limit` together. It ends at the first that does not fit.
+    """Count the leading `costs` whose sum stays within `limit`. Counting stops at the first that does not fit.
 
-    A later, shorter one is not taken in its place: that would prefer short files, and a larger budget would then
-    not keep all that a smaller one keeps.
+    A later, cheaper file does not take its place: that would prefer short files, and a larger budget would no longer
+    keep all that a smaller one keeps.
     """
     return int(np.searchsorted(np.cumsum(costs), limit * (1 + ROUNDING), side="right"))

@@ -1,7 +1,6 @@
-"""All scores of a score table from the checkpoints of one training, brought to "high = keep". No training, no files.
+"""The columns of a score table, computed from the checkpoints of one training. In all, high = keep. Trains nothing.
 
-A user's own checkpoints go in as well as the surrogate's; what a column needs and cannot have is left out, with a line
-that says so.
+The checkpoints may be a user's own or the surrogate's. A column that cannot be computed is left out, with a warning.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from aria_data.pruning.influence import InfluenceConfig, dealrec, influence
 from aria_data.surrogate import Examples, Scorable
 from aria_data.surrogate.scorable import mean_per_file, reduce_per_file
 
-MIN_EPOCH = 1.0  # Fayyaz et al. 2022: scores from before are worse than chance
+MIN_EPOCH = 1.0  # Fayyaz et al. 2022: earlier scores are worse than chance
 
-DIRECTIONS = {  # column -> what its paper's number is like; every column of the table is high = keep
+DIRECTIONS = {  # column -> what a high value means; in every column of the table, high = keep
     "loss": "high is hard",
     "el2n": "high is hard",
     "el2n_max": "high is hard; of the hardest window",
@@ -46,16 +45,16 @@ DIRECTIONS = {  # column -> what its paper's number is like; every column of the
     "dealrec_train": "influence_train + lambda effort, each from 0 to 1; as published",
 }
 COLUMNS = tuple(DIRECTIONS)
-PROBED = ("influence", "dealrec")  # made only with a probe
+PROBED = ("influence", "dealrec")  # computed only with a probe
 _SUMS = {"dealrec": "influence", "dealrec_train": "influence_train"}
 
 
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """What may be chosen about scores; which are computed is `only`."""
+    """Settings of the scores. Which columns are computed is not one of them: see `columns_of`."""
 
-    score_epoch: float | None = None  # scores of one network come from the checkpoint next to it; None: the last
-    vog_normalize: over_time.Normalisation = "dataset"  # Anand et al.: by dataset in production
+    score_epoch: float | None = None  # scores of one network come from the nearest checkpoint; None: the last
+    vog_normalize: over_time.Normalisation = "dataset"  # Anand et al. normalise by dataset in production
     effort_weight: float = 0.3  # DEALRec's lambda
     influence: InfluenceConfig = field(default_factory=InfluenceConfig)
 
@@ -71,20 +70,20 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that columns are made from."""
+    """Everything that the columns are computed from."""
 
     snapshots: Sequence[Snapshot]  # in order of training
-    examples: Examples
+    examples: Examples  # the training files, to be scored
     num_classes: int
-    probe: Examples | None = None  # none of the examples, nor their compositions
-    groups: Sequence[str] | None = None
-    kinds: tuple[np.ndarray, Sequence[str]] | None = None  # what each class is: index, names
+    probe: Examples | None = None  # held out: none of the examples, nor of their compositions
+    groups: Sequence[str] | None = None  # one a file, for normalising within groups
+    kinds: tuple[np.ndarray, Sequence[str]] | None = None  # of each class the index of its kind; the kinds' names
     effort_parameters: Callable[[Scorable], Sequence[Tensor]] = lambda model: list(model.module().parameters())
     config: ColumnsConfig = ColumnsConfig()
 
     @property
     def scored(self) -> Snapshot:
-        """The network that the scores of one network come from."""
+        """The checkpoint from which the scores of one network are computed."""
         wanted = self.config.score_epoch
         if wanted is None:
             return self.snapshots[-1]
@@ -98,7 +97,10 @@ class Task:
 def columns_of(
     task: Task, only: Collection[str] | None = None, progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Compute the columns that were asked for, or all that can be; and warnings, one line each."""
+    """Compute the columns in `only`, or all that can be computed. Gives {column: one value a file} and warnings.
+
+    `progress` gets the number of columns done and of all. Raises `UsageError` for an unknown column.
+    """
     wanted = require_known(only)
     warnings = _warnings_of(task.scored.epoch)
     impossible = _impossible(task)
@@ -118,7 +120,7 @@ def columns_of(
 
 
 def require_known(only: Collection[str] | None) -> set[str]:
-    """Give the names asked for, all if None."""
+    """Give the columns asked for, all for None. Raises `UsageError` for an unknown one."""
     if unknown := sorted(set(only or ()) - set(COLUMNS)):
         raise UsageError(f"{unknown[0]!r} is no score. There are {', '.join(COLUMNS)}.")
     return set(COLUMNS if only is None else only)
@@ -133,7 +135,7 @@ def _warnings_of(epoch: float) -> list[str]:
 
 
 def _impossible(task: Task) -> dict[str, str]:
-    """Columns that this task cannot have, and why."""
+    """The columns that cannot be computed for this task, and why."""
     found: dict[str, str] = {}
     if task.probe is None:
         found |= dict.fromkeys(PROBED, "it needs a probe: files held out, of other pieces.")
@@ -194,7 +196,7 @@ def _influence(task: Task, warnings: list[str], name: str, target: Literal["prob
 
 
 _Compute = Callable[[Task, list[str]], dict[str, np.ndarray]]
-_TOGETHER: tuple[tuple[tuple[str, ...], _Compute], ...] = (  # columns that come out of one computation
+_TOGETHER: tuple[tuple[tuple[str, ...], _Compute], ...] = (  # columns that one computation gives together
     (("loss", "el2n", "el2n_max", "el2n_p90", "grand_token", "grand_window", "pvi"), _of_one_pass),
     (("el2n_time", "el2n_pitch", "el2n_duration", "el2n_velocity"), _by_attribute),
     (("grand_file",), _grand_file),

@@ -1,14 +1,14 @@
-"""What removing a file would do to the loss of others: influence at the last layer (DEALRec, Lin et al. 2024).
+"""How removing a file would change the loss of other files: influence at the last layer (DEALRec, Lin et al. 2024).
 
     influence(s) = 1/n  grad L(s) . H^-1 v        v = mean gradient of the target's files, H of the training files
 
-POSITIVE = removing the file raises the target's loss = keep. H^-1 v is the same for every file, so it is solved for
-once. DEALRec writes one more constant 1/n, which changes no rank. Features are held fixed; then the loss is convex in
-the head, and its Hessian is the Gauss-Newton matrix: (diag p - p p') (x) h h'.
+POSITIVE = removing the file raises the target's loss = keep. H^-1 v is the same for every file and is solved for once.
+DEALRec has one more constant 1/n, which changes no rank. Features are held fixed; then the loss is convex in the head,
+and its Hessian is the Gauss-Newton matrix: (diag p - p p') (x) h h'.
 
 The published target is the training set itself. At a minimum of the training loss its mean gradient is zero, and so is
-the score of every file: what remains is how far the training was from its end. A probe, held out and trusted, is the
-default.
+the score of every file; then the scores only reflect how far the training was from its minimum. The default target is
+therefore a probe: held-out files that are trusted.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from aria_data.surrogate.scorable import read, scoring_mode
 
 @dataclass(frozen=True)
 class InfluenceConfig:
-    """How H^-1 v is found."""
+    """How to solve for H^-1 v, and for which target."""
 
     target: Literal["probe", "train"] = "probe"  # DEALRec as published: train
     solver: Literal["cg", "lissa"] = "cg"  # DEALRec as published: lissa
-    damping: float = 0.01  # added to H: what no window says anything about stays where it is
-    max_windows: int = 256  # that H is estimated from: 100 MB; four times as many rank 177 files alike (rho 0.997)
+    damping: float = 0.01  # added to H: bounds the solution in directions that no window determines
+    max_windows: int = 256  # to estimate H from: 100 MB; with four times as many, 177 files rank alike (rho 0.997)
     cg_iterations: int = 100
     cg_tolerance: float = 0.01  # of the residual, relative to v; a hundredth of it ranks alike, in 3 times the time
     lissa_steps: int = 5000  # DEALRec's T
     lissa_windows: int = 8  # a step; DEALRec: 1
     lissa_scale: float | None = None  # DEALRec: 25. None: a bound on the largest eigenvalue, which always converges
-    min_gradient_ratio: float = 0.2  # |v| below this share of a file's gradient is what a training had left to do
+    min_gradient_ratio: float = 0.2  # |v| / mean |gradient of a file|; below it there is a warning
     seed: int = 0
 
 
@@ -55,9 +55,9 @@ class Influence:
 
 
 class HeadCurvature:
-    """The Hessian of the mean file loss in the head, as a product with (classes, width [+ 1 for a bias]).
+    """The Hessian of the mean file loss in the head, as a product with matrices (classes, width [+ 1 for a bias]).
 
-    Of `max_windows` random windows where there are more. Takes memory for their features and probabilities.
+    It is estimated from at most `max_windows` random windows, whose features and probabilities stay in memory.
     """
 
     def __init__(self, model: Scorable, examples: Examples, damping: float, max_windows: int = 256, seed: int = 0):
@@ -83,7 +83,7 @@ class HeadCurvature:
         return self._product(matrix, self.inputs, self.probs, self.weights) + self.damping * matrix
 
     def sampled_product(self, matrix: Tensor, generator: np.random.Generator, num_windows: int) -> Tensor:
-        """The same of a few random windows, H in the mean, without the damping."""
+        """H @ matrix, estimated without bias from a few random windows; no damping."""
         chosen = generator.choice(len(self.probs), num_windows, p=self._chances)
         weights = self.weights[chosen] / self.weights[chosen].sum(dim=1, keepdim=True) / num_windows
         return self._product(matrix, self.inputs[chosen], self.probs[chosen], weights)
@@ -95,13 +95,13 @@ class HeadCurvature:
         return torch.einsum("wpc,wpd->cd", spread * weights, inputs)
 
     def largest_eigenvalue_bound(self) -> float:
-        """No window has a Hessian with a larger eigenvalue: that of diag p - p p' is at most 1/2."""
+        """A bound that no window's Hessian exceeds: an eigenvalue of diag p - p p' is at most 1/2."""
         means = (self.weights[:, :, 0] * self.inputs.square().sum(dim=2)).sum(dim=1) / self.weights[:, :, 0].sum(dim=1)
         return 0.5 * float(means.max())
 
 
 def conjugate_gradient(curvature: HeadCurvature, vector: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve (H + damping) x = v, or come as near as the iterations go."""
+    """Solve (H + damping) x = v by conjugate gradients; inexactly if `iterations` are too few. No error is raised."""
     from scipy.sparse.linalg import LinearOperator, cg
 
     def product(flat: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def conjugate_gradient(curvature: HeadCurvature, vector: Tensor, iterations: int
 def lissa(curvature: HeadCurvature, vector: Tensor, config: InfluenceConfig, seed: int) -> Tensor:
     """Solve (H + damping) x = v by DEALRec's Alg. 1: h <- v + h - (H of a few windows + damping) h / scale.
 
-    Raises when h grows without bound, which a scale below the largest eigenvalue does.
+    Raises `AriaDataError` when h grows without bound, as it does with a scale below the largest eigenvalue.
     """
     generator = np.random.default_rng(seed)
     scale = config.lissa_scale or curvature.largest_eigenvalue_bound() + curvature.damping
@@ -134,7 +134,10 @@ def lissa(curvature: HeadCurvature, vector: Tensor, config: InfluenceConfig, see
 def influence(
     model: Scorable, examples: Examples, probe: Examples | None = None, config: InfluenceConfig | None = None
 ) -> Influence:
-    """Score the files of `examples`, which the model was trained on. `probe` holds none of them, nor their pieces."""
+    """Score the files of `examples`, which the model was trained on. `probe` has other files, of other compositions.
+
+    Raises `UsageError` when the target is a probe and none is given.
+    """
     config = config or InfluenceConfig()
     if config.target == "probe" and probe is None:
         raise UsageError('Influence needs a probe: files held out of the training. Give some, or target="train".')
@@ -156,7 +159,7 @@ def influence(
 
 
 def _mean_gradient(model: Scorable, examples: Examples) -> tuple[float, Tensor]:
-    """Mean length of the files' gradients at the head, and their mean."""
+    """The mean length of the files' gradients at the head, and the mean gradient."""
     total, lengths = torch.zeros(()), []
     for _, gradient in head_gradients(model, examples):
         total = gradient + total.to(gradient)
@@ -174,9 +177,9 @@ def _solve(curvature: HeadCurvature, vector: Tensor, config: InfluenceConfig) ->
 
 
 def dealrec(influences: np.ndarray, efforts: np.ndarray, effort_weight: float = 0.3) -> np.ndarray:
-    """Influence + lambda effort, each brought to 0 ... 1 before, as DEALRec's code does. High = keep.
+    """Influence + lambda * effort, each scaled to 0 ... 1 first, as in DEALRec's code. High = keep.
 
-    The paper's lambda: 0.3 for one of its sets, 1.0 for two, of 0.1 to 2.0 tried.
+    The paper's lambda is 0.3 for one of its datasets and 1.0 for two; it tried 0.1 to 2.0.
     """
     return _to_unit(influences) + effort_weight * _to_unit(efforts)
 

@@ -1,7 +1,7 @@
 """Scores from several checkpoints of one training: VoG, forgetting, TracIn. Those of one model are in `scores.py`.
 
-Checkpoints are the inner loop: a batch of windows meets all of them before the next is read. So nothing is kept of a
-window but its number, whatever the number of windows and checkpoints.
+Checkpoints are the inner loop: all of them process a batch of windows before the next batch is read. So only one number
+a window stays in memory, for any number of windows and checkpoints.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def vog(
 
     G_c = d (sum over counted positions of logit[y]) / d embedding, (positions, width). "squared" is Anand et al. 2023,
     mean over positions and width of (1 / sqrt C) sum_c (G_c - mean)^2; "deviation" is Agarwal et al. 2022, mean of
-    sqrt(1 / C sum_c (G_c - mean)^2). Ranks agree. Of a causal model an embedding gets gradient from all later
-    targets: early positions have more of it. Not a detector of noise (Anand et al.).
+    sqrt(1 / C sum_c (G_c - mean)^2). Both rank alike. In a causal model an embedding gets gradient from all later
+    targets, so early positions have more of it. VoG does not detect noise (Anand et al.).
+
+    Gives one value a file. Raises `UsageError` for fewer than two checkpoints.
     """
     _require_several(models, "vog")
     out = np.full(examples.num_windows, np.nan)
@@ -63,7 +65,7 @@ def _vog_of(models: Sequence[Scorable], examples: Examples, indices: np.ndarray,
 
 
 def embedding_gradients(model: Scorable, inputs: Tensor, targets: Tensor) -> Tensor:
-    """d (sum over counted positions of logit[y]) / d embedding, float64, of the embedding's shape."""
+    """d (sum over counted positions of logit[y]) / d embedding, in float64, with the embedding's shape."""
     embedded = model.embed(inputs).detach().requires_grad_()
     logits = logits_of(model, model.features(embedded))
     true = logits.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0]
@@ -71,7 +73,7 @@ def embedding_gradients(model: Scorable, inputs: Tensor, targets: Tensor) -> Ten
 
 
 def _mean_over_window(values: Tensor, targets: Tensor) -> Tensor:
-    """Mean over all but the first dimension; where embeddings and targets go together, padding stays outside."""
+    """Mean over all but the first dimension; without padding, where each position has an embedding and a target."""
     flat = values.reshape(len(values), values.shape[1], -1).mean(dim=2)
     if flat.shape != targets.shape:
         return flat.mean(dim=1)
@@ -82,9 +84,10 @@ def _mean_over_window(values: Tensor, targets: Tensor) -> Tensor:
 
 
 def normalized(values: np.ndarray, how: Normalisation, groups: Sequence[str] | None = None) -> np.ndarray:
-    """(value - mean) / sd over the dataset or over a file's group; 0 in a group whose values are all the same.
+    """(value - mean) / sd over the dataset or over a file's group; 0 where all values of the group are equal.
 
-    It decides which groups survive: over the dataset whole groups may go, over groups each keeps its share.
+    Normalised over the dataset, whole groups may score low and be pruned; normalised by group, each keeps its share.
+    Raises `UsageError` for "group" without groups.
     """
     if how == "none":
         return values
@@ -103,10 +106,11 @@ def normalized(values: np.ndarray, how: Normalisation, groups: Sequence[str] | N
 
 
 def forgetting(models: Sequence[Scorable], examples: Examples, batch: int = BATCH) -> np.ndarray:
-    """Times a token's top guess goes from right to wrong between checkpoints, a counted token. High = keep.
+    """How often a token's prediction changes from right to wrong between checkpoints, per counted token. High = keep.
 
-    Toneva et al. 2019, as in Anand et al. 2023. Coarse: the more checkpoints, the fewer events are missed. A token
-    that is never right is never forgotten and counts 0, where Toneva et al. put it above all others.
+    Toneva et al. 2019, as in Anand et al. 2023. The count is coarse: events between two checkpoints are missed. A token
+    that is never right is never forgotten and counts 0; Toneva et al. rank it above all others. Gives one value a file.
+    Raises `UsageError` for fewer than two checkpoints.
     """
     _require_several(models, "forgetting")
     out = np.full(examples.num_windows, np.nan)
@@ -137,8 +141,9 @@ def _forgotten(models: Sequence[Scorable], examples: Examples, indices: np.ndarr
 def tracin(models: Sequence[Scorable], learning_rates: Sequence[float], examples: Examples) -> np.ndarray:
     """sum over checkpoints of learning rate times |gradient of the file's loss at the head|^2. High = keep.
 
-    Pruthi et al. 2020's influence of a file on itself, as in Anand et al. 2023, who took the last encoder layer. It is
-    derived for plain gradient descent; of an adaptive optimiser's steps it keeps the order of magnitude only.
+    The influence of a file on itself (Pruthi et al. 2020), as in Anand et al. 2023, who use the last encoder layer. It
+    is derived for plain gradient descent; for an adaptive optimiser only its order of magnitude is right. Raises
+    `UsageError` unless there is one learning rate a checkpoint.
     """
     if len(models) != len(learning_rates):
         raise UsageError(f"{len(models)} checkpoints need as many learning rates; {len(learning_rates)} were given.")

@@ -1,7 +1,7 @@
-"""Lots drawn from ids: random numbers that stay with a file (permanent random numbers, Ohlsson 1995).
+"""Permanent random numbers (Ohlsson 1995): each file has a random key that is computed from its id.
 
-A file's key depends on its id and on what is drawn for, and on no other file. So a draw is the same in whatever order
-the files come, files added later leave the keys of the others as they are, and a larger draw contains a smaller one.
+A key depends on the file's id and on the purpose of the draw, and on no other file. So a draw does not depend on the
+order of the files, files added later do not change the keys of the others, and a larger draw contains a smaller one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _BITS = 53  # what a float64 holds
 
 
 def random_keys(ids: Iterable[str], *purpose: object) -> np.ndarray:
-    """Give each id a number from the uniform distribution on the open interval from 0 to 1.
+    """Give each id a random number, uniform on the open interval from 0 to 1: shape (ids,), float64.
 
-    Two purposes (`"draw", seed`) give random_keys that are independent of each other.
+    The same id and purpose always give the same number. Keys of two purposes (such as `"draw", seed`) are independent.
     """
     start = hashlib.blake2b("\0".join([*map(str, purpose), ""]).encode(), digest_size=8)
     drawn = []

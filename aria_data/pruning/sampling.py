@@ -1,7 +1,7 @@
-"""A selection while it is made, and all that is settled before a method draws: names, limits, minima, caps.
+"""The state of a selection while a method runs, and the steps before the method: names, limits, minima, caps.
 
-What is kept here without a lot has probability 1 and weight 1. Given it, the rest is drawn with known probabilities,
-so a sum weighted by their inverse is still the sum over all files, in the mean over the draws.
+Files that are kept here for certain have probability 1 and weight 1. Given those, the method draws the rest with known
+probabilities, so a sum weighted by their inverse is an unbiased estimate of the sum over all files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aria_data.pruning.selection import BY_RANK, BY_SCORE, Pool, SelectConfig
 
 
 class Sampling:
-    """Who may still be drawn, who is kept, with which probability, and why. All arrays are in the pool's order."""
+    """Which files may still be drawn, which are kept, with which probability, and why. Arrays are in pool order."""
 
     def __init__(self, pool: Pool, config: SelectConfig, seed: int):
         self.pool, self.config, self.seed = pool, config, seed
@@ -26,43 +26,46 @@ class Sampling:
         self.costs = {"files": np.ones(num), "minutes": pool.minutes, "notes": pool.num_notes}[config.budget.unit]
         self.limit = config.budget.limit(num)
         self.is_open, self.is_kept = np.ones(num, bool), np.zeros(num, bool)
-        self.cap_probs = np.ones(num)  # of not having been taken out by the cap of its group
-        self.probs = np.zeros(num)
+        self.cap_probs = np.ones(num)  # probability that the cap of its group leaves a file in the draw
+        self.probs = np.zeros(num)  # inclusion probabilities of the files that are kept
         self.reasons = np.full(num, "", object)
-        self.num_undrawn = 0  # files that the method might have kept, had the budget been larger
+        self.num_undrawn = 0  # files that the method might have kept with a larger budget
         self.warnings: list[str] = []
 
     def to_spend(self) -> float:
-        """What the budget still has, at most what all open files cost."""
+        """What is left of the budget, in its unit; never more than the cost of all open files."""
         return min(self.limit - self.costs[self.is_kept].sum(), self.costs[self.is_open].sum())
 
     def random_keys(self, purpose: str) -> np.ndarray:
+        """The random keys of all files for this purpose and seed."""
         return random_keys(self.pool.ids, purpose, self.seed)
 
     def by_random_key(self, purpose: str = "draw") -> np.ndarray:
-        """The open files in an order drawn by lot, as indices."""
+        """The indices of the open files, in the random order of their keys."""
         indices = np.flatnonzero(self.is_open)
         return indices[np.argsort(self.random_keys(purpose)[indices], kind="stable")]
 
     def by_rank(self) -> np.ndarray:
-        """The open files, hardest first (`bottom`: easiest first), as indices; ties by a lot of their own."""
+        """The indices of the open files, hardest first (`bottom`: easiest first). Random keys break ties."""
         indices = np.flatnonzero(self.is_open)
         keys = self.scores[indices] if self.config.method == "bottom" else -self.scores[indices]
         return indices[np.lexsort((self.random_keys("tie")[indices], keys))]
 
     def keep(self, indices: np.ndarray, labels: Iterable[str]) -> None:
+        """Keep these files; `labels` are their reasons."""
         self.is_kept[indices], self.is_open[indices] = True, False
         self.probs[indices] = self.cap_probs[indices]
         self.reasons[indices] = [f"kept: {label}" for label in labels]
 
     def leave(self, indices: np.ndarray, labels: Iterable[str]) -> None:
+        """Leave these files out; `labels` are their reasons."""
         self.is_open[indices] = False
         self.reasons[indices] = [f"left: {label}" for label in labels]
 
     def draw(self, order: np.ndarray, labels: list[str]) -> int:
-        """Keep the files of `order` up to the first that the budget does not allow and leave the others.
+        """Keep the files of `order` up to the first that exceeds the budget, and leave the others.
 
-        Gives the number kept. Their probabilities are for the caller to set.
+        Gives the number kept. The caller sets their probabilities.
         """
         num = num_affordable(self.costs[order], self.limit - self.costs[self.is_kept].sum())
         self.keep(order[:num], labels[:num])
@@ -72,9 +75,9 @@ class Sampling:
 
 
 def normalized(scores: np.ndarray, groups: np.ndarray, normalize: str) -> np.ndarray:
-    """Express scores in standard deviations from the mean, of all files or of each group. All equal: 0.
+    """Express scores in standard deviations from the mean of all files, or of each group; 0 where all are equal.
 
-    Files without a group are taken as one group.
+    `normalize` is one of `selection.NORMALIZE`. All files without a group form one group. NaN stays NaN.
     """
     if normalize == "none":
         return scores
@@ -96,7 +99,7 @@ def codes_of(groups: np.ndarray) -> np.ndarray:
 
 
 def ranks_within(codes: np.ndarray) -> np.ndarray:
-    """Give 0 to the first of each code, 1 to the second, and so on."""
+    """Number the occurrences of each code in order: 0 for its first, 1 for its second, and so on."""
     order = np.argsort(codes, kind="stable")
     in_order = codes[order]
     ranks = np.empty(len(codes), int)
@@ -105,7 +108,10 @@ def ranks_within(codes: np.ndarray) -> np.ndarray:
 
 
 def prepare(sampling: Sampling) -> None:
-    """Settle what no method decides."""
+    """Do what does not depend on the method: ids to include and exclude, limits, cuts, minima and caps of groups.
+
+    Raises `ConfigInvalid` when the files to include exceed the budget.
+    """
     _by_name(sampling)
     _by_limits(sampling)
     _cut_hardest(sampling)
@@ -154,27 +160,27 @@ def _cut_hardest(sampling: Sampling) -> None:
 
 
 def _in_groups(sampling: Sampling, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-    """The open files that have a group, those preferred in it first, and how many of it come before each."""
+    """The indices of the open files that have a group, the preferred ones first, and each one's rank in its group."""
     order = sampling.by_rank() if sampling.config.method in BY_RANK else sampling.by_random_key(purpose)
     order = order[sampling.pool.groups[order] != ""]
     return order, ranks_within(codes_of(sampling.pool.groups)[order])
 
 
 def _num_kept(sampling: Sampling) -> np.ndarray:
-    """For each file how many of its group are kept already."""
+    """For each file, the number of files of its group that are kept already."""
     codes = codes_of(sampling.pool.groups)
     return np.bincount(codes, sampling.is_kept)[codes].astype(int) if len(codes) else codes
 
 
 def _keep_minimum(sampling: Sampling) -> None:
-    """Keep so many of each group first: one of each, then a second of each, until the budget ends."""
+    """Keep `min_per_group` files of each group: one of each, then a second of each, until the budget ends."""
     wanted = sampling.config.min_per_group
     if not wanted:
         return
     order, ranks = _in_groups(sampling, "minimum")
     ranks = ranks + _num_kept(sampling)[order]
-    group_lots = random_keys(sampling.pool.groups, "group", sampling.seed)
-    first = np.lexsort((group_lots[order], ranks))
+    group_keys = random_keys(sampling.pool.groups, "group", sampling.seed)
+    first = np.lexsort((group_keys[order], ranks))
     order = order[first][ranks[first] < wanted]
     num = num_affordable(sampling.costs[order], sampling.limit - sampling.costs[sampling.is_kept].sum())
     sampling.keep(order[:num], [f"one of the {wanted} that its group keeps at least"] * num)
@@ -186,9 +192,9 @@ def _keep_minimum(sampling: Sampling) -> None:
 
 
 def _cap_groups(sampling: Sampling) -> None:
-    """Take out of each group what is more than it may keep: the last by rank, or by random key where a method draws.
+    """Leave out the files of each group beyond `max_per_group`: the last by rank, or by random key if the method draws.
 
-    By random key, because a cap by score would leave some files without a chance that a weight could make up for.
+    A cap by score would give some files probability 0, which no weight can correct; hence random keys.
     """
     most = sampling.config.max_per_group
     if not most:

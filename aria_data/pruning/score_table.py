@@ -1,7 +1,7 @@
-"""The score table: one row a file, one column a score, all of them "high = keep", with where they come from.
+"""The score table: one row a file, one column a score (high = keep), and how the scores were made.
 
-Files are scored once and selected from often. On disk it is one Parquet file that pandas and DuckDB open as it is, a
-missing score being null (to SQL a NaN would be the highest); its metadata say as JSON what the scores were made with.
+Files are scored once and selected from often. On disk a table is one Parquet file, which pandas and DuckDB can open. A
+missing score is null there, because SQL sorts NaN highest. The file's metadata holds `about` as JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import Pool
 from aria_data.storage import write_whole
 
-FORMAT = 1  # raise it when an older version of this file could not read what is written
+FORMAT = 1  # raise it when older code could not read what is written
 METADATA_KEY = b"aria_score_table"
-RANDOM = ("random_0", "random_1", "random_2")  # baselines: scores that know nothing
+RANDOM = ("random_0", "random_1", "random_2")  # baselines: random scores, computed from the ids
 ATTRIBUTES = ("id", "group", "minutes", "num_notes")
 SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -31,13 +31,13 @@ SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 class ScoreTable:
     """Scores of files, sorted by id. Make one with `ScoreTable.of`.
 
-    `about` holds plain JSON values: what whoever scored wrote down (scorers' versions, surrogate's configuration and
-    weights' hash, tokenizer's and data's hashes, seeds, checkpoints, each column's direction as its paper has it, rank
-    correlation from seed to seed, the manifest's version and content hash). Nothing here reads it.
+    `about` holds plain JSON values that tell how the scores were made: versions, configuration, hashes of tokenizer and
+    data, seeds, the direction of each column in its paper, rank correlations between seeds, and so on. This module
+    stores it and does not read it.
     """
 
     ids: tuple[str, ...]
-    columns: dict[str, np.ndarray]  # float64; the higher the harder or more informative; NaN: no score
+    columns: dict[str, np.ndarray]  # float64, one a file; higher is harder or more informative; NaN: no score
     group: np.ndarray  # objects: composition or cluster, "" where it is not known
     minutes: np.ndarray  # float64
     num_notes: np.ndarray  # int64
@@ -53,9 +53,9 @@ class ScoreTable:
         num_notes: Sequence[int] | np.ndarray | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> ScoreTable:
-        """Take files in any order, check them, and add the random columns.
+        """Make a table of files in any order, and add the random columns.
 
-        Raises `ValueError` for ids that come twice, columns of other lengths or infinite scores.
+        Raises `ValueError` for a repeated id, a column of another length, an infinite score and a bad column name.
         """
         pool = Pool.of(ids, None, group, minutes, num_notes)
         given = {name: values for name, values in columns.items() if name not in RANDOM}
@@ -69,7 +69,7 @@ class ScoreTable:
         return len(self.ids)
 
     def pool(self, score: str) -> Pool:
-        """The files with one of their scores, to `select` from. Raises `UsageError` for a score that is not there."""
+        """Give the files with one of their scores, to `select` from. Raises `UsageError` for an unknown score."""
         if score not in self.columns:
             raise UsageError(f"score: {score!r} is not in the table. It has {', '.join(self.columns)}.")
         return Pool.of(self.ids, self.columns[score], self.group, self.minutes, self.num_notes)
@@ -77,19 +77,19 @@ class ScoreTable:
     def with_columns(
         self, columns: Mapping[str, Sequence[float] | np.ndarray], about: Mapping[str, Any] | None = None
     ) -> ScoreTable:
-        """The same files with more scores, in the order of `ids`, or others in place of those of the same name."""
+        """Give a table with more columns, in the order of `ids`; they replace columns of the same name."""
         both = {**self.about, **(about or {})}
         return ScoreTable.of(self.ids, {**self.columns, **columns}, self.group, self.minutes, self.num_notes, both)
 
     def rank_correlations(self) -> dict[str, dict[str, float]]:
-        """Spearman's rho between columns, over the files that have both scores; NaN where that says nothing."""
+        """Spearman's rho between columns, over the files with both scores; NaN for fewer than 3 or constant scores."""
         return {
             one: {other: _spearman(mine, theirs) for other, theirs in self.columns.items()}
             for one, mine in self.columns.items()
         }
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all. Raises `DatasetNotWritable`."""
+        """Write the table as Parquet, whole or not at all. Raises `DatasetNotWritable`."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -106,7 +106,7 @@ class ScoreTable:
 
     @classmethod
     def load(cls, path: Path) -> ScoreTable:
-        """Read a saved table. Raises `DatasetNotFound`, or `DatasetCorrupt` for what is damaged or something else."""
+        """Read a saved table. Raises `DatasetNotFound`, or `DatasetCorrupt` for a file that is damaged or no table."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -121,8 +121,8 @@ class ScoreTable:
         except KeyError as error:
             raise DatasetCorrupt(f"{path}: is no score table ({error} is missing). Score the dataset again.") from error
         except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
-            said = " ".join(str(error).split())[:160]
-            raise DatasetCorrupt(f"{path}: is damaged ({said}). Score the dataset again.") from error
+            cause = " ".join(str(error).split())[:160]
+            raise DatasetCorrupt(f"{path}: is damaged ({cause}). Score the dataset again.") from error
 
     @classmethod
     def _from_arrow(cls, table: Any, about: dict[str, Any]) -> ScoreTable:

@@ -1,17 +1,17 @@
-"""Scores of training examples from one model or a few of its checkpoints. They describe; selectors decide.
+"""Scores of training examples from one model. They describe files; `selectors` decide what to keep.
 
-Every function gives one number a file (float64, NaN for a file with nothing to score), with dropout off. p = softmax
-of the logits, y the target, e = p - onehot(y), h the head's input. A window's loss is the mean over its counted
-positions, a file's the mean over its windows.
+Scores from several checkpoints are in `over_time.py`. A score is one number a file (float64, NaN for a file with
+nothing to score), computed with dropout off. Below, p = softmax of the logits, y the target, e = p - onehot(y), h the
+head's input. A window's loss is the mean over its counted positions, a file's loss the mean over its windows.
 
-What is one score for images becomes several for sequences, by the level at which gradients are added up before the
-length is taken. On piano performances `grand_token` ranks files as EL2N does, `grand_window` does not at all: it is
-high for what repeats itself, because there gradients add up. Hence each level has its own name.
+One score for images becomes several for sequences: gradients can be summed over a token, a window or a file before
+their length is taken. On piano performances `grand_token` ranks files as EL2N does, but `grand_window` does not at all:
+it is high for repetitive music, where gradients add up. Hence each level has its own name.
 
-None is meant for a network at initialisation. It can be done (checkpoint epoch 0), but Kirsch 2023 (arXiv
-2303.14753) could not reproduce what Paul et al. 2021 report for GraNd there: it is the input's length and selects no
-better than chance. Fayyaz et al. 2022 (arXiv 2211.05610) find the scores of early steps worse than chance, too, so
-callers should train for one epoch at least; `scoring.py` warns.
+No score is meant for a network at initialisation. It can be computed (checkpoint epoch 0), but Kirsch 2023 (arXiv
+2303.14753) could not reproduce what Paul et al. 2021 report for GraNd there: it follows the input's length and selects
+no better than chance. Fayyaz et al. 2022 (arXiv 2211.05610) find the scores of early steps worse than chance too. So
+train for one epoch at least; `columns.py` warns otherwise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from aria_data.surrogate.scorable import (
 def el2n(model: Scorable, examples: Examples) -> np.ndarray:
     """Mean of |e|, 0 to sqrt 2. Level: token. High = hard = keep. Paul et al. 2021; for sequences Marion et al. 2023.
 
-    Average over 2 or 3 networks: of tokens so many are averaged already that ten, as for images, are not needed.
+    Average over 2 or 3 networks. Ten, as for images, are not needed, because a score averages many tokens already.
     """
     return mean_per_file(per_window(model, examples)["el2n"], examples)
 
@@ -47,7 +47,7 @@ def el2n(model: Scorable, examples: Examples) -> np.ndarray:
 def el2n_by_attribute(
     model: Scorable, examples: Examples, kinds: np.ndarray, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """EL2N of the tokens of each kind alone, `kinds[class]` an index into `names`; kinds that do not occur are NaN."""
+    """EL2N of each kind of token alone, by name; `kinds[class]` is an index into `names`. NaN: no such token."""
     sums = np.zeros((len(names), examples.num_windows))
     counts = np.zeros_like(sums)
     kind_of = torch.from_numpy(kinds.astype(np.int64))
@@ -86,7 +86,7 @@ def grand_file(model: Scorable, examples: Examples) -> np.ndarray:
 
 
 def per_window(model: Scorable, examples: Examples) -> dict[str, np.ndarray]:
-    """`loss`, `el2n`, `grand_token` and `grand_window` of every window, from one pass."""
+    """Give `loss`, `el2n`, `grand_token` and `grand_window` of every window, each of shape (windows,), in one pass."""
     out = {name: np.full(examples.num_windows, np.nan) for name in ("loss", "el2n", "grand_token", "grand_window")}
     for indices, found in passes(model, examples):
         lengths = torch.linalg.vector_norm(found.errors, dim=2)
@@ -102,7 +102,7 @@ def per_window(model: Scorable, examples: Examples) -> dict[str, np.ndarray]:
 
 
 def head_gradients(model: Scorable, examples: Examples, batch: int = BATCH) -> Iterator[tuple[int, Tensor]]:
-    """Give each file's gradient of its loss at the head, (classes, width [+ 1 for the bias]); one at a time."""
+    """Yield each file's number and the gradient of its loss at the head, (classes, width [+ 1 for the bias])."""
     of_windows = torch.from_numpy(examples.window_shares)
     current, total = -1, torch.zeros(0)
     for indices, found in passes(model, examples, batch):
@@ -126,8 +126,8 @@ def grand_full(
 ) -> np.ndarray:
     """Length of the gradient of the file's loss in all parameters, one backward pass a file. High = keep.
 
-    GraNd as Paul et al. 2021 define it. Between networks it varies more than the others (rank correlation 0.7):
-    average 5 or more.
+    This is GraNd as Paul et al. 2021 define it. It varies more between networks than the other scores (rank correlation
+    0.7): average 5 or more. `parameters` restricts the gradient to some of them.
     """
     chosen = list(model.module().parameters()) if parameters is None else list(parameters)
     out = np.full(examples.num_files, np.nan)
@@ -146,7 +146,7 @@ def grand_full(
 def effort(model: Scorable, examples: Examples, parameters: Sequence[Tensor]) -> np.ndarray:
     """Length of the gradient of the file's loss in the parameters to be learnt. High = keep. DEALRec (Lin et al. 2024).
 
-    Meant for the *target* model, pretrained, and its adapter or last block; `grand_full` with these parameters.
+    DEALRec means the pretrained *target* model and its adapter or last block. It is `grand_full` with these parameters.
     """
     return grand_full(model, examples, parameters)
 
@@ -158,7 +158,7 @@ def _loss_sum(model: Scorable, examples: Examples, indices: np.ndarray) -> Tenso
 
 
 def unigram_log_probs(examples: Examples, num_classes: int, batch: int = BATCH) -> np.ndarray:
-    """Log probability of each class by how often it is a target (one added to each): the model that sees no input."""
+    """Log probability of each class from its frequency among the targets, plus one: a model that sees no input."""
     counts = np.ones(num_classes)
     for indices in examples.batches(batch):
         targets = examples.take(indices)[1].numpy().ravel()
@@ -167,7 +167,7 @@ def unigram_log_probs(examples: Examples, num_classes: int, batch: int = BATCH) 
 
 
 def null_losses(examples: Examples, null_log_probs: np.ndarray, batch: int = BATCH) -> np.ndarray:
-    """Mean of -log p_null(y) of each window; needs no model."""
+    """Mean of -log p_null(y) of each window, shape (windows,). Needs no model."""
     out = np.full(examples.num_windows, np.nan)
     for indices in examples.batches(batch):
         targets = examples.take(indices)[1].numpy()
@@ -179,10 +179,10 @@ def null_losses(examples: Examples, null_log_probs: np.ndarray, batch: int = BAT
 
 
 def pvi(model: Scorable, examples: Examples, null_log_probs: np.ndarray) -> np.ndarray:
-    """Mean of log2 p(y) - log2 p_null(y), bits a token: what the input tells of the target. Level: token.
+    """Mean of log2 p(y) - log2 p_null(y), in bits a token: the input's information about the target. Level: token.
 
-    Ethayarajh et al. 2022, as in Anand et al. 2023. HIGH = EASY: a table of scores takes its negative. The null model
-    is the best one that sees no input, the frequencies of `unigram_log_probs`, where the paper trains one on blanks.
+    Ethayarajh et al. 2022, as in Anand et al. 2023. HIGH = EASY: a score table holds its negative. The null model is
+    the best one without input, the frequencies of `unigram_log_probs`; the paper trains one on blank inputs instead.
     """
     return mean_per_file(
         null_losses(examples, null_log_probs) - per_window(model, examples)["loss"], examples

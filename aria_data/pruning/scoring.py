@@ -1,7 +1,7 @@
-"""Score files: several surrogates' scores averaged, with where they come from. One surrogate's are in `seeds.py`.
+"""Score files: average the scores of several surrogates, and record how they were made. `seeds.py` has one surrogate's.
 
-With a `cache_dir` the same call goes on after a kill with the seed that was interrupted, and asking for one more
-score later trains nothing.
+With a `cache_dir` the same call continues after a kill with the interrupted seed, and another score that is asked for
+later needs no training.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ def score(
     only: Collection[str] | None = None,
     processes: int = 1,
 ) -> ScoreTable:
-    """Score `files` (id -> path or bytes); `groups` says which belong together, as performances of one composition do.
+    """Score `files` (id -> path or bytes). `groups` gives each file's composition or cluster.
 
-    `probe`: files that influence is measured on, such as a validation set; they and their groups must not be among
-    `files`. Without one there is no influence: it depends so much on the probe that a few pieces held out of the files
-    do not do (rank correlation from one such fold to another -0.14, between networks with one probe 0.83). Each
-    seed then holds out whole groups of its own to validate on, no file for more than one seed, and does not score them:
-    a file that was not trained on looks 0.2 to 0.7 standard deviations harder. `only` names columns of
-    `columns.COLUMNS`.
+    `probe` has files to measure influence on, such as a validation set; neither they nor their groups may be among
+    `files`. Without a probe there are no columns of influence: a few files held out do not replace it (rank correlation
+    between two such folds -0.14, between networks with one probe 0.83). Instead each seed then holds out whole groups
+    to validate on, no file for more than one seed, and does not score them: a file that was not trained on looks 0.2
+    to 0.7 standard deviations harder. `only` names columns of `columns.COLUMNS`.
+
+    Raises `ConfigInvalid` for missing or repeated seeds, and `UsageError` for an unknown column, one that needs a
+    probe, a probe that shares files or groups with `files`, or no readable file.
     """
     config, say = config or ScoringConfig(), progress or (lambda what, done, total: None)
     if not seeds or len(set(seeds)) != len(seeds):
@@ -75,10 +77,10 @@ def score(
 
 
 def combine(values: np.ndarray) -> np.ndarray:
-    """Average (seeds, files) over the seeds that have the file, the seeds' levels being evened out.
+    """Average (seeds, files) to (files,), over the seeds that scored a file, after removing each seed's level.
 
-    A seed that did not score a file would otherwise move that file against the others by its own level: file and seed
-    effects are fitted by least squares, and the level is the mean of the seeds'.
+    Otherwise a file that one seed did not score would move against the others by that seed's level. File and seed
+    effects are fitted by least squares; the seeds' effects have mean 0. NaN for a file that no seed scored.
     """
     is_there = np.isfinite(values)
     if len(values) == 1 or is_there.all():
@@ -94,7 +96,7 @@ def combine(values: np.ndarray) -> np.ndarray:
 
 
 def rank_agreement(values: np.ndarray) -> float | None:
-    """Mean of Spearman's rho over pairs of seeds, of files that both have; None where that says nothing."""
+    """Mean of Spearman's rho over pairs of rows (seeds), over files that both have; None where it is not defined."""
     from scipy.stats import spearmanr
 
     found = []
@@ -117,14 +119,14 @@ def _stack(found: Sequence[SeedScores], name: str, num_files: int) -> np.ndarray
 
 
 def _folds(windows: Windows, share: float, count: int, has_probe: bool) -> list[tuple[int, ...]]:
-    """The files each seed holds out; none for a single seed, which would leave them without a score."""
+    """The files each seed holds out; none with a probe, and none for a single seed, which must score every file."""
     if has_probe or count < 2:
         return [()] * count
     return disjoint_folds(windows.groups, share, count, seed=0)
 
 
 def _require_disjoint(windows: Windows, probes: Windows) -> None:
-    """No file, no content and no group on both sides: a probe that was trained on praises what it has seen."""
+    """Require that files and probe share no id, no content and no group: a probe must not be trained on."""
     for what, mine, theirs in (("file", windows.ids, probes.ids), ("group", windows.groups, probes.groups)):
         if both := sorted(set(mine) & set(theirs)):
             raise UsageError(f"The {what} {both[0]!r} is in the files and in the probe. Take it out of one of them.")
@@ -135,7 +137,7 @@ def _require_disjoint(windows: Windows, probes: Windows) -> None:
 
 
 def _about(windows: Windows, probes: Windows | None, config: ScoringConfig) -> dict[str, Any]:
-    """Where the scores come from, as plain JSON values."""
+    """How the scores were made, as plain JSON values."""
     return {
         "scoring_version": VERSION,
         "config": asdict(config),

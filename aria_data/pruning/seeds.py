@@ -1,7 +1,7 @@
-"""The scores of one seed: a surrogate trained, then asked; each step kept on disk as soon as it is done.
+"""The scores of one seed: a surrogate is trained, then scores the files. Each step is cached on disk when it is done.
 
-What is kept has a name that is a hash of everything it depends on, and its own hash within: half a file, or another
-version's, is as if it were not there.
+A cached file's name is a hash of everything that its content depends on, and it begins with the hash of its content. So
+half a file, or one of another version, counts as missing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from aria_data.surrogate import Run, Scorable, Surrogate, SurrogateConfig, Windo
 from aria_data.surrogate.tokens import KINDS, TokenConfig
 from aria_data.surrogate.training import run_bytes, run_from_bytes
 
-VERSION = 1  # raise it when the same files would get other scores: what is in caches is then left alone
+VERSION = 1  # raise it when the same files would get other scores: older caches are then ignored
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
 
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """All that decides the numbers, but seeds and files."""
+    """Everything that determines the scores, besides seeds and files."""
 
     tokens: TokenConfig = field(default_factory=TokenConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
@@ -40,7 +40,7 @@ class ScoringConfig:
 
 @dataclass(frozen=True)
 class SeedScores:
-    """What one seed's surrogate says: one number a file, NaN for files it was not trained on."""
+    """The scores of one seed's surrogate: one number a file in each column, NaN for files it was not trained on."""
 
     columns: dict[str, np.ndarray]
     facts: dict[str, Any]  # plain JSON values for `ScoreTable.about`
@@ -48,7 +48,7 @@ class SeedScores:
 
 @dataclass(frozen=True)
 class Material:
-    """What all seeds have in common."""
+    """What all seeds share: windows, probe, settings, cache, and the callback for progress."""
 
     windows: Windows
     probes: Windows | None
@@ -58,7 +58,7 @@ class Material:
 
 
 def score_seed(material: Material, seed: int, held_out: tuple[int, ...], wanted: set[str]) -> SeedScores:
-    """Train and score with one seed, or fetch what the cache has of it."""
+    """Train and score with one seed, or take from the cache what is there. `wanted` names columns."""
     config, probes = material.config, material.probes
     run_key = _key(asdict(config.tokens), asdict(config.surrogate), material.windows.sha256, seed, held_out)
     name = f"scores-{seed}-{_key(run_key, asdict(config.columns), probes.sha256 if probes else None)}.bin"
@@ -74,7 +74,7 @@ def score_seed(material: Material, seed: int, held_out: tuple[int, ...], wanted:
 
 
 def _train_seed(material: Material, seed: int, held_out: tuple[int, ...], name: str) -> tuple[Run, float | None]:
-    """The training, and how long it took; None if it was there."""
+    """Give the training run and how long it took in seconds; None for the time if it was cached."""
     if (content := _fetch(material.cache_dir, name)) is not None:
         return run_from_bytes(content, material.config.surrogate), None
     started_s = time.monotonic()
@@ -90,7 +90,7 @@ def _train_seed(material: Material, seed: int, held_out: tuple[int, ...], name: 
 def _more_scores(
     material: Material, run: Run, known: SeedScores, missing: Collection[str], facts: dict[str, Any]
 ) -> SeedScores:
-    """Add the missing columns to what is known."""
+    """Compute the missing columns and add them to the known ones."""
     started_s = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -138,7 +138,7 @@ def _last_block(model: Scorable) -> Sequence[Tensor]:
 
 
 def _facts(material: Material, run: Run) -> dict[str, Any]:
-    """Where this seed's scores come from, as plain JSON values."""
+    """How this seed's scores were made, as plain JSON values."""
     probes = material.probes
     return {
         "weights_sha256": run.weights_sha256(),
@@ -163,7 +163,7 @@ def _keep(folder: Path | None, name: str, content: bytes) -> None:
 
 
 def _fetch(folder: Path | None, name: str) -> bytes | None:
-    """What was kept under this name; None if nothing was, or it is damaged."""
+    """Read the cached content of this name; None if there is none, or it is damaged."""
     if folder is None or not (folder / name).is_file():
         return None
     content = (folder / name).read_bytes()

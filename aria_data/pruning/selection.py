@@ -1,4 +1,4 @@
-"""What a selection is made of: the pool of files, the configuration, the result. `selectors.py` makes it."""
+"""The parts of a selection: the pool of files, the configuration, the result, its weights. `selectors.py` selects."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import numpy as np
 from aria_data.errors import ConfigInvalid
 from aria_data.pruning.budgets import Budget
 
-BY_RANK = ("top", "bottom", "window")  # nothing is left to chance but ties
+BY_RANK = ("top", "bottom", "window")  # without chance, except for ties
 BY_SCORE = (*BY_RANK, "stratified", "score_proportional", "ht_proportional", "calibrated")
-WEIGHTED = ("calibrated", "ht_proportional")  # without their weights they are other methods
+WEIGHTED = ("calibrated", "ht_proportional")  # methods that define weights of their own
 METHODS = ("random", "group_random", *BY_SCORE)
 NORMALIZE = ("none", "dataset", "group")
 
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """Which files are kept and how they are weighted. docs/pruning.md says what was measured."""
+    """Which files are kept and how they are weighted. docs/pruning.md has the measurements.
 
-    method: str = "group_random"  # needs no score; none did better in our pilot, at 10 and at 50 %
+    Raises `ConfigInvalid` for values that are unknown, out of range or contradict each other.
+    """
+
+    method: str = "group_random"  # needs no score; in our pilot no method was better, at 10 and at 50 %
     budget: Budget = Budget()
     offset: float = 0.1  # window: share skipped from the hard end; Paul et al. 0.01 on clean CIFAR-10, our pilot 0.1
     hard_cut: float = 0.1  # stratified: share of the hardest cut off first; DEALRec's code 0.1 (its text 0), CCS to 0.3
     strata: int = 50  # stratified: DEALRec and CCS
-    alpha: float = 0.1  # calibrated: share by score; Ayed and Hayou 0.1, 0.5, 0.9; more costs effective files
-    floor: float = 0.05  # *_proportional: the lowest score's size, the highest's being 1 (Anand et al. C.3); ours
+    alpha: float = 0.1  # calibrated: share by score; Ayed and Hayou 0.1, 0.5, 0.9; more costs effective sample size
+    floor: float = 0.05  # *_proportional: size of the lowest score; the highest has 1 (Anand et al. C.3); value ours
     normalize: str = "none"  # or standard deviations from the mean of the dataset, or of the group
     min_score: float | None = None  # of the score after `normalize`
     max_score: float | None = None
-    include: tuple[str, ...] = ()  # ids kept whatever the score says
+    include: tuple[str, ...] = ()  # ids kept regardless of their score
     exclude: tuple[str, ...] = ()
     min_per_group: int = 0
     max_per_group: int = 0  # 0: no limit
-    weights: str = "own"  # the method's own (1 but for `WEIGHTED`), "exact" (1 / probability), "none", "clip:MAX"
-    weights_mean_one: bool = False  # else a trainer's learning rate changes with the share that is kept
+    weights: str = "own"  # the method's own (1 except for `WEIGHTED`), "exact" (1 / probability), "none", "clip:MAX"
+    weights_mean_one: bool = False  # otherwise the size of a weighted loss changes with the share that is kept
 
     def __post_init__(self) -> None:
         for name, value, known in (("method", self.method, METHODS), ("normalize", self.normalize, NORMALIZE)):
@@ -78,7 +81,7 @@ class SelectConfig:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The files to choose from, sorted by id, with what choosing needs to know. Make one with `Pool.of`."""
+    """The files to choose from, sorted by id, with their scores, groups and sizes. Make one with `Pool.of`."""
 
     ids: tuple[str, ...]
     scores: np.ndarray  # float64, high = keep; NaN where a file has none
@@ -95,7 +98,11 @@ class Pool:
         minutes: Sequence[float] | np.ndarray | None = None,
         num_notes: Sequence[int] | np.ndarray | None = None,
     ) -> Pool:
-        """Take files in any order. Without scores all are NaN, without groups unknown, without costs 0."""
+        """Make a pool of files in any order. Scores default to NaN, groups to unknown, minutes and notes to 0.
+
+        Raises `ValueError` for a repeated id, a column of another length, an infinite score, and minutes or notes that
+        are negative or not finite.
+        """
         order = sorted(range(len(ids)), key=ids.__getitem__)
         given = [
             np.full(len(ids), fill, dtype) if values is None else np.asarray(values, dtype)
@@ -124,7 +131,7 @@ class Selection:
 
     ids: tuple[str, ...]
     weights: np.ndarray  # of `ids`, for the training loss
-    inclusion_probs: np.ndarray  # of `ids`: 1 for what was kept without a lot
+    inclusion_probs: np.ndarray  # of `ids`, above 0 to 1; 1 for files kept for certain
     reasons: dict[str, str]  # of every file of the pool: begins with "kept: " or "left: "
     warnings: list[str]
     pool: Pool
@@ -133,12 +140,12 @@ class Selection:
 
     @property
     def effective_num_files(self) -> float:
-        """Kish's effective sample size: so many equally weighted files say as much about the mean loss."""
+        """Kish's effective sample size: as many equally weighted files would estimate the mean loss as precisely."""
         return float(self.weights.sum() ** 2 / np.square(self.weights).sum()) if len(self.weights) else 0.0
 
 
 def weights_of(inclusion_probs: np.ndarray, config: SelectConfig) -> np.ndarray:
-    """Give the weights of kept files: the inverse of their probability, where the configuration asks for it."""
+    """Give the weights of kept files: the inverse of their probabilities if the configuration asks for it, else 1."""
     is_weighted = config.method in WEIGHTED if config.weights == "own" else config.weights != "none"
     weights = 1 / inclusion_probs if is_weighted else np.ones(len(inclusion_probs))
     if len(weights):

@@ -1,4 +1,4 @@
-"""A selection beside what it was taken from: sizes, groups, scores, coverage. It describes; it does not judge."""
+"""Compare a selection with its pool: sizes, groups, scores, coverage. The report describes; it does not judge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GroupShare:
 
 @dataclass(frozen=True, slots=True)
 class SelectionReport:
-    """Before and after. `dataclasses.asdict` makes it plain values."""
+    """The pool and what is kept of it, in numbers. `dataclasses.asdict` gives plain values."""
 
     num_files: int
     num_kept: int
@@ -35,17 +35,17 @@ class SelectionReport:
     num_notes_kept: int
     effective_num_files: float  # of those kept, given their weights
     groups: tuple[GroupShare, ...]  # the largest first
-    group_coverage: float  # known groups of which something is kept, 0 to 1; 1 when there are none
-    js_divergence: float  # between the groups' shares before and after: 0 the same, 1 nothing in common
+    group_coverage: float  # share of known groups of which a file is kept, 0 to 1; 1 when there are none
+    js_divergence: float  # between the groups' shares before and after: 0 equal, 1 disjoint
     js_divergence_weighted: float
     score_edges: tuple[float, ...]  # of equal bins; one more than bins; empty without scores
     score_counts: tuple[int, ...]
     score_counts_kept: tuple[int, ...]
-    score_coverage: float  # bins with files of which something is kept, 0 to 1; 1 when there are none
+    score_coverage: float  # share of occupied bins of which a file is kept, 0 to 1; 1 when there are none
 
 
 def report_of(selection: Selection) -> SelectionReport:
-    """Compare what is kept with what was there."""
+    """Compare what a selection keeps with its whole pool."""
     pool = selection.pool
     kept = set(selection.ids)
     is_kept = np.array([each in kept for each in pool.ids], bool)

@@ -1,4 +1,4 @@
-"""What a user should be told about a selection before training on it: one sentence each, with the number."""
+"""Warnings about a selection, for the user to read before training on it: one sentence each, with the number."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from aria_data.pruning.budgets import ROUNDING
 from aria_data.pruning.sampling import Sampling
 from aria_data.pruning.selection import BY_RANK, BY_SCORE, WEIGHTED, Selection
 
-FEW = 0.3  # at or below this share score-only selection loses to random: Ayed and Hayou, DeepCore, CCS, our pilot
-FEW_EFFECTIVE = 0.7  # of the files kept; calibrated with alpha 0.5 at 30 % has 0.67
+FEW = 0.3  # at or below this share, selection by score alone loses to random: Ayed and Hayou, DeepCore, CCS, our pilot
+FEW_EFFECTIVE = 0.7  # effective / kept files, below which to warn; calibrated with alpha 0.5 at 30 % has 0.67
 
 
 def warnings_of(selection: Selection, sampling: Sampling) -> list[str]:
-    """Look a finished selection over."""
+    """Give the warnings about a finished selection."""
     parts = (
         _of_scores(selection, sampling),
         _of_groups(selection),

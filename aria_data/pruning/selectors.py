@@ -1,7 +1,7 @@
-"""Selectors: `select(pool, config, seed)` says which files to keep, how to weight them, and why. No models, no files.
+"""Selectors: `select(pool, config, seed)` chooses which files to keep, with weights and reasons. No models, no files.
 
-Every method but `ht_proportional` is an order of the files and a budget that ends it. Random orders are those of
-permanent random numbers (`random_keys.py`), so a smaller budget keeps a part of what a larger one keeps.
+Every method except `ht_proportional` puts the files in an order and keeps them until the budget ends. Random orders
+come from permanent random numbers (`random_keys.py`), so a smaller budget keeps a part of what a larger one keeps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _random(sampling: Sampling) -> None:
 
 
 def _by_rank(sampling: Sampling) -> None:
-    """`top`, `bottom`, and `window` after its hardest are cut off."""
+    """`top`, `bottom`, and `window`, whose hardest files have been cut off before."""
     order = sampling.by_rank()
     sampling.draw(order, _numbered("rank", len(order)))
 
@@ -56,11 +56,11 @@ def _numbered(word: str, num: int) -> list[str]:
 
 
 def _group_random(sampling: Sampling) -> None:
-    """One of each composition, in an order drawn by lot, then a second of each. A file without one stands alone."""
+    """One file of each composition, in random order, then a second of each. A file without one is its own group."""
     ids = np.array(sampling.pool.ids, object)
     names = np.where(sampling.pool.groups == "", "\0" + ids, sampling.pool.groups) if len(ids) else ids
-    group_lots = random_keys(names, "group", sampling.seed)
-    order, _, rounds, sizes = _round_robin(sampling, codes_of(names), -group_lots)
+    group_keys = random_keys(names, "group", sampling.seed)
+    order, _, rounds, sizes = _round_robin(sampling, codes_of(names), -group_keys)
     labels = [
         f"round {mine + 1} over the groups, {size} files in its own" for mine, size in zip(rounds, sizes, strict=True)
     ]
@@ -75,7 +75,7 @@ def _stratified(sampling: Sampling) -> None:
     """Coverage sampling: equal numbers from strata of equal width over the range of the scores.
 
     Zheng et al. and DEALRec (Alg. 2) go from the smallest stratum to the largest and give each an equal share of what
-    is left. One of each in turn, the largest stratum first, comes to the same numbers.
+    is left. Taking one of each stratum in turn, the largest first, gives the same numbers.
     """
     num_strata = sampling.config.strata
     strata = _strata(sampling, num_strata)
@@ -91,7 +91,7 @@ def _stratified(sampling: Sampling) -> None:
 
 
 def _strata(sampling: Sampling, num_strata: int) -> np.ndarray:
-    """Number each open file's stratum from the easiest, 0, to the hardest; the last one holds its upper edge too."""
+    """Number each open file's stratum, from 0 for the easiest. The last stratum includes its upper edge."""
     strata = np.zeros(len(sampling.pool), int)
     scores = sampling.scores[sampling.is_open]
     if len(scores):
@@ -101,9 +101,9 @@ def _strata(sampling: Sampling, num_strata: int) -> np.ndarray:
 
 
 def _round_robin(sampling: Sampling, codes: np.ndarray, priority: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The open files in rounds, one of each code a round, by lot; in a round the highest priority first.
+    """Order the open files in rounds: one random file of each code a round, in a round the highest priority first.
 
-    Gives the order, and for each file of it the code, the round from 0, and how many open files have the code.
+    Gives the order, and for each file in it the code, the round (from 0), and the number of open files with that code.
     """
     order = sampling.by_random_key()
     rounds = ranks_within(codes[order])
@@ -114,10 +114,10 @@ def _round_robin(sampling: Sampling, codes: np.ndarray, priority: np.ndarray) ->
 
 
 def _score_proportional(sampling: Sampling) -> None:
-    """Draw one after the other, each with a chance proportional to its size, without replacement.
+    """Draw one file after the other without replacement, each with a probability proportional to its size.
 
-    Exponential keys (Efraimidis and Spirakis 2006) give the whole order at once. The probability of being among the
-    first has no closed form; Rosen's (1997) 1 - exp(-t size) is off by about 1 / number of files.
+    Exponential keys (Efraimidis and Spirakis 2006) give the whole order at once. The inclusion probabilities have no
+    closed form; Rosen's (1997) 1 - exp(-t size) is off by about 1 / number of files.
     """
     order = sampling.by_random_key()
     sizes = _sizes(sampling, order)
@@ -147,17 +147,17 @@ def _successive_probs(sizes: np.ndarray, num: int) -> np.ndarray:
 
 
 def _ht_proportional(sampling: Sampling) -> None:
-    """Probability proportional to size by systematic sampling in an order drawn by lot (Madow 1949).
+    """Probability proportional to size, by systematic sampling in random order (Madow 1949).
 
-    The probabilities are exact and their sum is the number kept, but the choice hangs together: a file added or a
-    larger budget changes it as a whole.
+    The probabilities are exact and their sum is the number kept, but a file added or a larger budget changes the whole
+    choice.
     """
     order = sampling.by_random_key()
     probs = _proportional_probs(_sizes(sampling, order), sampling.costs[order], sampling.to_spend())
     is_sure = probs >= 1
     sums = np.cumsum(np.where(is_sure, 0, probs))
     if sampling.config.budget.unit == "files" and len(sums) and sums[-1] > 0:
-        sums = sums / sums[-1] * round(sums[-1])  # it ends at a whole number but for rounding
+        sums = sums / sums[-1] * round(sums[-1])  # the last sum is a whole number, except for rounding
     start = random_keys([""], "start", sampling.seed)[0]
     is_hit = np.diff(np.floor(sums + 1 - start), prepend=0) > 0
     drawn = order[is_sure | is_hit]
@@ -170,7 +170,7 @@ def _ht_proportional(sampling: Sampling) -> None:
 
 
 def _proportional_probs(sizes: np.ndarray, costs: np.ndarray, to_spend: float) -> np.ndarray:
-    """Give min(1, t * size), with t so that the expected cost is `to_spend`."""
+    """Give min(1, t * size), with t chosen so that the expected cost is `to_spend`."""
     is_sure = np.zeros(len(sizes), bool)
     while not is_sure.all():
         rate = (to_spend - costs[is_sure].sum()) / max((sizes * costs)[~is_sure].sum(), np.finfo(float).tiny)
@@ -182,7 +182,7 @@ def _proportional_probs(sizes: np.ndarray, costs: np.ndarray, to_spend: float) -
 
 
 def _calibrated(sampling: Sampling) -> None:
-    """A share alpha of the budget by score, the rest by lot from all others (Ayed and Hayou)."""
+    """A share alpha of the budget by score, the rest at random from all other files (Ayed and Hayou)."""
     order = sampling.by_rank()
     wanted = sampling.config.alpha * sampling.to_spend() * (1 - ROUNDING)
     num_wanted = int(np.searchsorted(np.cumsum(sampling.costs[order]), wanted)) + 1 if wanted > 0 else 0

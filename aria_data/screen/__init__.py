@@ -1,4 +1,4 @@
-"""Judge candidates by their text: how surely title, tags and description say solo piano, 1 to 5. Nothing is fetched.
+"""Judge by its text how likely a candidate is solo piano, 1 to 5. Nothing is fetched.
 
 In: `Candidate`s. Out: `Screening`s.
 Rejection: `relevance_score_below_min`.

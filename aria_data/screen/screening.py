@@ -1,14 +1,14 @@
-"""Stage 2: what a candidate's text says about its being solo piano, 1 to 5, by word lists or by a language model.
+"""Score a candidate's text by how likely it is solo piano, 1 to 5, with word lists or with a language model.
 
     5  a piano, alone          "Klaviersonate", "solo piano", ピアノソロ
     4  a piano                 "piano cover of an orchestral theme", "Chopin: Nocturne"
-    3  the text does not say   "track01"
+    3  the text does not tell  "track01"
     2  hardly                  "four hands", "symphony", "official video"
     1  clearly something else  "violin sonata", "piano concerto", "synthesia tutorial"
 
-By the rules the title decides; tags, description and uploader speak where it does not. Their lists are
-`screen_words.toml`. A model is asked with `screen-1.md`, many candidates a request. For both, what speaks
-to a model rather than about music is taken out of the text first (`prompt_injection.py`).
+By the rules (word lists in `screen_words.toml`) the title decides; tags, uploader and description decide where it does
+not tell. A model gets the prompt `screen-1.md`, many candidates in a request. For both, instructions to a model are
+removed from the text first (`aria_data.text.prompt_injection`).
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ SCORER = "rules"
 SCORERS = ("rules", "llm")
 MAX_EVIDENCE_CHARS = 200
 MAX_REASON_CHARS = 300
-MIN_PIANO_SCORE = 4  # from here on the rules say that a piano is named
+MIN_PIANO_SCORE = 4  # the lowest score by the rules for which a piano is named
 PROMPT = "screen-1"
 _EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 
 
 @dataclass(frozen=True)
 class ScreenConfig:
-    """Which candidates go on. The default refuses only what the text itself calls something else:
-    a folder that someone names themself gets the benefit of the doubt; a crawl wants 4."""
+    """Which candidates go on, and how they are scored. Raises `ValueError` for an unknown scorer.
 
-    min_relevance_score: int = 2
+    The default rejects only candidates whose text names something else: the files of a user's own folder go on in case
+    of doubt. A crawl needs 4.
+    """
+
+    min_relevance_score: int = 2  # 1 to 5
     max_title_chars: int = 500
     max_description_chars: int = 3000  # ours: longer ones are credits and advertising
     scorer: str = "rules"  # or "llm"
@@ -55,8 +58,8 @@ class ScreenConfig:
 
 
 def screen(candidate: Candidate, config: ScreenConfig) -> Screening:
-    """How surely the metadata alone says solo piano, by the rules. Never raises, whatever the text is."""
-    return _by_rules(_honest(candidate)[0], config)
+    """Score a candidate's metadata by the rules. Never raises, whatever the text is."""
+    return _by_rules(_without_instructions(candidate)[0], config)
 
 
 def score_titles(titles: Iterable[str], config: ScreenConfig | None = None) -> list[Screening]:
@@ -85,8 +88,9 @@ def screen_many(
 ) -> Iterator[tuple[Candidate, Screening | Exception]]:
     """Screen with the configured scorer; each candidate comes back once, in any order.
 
-    A candidate that the model did not answer properly comes back with a `TemporaryError`, never with a guess.
-    `in_batches` uses the batch interface, at half the price within a day.
+    A candidate for which the model gave no valid answer comes back with a `TemporaryError`, never with a guess.
+    `in_batches` uses the batch interface: half the price, an answer within a day. `say` gets lines on its progress.
+    Raises `ValueError` for the scorer "llm" without `llm`.
     """
     if config.scorer == SCORER:
         yield from ((candidate, screen(candidate, config)) for candidate in candidates)
@@ -95,19 +99,19 @@ def screen_many(
         raise ValueError("the scorer llm needs an Llm")
     questions = screen_questions(candidates, config)
     task = screen_task()
-    asked = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
-    for question, answer in asked:
-        candidate, honest = question.tag
+    answers = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
+    for question, answer in answers:
+        candidate, cleaned = question.tag
         if isinstance(answer, Exception):
             yield candidate, answer
         else:
             screening = _by_model(candidate, answer)
-            yield candidate, _held(screening, _by_rules(honest, config)) if question.is_alone else screening
+            yield candidate, _limited(screening, _by_rules(cleaned, config)) if question.is_alone else screening
 
 
 @cache
 def screen_task() -> Task:
-    """What a model is asked about a candidate."""
+    """Give the task of the model: prompt, answer fields, and the check of an answer."""
     fields = {
         "relevance_score": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
         "evidence": {"type": "string"},
@@ -117,20 +121,20 @@ def screen_task() -> Task:
 
 
 def screen_questions(candidates: Iterable[Candidate], config: ScreenConfig) -> Iterator[Question]:
-    """A question a candidate; one whose text spoke to a model is asked in a request of its own."""
+    """Yield a question for each candidate. One whose text held instructions gets a request of its own."""
     for candidate in candidates:
-        honest, is_flagged = _honest(candidate)
+        cleaned, is_flagged = _without_instructions(candidate)
         payload = {
-            "title": clean(honest.title, config.max_title_chars),
-            "description": clean(honest.description, config.max_description_chars),
-            "uploader": clean(honest.uploader, config.max_title_chars),
-            "tags": clean(honest.tags, config.max_title_chars),
+            "title": clean(cleaned.title, config.max_title_chars),
+            "description": clean(cleaned.description, config.max_description_chars),
+            "uploader": clean(cleaned.uploader, config.max_title_chars),
+            "tags": clean(cleaned.tags, config.max_title_chars),
         }
-        yield Question((candidate, honest), {name: text for name, text in payload.items() if text}, is_flagged)
+        yield Question((candidate, cleaned), {name: text for name, text in payload.items() if text}, is_flagged)
 
 
-def _honest(candidate: Candidate) -> tuple[Candidate, bool]:
-    """The candidate without what speaks to a model, and whether there was any."""
+def _without_instructions(candidate: Candidate) -> tuple[Candidate, bool]:
+    """Remove instructions to a model from a candidate's texts. Gives (the candidate, whether there were any)."""
     texts = {name: str(getattr(candidate, name) or "") for name in ("title", "description", "uploader", "tags")}
     cleared = {name: without_instructions(text) for name, text in texts.items()}
     changed: dict[str, Any] = {name: left for name, (left, taken) in cleared.items() if taken}
@@ -138,7 +142,8 @@ def _honest(candidate: Candidate) -> tuple[Candidate, bool]:
 
 
 def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload]) -> dict[str, Any]:
-    """Evidence is a quote of the candidate's own text, or none. A quote of another's means a mix-up: asked again."""
+    """Keep evidence only if it is a quote of the candidate's own text. Raises `ValueError` for a quote of another
+    candidate in the request: the model has mixed them up, and is asked again."""
     quote = trim_quote(fields["evidence"], MAX_EVIDENCE_CHARS)
     if not is_quoted(quote, payload.values()):
         if quote and any(is_quoted(quote, other.values()) for other in company):
@@ -154,12 +159,12 @@ def _by_model(candidate: Candidate, answer: Answer) -> Screening:
     return Screening(candidate.candidate_id, fields["relevance_score"], scorer, fields["evidence"], fields["reason"])
 
 
-def _held(screening: Screening, by_rules: Screening) -> Screening:
-    """The model's score of a text that spoke to it, no higher than the rules allow.
+def _limited(screening: Screening, by_rules: Screening) -> Screening:
+    """Limit the model's score of a text that held instructions to the score by the rules.
 
-    The orders are gone from what the model read, but some of them may have been missed. If the rules find a piano in
-    the rest, the candidate would go on anyway, an order can win nothing, and the model's word stands. If not, the
-    rules' score is the most: so an order can cost a text the model's goodwill, and never gain it any.
+    The instructions were removed before the model read the text, but some may have been missed. If the rules find a
+    piano in the rest, the candidate would go on anyway, and the model's score counts. If not, the model's score counts
+    only up to the rules' score. So instructions can lower a score, but never raise it.
     """
     if by_rules.relevance_score >= MIN_PIANO_SCORE or screening.relevance_score <= by_rules.relevance_score:
         return screening
@@ -168,7 +173,7 @@ def _held(screening: Screening, by_rules: Screening) -> Screening:
 
 
 def verdict(screening: Screening, config: ScreenConfig) -> Verdict:
-    """Whether the candidate goes on."""
+    """Judge the score: `relevance_score_below_min`, or kept."""
     score = float(screening.relevance_score)
     if score < config.min_relevance_score:
         return Verdict(False, "relevance_score_below_min", score)
@@ -193,7 +198,8 @@ def _title_score(found: dict[str, list[str]], title: str) -> tuple[int, list[str
 
 
 def _second_opinion(score: int, evidence: list[str], found: dict[str, list[str]]) -> tuple[int, list[str]]:
-    """The description can move a silent title to 2 or 4, and lower one that only names a piano."""
+    """Correct the title's score by the description: 3 (does not tell) becomes 2 or 4, a title that only names a piano
+    can fall to 3, and a doubtful one that is played alone rises to 4."""
     against = found["not_music"] or ([] if found["transcription"] else found["ensemble"])
     if score == 4 and against and not _is_transcription(evidence):
         return 3, [*evidence, *against]
@@ -208,13 +214,13 @@ def _second_opinion(score: int, evidence: list[str], found: dict[str, list[str]]
 
 
 def _is_transcription(evidence: list[str]) -> bool:
-    """Whether the title's own words were those of a transcription for piano."""
+    """Whether the evidence holds words of a transcription for piano."""
     pattern = _patterns()["transcription"]
     return any(pattern.search(words) for words in evidence)
 
 
 def _words_in(text: object, max_chars: int) -> dict[str, list[str]]:
-    """The matched words of each list, in order, each once."""
+    """Give the matched words of each list, in order, each once."""
     folded = re.sub(r"[\W_]+", " ", fold(clean(text, max_chars)))
     patterns = _patterns()
     folded = patterns["exception"].sub(" ", folded)
@@ -231,7 +237,7 @@ def _patterns() -> dict[str, re.Pattern[str]]:
 
 
 def _pattern(words: list[str]) -> re.Pattern[str]:
-    """One alternation, longest first. Words are separated by one space, as in the text they are sought in."""
+    """Make one alternation of all words, longest first. Words are separated by one space, as in the folded text."""
     parts = []
     for word in sorted(set(words), key=lambda word: (-len(word), word)):
         plain = re.sub(r"[^\w*]+", " ", fold(word))

@@ -1,6 +1,6 @@
-"""How well found segments fit the true ones. Numbers, never decisions.
+"""Measure how well found segments fit the true ones. Nothing is decided here.
 
-Two views: of each true segment, how well its best match fits; and of all seconds, how many are on the right side.
+Two views: how well the best match fits each true segment, and how many seconds are found, missed or false.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Span = tuple[float, float]  # start_s, end_s
-MATCH_IOU = 0.5  # from here on a found segment is the true one, and its boundaries are compared
+MATCH_IOU = 0.5  # from this overlap on a found segment matches the true one, and their boundaries are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SegmentFit:
 
 @dataclass(frozen=True, slots=True)
 class SecondsFit:
-    """Seconds of solo piano that were found, missed, and found where there are none."""
+    """Seconds of solo piano that were found and missed, and seconds found where there is none."""
 
     found_s: float
     missed_s: float
@@ -38,7 +38,7 @@ class SecondsFit:
 
 
 def fit_of_segments(true: Sequence[Span], found: Sequence[Span]) -> list[SegmentFit]:
-    """For each true segment its best match. A found segment may match several, if they were not told apart."""
+    """Give the best match of each true segment. A found segment that covers several may match each of them."""
     fits = []
     for start_s, end_s in true:
         best = max(found, key=lambda span: _iou(span, (start_s, end_s)), default=None)
@@ -50,7 +50,7 @@ def fit_of_segments(true: Sequence[Span], found: Sequence[Span]) -> list[Segment
 
 
 def fit_of_seconds(true: Sequence[Span], found: Sequence[Span]) -> SecondsFit:
-    """Neither list overlaps itself."""
+    """Count the seconds. The spans of each list must not overlap each other."""
     both_s = sum(_overlap_s(one, other) for one in true for other in found)
     true_s, all_found_s = (sum(end_s - start_s for start_s, end_s in spans) for spans in (true, found))
     return SecondsFit(both_s, true_s - both_s, all_found_s - both_s)

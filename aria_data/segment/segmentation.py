@@ -1,9 +1,9 @@
-"""From the classifier's scores to the spans of solo piano in a recording.
+"""Find the spans of solo piano in a recording from the classifier's scores, in four steps.
 
-evidence     both kinds of scores as log odds, weighed, for every quarter of a second
-best_states  the sequence of piano / not piano that fits the evidence best, a change costing something
-spans    runs of piano, short gaps closed, a little sound kept around each
-segments     those long and sure enough, each judged by itself
+evidence     weighted mean of window scores and local scores, as log odds, for every quarter of a second
+best_states  the sequence of piano / not piano that fits the evidence best, at a cost for each change
+spans        runs of piano; short gaps are closed, a little sound is kept around each
+segments     the spans that are long enough and have a high enough mean score
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ import numpy as np
 
 from aria_data.records import Segment, Verdict
 
-MAX_LOG_ODDS = 4.0  # surer than 98.2 % counts no more: one certain second must not outvote many
+MAX_LOG_ODDS = 4.0  # a probability of 98.2 %: a higher one counts no more, so that one second cannot outweigh many
 
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """How sure, how long and how interrupted a segment may be.
+    """How high the scores, how long a segment and how long a gap in it must or may be.
 
     `min_segment_s` is the shortest file the Aria model's published filter keeps. The others are ours: weight and cost
-    were set so that a few seconds of silence between two pieces are seen (LOG.md). Aria-MIDI's classifier (aria-cl)
+    were set so that a few seconds of silence between two pieces are detected (LOG.md). Aria-MIDI's classifier (aria-cl)
     has 45 s, gaps of 8 s and scores of 0.6 (`manifests/recipes/aria-midi.toml`), and compares the mean of the *whole
-    file*, which drops good piano inside a talky recital; here it is the segment's own.
+    file*, which drops good piano in a recital with much talk; here each segment has its own mean.
+
+    Raises `ValueError` for a score or weight outside 0 to 1 and for a negative length or cost.
     """
 
-    min_window_score: float = 0.5  # where the evidence changes sides
+    min_window_score: float = 0.5  # the probability at which the evidence is 0
     min_segment_score: float = 0.6  # mean window score over the segment itself; the number is Aria-MIDI's
     min_segment_s: float = 30.0
-    max_gap_s: float = 2.0  # a shorter gap does not end a segment, whatever is heard in it
-    local_weight: float = 0.65  # of what is heard right there, beside the 5 s around
+    max_gap_s: float = 2.0  # a shorter gap does not end a segment, whatever sounds in it
+    local_weight: float = 0.65  # 0 to 1, of the score of a step alone; the rest is for the 5 s around it
     switch_cost: float = 2.0  # of a beginning or an end, in log odds times seconds: 3 s of silence end a piece
     lead_s: float = 0.1  # kept before the first attack
     tail_s: float = 0.25  # kept after the last resonance
@@ -48,7 +50,7 @@ class SegmentConfig:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the classifier said about one recording.
+    """The classifier's scores of one recording.
 
     `scores[i]` is the probability of solo piano in the 5 s around `i * hop_s` to `(i + 1) * hop_s`;
     `local_scores[i]` that from `i * step_s` to `(i + 1) * step_s` alone. The last of each ends with the recording.
@@ -67,7 +69,7 @@ class Scored:
 
 
 def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:
-    """Find the spans of solo piano, in order, not overlapping."""
+    """Find the segments of solo piano, in order, not overlapping."""
     segments: list[Segment] = []
     for start_s, end_s in _spans(scored, config):
         score = _mean_score(scored, start_s, end_s)
@@ -77,7 +79,11 @@ def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> l
 
 
 def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> Verdict:
-    """Say why a recording without segments has none: nowhere piano, or no span long or sure enough."""
+    """Give the reason why a recording without segments has none, with the highest score or the longest length.
+
+    `no_solo_piano`: no span at all; `segment_shorter_than_min`: none is long enough; `audio_score_below_min`: none of
+    the long ones has a high enough mean score.
+    """
     if segments:
         return Verdict(True)
     spans = _spans(scored, config)
@@ -92,14 +98,14 @@ def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> V
 
 
 def piano_share(scored: Scored, config: SegmentConfig) -> float:
-    """How much of a recording is solo piano, 0 to 1, in spans of any length that are sure enough."""
-    sure = (span for span in _spans(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
-    found_s = sum(end_s - start_s for start_s, end_s in sure)
+    """Give the share of a recording that is solo piano, 0 to 1, in spans of any length with a high enough score."""
+    accepted = (span for span in _spans(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
+    found_s = sum(end_s - start_s for start_s, end_s in accepted)
     return found_s / scored.duration_s if scored.duration_s else 0.0
 
 
 def evidence(scored: Scored, config: SegmentConfig) -> np.ndarray:
-    """Log odds of solo piano for every step, above 0 where it is likelier than `min_window_score`."""
+    """Give the log odds of solo piano for every step, above 0 where it is likelier than `min_window_score`."""
     local = _log_odds(scored.local_scores)
     if not len(local) or not len(scored.scores):
         return np.zeros(0)
@@ -116,10 +122,10 @@ def _log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def best_states(gains: np.ndarray, switch_cost: float) -> np.ndarray:
-    """The True / False sequence that maximises the gains of what is True less `switch_cost` for every change.
+    """Give the True / False sequence with the largest sum of the gains where it is True less `switch_cost` a change.
 
-    It may begin and end in either state for nothing. Dynamic programming over the two states, O(len(gains)); of
-    equally good ways the one that stays False longer.
+    It may begin and end in either state at no cost. Of equally good sequences it is the one that stays False longer.
+    Dynamic programming over the two states, O(len(gains)).
     """
     if not len(gains):
         return np.zeros(0, dtype=bool)
@@ -150,7 +156,7 @@ def _spans(scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
 
 
 def _padded(spans: list[tuple[float, float]], duration_s: float, config: SegmentConfig) -> list[tuple[float, float]]:
-    """A little more at both ends, never past the middle of the gap to the next span."""
+    """Extend spans at both ends, never past the middle of the gap to the next span."""
     middles_s = [(before[1] + after[0]) / 2 for before, after in zip(spans[:-1], spans[1:], strict=True)]
     lows_s, highs_s = [0.0, *middles_s], [*middles_s, duration_s]
     return [
@@ -160,7 +166,7 @@ def _padded(spans: list[tuple[float, float]], duration_s: float, config: Segment
 
 
 def _mean_score(scored: Scored, start_s: float, end_s: float) -> float:
-    """Mean of the window scores of the hops whose middle lies inside, or of the nearest one."""
+    """Give the mean of the window scores of the hops whose middle lies inside, or of the nearest one."""
     middles_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
     inside = (middles_s >= start_s) & (middles_s < end_s)
     if not inside.any():

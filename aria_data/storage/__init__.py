@@ -1,6 +1,7 @@
-"""The dataset folder: stage tables, files written whole or not at all, and the books of a build.
+"""The dataset folder: stage tables, files written whole or not at all, and the balance of a build.
 
-The only room that knows how tables lie on disk. `tables` loads pyarrow, so its names are imported from there.
+`files` writes and hashes files, `tables` keeps what is done in Delta tables, `ledger` checks that every candidate is
+accounted for. Only this room knows how stage tables are stored. `tables` loads pyarrow, so import its names from there.
 """
 
 from aria_data.storage.files import (

@@ -16,13 +16,13 @@ from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20
-SPARE_BYTES = 1 << 20  # a commit's log entry takes some kilobytes
+SPARE_BYTES = 1 << 20  # asked for beyond the data: a commit's log entry takes some kilobytes
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a `.partial` file beside it, so nobody ever reads half of it.
+    """Write `content` to `path` through a `.partial` file beside it, so that nobody ever reads half of it.
 
-    Raises `DatasetNotWritable` when there is no permission or no space; the `.partial` is gone then.
+    Makes the folder if need be. Raises `DatasetNotWritable` without permission or space, and leaves no `.partial`.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -38,9 +38,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def require_space(path: Path, num_bytes: int) -> None:
-    """Raise `DatasetNotWritable` unless the disk has room for `num_bytes` and then some.
+    """Raise `DatasetNotWritable` unless the disk has room for `num_bytes` and `SPARE_BYTES` more.
 
-    The table library finds a full disk out too, but leaves half a file behind and prints a panic of its own.
+    Without this check the table library leaves half a file on a full disk and prints a panic.
     """
     place = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
     if shutil.disk_usage(place).free < num_bytes + SPARE_BYTES:
@@ -48,7 +48,7 @@ def require_space(path: Path, num_bytes: int) -> None:
 
 
 def not_writable(path: Path | str, error: BaseException) -> DatasetError:
-    """Say in one line why a write failed and what to do; `error` may be an OSError or a table library's error."""
+    """Make an error that states in one line why a write failed and what to do. `error` is an OSError or deltalake's."""
     text = str(error)
     code = getattr(error, "errno", None)
     if code == errno.ENOSPC or "No space left" in text or "StorageFull" in text or "os error 28" in text:
@@ -61,7 +61,7 @@ def not_writable(path: Path | str, error: BaseException) -> DatasetError:
 
 
 def sha256_file(path: Path | str) -> str:
-    """Hash a file's bytes in blocks of 1 MiB."""
+    """Give the sha256 of a file's bytes, in hex. Reads blocks of 1 MiB. Raises `OSError`."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(HASH_BLOCK_BYTES):
@@ -70,21 +70,22 @@ def sha256_file(path: Path | str) -> str:
 
 
 def to_location(path: Path | str) -> str:
-    """Give a path as a file:// address in plain ASCII; any file name survives, also one that is not UTF-8."""
+    """Give the absolute path as a file:// address in ASCII. Every file name survives, also one that is not UTF-8."""
     return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)))
 
 
 def from_location(location: str, dataset_root: Path) -> Path:
-    """Give the path of a file:// address, or of a path below the dataset folder."""
+    """Give the path of a file:// address, or of a location relative to the dataset folder."""
     if location.startswith("file://"):
         return Path(os.fsdecode(unquote_to_bytes(location.removeprefix("file://"))))
     return dataset_root / location
 
 
 def printable(text: str | bytes, limit: int = 200) -> str:
-    """Make any name safe to print on one line and to store as UTF-8: escapes control characters and broken bytes.
+    """Make any name safe to print on one line and to store as UTF-8: escape control characters and broken bytes.
 
-    Direction-changing characters are escaped as well, so that a hostile name cannot disguise a line.
+    Characters that change the direction of writing are escaped too, so that a hostile name cannot make a line read as
+    something else. The result has at most `limit` characters.
     """
     if isinstance(text, bytes):
         text = os.fsdecode(text)
@@ -102,9 +103,9 @@ _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock. The system frees it when the process ends, however it ends.
+    """Hold the file `path` as a lock, which the system frees when the process ends, however it ends.
 
-    Raises `DatasetLocked` at once when another process holds it.
+    Raises `DatasetLocked` at once when another process holds it, and `DatasetNotWritable`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

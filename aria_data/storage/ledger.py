@@ -1,4 +1,7 @@
-"""The books of a build: every candidate ends in the manifest, as a rejection, as a failure, or is not done yet."""
+"""The balance of a build: every candidate ends in the manifest, as a rejection, as a failure, or is not done yet.
+
+The ledger of requests to language models is another one: `aria_data.llm.ledger`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from aria_data.records import Candidate, Rejection, Segment
 
 
 class LedgerBroken(DatasetError):
-    """Something came in and did not come out: a fault of this program, never of the data."""
+    """A candidate or segment is unaccounted for: a fault of this program, never of the data."""
 
     reason = "ledger_broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Items in, and where they ended. `num_in` is always the sum of the others."""
+    """How many items came in, and where they ended. `num_in` is always the sum of the others."""
 
     num_in: int
     num_in_manifest: int
@@ -41,13 +44,13 @@ def balance_candidates(
 ) -> Balance:
     """Account for every candidate; `in_manifest` and `not_done` are candidate ids.
 
-    A candidate counts once: as in the manifest when any of its segments is, else as not done when anything of
-    it is, else as failed or rejected. Raises `LedgerBroken` when one cannot be accounted for.
+    A candidate counts once: as in the manifest when any of its segments is, else as not done when any part of it is,
+    else as failed when any of its rejections is a failure, else as rejected. Raises `LedgerBroken` for any other.
     """
-    noes: dict[str, bool] = {}
+    has_failed: dict[str, bool] = {}
     for rejection in rejections:
-        noes[rejection.candidate_id] = noes.get(rejection.candidate_id, False) or rejection.is_failure
-    states = Counter(_state(candidate.candidate_id, in_manifest, noes, not_done) for candidate in candidates)
+        has_failed[rejection.candidate_id] = has_failed.get(rejection.candidate_id, False) or rejection.is_failure
+    states = Counter(_state(candidate.candidate_id, in_manifest, has_failed, not_done) for candidate in candidates)
     return _balance(states)
 
 
@@ -57,18 +60,21 @@ def balance_segments(
     rejections: Iterable[Rejection],
     not_done: Collection[str],
 ) -> Balance:
-    """Account for every segment found, by segment id; as `balance_candidates`."""
-    noes = {rejection.item_id: rejection.is_failure for rejection in rejections}
-    return _balance(Counter(_state(segment.segment_id, in_manifest, noes, not_done) for segment in segments))
+    """Account for every segment, as `balance_candidates` does; `in_manifest` and `not_done` are segment ids."""
+    has_failed = {rejection.item_id: rejection.is_failure for rejection in rejections}
+    return _balance(Counter(_state(segment.segment_id, in_manifest, has_failed, not_done) for segment in segments))
 
 
-def _state(item_id: str, in_manifest: Collection[str], noes: Mapping[str, bool], not_done: Collection[str]) -> str:
+def _state(
+    item_id: str, in_manifest: Collection[str], has_failed: Mapping[str, bool], not_done: Collection[str]
+) -> str:
+    """Where an item ended. `has_failed` holds every rejected item, with whether the rejection is a failure."""
     if item_id in in_manifest:
         return "in_manifest"
     if item_id in not_done:
         return "not_done"
-    if item_id in noes:
-        return "failed" if noes[item_id] else "rejected"
+    if item_id in has_failed:
+        return "failed" if has_failed[item_id] else "rejected"
     raise LedgerBroken(
         f"{item_id}: came in, and is neither in the manifest nor rejected. Please report this with `-v` output."
     )

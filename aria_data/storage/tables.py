@@ -1,8 +1,9 @@
 """The stage tables of a dataset folder: what is already done, appended atomically, never changed.
 
-A stage table is a cache keyed by content: a row's `key` hashes the stage's name, version, configuration
-and the values it worked on. *Done* means that a row with the expected key exists. Rows of other keys
-(an older configuration) stay and are ignored, so nothing is lost when a setting is tried and taken back.
+A stage table is a cache keyed by content: a row's `key` hashes the stage's name, version and configuration, and the
+values it worked on. An item is *done* when a row with the expected key exists. Rows with other keys (of an older
+configuration) stay and are ignored, so nothing is lost when a setting is tried and taken back. A `RecordTable` is the
+other kind: it is replaced whole.
 """
 
 from __future__ import annotations
@@ -29,31 +30,31 @@ from aria_data.storage.files import not_writable, printable, require_space
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
-# Delta forgets old log entries after 30 days unless told otherwise; released versions must stay readable.
+# By default Delta deletes log entries after 30 days; released versions must stay readable.
 KEEP_HISTORY = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a stage made of one item: a record, or a no with its reason and its number."""
+    """A stage's result for one item: a record, or a rejection or failure with its reason and the measured number."""
 
     item_id: str
-    key: str
+    key: str  # from `work_key`
     status: str  # DONE, REJECTED or FAILED
-    reason: str = ""
-    measured: float | None = None
+    reason: str = ""  # why it was rejected or failed
+    measured: float | None = None  # the number that a rejection compared with a limit
     detail: str = ""
     record: Any = None
 
 
 def work_key(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    """Name a piece of work by everything that determines its result."""
+    """Hash everything that determines the result of a piece of work: 32 hex digits."""
     text = json.dumps([stage, version, config, inputs], sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class StageTable:
-    """One stage's outcomes in a Delta table at `root/tables/<name>`; `record_type` gives the columns."""
+    """One stage's outcomes, in a Delta table at `root/tables/<name>`. `record_type`, a dataclass, gives the columns."""
 
     def __init__(self, root: Path, name: str, record_type: type):
         self.name = name
@@ -62,12 +63,12 @@ class StageTable:
         self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
 
     def lookup(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """Find the outcomes that exist for these keys. Raises `DatasetCorrupt` when the table cannot be read."""
+        """Give the outcomes that exist for these keys, by key. Raises `DatasetCorrupt` for an unreadable table."""
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string()))) if keys else None
         return {row["key"]: self._outcome(row) for row in table.to_pylist()} if table else {}
 
     def all(self) -> list[Outcome]:
-        """Read every outcome ever recorded, in no particular order."""
+        """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         table = self._read(None)
         return [self._outcome(row) for row in table.to_pylist()] if table else []
 
@@ -84,7 +85,7 @@ class StageTable:
             write_deltalake(
                 address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
             )
-        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error
 
     def _read(self, filter_: pads.Expression | None) -> pa.Table | None:
@@ -116,7 +117,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 
 def open_delta(path: Path, version: int | None = None):
-    """Open a Delta table, or give None where there is none. Raises `DatasetCorrupt` in one clear line."""
+    """Open a Delta table at a version, by default the newest; None where there is none. Raises `DatasetCorrupt`."""
     from deltalake import DeltaTable
 
     log = path / "_delta_log"
@@ -129,10 +130,10 @@ def open_delta(path: Path, version: int | None = None):
 
 
 def data_files(path: Path, table: Any, newer: pa.Schema | None = None) -> pads.Dataset:
-    """Give an opened table's data files to Arrow's own reader. Columns that only `newer` has read as empty.
+    """Open a Delta table's data files with Arrow's own reader. Columns that only the schema `newer` has are null.
 
-    deltalake's reader hands Arrow files made in Python; a thread that still holds one when the interpreter
-    ends aborts the process ("terminate called without an active exception").
+    deltalake's reader gives Arrow file objects made in Python; a thread that still holds one when the interpreter ends
+    aborts the process ("terminate called without an active exception").
     """
     schema = pa.schema(table.schema().to_arrow())
     for column in newer or ():
@@ -145,10 +146,10 @@ def data_files(path: Path, table: Any, newer: pa.Schema | None = None) -> pads.D
 
 
 def address_of(path: Path) -> str:
-    """Give the path as the table library takes it. Raises `UsageError` for one that it cannot open.
+    """Give the path as deltalake takes it. Raises `UsageError` for one that it cannot open.
 
-    It reads paths as addresses: what looks like an escaped character is another path to it, and these
-    characters make it panic.
+    deltalake reads paths as addresses: it decodes what looks like an escaped character, and some characters make it
+    panic.
     """
     text = str(path)
     found = re.search(r"[\\[\]^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}", text)
@@ -160,7 +161,10 @@ def address_of(path: Path) -> str:
 
 
 def table_error(path: Path, error: BaseException, writing: bool = False) -> AriaDataError:
-    """Say in one line what an error of the table library means: damaged, not writable, or a path it cannot take."""
+    """Make an error that states in one line what deltalake's or Arrow's error means: damaged, or not writable.
+
+    An `AriaDataError` is given back as it is.
+    """
     if isinstance(error, AriaDataError):
         return error
     if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
@@ -172,9 +176,9 @@ def table_error(path: Path, error: BaseException, writing: bool = False) -> Aria
 
 
 def remove_orphans(path: Path) -> int:
-    """Delete data files that no commit of the table names: what a killed writer left. Returns how many.
+    """Delete data files that no commit of the table names, which a killed writer left. Returns how many.
 
-    Call it only while holding the dataset's lock. Every file named in any commit stays, so every version stays.
+    Call it only while holding the dataset's lock. Files named in any commit stay, so every version stays readable.
     Raises `DatasetCorrupt`, and deletes nothing, when a commit is missing or cannot be read.
     """
     log = path / "_delta_log"
@@ -203,7 +207,10 @@ def _files_named_in(commits: Sequence[Path]) -> set[str]:
 
 
 def arrow_type(python_type: Any) -> pa.DataType:
-    """Give the Arrow type of a record field: plain values, `X | None`, lists, `dict[str, X]` and records."""
+    """Give the Arrow type of a record's field: plain values, `X | None`, lists, `dict[str, X]` and dataclasses.
+
+    Raises `TypeError` for any other type.
+    """
     if python_type in _ARROW_TYPES:
         return _ARROW_TYPES[python_type]
     if dataclasses.is_dataclass(python_type):
@@ -223,22 +230,25 @@ _ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa
 
 
 def to_row(record: Any) -> dict[str, Any] | None:
-    """Give a record as plain nested values."""
+    """Give a record as plain nested values; None for None."""
     return None if record is None else dataclasses.asdict(record)
 
 
 @functools.cache
 def _hints(record_type: type) -> dict[str, Any]:
-    """A record's types; looking them up costs ten times what reading a row does."""
+    """A record's types, cached: looking them up takes ten times as long as reading a row."""
     return typing.get_type_hints(record_type)
 
 
 def from_row(record_type: type, row: Mapping[str, Any]) -> Any:
-    """Build a record from plain nested values; the inverse of `to_row`, also after a trip through Arrow."""
+    """Build a record from plain nested values, the inverse of `to_row`, also after they went through Arrow.
+
+    Values of unknown fields are ignored; a null of a field that has a default becomes the default.
+    """
     hints = _hints(record_type)
     defaults = {each.name: each.default for each in dataclasses.fields(record_type)}
     values = {name: _value(hints[name], value) for name, value in row.items() if name in hints}
-    for name, value in values.items():  # a row from before the field existed
+    for name, value in values.items():  # a row written before the field existed has null
         if value is None and defaults[name] is not dataclasses.MISSING:
             values[name] = defaults[name]
     return record_type(**values)
@@ -258,7 +268,7 @@ def _value(python_type: Any, value: Any) -> Any:
 
 
 class RecordTable:
-    """A Delta table that is replaced whole, and only when its content changed; `root/tables/<name>`."""
+    """A Delta table at `root/tables/<name>` that is replaced whole, and only when its content changed."""
 
     def __init__(self, root: Path, name: str, record_type: type):
         self.path = root / "tables" / name
@@ -267,7 +277,7 @@ class RecordTable:
         self.schema = pa.schema([struct.field(index) for index in range(struct.num_fields)])
 
     def read(self) -> list[Any]:
-        """Read all records, in the order they were written."""
+        """Read all records, in the order they were written. Raises `DatasetCorrupt`."""
         dataset = open_delta(self.path)
         if dataset is None:
             return []
@@ -278,7 +288,7 @@ class RecordTable:
             raise table_error(self.path, error) from error
 
     def replace(self, records: Sequence[Any]) -> None:
-        """Make the table hold exactly these records, in one atomic commit."""
+        """Make the table hold exactly these records, in one atomic commit. Raises `DatasetNotWritable`."""
         from deltalake import write_deltalake
 
         if self.read() == list(records):
@@ -287,5 +297,5 @@ class RecordTable:
         try:
             require_space(self.path, table.nbytes)
             write_deltalake(address_of(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
-        except Exception as error:  # deltalake raises its own and OSError; both mean: not written
+        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error

@@ -1,7 +1,8 @@
-"""A small model that stands in for the model to come: MIDI as tokens, windows of them, a transformer, its training.
+"""The surrogate, a small stand-in for the final model: MIDI as tokens, windows of them, a transformer, its training.
 
-In: MIDI files. Out: trained surrogates, and what a model must offer to be scored (`scorable`).
-Importing this room loads torch.
+In: MIDI files. Out: `Windows` of tokens, and trained surrogates (`Run`).
+`tokens` and `windows` prepare the data, `network` is the model, `training` trains it. `scorable` is the interface that
+scores need of any model, `forward` runs a model once over its examples. Importing this room loads torch.
 """
 
 from aria_data.surrogate.network import Surrogate, SurrogateConfig

@@ -1,4 +1,4 @@
-"""One forward pass of a scorable model over its examples: what the last layer sees, and the loss. No scores."""
+"""One forward pass of a scorable model over its examples: the last layer's inputs and errors, and the loss."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ BATCH = 32  # windows at a time
 
 @dataclass(frozen=True)
 class LastLayer:
-    """What one forward pass says of a batch. Positions that are not counted have share 0 and error 0."""
+    """The last layer in one forward pass of a batch. Positions that are not counted have share 0 and error 0."""
 
-    log_probs: Tensor  # (windows, positions) of the target
-    errors: Tensor  # (windows, positions, classes) e
-    features: Tensor  # (windows, positions, width) h
-    shares: Tensor  # (windows, positions) 1 / (counted positions of the window); they sum to 1
-    targets: Tensor
-    has_bias: bool
+    log_probs: Tensor  # (windows, positions) log probability of the target, log p(y)
+    errors: Tensor  # (windows, positions, classes) e = p - onehot(y)
+    features: Tensor  # (windows, positions, width) the head's input h
+    shares: Tensor  # (windows, positions) 1 / (counted positions of the window); a window's shares sum to 1
+    targets: Tensor  # (windows, positions) y, or NOT_COUNTED
+    has_bias: bool  # of the head
 
     def losses(self) -> Tensor:
         """The mean of -log p(y) over each window's counted positions, shape (windows,)."""
         return -(self.log_probs * self.shares).sum(dim=1)
 
     def squared_inputs(self) -> Tensor:
-        """|h|^2, and 1 more for a bias."""
+        """|h|^2, plus 1 for a bias, shape (windows, positions)."""
         return self.features.square().sum(dim=2) + float(self.has_bias)
 
     def head_inputs(self) -> Tensor:
-        """h, with one more column of ones for a bias."""
+        """h, with a column of ones added for a bias: (windows, positions, width [+ 1])."""
         if not self.has_bias:
             return self.features
         return torch.cat([self.features, torch.ones_like(self.features[:, :, :1])], dim=2)
 
     def probabilities(self) -> Tensor:
-        """p; only where positions are counted."""
+        """p, shape (windows, positions, classes); 0 at positions that are not counted."""
         is_counted = (self.targets != NOT_COUNTED)[:, :, None]
         return self.errors.scatter_add(2, self.targets.clamp(min=0)[:, :, None], is_counted.to(self.errors.dtype))
 
     def head_gradients(self, weights: Tensor) -> Tensor:
-        """sum over positions of weight times e (x) h: (windows, classes, width), the bias as one more column."""
+        """Sum over positions of weight * e (x) h: (windows, classes, width [+ 1 for a bias])."""
         return torch.einsum("wpc,wpd->wcd", self.errors * weights[:, :, None], self.head_inputs())
 
 
 @torch.no_grad()
 def last_layer(model: Scorable, inputs: Tensor, targets: Tensor) -> LastLayer:
-    """Run the model once; NaN shares for a window without counted positions."""
+    """Run the model once on a batch. A window without counted positions has NaN shares."""
     features = model.features(model.embed(inputs))
     logits = at_least_float32(logits_of(model, features))
     is_counted = targets != NOT_COUNTED
@@ -79,14 +79,14 @@ def last_layer(model: Scorable, inputs: Tensor, targets: Tensor) -> LastLayer:
 
 
 def passes(model: Scorable, examples: Examples, batch: int = BATCH) -> Iterator[tuple[np.ndarray, LastLayer]]:
-    """Go through all windows once, in order."""
+    """Yield (window indices, `LastLayer`) for all windows in order, a batch at a time, with dropout off."""
     with scoring_mode(model):
         for indices in examples.batches(batch):
             yield indices, last_layer(model, *read(model, examples, indices))
 
 
 def loss(model: Scorable, examples: Examples) -> np.ndarray:
-    """Mean of -log p(y), nats a token, one value a file. High = hard. Marion et al. 2023: the measure to beat."""
+    """Mean of -log p(y), nats a token, one value a file. High = hard. The baseline in Marion et al. 2023."""
     out = np.full(examples.num_windows, np.nan)
     for indices, found in passes(model, examples):
         out[indices] = found.losses().double().cpu().numpy()

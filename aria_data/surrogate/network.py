@@ -13,28 +13,28 @@ from aria_data.surrogate.scorable import window_losses
 
 @dataclass(frozen=True)
 class SurrogateConfig:
-    """Sizes and training of the pilot on 762 performances (127,000 parameters, two minutes on one core)."""
+    """Sizes and training. Defaults: the pilot on 762 performances (127,000 parameters, two minutes on one core)."""
 
     width: int = 64
     layers: int = 2
     heads: int = 4
-    dropout: float = 0.1  # not of attention weights: on a CPU that alone doubles the time
-    learning_rate: float = 3e-3  # AdamW, cosine to 0
+    dropout: float = 0.1  # not of attention weights, which alone would double the time on a CPU
+    learning_rate: float = 3e-3  # AdamW, falling to 0 as a cosine
     weight_decay: float = 0.01
-    warm_up_share: float = 0.05  # of the steps, in which the learning rate rises
+    warm_up_share: float = 0.05  # of the steps, during which the learning rate rises
     batch_windows: int = 24
-    num_steps: int | None = None  # None: `num_epochs` of the windows trained on, but `min_steps`
+    num_steps: int | None = None  # None: `num_epochs` of the windows trained on, but at least `min_steps`
     num_epochs: float = 2.4  # the pilot's
-    min_steps: int = 600  # the pilot's; with less a small set's surrogate knows little more than the grammar
-    checkpoint_epochs: tuple[float, ...] | None = None  # and the end; 0: untrained. None: `num_checkpoints`, evenly
+    min_steps: int = 600  # the pilot's; with fewer, a small set's surrogate learns little more than the token grammar
+    checkpoint_epochs: tuple[float, ...] | None = None  # besides the end; 0: untrained. None: `num_checkpoints`, evenly
     num_checkpoints: int = 6
-    max_transposition: int = 5  # semitones up or down, drawn anew each time: else remote keys look hard
+    max_transposition: int = 5  # semitones up or down, drawn for each window and step; otherwise rare keys look hard
     validation_share: float = 0.1  # of the files, in whole groups
-    device: str = "auto"  # cuda where there is one
+    device: str = "auto"  # cuda where available, else cpu
 
 
 class _Block(nn.Module):
-    """Attention to what came before, then two layers; norms first."""
+    """Causal self-attention, then a feed-forward network of two layers, both with layer norm first."""
 
     def __init__(self, config: SurrogateConfig):
         super().__init__()
@@ -57,7 +57,7 @@ class _Block(nn.Module):
 
 
 class Surrogate(nn.Module):
-    """A `Scorable`. The head has no bias, so its gradient is error times features and nothing else."""
+    """The network, which is also a `Scorable`. Its head has no bias, so the head's gradient is error times features."""
 
     def __init__(self, config: SurrogateConfig, num_tokens: int, context: int):
         super().__init__()
@@ -88,7 +88,7 @@ class Surrogate(nn.Module):
         return self
 
     def last_block(self) -> list[nn.Parameter]:
-        """What `effort` looks at, as DEALRec at the last layer's adapter."""
+        """The parameters of the last block, for the score `effort`; DEALRec uses the last layer's adapter."""
         return list(self.blocks[-1].parameters())
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -96,5 +96,5 @@ class Surrogate(nn.Module):
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over windows of weight times loss: a window of weight w counts as w copies, if weights have mean 1."""
+    """Mean over windows of weight * loss. With weights of mean 1, a window of weight w counts as w copies."""
     return (weights * window_losses(logits, targets)).mean()

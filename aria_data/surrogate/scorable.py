@@ -1,7 +1,7 @@
-"""What a model must offer to be scored, and the windows it is scored on. No scores, no training.
+"""The interface that scores need of a model, and the windows it is scored on. No scores, no training.
 
-A score looks at a model through four functions, so a language model over MIDI tokens and a classifier of sound go the
-same way. Whatever the model, it is cut in three: inputs -> `embed` -> `features` -> a linear head -> logits.
+A score uses four functions of a model, so it works for a language model over MIDI tokens and for a classifier of audio
+alike. Any model is divided in the same way: inputs -> `embed` -> `features` -> a linear head -> logits.
 
     class Scored:  # a user's own model
         def __init__(self, network):
@@ -15,10 +15,10 @@ same way. Whatever the model, it is cut in three: inputs -> `embed` -> `features
         def module(self):                       # the parameters of `grand_full` and `effort`; put in evaluation mode
             return self.network
 
-    scores.el2n(Scored(network), examples)
+    aria_data.pruning.scores.el2n(Scored(network), examples)
 
-For a language model a window is a piece of a file and a position a token; for a classifier of sound a window is a
-clip and a position a span of it that has a label of its own.
+For a language model, a window is a piece of a file and a position a token. For a classifier of audio, a window is a
+clip and a position a span of it with a label of its own.
 """
 
 from __future__ import annotations
@@ -34,32 +34,33 @@ from torch import Tensor, nn
 
 from aria_data.errors import UsageError
 
-NOT_COUNTED = -100  # the target of a position that no loss and no score looks at; torch's own ignore_index
+NOT_COUNTED = -100  # the target of a position that is left out of losses and scores; torch's default ignore_index
 
 
 class Scorable(Protocol):
     """A model as the scores see it: logits = features(embed(inputs)) @ weight.T + bias."""
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Give what VoG takes gradients at: floating point, (windows, ...)."""
+        """Give the inputs that VoG differentiates by: floating point, (windows, ...)."""
 
     def features(self, embedded: Tensor) -> Tensor:
         """Give the head's input, (windows, positions, width)."""
 
     def head(self) -> tuple[Tensor, Tensor | None]:
-        """Give weight (classes, width) and bias (classes), attached to the parameters."""
+        """Give weight (classes, width) and bias (classes,) or None, attached to the parameters."""
 
     def module(self) -> nn.Module:
         """Give the network itself."""
 
 
 def logits_of(model: Scorable, features: Tensor) -> Tensor:
+    """Apply the head: (windows, positions, width) -> (windows, positions, classes)."""
     weight, bias = model.head()
     return nn.functional.linear(features, weight, bias)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """A model in half precision is scored in single."""
+    """Convert half precision to single, in which scores are computed; leave other types."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -71,7 +72,7 @@ def window_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 @contextmanager
 def scoring_mode(model: Scorable) -> Iterator[None]:
-    """Switch dropout and the like off, and back to what it was."""
+    """Put the model in evaluation mode (no dropout), and each module back to its mode at the end."""
     modules = list(model.module().modules())
     were_training = [module.training for module in modules]
     model.module().eval()
@@ -84,11 +85,14 @@ def scoring_mode(model: Scorable) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Examples:
-    """Windows, each owned by one file. `take` reads some of them, so they may lie on disk."""
+    """Windows, each of one file. `take` reads some of them, so they may be on disk.
+
+    Raises `UsageError` when the windows of a file are not together, files in ascending order.
+    """
 
     take: Callable[[np.ndarray], tuple[Tensor, Tensor]]  # window indices -> inputs, targets (windows, positions)
-    owners: np.ndarray  # (windows,) the number of the file, ascending: a file's windows stand together
-    num_files: int
+    owners: np.ndarray  # (windows,) number of the file that a window is of, ascending
+    num_files: int  # some may have no windows
 
     def __post_init__(self) -> None:
         if np.any(np.diff(self.owners) < 0):
@@ -100,34 +104,34 @@ class Examples:
 
     @property
     def window_shares(self) -> np.ndarray:
-        """What one window is of its file: 1 / (windows of the file), so that every file counts the same."""
+        """(windows,) 1 / (number of windows of the window's file), so that every file counts the same."""
         return 1.0 / np.bincount(self.owners, minlength=self.num_files)[self.owners]
 
     def batches(self, num_windows: int) -> Iterator[np.ndarray]:
-        """Give the indices of all windows in order, some at a time."""
+        """Yield the indices of all windows in order, `num_windows` at a time."""
         for first in range(0, self.num_windows, num_windows):
             yield np.arange(first, min(first + num_windows, self.num_windows))
 
     def files(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Give each file that has windows, with their indices."""
+        """Yield the number of each file that has windows, with the indices of its windows."""
         numbers, firsts = np.unique(self.owners, return_index=True)
         yield from zip(numbers.tolist(), np.split(np.arange(self.num_windows), firsts[1:]), strict=True)
 
 
 def read(model: Scorable, examples: Examples, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Take windows to where the model is."""
+    """Read windows onto the model's device: inputs, targets."""
     device = next(model.module().parameters()).device
     inputs, targets = examples.take(indices)
     return inputs.to(device), targets.to(device)
 
 
 def mean_per_file(values: np.ndarray, examples: Examples) -> np.ndarray:
-    """Average windows to files; NaN for a file without windows, or with one that has no counted position."""
+    """Average values (windows,) to (files,). NaN for a file without windows, or with a window whose value is NaN."""
     return reduce_per_file(values, examples, np.mean)
 
 
 def reduce_per_file(values: np.ndarray, examples: Examples, how: Callable[[np.ndarray], float]) -> np.ndarray:
-    """As `mean_per_file` with another summary, such as `np.max`: one broken minute hardly moves a mean."""
+    """Like `mean_per_file`, with another summary `how`, such as `np.max`: one broken minute hardly changes a mean."""
     out = np.full(examples.num_files, np.nan)
     for number, indices in examples.files():
         out[number] = how(values[indices])

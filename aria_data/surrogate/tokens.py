@@ -1,8 +1,8 @@
-"""MIDI files as token ids: miditok's TSD over notes in true time. Knows nothing of windows or models.
+"""MIDI files as token ids: miditok's TSD over notes in seconds. No windows, no models.
 
-A performance has no bars that could be trusted, so notes are read in seconds and written down at 120 beats a minute:
-a step of the grid is then 1/48 s. Velocities are 12 bins, there are no programs, tempos or pedals. A note is two to
-four tokens: (time since the note before), pitch, velocity, duration.
+A performance has no bars that could be trusted, so notes are read in seconds and written at 120 beats a minute; a step
+of the grid is then 1/48 s. Velocities are in 12 bins; programs, tempos and pedals have no tokens. A note is three to
+five tokens: the time since the onset before (none, one or two), pitch, velocity, duration.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from aria_data.errors import MidiUnreadable
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH
 from aria_data.storage import printable
 
-KINDS = ("special", "time", "pitch", "duration", "velocity")  # what a token says, by number
+KINDS = ("special", "time", "pitch", "duration", "velocity")  # of tokens, by number
 _KIND_OF = {"TimeShift": "time", "Pitch": "pitch", "Duration": "duration", "Velocity": "velocity"}
-BEATS_PER_S = 2.0  # 120 a minute, in every file, whatever tempos it names
+BEATS_PER_S = 2.0  # 120 a minute, in every file, regardless of its own tempos
 MAX_FILE_BYTES = 16 << 20  # eight hours of a very busy piano are 8 MB
 MAX_NOTES = 500_000
 
@@ -34,17 +34,17 @@ class TokenConfig:
     fine_steps_per_beat: int = 24  # 20.8 ms, for times and durations below `fine_beats`
     coarse_steps_per_beat: int = 4  # 125 ms above
     fine_beats: int = 2
-    max_beats: int = 8  # 4 s; longer notes are cut and longer rests are shortened to it
+    max_beats: int = 8  # 4 s; longer notes and longer gaps between onsets are shortened to it
     num_velocities: int = 12
-    context_tokens: int = 128  # the pilot's: about 35 notes
-    windows_per_file: int = 8  # evenly spaced
-    warm_up_tokens: int = 16  # of a window are trained on and not scored: there is little before them to go by
+    context_tokens: int = 128  # of a window; the pilot's: about 35 notes
+    windows_per_file: int = 8  # at most, evenly spaced
+    warm_up_tokens: int = 16  # the first of a window: trained on but not scored, as they have little context
     min_notes: int = 8
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What each token id means. The ids of pitches follow one another, so a transposition is an addition."""
+    """The meaning of each token id. The ids of pitches are consecutive, so a transposition is an addition."""
 
     names: tuple[str, ...]
     kinds: np.ndarray  # (ids,) index into KINDS
@@ -64,16 +64,16 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TokenFile:
-    """One file's tokens, and what budgets are counted in."""
+    """One file's tokens, and the sizes that budgets count."""
 
     ids: np.ndarray  # uint16
     num_notes: int
-    minutes: float  # to the end of the last note
+    minutes: float  # from the first onset to the last release
 
 
 def _settings(config: TokenConfig) -> dict[str, Any]:
     return {
-        "pitch_range": (LOWEST_PITCH, HIGHEST_PITCH),  # both belong to it
+        "pitch_range": (LOWEST_PITCH, HIGHEST_PITCH),  # both included
         "beat_res": {
             (0, config.fine_beats): config.fine_steps_per_beat,
             (config.fine_beats, config.max_beats): config.coarse_steps_per_beat,
@@ -96,7 +96,7 @@ def _tokenizer(config: TokenConfig):
 
 @lru_cache(maxsize=4)
 def vocabulary(config: TokenConfig) -> Vocabulary:
-    """Give the vocabulary that these settings lead to."""
+    """Give the vocabulary of these settings."""
     tokenizer = _tokenizer(config)
     names = tuple(sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__))
     kinds = [KINDS.index(_KIND_OF.get(name.split("_")[0], "special")) for name in names]
@@ -106,9 +106,10 @@ def vocabulary(config: TokenConfig) -> Vocabulary:
 
 
 def tokenize(midi: bytes | str | Path, config: TokenConfig, name: str = "") -> TokenFile:
-    """Tokenize one file. Percussion and what no piano has are left out.
+    """Tokenize one file, given by path or content. Percussion and notes outside of the 88 keys are left out.
 
-    Raises `MidiUnreadable`, in one line, for what cannot be read and for what holds fewer than `min_notes` notes.
+    Raises `MidiUnreadable`, in one line that begins with `name`, for a file that cannot be read, is too large, or has
+    fewer than `min_notes` notes.
     """
     name = printable(name or (str(midi) if not isinstance(midi, bytes) else "MIDI"))
     onsets, durations, pitches, velocities = _read_notes(midi, name)
@@ -126,7 +127,7 @@ def tokenize(midi: bytes | str | Path, config: TokenConfig, name: str = "") -> T
 
 
 def _read_notes(midi: bytes | str | Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Onsets and durations in seconds, pitches, velocities: sorted by onset, then pitch."""
+    """Give onsets and durations in seconds, pitches and velocities, sorted by onset, then pitch."""
     try:
         content = midi if isinstance(midi, bytes) else _read_bytes(midi)
     except OSError as error:
@@ -139,12 +140,12 @@ def _read_notes(midi: bytes | str | Path, name: str) -> tuple[np.ndarray, np.nda
         score: Any = Score.from_midi(content, ttype="second")
         tracks = [track.notes.numpy() for track in score.tracks if not track.is_drum]
     except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
-        said = " ".join(str(error).split())[:120]
-        raise MidiUnreadable(f"{name}: is not a valid MIDI file ({said}). Remove or replace it.") from error
+        cause = " ".join(str(error).split())[:120]
+        raise MidiUnreadable(f"{name}: is not a valid MIDI file ({cause}). Remove or replace it.") from error
     fields = ("time", "duration", "pitch", "velocity")
     empty: list[np.ndarray] = [np.zeros(0)]
     notes = np.stack([np.concatenate(empty + [np.asarray(t[key], dtype=np.float64) for t in tracks]) for key in fields])
-    return _sound(notes, name)
+    return _valid_notes(notes, name)
 
 
 def _read_bytes(path: str | Path) -> bytes:
@@ -152,11 +153,11 @@ def _read_bytes(path: str | Path) -> bytes:
         return file.read(MAX_FILE_BYTES + 1)
 
 
-def _sound(notes: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Keep notes of the 88 keys with a time that is one; in order."""
+def _valid_notes(notes: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Keep notes of the 88 keys with finite times from 0 up and a velocity; sorted by onset, then pitch."""
     onsets, durations, pitches, velocities = notes
-    is_sound = np.isfinite(onsets) & np.isfinite(durations) & (onsets >= 0) & (durations >= 0) & (velocities > 0)
-    kept = notes[:, is_sound & (pitches >= LOWEST_PITCH) & (pitches <= HIGHEST_PITCH)]
+    is_valid = np.isfinite(onsets) & np.isfinite(durations) & (onsets >= 0) & (durations >= 0) & (velocities > 0)
+    kept = notes[:, is_valid & (pitches >= LOWEST_PITCH) & (pitches <= HIGHEST_PITCH)]
     if kept.shape[1] > MAX_NOTES:
         raise MidiUnreadable(f"{name}: has {kept.shape[1]} notes, no piano performance. Remove or replace it.")
     kept = kept[:, np.lexsort((kept[2], kept[0]))]
@@ -166,7 +167,7 @@ def _sound(notes: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
 def _score_at_fixed_tempo(
     onsets: np.ndarray, durations: np.ndarray, pitches: np.ndarray, velocities: np.ndarray, config: TokenConfig
 ):
-    """Write the notes on the fine grid from time 0; a rest longer than the longest time token becomes as long as it."""
+    """Write the notes on the fine grid from time 0; gaps longer than the longest time token are shortened to it."""
     from symusic import Note, Score, Track
 
     steps_per_s = BEATS_PER_S * config.fine_steps_per_beat

@@ -1,7 +1,7 @@
-"""Training the surrogate, which stands in for a model to come: `network.py` over windows of MIDI tokens.
+"""Train the surrogate of `network.py` on windows of MIDI tokens.
 
-Every training takes the same number of steps whatever it is given, as Paul et al. 2021 compare subsets; a file's
-weight multiplies its loss, without which the calibrated selection of Ayed & Hayou 2023 would be a plain one.
+With `num_steps` set, every training run takes the same number of steps on any set of files, as Paul et al. 2021 compare
+subsets. A file's weight multiplies its loss, which the calibrated selection of Ayed & Hayou 2023 requires.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from aria_data.surrogate.windows import Windows, inputs_and_targets, transpose
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parameters in the middle of a training."""
+    """The parameters after some steps of a training run."""
 
-    step: int
+    step: int  # steps done
     epoch: float
-    learning_rate: float
+    learning_rate: float  # of the next step
     state: Mapping[str, Tensor]  # on the CPU
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training."""
+    """A finished training run."""
 
     model: Surrogate
     checkpoints: tuple[Checkpoint, ...]  # in order; the last is the model itself
     history: tuple[dict[str, float], ...]  # step, epoch, train_loss, validation_loss (NaN: nothing was held out)
-    held_out: tuple[int, ...]  # the numbers of the files that were not trained on
+    held_out: tuple[int, ...]  # numbers of the files that were not trained on
     seed: int
 
     def at(self, checkpoint: Checkpoint) -> Surrogate:
-        """Give the network as it was then."""
+        """Give the network as it was at a checkpoint, in evaluation mode on the model's device."""
         mine = self.model
         return _restored(mine.config, mine.num_tokens, mine.context, checkpoint).to(next(mine.parameters()).device)
 
     def weights_sha256(self) -> str:
+        """Hash the final parameters."""
         digest = hashlib.sha256()
         for name, values in sorted(self.checkpoints[-1].state.items()):
             digest.update(name.encode() + values.numpy().tobytes())
@@ -55,7 +56,7 @@ class Run:
 
 
 def _restored(config: SurrogateConfig, num_tokens: int, context: int, checkpoint: Checkpoint) -> Surrogate:
-    with torch.random.fork_rng(devices=[]):  # the numbers it begins with are drawn, and overwritten
+    with torch.random.fork_rng(devices=[]):  # the initial parameters are drawn, then overwritten
         model = Surrogate(config, num_tokens, context)
     model.load_state_dict(dict(checkpoint.state))
     return model.eval()
@@ -69,10 +70,11 @@ def train(
     progress: Callable[[int, int], None] | None = None,
     held_out: Sequence[int] | None = None,
 ) -> Run:
-    """Train on all files but those held out: `held_out`, or a share of the groups that the seed chooses.
+    """Train on all files except those held out: `held_out`, or `validation_share` of the files, chosen by the seed.
 
-    `weights`: one a file, brought to a mean of 1 over the windows trained on. The same arguments give the same
-    parameters on a CPU with the same number of threads. `progress` gets the step and how many there are.
+    `weights` has one number a file, scaled to a mean of 1 over the windows trained on. The same arguments give the same
+    parameters on a CPU with the same number of threads. `progress` gets the steps done and their number. Raises
+    `ConfigInvalid` when no file is left to train on, for bad weights, and for a device that is not available.
     """
     held = disjoint_folds(windows.groups, config.validation_share, 1, seed)[0] if held_out is None else tuple(held_out)
     rows = np.flatnonzero(~np.isin(windows.owners, held))
@@ -87,9 +89,10 @@ def train(
 
 
 def disjoint_folds(groups: Sequence[str], share: float, count: int, seed: int) -> list[tuple[int, ...]]:
-    """Choose `count` folds of whole groups, no group twice; each about `share` of the files, in an order of the seed's.
+    """Choose `count` disjoint folds of whole groups, each about `share` of the files, in an order that the seed gives.
 
-    A group far too large for a fold is passed over, so a fold may be empty; no fold has all files.
+    `groups` has one name a file; the folds are file numbers, ascending. A group much larger than a fold is skipped, so
+    a fold may be empty. No fold has all files.
     """
     members: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
@@ -122,7 +125,7 @@ def _device(config: SurrogateConfig) -> torch.device:
 
 
 def _window_weights(windows: Windows, rows: np.ndarray, weights: Sequence[float] | np.ndarray | None) -> np.ndarray:
-    """One a row, mean 1."""
+    """The weight of each row's file, scaled to mean 1 over the rows."""
     if weights is None:
         return np.ones(len(rows))
     given = np.asarray(weights, dtype=np.float64)
@@ -135,7 +138,7 @@ def _window_weights(windows: Windows, rows: np.ndarray, weights: Sequence[float]
 
 
 class _Training:
-    """What stays the same from step to step."""
+    """What stays the same during a training run, and the loop over its steps."""
 
     def __init__(
         self,
@@ -184,18 +187,18 @@ class _Training:
         if epochs is None:
             count = self.config.num_checkpoints
             return {max(1, round(self.num_steps * number / count)) for number in range(1, count + 1)}
-        wanted = {math.ceil(epoch * self.steps_per_epoch - 1e-6) for epoch in epochs}  # not before it
+        wanted = {math.ceil(epoch * self.steps_per_epoch - 1e-6) for epoch in epochs}  # the first step not before it
         return {step for step in wanted if step < self.num_steps} | {self.num_steps}
 
     def _rate(self, step: int) -> float:
-        """Share of the learning rate: up in a line, down in a cosine."""
+        """The learning rate's factor, 0 to 1: a linear warm-up, then a cosine."""
         rising = max(1, round(self.config.warm_up_share * self.num_steps))
         if step < rising:
             return (step + 1) / rising
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, self.num_steps - rising)))
 
     def _batches(self, generator: np.random.Generator):
-        """Yield tokens and weights; every window once before any comes again."""
+        """Yield tokens and weights without end; every window comes once before any is repeated."""
         size = min(self.config.batch_windows, len(self.rows))
         queue = np.zeros(0, dtype=np.int64)
         while True:
@@ -219,7 +222,7 @@ class _Training:
         return loss.item()
 
     def _figures(self, step: int, losses: list[float], model: Surrogate) -> dict[str, float]:
-        """One line of the history; the training loss is the mean since the line before."""
+        """One entry of the history; the training loss is the mean since the entry before."""
         validation = float("nan")
         if self.held_out:
             validation = float(np.nanmean(forward.loss(model, self.windows.examples(self.held_out))))
@@ -230,7 +233,7 @@ class _Training:
 
 
 def run_bytes(run: Run) -> bytes:
-    """Write a run down; `run_from_bytes` reads it."""
+    """Serialise a run for `run_from_bytes`."""
     network = run.model
     out = io.BytesIO()
     content = {
@@ -246,9 +249,9 @@ def run_bytes(run: Run) -> bytes:
 
 
 def run_from_bytes(content: bytes, config: SurrogateConfig) -> Run:
-    """Read a run; the network goes to the device of `config`. Executes nothing that stands in the bytes."""
-    said = torch.load(io.BytesIO(content), weights_only=True)
-    checkpoints = tuple(Checkpoint(*parts) for parts in said["checkpoints"])
-    num_tokens, context = said["sizes"]
+    """Read a run that `run_bytes` wrote; the network goes to the device of `config`. No code in the bytes is run."""
+    stored = torch.load(io.BytesIO(content), weights_only=True)
+    checkpoints = tuple(Checkpoint(*parts) for parts in stored["checkpoints"])
+    num_tokens, context = stored["sizes"]
     model = _restored(config, num_tokens, context, checkpoints[-1]).to(_device(config))
-    return Run(model, checkpoints, tuple(said["history"]), tuple(said["held_out"]), said["seed"])
+    return Run(model, checkpoints, tuple(stored["history"]), tuple(stored["held_out"]), stored["seed"])

@@ -26,16 +26,16 @@ Midi = bytes | str | Path
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of all files that could be read, in the order of their ids; row i belongs to file `owners[i]`."""
+    """The windows of all files that could be read, in the order of their ids. Row i is of file number `owners[i]`."""
 
-    tokens: np.ndarray  # (windows, context) uint16, a map of a file; padded at the end
-    owners: np.ndarray  # (windows,) ascending
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]  # one a file: the composition
+    tokens: np.ndarray  # (windows, context) uint16, memory-mapped; padded at the end
+    owners: np.ndarray  # (windows,) file numbers, ascending
+    ids: tuple[str, ...]  # one a file
+    groups: tuple[str, ...]  # one a file: its composition or cluster
     num_notes: np.ndarray  # (files,)
     minutes: np.ndarray  # (files,)
     config: TokenConfig
-    left_out: Mapping[str, str]  # id -> one line that says why
+    left_out: Mapping[str, str]  # id of a file that could not be read -> the reason, one line
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -43,7 +43,7 @@ class Windows:
 
     @property
     def sha256(self) -> str:
-        """Hash what a training sees: the tokens, whose they are, and the groups."""
+        """Hash what determines a training run: vocabulary, ids, groups, owners and tokens."""
         digest = hashlib.sha256(self.vocabulary.sha256.encode())
         digest.update("\n".join((*self.ids, *self.groups)).encode())
         digest.update(self.owners.astype(np.int64).tobytes())
@@ -52,7 +52,7 @@ class Windows:
         return digest.hexdigest()
 
     def examples(self, files: Sequence[int] | None = None) -> Examples:
-        """The windows of all files, or of some in ascending order, as the scores want them. Copies nothing.
+        """Give the windows of all files, or of the files of these numbers in ascending order, as `Examples`; no copy.
 
         The first `warm_up_tokens` of each window are not counted.
         """
@@ -64,7 +64,7 @@ class Windows:
         return Examples(lambda indices: self._take(rows[indices]), owners, len(chosen))
 
     def of_files(self, numbers: Sequence[int] | np.ndarray) -> Windows:
-        """Give these files alone, numbered anew in ascending order; the tokens are copied."""
+        """Give the windows of these files only, renumbered from 0 in ascending order; the tokens are copied."""
         chosen = np.unique(np.asarray(numbers, dtype=np.int64))
         rows = np.flatnonzero(np.isin(self.owners, chosen))
         return replace(
@@ -85,14 +85,14 @@ class Windows:
 
 
 def inputs_and_targets(rows: np.ndarray, words: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Shift by one: what a position sees ends with the token before its target; padding is not counted."""
+    """Give inputs and targets of token rows: inputs are the rows shifted by one, after BOS. Padding is not counted."""
     targets = torch.from_numpy(rows.astype(np.int64))
     inputs = torch.cat([torch.full((len(rows), 1), words.bos), targets[:, :-1]], dim=1)
     return inputs, targets.masked_fill(targets == words.pad, NOT_COUNTED)
 
 
 def transpose(rows: np.ndarray, semitones: np.ndarray, words: Vocabulary) -> np.ndarray:
-    """Move the pitches of each row by its number of semitones, or as far as the keyboard goes. Returns a copy."""
+    """Move the pitches of each row by its number of semitones, or as far as the keyboard allows. Gives a copy."""
     lowest, highest = words.pitch_ids
     moved = rows.astype(np.int64)
     is_pitch = words.kinds[moved] == KINDS.index("pitch")
@@ -103,9 +103,9 @@ def transpose(rows: np.ndarray, semitones: np.ndarray, words: Vocabulary) -> np.
 
 
 def cut(file: TokenFile, config: TokenConfig) -> np.ndarray:
-    """Cut evenly spaced windows that begin with a note's pitch; (windows, context), a short file gives one.
+    """Cut a file into evenly spaced windows that begin with a note's pitch: shape (windows, context).
 
-    As many as fit without overlap, `windows_per_file` at most.
+    There are as many as fit without overlap, at least 1 and at most `windows_per_file`. A short window is padded.
     """
     words = vocabulary(config)
     length = config.context_tokens
@@ -128,10 +128,11 @@ def make_windows(
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Windows:
-    """Tokenize and cut all files, in the order of their ids, into a nameless file in `folder` (or where such go).
+    """Tokenize and cut all files, in the order of their ids, into a temporary file in `folder`.
 
-    A file that cannot be read is left out, with one line in `left_out`; without `groups` each file is its own. Needs
-    a few bytes of memory a file: the windows themselves lie on disk.
+    `folder` defaults to the system's folder for temporary files. A file that cannot be read is left out, with the
+    reason in `left_out`. A file without a group is its own group. The windows stay on disk, so memory grows by some
+    bytes a file. Raises `UsageError` when no file can be read, and `DatasetNotWritable`.
     """
     config = config or TokenConfig()
     order = sorted(files)

@@ -1,4 +1,8 @@
-"""Text from outside, made safe: cleaned, folded, freed of disguises and of words that speak to a language model."""
+"""Text from outside, made safe: cleaned, folded, de-obfuscated, and without prompt injections.
+
+`cleaning` bounds, normalises and folds. `prompt_injection` removes instructions to a language model, also those that
+only `deobfuscation` makes readable. `quotes` checks that a model's quote is in the text.
+"""
 
 from aria_data.text.cleaning import clean, fold
 from aria_data.text.prompt_injection import without_instructions

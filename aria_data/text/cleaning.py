@@ -1,4 +1,4 @@
-"""Text from outside, made safe to read by rules: bounded, normalised, and folded without moving a character."""
+"""Make text from outside readable for rules: bounded, normalised, and folded without moving a character."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ _MARKED_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")  # elsewhere a mark is part of 
 
 
 def clean(text: object, max_chars: int) -> str:
-    """The text in NFKC, one line, without control or invisible characters, at most `max_chars` long.
+    """Give the text in NFKC, on one line, without control or invisible characters, at most `max_chars` long.
 
-    Anything that is no string becomes one. NFKC also turns `№` into `No`, `Ⅲ` into `III`, `：` into `:`.
+    A value that is not a string becomes one, None the empty string. NFKC also turns `№` into `No`, `Ⅲ` into `III`, `：`
+    into `:`.
     """
     bounded = str(text if text is not None else "")[:max_chars]
     visible = "".join(_visible(c) for c in unicodedata.normalize("NFKC", bounded))
@@ -26,7 +27,7 @@ def _visible(character: str) -> str:
 
 
 class _Folding(dict[int, str]):
-    """Each code point's lower-case base letter, worked out when first met."""
+    """Each code point's lower-case base letter, computed when it is first looked up."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -41,5 +42,5 @@ _FOLDING = _Folding()
 
 
 def fold(text: str) -> str:
-    """Lower case without accents, as long as the text itself, so positions in one are positions in the other."""
+    """Give the text in lower case without accents, of the same length, so that positions are those of the text."""
     return text.translate(_FOLDING)

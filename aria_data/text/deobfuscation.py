@@ -1,6 +1,6 @@
-"""What is read in a text, whatever it is disguised as: views of it with every disguise undone, and hidden writing.
+"""De-obfuscation: views of a text with look-alikes, spaced letters and the like undone, and encoded text in it.
 
-Nothing is judged here; `prompt_injection.py` asks whether what is read speaks to a model.
+Nothing is judged here; `prompt_injection.py` decides whether a view holds instructions to a model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from aria_data.text.cleaning import fold
 
-MAX_CHARS = 8_000  # of a text that is looked at; no stage reads so much
+MAX_CHARS = 8_000  # of a text that is examined; no stage reads so much
 Span = tuple[int, int]
 
 _LOOK_ALIKES = str.maketrans("аеорсухіјѕԁɡһпмтвкзгьνικαορτυχεηвԛԝıɩ", "aeopcyxijsdghnmtbk3rbvikaoptuxenbqwii")
@@ -29,22 +29,23 @@ _LEET_IN_WORD = re.compile(
 _SPACED = re.compile(r"(?<!\w)(?:\w(?:[\s.\-_*]|[^\w\s,;:()]){1,3}){4,}\w(?!\w)")
 UNSPACED = re.compile(
     r"[\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
-)  # scripts whose words are found anywhere
+)  # scripts without spaces or with attached particles: their words are searched anywhere
 
 
 @dataclass(frozen=True)
 class View:
-    """What is read in a text, and for each character where in the text it comes from."""
+    """One reading of a text, and for each of its characters the position in the text that it comes from."""
 
     text: str
     origin: list[int]
 
     def span(self, start: int, end: int) -> Span:
+        """Give the span of the text that a span of the view comes from."""
         return self.origin[start], self.origin[end - 1] + 1
 
 
 def plain_view(text: str) -> View:
-    """Compatibility forms, no invisible characters, no accents, lower case."""
+    """Fold the text: NFKC, lower case, without accents and invisible characters; at most about `MAX_CHARS` long."""
     characters: list[str] = []
     origin: list[int] = []
     for place, character in enumerate(text):
@@ -60,7 +61,7 @@ def plain_view(text: str) -> View:
 
 
 def other_views(view: View) -> Iterator[tuple[View, bool]]:
-    """The same with disguises undone, one kind at a time; and whether marks are to be sought there again."""
+    """Yield views with one obfuscation undone each, and whether to search marks of a conversation in them as well."""
     if not view.text.isascii():
         alike = view.text.translate(_LOOK_ALIKES)
         if alike != view.text:
@@ -86,7 +87,7 @@ _GLUED = re.compile(
 
 
 def _in_one_line(view: View) -> View:
-    """Lines run together, words that were broken at a line's end in one."""
+    """Join the lines, and words that were hyphenated at the end of a line."""
     broken = {place for match in re.finditer(r"-\n", view.text) for place in range(*match.span())}
     kept = [place for place in range(len(view.text)) if place not in broken]
     text = "".join(view.text[place] for place in kept).replace("\n", " ")
@@ -94,7 +95,7 @@ def _in_one_line(view: View) -> View:
 
 
 def _joined(view: View) -> View:
-    """Letters that were spaced out as words, which begin and end where those we know do."""
+    """Join letters that were spaced out; where words of `_GLUED` are among them, they are set apart by spaces."""
     characters: list[str] = []
     origin: list[int] = []
     place = 0
@@ -113,7 +114,7 @@ def _joined(view: View) -> View:
 
 
 def hidden_in(text: str, is_writing: Callable[[str], bool]) -> Iterator[Span]:
-    """Stretches that are writing in another form."""
+    """Yield the spans that hold encoded text, such as base64 or escapes. `is_writing` judges what was decoded."""
     for pattern, decode in _CODES:
         for match in pattern.finditer(text):
             if is_writing(decode(match.group())):

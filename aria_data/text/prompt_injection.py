@@ -1,15 +1,16 @@
-"""Texts that speak to a language model instead of about music, and what is left of them without that.
+"""Remove prompt injections: the parts of a text that address a language model instead of describing music.
 
-A title is data, and nobody who means people writes "ignore all previous instructions" into one. What is taken out:
+A title is data, and nobody who writes for people puts "ignore all previous instructions" into one. Removed are:
 
     marks of a conversation    <|im_start|>, [INST], "### System:", "assistant:"
     answers in advance         {"score": 5}, <score>5</score>, relevance_score=5
     orders                     words of several kinds close together: ignore + instructions, give + score + 5
-    hidden writing             base64, hex, escapes, tag characters, runs of zero-width characters, when they hold text
+    encoded text               base64, hex, escapes, tag characters, runs of zero-width characters, when they hold text
 
-Words are sought in what the eye would read (`deobfuscation.py`): without invisible characters, with look-alikes of
-other scripts, full-width letters, l33t, letters spaced out, backwards and rot13 undone. Only the orders leave; a text
-without any comes back as it was, to the character. The words are `injection_words.toml`.
+Words are searched in views of the text (`deobfuscation.py`): without invisible characters, and with look-alikes of
+other scripts, full-width letters, l33t, letters spaced out, reversed text and rot13 undone. Nothing else is removed; a
+text without injections is returned unchanged, to the character. The words are in `injection_words.toml`, the marks in
+`injection_marks.toml`.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from aria_data.text.deobfuscation import MAX_CHARS, UNSPACED, Span, View, hidden
 
 MAX_STEM_CHARS = 24
 MAX_GAP_CHARS = 24  # between two words of one order
-MAX_LEFT_CHARS = 150  # between two things taken out: goes along with them
-MAX_BESIDE_CHARS = 80  # from an order to what speaks to a model too
-MAX_REST_WORDS = 6  # of a sentence beside an order: go along with it
+MAX_LEFT_CHARS = 150  # between two removed spans: removed with them
+MAX_BESIDE_CHARS = 80  # from an order to other words that address a model: those are removed too
+MAX_REST_WORDS = 6  # left of a sentence on one side of an order: removed with it
 
 _FIGURE = re.compile(
     r"(?<![\d.,№#])(?<!no )(?<!no\. )(?<!op )(?<!op\. )(?:[0-5]|10|100)(?:\.0)?(?:\s?/\s?(?:5|10|100))?(?![\d.,]?\d)"
 )
 _WORD = re.compile(r"\w+")
-_CLAUDES = frozenset(  # who is meant by a first name that is also a model's
+_CLAUDES = frozenset(  # names after "Claude" that mean a person, not the model
     "achille debussy debussys balbastre bolling frank helffer goudimel gervaise kahn pascal bénigne benigne".split()
 )
 _BREAK = re.compile(r"[\n.!?。！？]\s*")
 
-# Which kinds of words, close together, are an order.
+# Which kinds of words (tables of `injection_words.toml`) make an order when they stand close together.
 _ORDERS: tuple[frozenset[str], ...] = tuple(
     frozenset(kinds.split())
     for kinds in (
@@ -76,7 +77,10 @@ _TO_A_MODEL = frozenset(("instruction", "reply", "model", "secret", "correct", "
 
 
 def without_instructions(text: str) -> tuple[str, list[str]]:
-    """The text without what speaks to a model, and what was taken out. An honest text comes back as it was."""
+    """Give the text without prompt injections, and the parts removed. A text without any is returned unchanged.
+
+    Only the first `deobfuscation.MAX_CHARS` are examined; where something is removed, the rest is cut off.
+    """
     whole, text = text, text[:MAX_CHARS]
     plain = plain_view(text)
     spans = [*hidden_in(text, _is_writing), *_marks_in(plain), *_orders_in(plain)]
@@ -95,7 +99,7 @@ def without_instructions(text: str) -> tuple[str, list[str]]:
 
 
 def _merge(spans: list[Span], text: str) -> list[Span]:
-    """Spans in order, overlapping ones as one, with the little that is left between two of them."""
+    """Merge sorted spans that overlap or are at most `MAX_LEFT_CHARS` apart; drop those that hold only spaces."""
     merged: list[Span] = []
     for start, end in spans:
         if merged and start - merged[-1][1] <= MAX_LEFT_CHARS:
@@ -110,18 +114,18 @@ def _marks_in(view: View) -> list[Span]:
 
 
 def _orders_in(view: View) -> list[Span]:
-    """Where words of several kinds stand close together, so that they are an order."""
+    """Find the spans in which words of several kinds stand so close together that they make an order."""
     return [_ordered(view, start, end) for start, end in _clusters(_words().find(view.text), view.text)]
 
 
 def _ordered(view: View, start: int, end: int) -> Span:
-    """From where to where in the text, also when the view runs backwards."""
+    """Give the span of the text, start first, also for a view that runs backwards."""
     first, last = view.origin[start], view.origin[end - 1]
     return min(first, last), max(first, last) + 1
 
 
 def _clusters(found: list[tuple[int, int, str]], text: str) -> list[Span]:
-    """Runs of found words without a wide gap that hold an order, and what beside them still speaks to a model."""
+    """Find runs of words without a wide gap that hold an order, and runs near them that address a model as well."""
     orders: list[Span] = []
     beside: list[Span] = []
     for run in _runs(found, text):
@@ -139,7 +143,7 @@ def _clusters(found: list[tuple[int, int, str]], text: str) -> list[Span]:
 
 
 def _is_verdict(run: list[tuple[int, int, str]], text: str) -> bool:
-    """Whether it says "score: 5" and no more in that line, in any language."""
+    """Whether the run has "score: 5", in any language, with nothing after it in its sentence or line."""
     return any(
         first[2] == "rating"
         and second[2] == "number"
@@ -163,7 +167,7 @@ def _runs(found: list[tuple[int, int, str]], text: str) -> Iterator[list[tuple[i
 
 
 def _to_the_sentence(text: str, start: int, end: int) -> Span:
-    """With the one or two words that are left of the sentence on either side."""
+    """Extend a span to its sentence on either side where at most `MAX_REST_WORDS` would be left of it."""
     before = [match.end() for match in _BREAK.finditer(text, 0, start)]
     opening = text[before[-1] if before else 0 : start]
     closing = _BREAK.split(text[end : end + 200], maxsplit=1)[0]
@@ -185,7 +189,7 @@ def _is_writing(decoded: str) -> bool:
 
 
 class _Words:
-    """The lists of one file, made for finding their words in one walk over a text's words."""
+    """The word lists of `injection_words.toml`, indexed so that one pass over a text's words finds all of them."""
 
     def __init__(self, by_kind: dict[str, dict[str, list[str]]]):
         self.phrases: dict[str, list[tuple[str, list[str]]]] = {}  # by first word, or by its stem with a star
@@ -202,7 +206,7 @@ class _Words:
         self.pattern = re.compile("|".join(re.escape(phrase) for phrase in longest_first))
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
-        """(start, end, kind) of every word or phrase of the lists."""
+        """Give (start, end, kind) of every word or phrase of the lists in the text, and of every figure, sorted."""
         found = [(*match.span(), "number") for match in _FIGURE.finditer(text)]
         words = [(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)]
         for place, (start, _, word) in enumerate(words):

@@ -1,4 +1,4 @@
-"""Whether a language model's quote stands in the text it was asked about."""
+"""Check that a language model's quote is in the text it was asked about."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ _EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 
 
 def trim_quote(quote: object, max_chars: int) -> str:
-    """A quote on one line, without the quotation marks that a model puts around it."""
+    """Give a quote on one line, without surrounding quotation marks, at most `max_chars` long."""
     return clean(quote, 4 * max_chars).strip("\"'“”„«» .…")[:max_chars]
 
 
 def is_quoted(quote: str, texts: Iterable[str]) -> bool:
-    """Whether one of the texts has these words, whole and in this order, however they are written."""
+    """Whether one of the texts has these words in this order, ignoring case, accents and punctuation.
+
+    Words must match whole, except in a quote with Japanese, Chinese or Korean letters. An empty quote never matches.
+    """
     words = _plain(quote)
     return bool(words.strip()) and any(words in f" {_plain(text)} " for text in texts)
 
 
 def _plain(text: str) -> str:
-    """The words alone, with a space before and behind, so that only whole words are found."""
+    """The folded words, with a space before and after so that only whole words match (not in East Asian scripts)."""
     words = re.sub(r"[\W_]+", " ", fold(text)).strip()
     return words if _EAST_ASIAN.search(words) else f" {words} "

@@ -1,6 +1,6 @@
 """What a transcriber is, and what every backend built on torch needs.
 
-A backend is one file beside this one. Its module has `load(config, compute)`, which gives a `Transcriber`, and
+A backend is one file in `backends/`. Its module has `load(config, compute)`, which gives a `Transcriber`, and
 `weights_sha256(config)`, which gives the hash of its weights without loading a model.
 """
 
@@ -21,27 +21,30 @@ from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
-MAX_CPU_WORKERS = 16  # each hears a window of its own and needs about 150 MB; 16 stay below 4 GB
+MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
 
 
 @dataclass(frozen=True)
 class TranscribeConfig:
-    """Which model hears the notes, and how. A change of any of these transcribes again."""
+    """Which model transcribes, and how. A change of any of these transcribes again."""
 
     transcriber: str = "transkun"
-    hop_s: float = 0.0  # from one window to the next; 0: what the backend was measured best with
-    correct_tuning: bool = True  # hear a recording that is 8 to 50 cents off as if it were tuned to 440 Hz
+    hop_s: float = 0.0  # from one window to the next; 0: the value that measured best for the backend
+    correct_tuning: bool = True  # resample a recording that is 8 to 50 cents off to 440 Hz before inference
     checkpoint: str = ""  # a file with weights, where the backend does not bring its own
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and in how large pieces it runs. None of this counts as a change of configuration."""
+    """On which device and in which batches inference runs. None of this counts as a change of configuration.
+
+    Raises `UsageError` for an unknown dtype or a negative number.
+    """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
     dtype: str = "auto"  # auto (transkun: bfloat16 where it is fast), float32 or bfloat16
-    batch_size: int = 0  # windows a forward pass; 0: chosen by device
-    num_threads: int = 0  # windows heard at the same time on a CPU; 0: one a core
+    batch_size: int = 0  # windows in a forward pass; 0: chosen by device
+    num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", "float32", "bfloat16"):
@@ -53,17 +56,18 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionResult:
-    """What a transcriber heard in one span of audio. Times count from its first sample."""
+    """The notes and pedals of one span of audio. Times count from its first sample.
+
+    `confidence` is 0 to 1: for transkun the onset F1 that it expects, for bytedance the mean strength of the onsets.
+    """
 
     performance: Performance
-    confidence: float = (
-        0.0  # 0 to 1: for transkun the onset F1 that it expects, for bytedance the onsets' mean strength
-    )
+    confidence: float = 0.0
     note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
 
 
 class Decoder(Protocol):
-    """Joins what was heard in the windows of one span. Holds the notes so far, never the audio."""
+    """Joins the outputs of the windows of one span, in order. Holds the notes so far, never the audio."""
 
     def add(self, output: Any) -> None:
         """Take the next window's output."""
@@ -75,22 +79,22 @@ class Decoder(Protocol):
 
 
 class Transcriber(Protocol):
-    """A model that hears notes in windows. `hear` knows nothing of other windows; a `Decoder` joins them."""
+    """A model that transcribes windows. `infer` treats each window by itself; a `Decoder` joins their outputs."""
 
     name: str
     sha256: str  # of the weights
     sample_rate: int  # of the windows, in Hz
     num_channels: int
-    window: int  # samples a window
+    window: int  # samples in a window
     hop: int  # samples from one window to the next
-    lead: int  # samples of silence in front of the first
-    batch_size: int  # windows a call of `hear`
-    num_workers: int  # calls of `hear` at the same time, each in a thread of its own
-    correct_tuning: bool  # whether audio is to be brought to 440 Hz before it is heard
+    lead: int  # samples of silence before the first sample of a span
+    batch_size: int  # windows in a call of `infer`
+    num_workers: int  # calls of `infer` at the same time, each in a thread of its own
+    correct_tuning: bool  # whether audio is resampled to 440 Hz before inference
     num_readers: int  # processes that read audio ahead; 0: it is read between the calls, in this process
 
     def infer(self, windows: np.ndarray) -> list[Any]:
-        """Hear float32 windows of shape (batch, window, channels): one output each, or the error that stands for it."""
+        """Transcribe float32 windows of shape (batch, window, channels): an output, or an error, for each."""
         ...
 
     def decoder(self) -> Decoder:
@@ -99,12 +103,15 @@ class Transcriber(Protocol):
 
 
 def hop_of(config: TranscribeConfig, default_s: float, window_s: float, step_s: float) -> float:
-    """Give the hop in seconds. Raises `ConfigInvalid` for one that leaves audio unheard or makes no progress."""
+    """Give the hop in seconds, `default_s` where none is configured.
+
+    Raises `ConfigInvalid` for a hop below `step_s`, or so long that windows overlap by less than `step_s`.
+    """
     hop_s = config.hop_s or default_s
     if not step_s <= hop_s <= window_s - step_s:
         raise ConfigInvalid(
             f"transcribe.hop_s: {hop_s:g} is not between {step_s:.3g} and {window_s - step_s:.4g}; "
-            f"{config.transcriber} hears windows of {window_s:g} s, which must overlap."
+            f"{config.transcriber} reads windows of {window_s:g} s, which must overlap."
         )
     return hop_s
 
@@ -113,7 +120,7 @@ def allow_torchaudio_on_cpu() -> None:
     """Let torchaudio be imported beside a CPU build of torch.
 
     torchaudio's wheels for Linux hold a CUDA extension only, which a CPU build of torch cannot load, although
-    the functions used here (resampling, mel filters) need no extension. The stub says so before the import.
+    the functions used here (resampling, mel filters) need no extension. A stub takes the extension's place.
     """
     import torch
 
@@ -129,7 +136,7 @@ def allow_torchaudio_on_cpu() -> None:
 
 
 def choose_device(device: str) -> str:
-    """Give "cuda" for "auto" when there is a GPU, else "cpu". Raises `UsageError` for a device that is not here."""
+    """Give "cuda" for "auto" when there is a GPU, else "cpu". Raises `UsageError` for a device that cannot be used."""
     import torch
 
     if device == "auto":
@@ -157,7 +164,7 @@ def choose_dtype(dtype: str, device: str) -> Any:
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 faster than float32, measured once, in 0.2 s.
 
-    What the processor says of itself is not enough: one with instructions for it ran them at half of float32's rate.
+    The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate.
     """
     import torch
 
@@ -175,7 +182,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def choose_num_workers(compute: Compute, device: str) -> int:
-    """Give how many windows are heard at once: on a CPU one a core, on a GPU two, so that it never waits for one."""
+    """Give how many calls of `infer` run at once: on a CPU one a core, on a GPU two, so that it never waits."""
     import torch
 
     if torch.device(device).type != "cpu":

@@ -1,7 +1,7 @@
-"""Many spans of audio through one model: windows of several recordings share a forward pass.
+"""Transcribe many spans of audio with one model: windows of several recordings share a forward pass.
 
-Windows are heard in any company and at the same time; what they say is joined in order, span by span. Audio
-is read while the model computes. A span that fails, fails alone; nothing but the notes grows with the length.
+Batches run at the same time; the outputs of a span's windows are joined in order. Audio is read while the model
+computes. A span that fails, fails alone. The notes are all that is held in memory for the whole of a span.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ Blocks = Callable[[], Iterable[np.ndarray]]  # opens a span: float32 blocks of s
 
 @dataclass(slots=True)
 class Piece:
-    """A window of one span, or, without a window, its end: with the error that cut it short, if one did."""
+    """A window of one span. A piece without a window ends the span, with the error that cut it short, if any."""
 
     key: Hashable
     window: np.ndarray | None = None
     error: Exception | None = None
-    slower: float = 1.0  # at the end: so many times as long was what was heard as what was recorded
+    slower: float = 1.0  # of an end: the length of the audio given to the model, divided by that of the recording
 
 
 def transcribe_all(
     transcriber: Transcriber, spans: Iterable[tuple[Hashable, Blocks]]
 ) -> Iterator[tuple[Hashable, TranscriptionResult | Exception]]:
-    """Hear spans of audio, given as (key, function that opens it), reading them here, one after the other.
+    """Transcribe spans of audio, given as (key, function that opens it), read in this process, one after the other.
 
-    Yields each key with what was heard, or with the error that it ended in, as soon as it is finished.
+    Yields each key with its result, or its error, as soon as it is finished. Raises nothing for a single span.
     """
-    failed: set[Hashable] = set()  # reading stops where hearing failed
+    failed: set[Hashable] = set()  # a span whose inference failed is not read on
     pieces = (piece for key, blocks in spans for piece in pieces_of(transcriber, key, blocks, failed))
     yield from transcribe_pieces(transcriber, pieces, failed)
 
 
 def transcribe_one(transcriber: Transcriber, blocks: Iterable[np.ndarray]) -> TranscriptionResult:
-    """Hear one span; its error is raised."""
-    ((_, heard),) = transcribe_all(transcriber, [(0, lambda: blocks)])
-    if isinstance(heard, Exception):
-        raise heard
-    return heard
+    """Transcribe one span; its error is raised."""
+    ((_, result),) = transcribe_all(transcriber, [(0, lambda: blocks)])
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def pieces_of(
@@ -59,7 +59,10 @@ def pieces_of(
     blocks: Blocks,
     failed: set[Hashable] = frozenset(),  # type: ignore[assignment]
 ) -> Iterator[Piece]:
-    """Cut one span into windows; the last is filled up with silence. Never raises: the end carries the error."""
+    """Cut one span into windows, the last padded with silence, and an end. Never raises: the end carries the error.
+
+    `transcriber` is a `Transcriber` or a `spans.Framing`; a key in `failed` is not read on.
+    """
     try:
         source = blocks()
         for window in _windows(transcriber, source):
@@ -75,7 +78,7 @@ def pieces_of(
 def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     window, hop = transcriber.window, transcriber.hop
     buffer = np.zeros((window, transcriber.num_channels), np.float32)
-    filled, is_heard = transcriber.lead, False
+    filled, has_samples = transcriber.lead, False
     for block in blocks:
         if not np.isfinite(block).all():
             raise TranscriptionFailed(
@@ -89,15 +92,18 @@ def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndar
                 filled = window - hop
             num = min(window - filled, len(block) - place)
             buffer[filled : filled + num] = block[place : place + num]
-            filled, place, is_heard = filled + num, place + num, True
-    if is_heard:
+            filled, place, has_samples = filled + num, place + num, True
+    if has_samples:
         yield buffer
 
 
 def transcribe_pieces(
     transcriber: Transcriber, pieces: Iterable[Piece], failed: set[Hashable]
 ) -> Iterator[tuple[Hashable, TranscriptionResult | Exception]]:
-    """Hear pieces of any number of spans, each one's in order. A key whose hearing failed joins `failed`."""
+    """Transcribe the pieces of any number of spans, each span's in order. A key whose inference failed joins `failed`.
+
+    Yields each key with its result, or its error, when its end has come.
+    """
     decoders: dict[Hashable, Decoder] = {}
     errors: dict[Hashable, Exception] = {}
     model = _Model(transcriber)
@@ -109,10 +115,10 @@ def transcribe_pieces(
             try:
                 decoder = decoders.get(key) or decoders.setdefault(key, transcriber.decoder())
                 if piece.window is None:
-                    error, heard = errors.pop(key, piece.error), decoder
+                    error = errors.pop(key, piece.error)
                     del decoders[key]
                     failed.discard(key)
-                    yield key, error or _at_speed(heard.finish(), piece.slower)
+                    yield key, error or _at_speed(decoder.finish(), piece.slower)
                     continue
                 output = next(remaining)
                 if isinstance(output, Exception):
@@ -138,7 +144,7 @@ def transcribe_pieces(
 
 
 def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:
-    """Gather pieces until there are windows enough for one pass."""
+    """Gather pieces until they hold enough windows for one pass."""
     group: list[Piece] = []
     num_windows = 0
     for piece in pieces:
@@ -152,34 +158,34 @@ def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:
 
 
 def _with_name(error: Exception, key: Hashable) -> Exception:
-    """Say whose failure it is, where that could not be known when it was raised."""
+    """Put the key before the message of a `TranscriptionFailed` that was raised without knowing its span."""
     if not isinstance(error, TranscriptionFailed) or str(error).startswith(str(key)):
         return error
     return TranscriptionFailed(f"{printable(str(key))}: {error}", error.reason, error.measured)
 
 
-def _at_speed(heard: TranscriptionResult, slower: float) -> TranscriptionResult:
-    """Bring times back to those of the recording."""
+def _at_speed(result: TranscriptionResult, slower: float) -> TranscriptionResult:
+    """Convert times to those of the recording."""
     if slower == 1.0:
-        return heard
+        return result
     notes = [
         Note(note.onset_s / slower, note.offset_s / slower, note.pitch, note.velocity)
-        for note in heard.performance.notes
+        for note in result.performance.notes
     ]
     pedals = [
-        Pedal(pedal.onset_s / slower, pedal.offset_s / slower, pedal.controller) for pedal in heard.performance.pedals
+        Pedal(pedal.onset_s / slower, pedal.offset_s / slower, pedal.controller) for pedal in result.performance.pedals
     ]
-    return replace(heard, performance=Performance(notes, pedals))
+    return replace(result, performance=Performance(notes, pedals))
 
 
 class _Model:
-    """A transcriber whose passes survive: too large a batch is halved, a window that fails is found and fails alone."""
+    """A transcriber whose batches are halved when memory runs out, or to find the one window that fails."""
 
     def __init__(self, transcriber: Transcriber):
         self.transcriber, self.batch_size = transcriber, transcriber.batch_size
 
     def infer(self, windows: list[np.ndarray]) -> list[Any]:
-        """Give one output, or error, a window."""
+        """Give an output, or an error, for each window. Never raises."""
         if not windows:
             return []
         if len(windows) > self.batch_size:
@@ -220,7 +226,7 @@ def _free_memory() -> None:
 
 @contextmanager
 def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that compute alone, each on one core: no waiting for each other inside an operation."""
+    """Give a pool of threads that compute on one core each, so that none waits for another inside an operation."""
     import torch
 
     before = torch.get_num_threads()

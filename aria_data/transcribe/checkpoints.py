@@ -1,4 +1,4 @@
-"""Published weights that no package brings along: fetched once, whole, verified, never over a file that is there."""
+"""Fetch published weights that no package contains: once, whole, verified, never over an existing file."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Checkpoint:
 
 
 def cached_path(checkpoint: Checkpoint) -> Path:
-    """Give the place where a checkpoint is kept: `$XDG_CACHE_HOME` or `~/.cache`, folder `aria-data`."""
+    """Give the path of a checkpoint in the cache: `$XDG_CACHE_HOME` or `~/.cache`, folder `aria-data`."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "aria-data" / checkpoint.name
 
 
 def is_whole(path: Path, checkpoint: Checkpoint) -> bool:
-    """Whether the file is exactly what was published."""
+    """Whether the file has the published size and sha256."""
     return path.is_file() and path.stat().st_size == checkpoint.num_bytes and sha256_file(path) == checkpoint.sha256
 
 
 def fetch(checkpoint: Checkpoint, path: Path) -> Path:
     """Download a checkpoint to `path`, going on where an earlier try broke off. Gives `path`.
 
-    A file that is there is used when it is the published one and never written over. Raises `NetworkError` when the
-    server does not give the published bytes, `DatasetNotWritable` when there is no room or no permission.
+    An existing file is never overwritten. Raises `NetworkError` when it, or what the server gives, is not the
+    published file, `DatasetNotWritable` when there is no room or no permission.
     """
     if path.exists():
         return _checked(checkpoint, path)
@@ -82,7 +82,7 @@ def _checked(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def _download(checkpoint: Checkpoint, partial: Path) -> None:
-    """Bring `partial` to its full length, in several tries, and verify it; a wrong one is deleted."""
+    """Bring `partial` to its full length, in several tries, and verify it; wrong content is deleted."""
     import httpx
 
     problem = ""
@@ -110,7 +110,7 @@ def _download(checkpoint: Checkpoint, partial: Path) -> None:
 
 
 def _append(checkpoint: Checkpoint, partial: Path) -> None:
-    """Ask for what is missing and append it; never more than the published length."""
+    """Request the missing bytes and append them, never more than the published length."""
     import httpx
 
     have = partial.stat().st_size

@@ -1,4 +1,4 @@
-"""Several devices, a process each: every one loads the model, asks for spans when it has room, and sends notes."""
+"""Transcribe on several devices, a process each: it loads the model, asks for spans when it has room, sends notes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aria_data.transcribe.spans import Span, transcribe_spans
 
 
 def devices_of(compute: Compute) -> list[str]:
-    """Give the devices that are meant: all GPUs for "auto", those with commas between, or the one."""
+    """Give the names of the devices: all GPUs for "auto" (without one, "cpu"), or those listed between commas."""
     if compute.device == "auto":
         import torch
 
@@ -30,7 +30,7 @@ def devices_of(compute: Compute) -> list[str]:
 def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Any:
     """Load the model on every device that `compute` names: a `Transcriber`, or `Several` of them.
 
-    Either goes into `spans.transcribe_spans`.
+    `spans.transcribe_spans` takes either. Raises `UsageError` for a device that cannot be used.
     """
     devices = devices_of(compute)
     if len(devices) == 1:
@@ -39,7 +39,10 @@ def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWH
 
 
 class Several:
-    """The same transcriber on several devices. Its processes end with this one; each calls `load` for itself."""
+    """The same transcriber on several devices. Its processes end with this one; `close` ends them earlier.
+
+    Each process calls `load` for itself.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Several:
     def transcribe_spans(
         self, spans: Iterable[Span], on_read: Callable[[str, float], None]
     ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
-        """See `spans.transcribe_spans`. A device whose process dies gives its spans to the others."""
+        """See `spans.transcribe_spans`. When a device's process dies, its spans go to the others, once each."""
         self._remaining, self._tried = iter(spans), set()
         for worker in self._workers:
             worker.begin()
@@ -115,7 +118,7 @@ def _died(device: str) -> TemporaryError:
 
 
 class _Worker:
-    """One device's process, seen from outside."""
+    """This process's side of one device's process."""
 
     def __init__(self, config: TranscribeConfig, compute: Compute, load: Callable[[TranscribeConfig, Compute], Any]):
         context = multiprocessing.get_context("spawn")
@@ -158,7 +161,7 @@ def _work(
     compute: Compute,
     load: Callable[[TranscribeConfig, Compute], Any],
 ) -> None:
-    """Load the model, then hear what is given, round after round, until the other side is gone."""
+    """Load the model, then transcribe the spans that are sent, round after round, until the other side is gone."""
     try:
         try:
             model = load(config, compute)
@@ -177,8 +180,8 @@ def _work(
                 yield span
 
         while connection.recv() == "begin":
-            for key, heard in transcribe_spans(model, asked(), lambda key, s: connection.send(("read", key, s))):
-                connection.send(("heard", key, heard))
+            for key, result in transcribe_spans(model, asked(), lambda key, s: connection.send(("read", key, s))):
+                connection.send(("heard", key, result))
             connection.send(("end",))
     except (EOFError, OSError, KeyboardInterrupt):
         pass

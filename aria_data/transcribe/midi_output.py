@@ -1,4 +1,4 @@
-"""From segments of a recording to .mid files in the dataset folder."""
+"""Write transcriptions of segments as .mid files in the dataset folder, and describe them as `Transcription`s."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MAX_NOTE_S = 20.0  # ours: a longer key press is an error of the transcriber, no
 
 
 def span_of(audio: Path, segment: Segment) -> Span:
-    """Give a segment as the span of its recording's file that is to be heard."""
+    """Give the span of `audio`, the recording's file, that a segment covers. Its key is the segment's id."""
     return Span(segment.segment_id, audio, segment.start_s, segment.end_s)
 
 
-def save_transcription(root: Path, segment: Segment, heard: TranscriptionResult, transcriber: Any) -> Transcription:
-    """Write the segment's .mid into the dataset folder, whole or not at all, and describe it.
+def save_transcription(root: Path, segment: Segment, result: TranscriptionResult, transcriber: Any) -> Transcription:
+    """Write the segment's .mid into the dataset folder `root`, whole or not at all, and describe it.
 
-    The name carries the content's hash: a later transcription never overwrites one that a version names.
+    The file name holds the content's hash: a later transcription never overwrites one that a version names.
     """
-    performance, num_endless = cut_endless_notes(heard.performance)
+    performance, num_endless = cut_endless_notes(result.performance)
     content = midi_bytes(performance)
     sha256 = hashlib.sha256(content).hexdigest()
     shelf = hashlib.sha256(segment.recording_id.encode()).hexdigest()[:2]
@@ -43,7 +43,7 @@ def save_transcription(root: Path, segment: Segment, heard: TranscriptionResult,
         transcriber_sha256=transcriber.sha256,
         num_notes=len(performance.notes),
         num_pedal_events=len(performance.pedals),
-        confidence=round(heard.confidence, 4),
+        confidence=round(result.confidence, 4),
         num_endless_notes=num_endless,
     )
 
@@ -75,7 +75,7 @@ def _loaded(config: TranscribeConfig, compute: Compute) -> Any:
 
 
 def cut_endless_notes(performance: Performance) -> tuple[Performance, int]:
-    """Cut notes that are held longer than any piano sounds. Gives (the performance, how many were cut)."""
+    """Shorten notes of more than `MAX_NOTE_S` to that. Gives (the performance, how many were shortened)."""
     num_endless = sum(note.offset_s - note.onset_s > MAX_NOTE_S for note in performance.notes)
     if not num_endless:
         return performance, 0

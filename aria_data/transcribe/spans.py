@@ -1,7 +1,7 @@
-"""Stretches of audio files, read ahead of the model: in this process on a CPU, in processes of their own for a GPU.
+"""Read spans of audio files ahead of the model: in this process on a CPU, in processes of their own for a GPU.
 
 A reading process decodes one file at a time into a few slots of shared memory, so decoding can never run far ahead
-of hearing. A file that kills its reader fails alone; another reader takes the place.
+of inference. A file that kills its reader fails alone; another reader takes the place.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ SHORT_S = 0.1  # less than this may be missing at the end of a span
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of an audio file; without an end, all of it."""
+    """A span of an audio file, in seconds; without an end, up to the end of the file."""
 
-    key: str
+    key: str  # names the result; unique among the spans given together
     path: Path
     start_s: float = 0.0
     end_s: float = math.inf
@@ -44,7 +44,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """What reading needs to know of a transcriber; small enough to be sent to another process."""
+    """The attributes of a `Transcriber` that reading needs; small enough to be sent to another process."""
 
     sample_rate: int
     num_channels: int
@@ -62,11 +62,11 @@ class Framing:
 def transcribe_spans(
     transcriber: Any, spans: Iterable[Span], on_read: Callable[[str, float], None] = lambda key, seconds: None
 ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
-    """Hear spans of files; yields each key with what was heard, or the error it ended in, once it is finished.
+    """Transcribe spans of files. Yields each key with its result, or its error, once it is finished, in any order.
 
-    `transcriber` is a `Transcriber`, or several (`devices.Several`). Stretches of one file are best given one after
-    the other, in order: read here, the file is then decoded once; readers in processes each decode it for themselves.
-    `on_read` is told of every key's seconds as they are read.
+    `transcriber` is a `Transcriber`, or several (`devices.Several`). Give the spans of one file one after the other,
+    in order: this process then decodes the file once; readers in processes each decode it for themselves.
+    `on_read` is called with a key and seconds of its audio as they are read.
     """
     if hasattr(transcriber, "transcribe_spans"):
         yield from transcriber.transcribe_spans(spans, on_read)
@@ -76,8 +76,8 @@ def transcribe_spans(
         pieces = read_in_processes(transcriber, spans, transcriber.num_readers, on_read)
     else:
         pieces = read_here(transcriber, spans, failed, on_read)
-    for key, heard in transcribe_pieces(transcriber, pieces, failed):
-        yield str(key), heard
+    for key, result in transcribe_pieces(transcriber, pieces, failed):
+        yield str(key), result
 
 
 def read_here(
@@ -98,7 +98,7 @@ def read_here(
 
 
 class _Blocks:
-    """One span's samples, brought to 440 Hz if wanted. `slower` says by which factor, once they are read."""
+    """One span's samples, resampled to 440 Hz if wanted. `slower` is then the factor by which they became longer."""
 
     def __init__(self, reader: AudioReader, span: Span, framing: Any, on_read: Callable[[str, float], None]):
         self.reader, self.span, self.on_read = reader, span, on_read
@@ -106,30 +106,30 @@ class _Blocks:
         self.slower = 1.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Read it. Raises `TranscriptionFailed` at its end when the audio ends before it."""
-        span, heard_s = self.span, 0.0
+        """Read the span. Raises `TranscriptionFailed` when the file ends before the span does."""
+        span, read_s = self.span, 0.0
         choose_rate = self._rate_at_440_hz if self.correct_tuning else None
         for block in self.reader.blocks(span.start_s, span.end_s, choose_rate):
             seconds = len(block) / (self.reader.sample_rate * self.slower)
-            heard_s += seconds
+            read_s += seconds
             self.on_read(span.key, seconds)
             yield block
         wanted_s = span.end_s - span.start_s
-        if math.isfinite(wanted_s) and heard_s < wanted_s - SHORT_S:
+        if math.isfinite(wanted_s) and read_s < wanted_s - SHORT_S:
             raise TranscriptionFailed(
-                f"{span.key}: only {heard_s:.1f} s of its {wanted_s:.1f} s could be read; "
+                f"{span.key}: only {read_s:.1f} s of its {wanted_s:.1f} s could be read; "
                 "the audio file changed. Build again.",
                 reason="audio_changed",
-                measured=heard_s,
+                measured=read_s,
             )
-        if heard_s == 0:
+        if read_s == 0:
             raise AudioUnreadable(
                 f"{printable(span.path.name)}: holds no audio that decodes. Get the file again.",
                 reason="no_audio_decoded",
             )
 
     def _rate_at_440_hz(self, waveform: np.ndarray, sample_rate: int) -> int:
-        """Give the rate at which the samples, taken for samples at the model's rate, sound at 440 Hz."""
+        """Give the rate to resample to, so that the samples, played at the model's rate, are tuned to 440 Hz."""
         tuning = tuning_of(waveform, sample_rate)
         rate = round(self.reader.sample_rate * 2 ** (tuning / 12)) if abs(tuning) >= MIN_DETUNING else 0
         self.slower = rate / self.reader.sample_rate if rate else 1.0
@@ -139,7 +139,7 @@ class _Blocks:
 def read_in_processes(
     transcriber: Any, spans: Iterable[Span], num_readers: int, on_read: Callable[[str, float], None]
 ) -> Iterator[Piece]:
-    """Read several spans at the same time; the pieces of different ones come mixed, those of one in order."""
+    """Read several spans at the same time: the pieces of one span come in order, those of different spans mixed."""
     remaining = iter(spans)
     framing = Framing.of(transcriber)
     readers: list[_Reader] = []
@@ -177,7 +177,7 @@ def _first(remaining: Iterator[Span], number: int) -> Iterator[Span]:
 
 
 def _death(name: str, exit_code: int | None) -> Exception:
-    """Blame the file for what only a fault in decoding does to a process; anything else may go better next time."""
+    """Give the error of a span whose reader died: for good after a crash in decoding, else to be tried again."""
     if exit_code is not None and -exit_code in CRASHES:
         return AudioUnreadable(
             f"{name}: decoding it crashed the process that did so. Get the file again, or remove it.",
@@ -190,7 +190,7 @@ def _death(name: str, exit_code: int | None) -> Exception:
 
 
 class _Reader:
-    """One reading process, seen from outside."""
+    """This process's side of one reading process."""
 
     def __init__(self, framing: Framing):
         context = multiprocessing.get_context("spawn")
@@ -210,7 +210,7 @@ class _Reader:
             self.connection.send(span)
 
     def receive(self, on_read: Callable[[str, float], None]) -> Piece | None:
-        """Take what the process has to say: a window, the end of its span, or nothing for ever."""
+        """Take the process's next message: a window, the end of its span, or seconds read (None)."""
         assert self.span is not None
         key, name = self.span.key, printable(self.span.path.name)
         try:

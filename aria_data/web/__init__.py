@@ -1,7 +1,7 @@
-"""The web, asked politely and safely: addresses, request policy, pace of each host, robots.txt, licences, opt-outs.
+"""Polite and safe requests to the web: addresses, request policy, pace of each host, robots.txt, licences, opt-outs.
 
 In: an address. Out: a `Page`, or an error of a kind in `failures`.
-`client` is how other rooms ask; every request of ours and of yt-dlp passes `request_policy`.
+Other rooms make requests with `client`; every request of this project and of yt-dlp passes `request_policy`.
 """
 
 from aria_data.web.addresses import canonical, host_of, is_address, join, without_secrets

@@ -1,8 +1,8 @@
-"""Web addresses from outside: which may be asked at all, and when two of them mean the same page. Nothing is fetched.
+"""Web addresses from outside: which may be requested, and when two of them mean the same page. Nothing is fetched.
 
 Only http and https; no user names in them; never this machine, its network, or a cloud's metadata service, unless
-`AddressConfig` says so. Names are checked where they are resolved (`web.py`), because only there it is known which
-machine they lead to.
+`AddressConfig` allows it. Host names are checked where they are resolved (`request_policy.py`), because only there it
+is known which machine they lead to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aria_data.storage import printable
 
 MAX_URL_CHARS = 2000  # what browsers and archives agree on
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Query parameters that say where a visitor came from, who they are or until when, never which page is meant.
+# Query parameters for a visitor's origin, identity or expiry time, which never change the page that is meant.
 _NOISE = re.compile(
     r"^(utm_\w+|fbclid|gclid|dclid|msclkid|igshid|mc_[ce]id|si|feature|ref_src|spm|pp|ab_channel|"
     r"phpsessid|jsessionid|session|sessionid|session_id|token|nonce|expires|signature|sig)$",
@@ -28,27 +28,30 @@ _NOISE = re.compile(
 )
 _SESSION_IN_PATH = re.compile(r";(jsessionid|phpsessid)=[^/?#]*", re.IGNORECASE)
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Beside what `ipaddress` calls private: carrier-grade NAT, and IPv6 ranges that carry an IPv4 address inside.
+# Besides what `ipaddress` calls private: carrier-grade NAT, and IPv6 ranges that carry an IPv4 address inside.
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressRefused(PermanentError):
-    """The address may not be asked: another scheme, a machine of the own network, a user name in it."""
+    """The address may not be requested: another scheme, a machine of the own network, a user name in it."""
 
     reason = "address_refused"
 
 
 @dataclass(frozen=True)
 class AddressConfig:
-    """Exceptions to the rule that only the public web is asked."""
+    """Exceptions to the rule that requests go to the public web only."""
 
-    allow_private: bool = False  # for a server of one's own; then every address is asked
+    allow_private: bool = False  # for a server of one's own: then requests go to any machine
     allow_hosts: tuple[str, ...] = ()  # names, or "host:port", that may be private
 
 
 def require_address(url: str, config: AddressConfig | None = None) -> str:
-    """Give the address back if it may be asked, as far as its text tells. Raises `AddressRefused` in one line."""
+    """Give the address back if its text allows a request. Raises `AddressRefused`, in one line, if not.
+
+    A host name is not resolved here: `request_policy` checks where it leads.
+    """
     config = config or AddressConfig()
     shown = printable(without_secrets(url), 120)
     if len(url) > MAX_URL_CHARS or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
@@ -70,7 +73,7 @@ def require_address(url: str, config: AddressConfig | None = None) -> str:
 
 
 def private_refused(shown: str) -> AddressRefused:
-    """The refusal of an address that leads into this machine or its network."""
+    """Give the error for an address that leads to this machine or its network; `shown` begins its message."""
     return AddressRefused(
         f"{shown}: leads into this machine or its own network, which is not asked. "
         "If the server is yours, set web.allow_hosts."
@@ -78,12 +81,15 @@ def private_refused(shown: str) -> AddressRefused:
 
 
 def may_be_private(host: str, port: int | None, config: AddressConfig) -> bool:
-    """Whether the configuration lets this host be a machine of the own network."""
+    """Whether the configuration allows this host to be a machine of the own network."""
     return config.allow_private or host in config.allow_hosts or f"{host}:{port}" in config.allow_hosts
 
 
 def literal_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Give the IP address a host name spells, also the way C libraries read them (127.1, 0x7f000001, 2130706433)."""
+    """Give the IP address that a host name spells, also as C libraries read them (127.1, 0x7f000001, 2130706433).
+
+    None for a name that spells none.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]").split("%")[0])
     except ValueError:
@@ -97,7 +103,7 @@ def literal_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an IP address belongs to the public internet; one wrapped into IPv6 counts as what it wraps."""
+    """Whether an IP address belongs to the public internet. An IPv4 address wrapped into IPv6 is judged itself."""
     if isinstance(ip, ipaddress.IPv6Address):
         wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if ip in _NAT64:
@@ -108,21 +114,21 @@ def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """Give an address without user name, password, and the values of parameters that look like keys."""
+    """Remove user name, password, and the values of parameters that look like keys from an address, to show it."""
     shown = re.sub(r"(?<=://)[^/?#@]*@", "", url)
     return re.sub(r"(?i)([?&;](?:[\w-]*(?:key|token|secret|signature|password|auth)|sig)=)[^&#\s]*", r"\1…", shown)
 
 
 def is_address(text: str) -> bool:
-    """Whether a text from outside is meant as a web address."""
+    """Whether a text begins with http:// or https://."""
     return text[:8].lower().startswith(("http://", "https://"))
 
 
 def canonical(url: str) -> str:
-    """One spelling for all that mean the same page: host in lower case, no default port, fragment or tracking.
+    """Give one spelling for all addresses of the same page: host in lower case, no default port, fragment or tracking.
 
-    Parameters are sorted; an empty path is `/`. What cannot be parsed comes back as it is. To compare, not to fetch:
-    parameters that a server asks for (a token) are gone.
+    Parameters are sorted; an empty path is `/`. What cannot be parsed comes back as it is. Compare with it, never fetch
+    it: parameters that a server needs (a token) are removed.
     """
     url = url.encode("utf-8", "replace").decode()  # half a character cannot be part of an address
     try:
@@ -147,7 +153,7 @@ def canonical(url: str) -> str:
 
 
 def join(base: str, link: str) -> str:
-    """Give a link on a page as a whole address, or "" where it is none that can be fetched."""
+    """Give a link on a page as a whole address, or "" for a link that cannot be fetched."""
     if not link.strip():
         return ""  # which would be the page itself
     try:
@@ -159,7 +165,7 @@ def join(base: str, link: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Give an address's host in lower case, with the port where it is not the usual one; "" if it has none."""
+    """Give an address's host in lower case, with its port unless that is the default; "" without a host."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -175,7 +181,7 @@ def is_below(host: str, domains: Collection[str]) -> bool:
 
 
 def candidate_id_of(source: str, identity: str) -> str:
-    """Make a candidate's id, safe as a file name: `<source>-<its id there>`, or a hash where that is not safe."""
+    """Make a candidate's id, safe as a file name: `<source>-<identity>`; an unsafe identity is hashed."""
     name = re.sub(r"[^a-z0-9]+", "", source.lower())[:24] or "web"
     if _SAFE_ID.fullmatch(identity):
         return f"{name}-{identity}"

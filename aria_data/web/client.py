@@ -1,10 +1,10 @@
-"""The web, asked politely and safely: pages for our own use, and a yt-dlp that can do nothing else.
+"""Polite and safe requests: pages for our own use, and a yt-dlp whose requests obey the same policy.
 
     web = Web(WebConfig(contact="me@example.org"))
     page = web.get("https://example.org/recital.html")
     with web.youtube_dl(extract_flat=True) as ydl: ...
 
-One `Web` for a run: it paces every host, counts requests against the budget, and turns whatever goes wrong into an
+Use one `Web` for a run: it paces every host, counts requests against the budget, and turns every failure into an
 `AriaDataError` of a known kind (`failures.py`).
 """
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 JS_RUNTIMES = ("deno", "node", "bun", "quickjs")  # that yt-dlp can use for sites that ask for one
 _PROGRAMS = {"quickjs": "qjs"}
-NO_PROGRAM = "/nonexistent"  # where ffmpeg is sought: no outside program fetches anything
+NO_PROGRAM = "/nonexistent"  # the path given for ffmpeg, so that no outside program fetches anything
 
 
 @dataclass(frozen=True)
 class WebConfig:
-    """Who asks, through what, and what may come back. Numbers are ours."""
+    """The user agent, the proxy, and the bounds of every answer. Numbers are ours."""
 
-    contact: str = ""  # an address or page for whoever runs a site; part of the user agent
-    proxy: str = ""  # http(s):// or socks5://; empty: what the environment says
+    contact: str = ""  # an e-mail address or page for the owner of a site; part of the user agent
+    proxy: str = ""  # http(s):// or socks5://; empty: the environment's
     cookies: str = ""  # a cookies.txt of an account that you may use
-    timeout_s: float = 20.0  # of silence
-    page_deadline_s: float = 60.0
+    timeout_s: float = 20.0  # without a byte
+    page_deadline_s: float = 60.0  # for a whole page
     max_page_bytes: int = 20_000_000
-    min_bytes_per_s: float = 1000.0  # slower than this for 20 s is no answer
+    min_bytes_per_s: float = 1000.0  # an answer that is slower after 20 s is ended
     is_robots_honoured: bool = True  # for pages and files fetched directly
     allow_private: bool = False  # addresses of the own network: see `addresses`
     allow_hosts: tuple[str, ...] = ()
@@ -77,14 +77,14 @@ class RequestsSpent(TemporaryError):
 
 @dataclass
 class RequestBudget:
-    """How many requests a run may still make; 0 allowed means any number. Safe for threads."""
+    """Counts the requests of a run. Safe for threads."""
 
-    max_requests: int = 0
+    max_requests: int = 0  # 0: any number
     num_requests: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def count(self) -> None:
-        """Take one. Raises `RequestsSpent` when there is none left; it is not counted then."""
+        """Count one request. Raises `RequestsSpent`, without counting, when none is left."""
         with self._lock:
             if self.max_requests and self.num_requests >= self.max_requests:
                 raise RequestsSpent(f"the budget of {self.max_requests} requests is used up. Run again to go on.")
@@ -93,9 +93,9 @@ class RequestBudget:
 
 @dataclass(frozen=True)
 class Page:
-    """What an address gave: the address it ended at, headers with lower-case names, and the body if it was wanted."""
+    """The answer to a request: headers with lower-case names, and the body if it was read."""
 
-    url: str
+    url: str  # after redirects
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -106,7 +106,7 @@ class Page:
         return self.headers.get("content-type", "").split(";")[0].strip().lower()
 
     def text(self) -> str:
-        """The body as text, by its header, its own word, or as UTF-8; broken bytes are replaced."""
+        """Decode the body by the charset of its header, of its `<meta>`, or as UTF-8; broken bytes are replaced."""
         named = re.search(r"charset=[\"']?([\w-]+)", self.headers.get("content-type", "").lower())
         named = named or re.search(rb"<meta[^>]{0,200}charset=[\"']?([\w-]+)", self.body[:4096].lower())  # type: ignore[assignment]
         name = named[1] if named else "utf-8"
@@ -117,7 +117,7 @@ class Page:
 
 
 class Web:
-    """The one way out. Safe for threads."""
+    """Makes all requests of a run. Safe for threads. Raises `ConfigInvalid` for a cookies file that does not exist."""
 
     def __init__(
         self, config: WebConfig | None = None, budget: RequestBudget | None = None, pacer: Pacer | None = None
@@ -137,7 +137,7 @@ class Web:
         return f"aria-data/{version('aria-data')} (builds piano MIDI datasets from recordings{contact})"
 
     def get(self, url: str, wants: Callable[[str], bool] = lambda content_type: True, accept: str = "*/*") -> Page:
-        """Fetch a page. Its body is read only if `wants` likes its content type; otherwise the connection is closed.
+        """Fetch a page. The body is read if `wants` is true for its content type; if not, the connection is closed.
 
         Raises `FetchFailed`, `FetchDelayed`, `AddressRefused`, `HostResting` or `RequestsSpent`, each in one line.
         """
@@ -151,8 +151,8 @@ class Web:
 
     @contextmanager
     def watched(self, on_answer: OnAnswer) -> Iterator[GuardedYoutubeDL]:
-        """This thread's yt-dlp, while `on_answer` is given every answer's address, status and headers before its body
-        is read; it may raise."""
+        """Give this thread's yt-dlp. Inside, `on_answer` is called with the address, status and headers of each answer
+        before its body is read. An `AriaDataError` that it raises ends the request."""
         ydl = self.own_youtube_dl()
         ydl.policy.on_answer = on_answer
         try:
@@ -164,7 +164,10 @@ class Web:
             ydl.policy.watched.clear()
 
     def youtube_dl(self, **params: Any) -> GuardedYoutubeDL:
-        """A yt-dlp of its own (not shared between threads), quiet, behind the policy, without outside programs."""
+        """Make a quiet yt-dlp whose requests pass the policy, without outside programs. Not for several threads.
+
+        `params` are yt-dlp's, on top of ours.
+        """
         from aria_data.web.ytdlp_handler import GuardedYoutubeDL, RequestPolicy
 
         config = self.config
@@ -191,7 +194,7 @@ class Web:
             "js_runtimes": {name: {} for name in JS_RUNTIMES if shutil.which(_PROGRAMS.get(name, name))}
             or {"deno": {}},
             "check_formats": False,
-            "geo_bypass": False,  # it would invent an address to be from
+            "geo_bypass": False,  # it would send an invented IP address
             "allowed_extractors": ["default"],
             "cookiefile": config.cookies or None,
             **({"proxy": config.proxy} if config.proxy else {}),
@@ -199,20 +202,20 @@ class Web:
         return GuardedYoutubeDL(policy, given | params)
 
     def known(self, page: Page, *asked: str) -> Known:
-        """A page as yt-dlp takes it instead of asking for it again."""
+        """Give a page in the form that yt-dlp uses instead of requesting it again at `asked` or the page's address."""
         from aria_data.web.ytdlp_handler import Known
 
         return Known((*asked, page.url), page.url, page.status, page.headers, page.body)
 
     def own_youtube_dl(self) -> GuardedYoutubeDL:
-        """This thread's yt-dlp, for its connections and what it knows of sites."""
+        """Give this thread's yt-dlp, which keeps connections and cached facts about sites."""
         if not hasattr(self._local, "ydl"):
             self._local.ydl = self.youtube_dl()
         return self._local.ydl
 
     @contextmanager
     def errors_of(self, url: str) -> Iterator[None]:
-        """Turn whatever is raised inside into an `AriaDataError` of a known kind that names the address."""
+        """Turn an error of yt-dlp or the network raised inside into an `AriaDataError` that names the address."""
         from yt_dlp.networking.exceptions import HTTPError
         from yt_dlp.utils import YoutubeDLError
 
@@ -228,7 +231,7 @@ class Web:
 
 
 def translate(error: BaseException, url: str) -> AriaDataError:
-    """Give any error of yt-dlp or the network as one of ours. What a site says is printed escaped and cut."""
+    """Give an error of yt-dlp or the network as one of ours. A site's own words are escaped and shortened."""
     from aria_data.web.ytdlp_handler import Stopped
 
     chain = _chain(error)
@@ -240,38 +243,38 @@ def translate(error: BaseException, url: str) -> AriaDataError:
         if "unable to write data" in str(one) or "unable to open for writing" in str(one):
             return not_writable("the dataset's audio folder", one)
     shown = printable(without_secrets(url), 160)
-    kind, said, measured = _kind(chain)
-    return fetch_error(kind, f"{shown}: {said}.", measured)
+    kind, message, measured = _kind(chain)
+    return fetch_error(kind, f"{shown}: {message}.", measured)
 
 
 def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
     from yt_dlp.networking.exceptions import HTTPError, SSLError, TransportError
     from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, UnsupportedError
 
-    said = printable(_words(chain[0]), 200)
+    message = printable(_words(chain[0]), 200)
     for one in chain:
         if isinstance(one, GeoRestrictedError):
-            return "geo", said, None
+            return "geo", message, None
         if isinstance(one, UnsupportedError):
             return "unsupported", "no audio was found at this address", None
         if isinstance(one, HTTPError):
             if one.redirect_loop:
                 return "unsupported", "leads round in a circle of redirects", None
-            spoken = kind_said(_words(chain[0]))
-            kind = spoken if spoken in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
+            kind = kind_said(_words(chain[0]))
+            kind = kind if kind in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
             return kind, f"the server answers {one.status} {printable(str(one.reason), 60)}", float(one.status)
         if isinstance(one, SSLError):
-            return "network", f"no safe connection ({said})", None
+            return "network", f"no safe connection ({message})", None
         if isinstance(one, TransportError | ContentTooShortError | OSError):
-            return "network", f"the connection failed ({said})", None
+            return "network", f"the connection failed ({message})", None
     status = re.search(r"HTTP Error (\d{3})", _words(chain[0]))  # where a downloader has lost the cause
     if status:
         return kind_of_status(int(status[1])), f"the server answers {status[1]}", float(status[1])
-    return kind_said(_words(chain[0])), said, None
+    return kind_said(_words(chain[0])), message, None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and all that caused it, as yt-dlp and Python note it."""
+    """Give an error and its causes, as yt-dlp and Python record them."""
     found: list[BaseException] = []
     waiting: list[Any] = [error]
     while waiting and len(found) < 20:
@@ -291,7 +294,7 @@ def _words(error: BaseException) -> str:
 
 
 class _Silent:
-    """yt-dlp's log, which nobody reads: what matters comes as an exception."""
+    """A logger that drops what yt-dlp logs: its failures come as exceptions."""
 
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...

@@ -1,7 +1,7 @@
-"""Why something could not be fetched: a short list of kinds, each temporary or permanent, each with what happens next.
+"""The kinds of failure of a fetch: each is temporary or permanent and has a next step.
 
-Everything that goes wrong on the web is brought to one of these; the kind is what `attempts` and `rejections` hold and
-what `aria-data retry --kind` names.
+Every failure on the web gets one of these kinds. The tables `attempts` and `rejections` store the kind, and
+`aria-data retry --kind` takes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aria_data.web.pacing import HostResting
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of failure. `next_step` is said to people."""
+    """One kind of failure. `next_step` is shown to people."""
 
     name: str
     is_temporary: bool
@@ -26,9 +26,9 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("gone", False, "it is not there any more; nothing is tried again"),
-        Kind("private", False, "it needs an account that this has not; set web.cookies if you may use one"),
+        Kind("private", False, "it needs an account; set web.cookies if you may use one"),
         Kind("geo", False, "it is not shown in this country; nothing is done against that"),
-        Kind("age", False, "it asks for an age to be proved; set web.cookies if you may use an account"),
+        Kind("age", False, "it asks for proof of age; set web.cookies if you may use an account"),
         Kind("copyright", False, "its holder had it taken down; nothing is tried again"),
         Kind("unsupported", False, "no audio was found at the address; a newer yt-dlp may know the site"),
         Kind("too-long", False, "it is longer or larger than download.max_duration_s or max_bytes allow"),
@@ -36,22 +36,20 @@ KINDS = {
         Kind("robots", False, "the site asks programs not to fetch it"),
         Kind("licence", False, "its licence is not on the list asked for"),
         Kind("opted-out", False, "its holder or you had it removed"),
-        Kind(
-            "bot-check", True, "the site takes us for a program, which is right; its host rests, tried in a later run"
-        ),
-        Kind("rate-limited", True, "the site asks for patience; tried again when it said, or in a later run"),
-        Kind("network", True, "no answer, or half of one; tried again in a later run"),
-        Kind("corrupt", True, "what came is not whole; fetched again, for good only if the same bytes come twice"),
+        Kind("bot-check", True, "the site asks for proof of a human visitor; its host rests, tried in a later run"),
+        Kind("rate-limited", True, "the site asks to wait; tried again at the time it names, or in a later run"),
+        Kind("network", True, "no answer, or only a part of it; tried again in a later run"),
+        Kind("corrupt", True, "the audio is not whole; fetched again, given up if the same bytes come twice"),
     )
 }
 
 
 class FetchFailed(PermanentError):
-    """Something on the web cannot be had, and asking again will not change that. `reason` is the kind."""
+    """A fetch failed, and another try will not change that. `reason` is the kind."""
 
 
 class FetchDelayed(TemporaryError):
-    """Something on the web cannot be had now. `reason` is the kind."""
+    """A fetch failed, and a later try may succeed. `reason` is the kind."""
 
     def __init__(self, message: str, kind: str, measured: float | None = None):
         super().__init__(message)
@@ -59,14 +57,14 @@ class FetchDelayed(TemporaryError):
 
 
 def fetch_error(kind: str, message: str, measured: float | None = None) -> FetchFailed | FetchDelayed:
-    """Make the error of a kind."""
+    """Make the error of a kind: `FetchDelayed` for a temporary one, else `FetchFailed`."""
     if KINDS[kind].is_temporary:
         return FetchDelayed(message, kind, measured)
     return FetchFailed(message, kind, measured)
 
 
 def kind_of(error: BaseException) -> str:
-    """Name the kind of any error met while fetching; what is not known is `network`, which is tried again."""
+    """Name the kind of any error met while fetching. An unknown error is `network`, which is tried again."""
     if isinstance(error, HostResting):
         return "rate-limited"
     reason = getattr(error, "reason", "")
@@ -83,8 +81,8 @@ def require_kind(name: str) -> str:
     return wanted
 
 
-# What sites say, as yt-dlp passes it on. Looked at in this order; the first that fits decides.
-_SAID = (
+# The messages of sites, as yt-dlp passes them on. The first pattern that matches decides.
+_MESSAGES = (
     ("bot-check", r"not a bot|captcha|unusual traffic|verify you are human|cloudflare anti-bot|checking your browser"),
     ("rate-limited", r"rate.?limit|too many requests|HTTP Error 429|try again later|session has been|quota"),
     ("age", r"age.?restrict|confirm your age|age.?gate|inappropriate for some users|adults? only"),
@@ -108,15 +106,15 @@ _SAID = (
 
 
 def kind_said(text: str) -> str:
-    """The kind that a site's own words mean; `network` for words that say nothing."""
-    for kind, pattern in _SAID:
+    """Give the kind that a site's message means, `network` for one that is not known."""
+    for kind, pattern in _MESSAGES:
         if re.search(pattern, text, re.IGNORECASE):
             return kind
     return "network"
 
 
 def kind_of_status(status: int) -> str:
-    """The kind an HTTP status means by itself."""
+    """Give the kind that an HTTP status means by itself."""
     if status in (404, 410):
         return "gone"
     if status in (401, 402, 403, 407):

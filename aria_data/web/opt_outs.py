@@ -1,11 +1,11 @@
-"""Who and what is left alone: candidates, recordings, addresses, uploaders and whole domains that are never fetched.
+"""Opt-outs: candidates, recordings, addresses, uploaders and whole domains that are never fetched.
 
 Entries come from `aria-data remove` and from files (`download.opt_outs`), one a line, `#` begins a comment:
 
     youtube-dQw4w9WgXcQ              a candidate's, recording's or segment's id
-    https://example.org/recital      an address, however it is spelled
-    domain:example.org               and all hosts below it
-    uploader:Jane Doe                a name or the address of its page, in any case
+    https://example.org/recital      an address, in any spelling
+    domain:example.org               a domain and all hosts below it
+    uploader:Jane Doe                an uploader's name, or the address of its page, in upper or lower case
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_LINE_CHARS = 2000
 
 @dataclass
 class OptOuts:
-    """Entries by what they name; the value says why."""
+    """Entries by what they name; each value is the reason."""
 
     ids: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class OptOuts:
     uploaders: dict[str, str] = field(default_factory=dict)
 
     def add(self, entries: Iterable[tuple[str, str]]) -> None:
-        """Add (entry, reason) pairs."""
+        """Add (entry, reason) pairs. An entry given again replaces the reason."""
         for entry, reason in entries:
             kind, name = kind_of_entry(entry)
             {"id": self.ids, "address": self.addresses, "domain": self.domains, "uploader": self.uploaders}[kind][
@@ -40,7 +40,8 @@ class OptOuts:
             ] = reason
 
     def reason_for(self, candidate: Candidate) -> str | None:
-        """Why a candidate is left alone; None if it is not."""
+        """Give the reason why a candidate may not be fetched, None if it may be. The domain of an entry may be above
+        the candidate's host."""
         if candidate.candidate_id in self.ids:
             return self.ids[candidate.candidate_id]
         for address in (candidate.source_url, candidate.location):
@@ -57,7 +58,7 @@ class OptOuts:
 
 
 def kind_of_entry(entry: str) -> tuple[str, str]:
-    """Tell what an entry names, and the name as it is compared."""
+    """Give what an entry names ("id", "address", "domain", "uploader") and the name in the form that is compared."""
     entry = entry.strip()
     kind, colon, name = entry.partition(":")
     if colon and kind == "domain":
@@ -71,7 +72,7 @@ def kind_of_entry(entry: str) -> tuple[str, str]:
 
 
 def read_opt_outs(paths: Iterable[str]) -> OptOuts:
-    """Read files of entries. Raises `ConfigInvalid` for one that cannot be read: nobody's wish is passed over."""
+    """Read files of entries. Raises `ConfigInvalid` for one that cannot be read, so that no opt-out is missed."""
     found = OptOuts()
     for path in paths:
         try:

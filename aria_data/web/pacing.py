@@ -1,7 +1,7 @@
-"""How fast each host is asked, and when it is left alone. Waits; knows nothing of what is fetched.
+"""Pace the requests to each host, and let a host rest that fails. Nothing is fetched here.
 
-A host gets one request after another, `min_interval_s` apart with jitter; what it says itself (Retry-After, a crawl
-delay) counts more. After `max_failures` in a row it rests: nobody waits for it, its items stay not done.
+Requests to a host start at least `min_interval_s` apart, with jitter; a Retry-After or crawl delay of its own counts
+more. After `max_failures` in a row a host rests: requests to it are refused at once, and its items stay not done.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from aria_data.errors import NetworkError
 
 
 class HostResting(NetworkError):
-    """The host failed too often, or asked to be left alone for longer than anyone would wait."""
+    """The host failed too often, or asked for a wait longer than `max_wait_s`. It gets no request now."""
 
     reason = "host_resting"
 
 
 @dataclass(frozen=True)
 class PacingConfig:
-    """How politely a host is asked. Numbers are ours where no source is named."""
+    """The pace of requests to one host. Numbers are ours where no source is named."""
 
-    min_interval_s: float = 1.0  # between two requests to one host
-    jitter: float = 0.5  # an interval is up to this share longer, so that visits do not fall into step
+    min_interval_s: float = 1.0  # between the starts of two requests to one host
+    jitter: float = 0.5  # an interval is longer by up to this share, so that requests of several runs do not coincide
     max_parallel: int = 2  # downloads from one host at the same time; browsers take six
     max_wait_s: float = 120.0  # a longer Retry-After is not waited for
     max_failures: int = 5  # in a row: then the host rests
-    rest_s: float = 900.0  # a session limit of YouTube lasts up to an hour (yt-dlp#11426); tried again after a quarter
+    rest_s: float = 900.0  # a session limit of YouTube lasts up to an hour (yt-dlp#11426); we try again after 15 min
 
 
 @dataclass
@@ -45,7 +45,7 @@ class _Host:
 
 
 class Pacer:
-    """One for all threads of a run. `clock` and `sleep` can be replaced, so that a test need not wait."""
+    """Paces all threads of a run. `clock` and `sleep` can be replaced, so that a test need not wait."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Pacer:
             yield
 
     def wait(self, host: str) -> None:
-        """Wait for this host's turn. Raises `HostResting` when it is not asked now."""
+        """Wait until a request to this host may start. Raises `HostResting` when the host rests."""
         state = self._of(host)
         with state.lock:
             now = self._clock()
@@ -83,11 +83,11 @@ class Pacer:
             self._sleep(start - now)
 
     def succeeded(self, host: str) -> None:
-        """The host answered as it should."""
+        """Note a good answer: failures count from 0 again."""
         self._of(host).failures = 0
 
     def failed(self, host: str) -> None:
-        """It did not; after `max_failures` in a row it rests."""
+        """Note a failure; after `max_failures` in a row the host rests for `rest_s`."""
         state = self._of(host)
         with state.lock:
             state.failures += 1
@@ -96,7 +96,7 @@ class Pacer:
                 state.failures = self.config.max_failures - 1  # after the rest one more failure is enough
 
     def hold_off(self, host: str, seconds: float) -> None:
-        """The host said when it wants to be asked again."""
+        """Start no request for so many seconds, as a Retry-After asks; for more than `max_wait_s` the host rests."""
         state = self._of(host)
         with state.lock:
             state.next_at = max(state.next_at, self._clock() + seconds)
@@ -104,11 +104,11 @@ class Pacer:
                 state.resting_until = max(state.resting_until, self._clock() + seconds)
 
     def slow_down(self, host: str, interval_s: float) -> None:
-        """Keep at least this interval, as a crawl delay says."""
+        """Keep at least this interval, as a crawl delay asks."""
         self._of(host).interval_s = max(self._of(host).interval_s, interval_s)
 
     def rest(self, host: str) -> None:
-        """Leave the host alone at once: it took us for what we are, a program."""
+        """Let the host rest at once, for example after a check that only a human visitor can pass."""
         state = self._of(host)
         with state.lock:
             state.resting_until = max(state.resting_until, self._clock() + self.config.rest_s)

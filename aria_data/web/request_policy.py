@@ -1,7 +1,7 @@
-"""What every request has to pass: its address, its host's pace, the budget. Opens connections; reads nothing.
+"""Checks that every request has to pass: its address, its host's pace, the budget. Opens connections; reads nothing.
 
-A name is resolved once, every address it leads to is judged, and the connection goes to a judged address, so no second
-answer of a name server leads into the own network. Imports yt-dlp, so import it late.
+A host name is resolved once, every IP address it leads to is checked, and the connection goes to a checked one; so no
+second answer of a name server can lead into the own network. This module imports yt-dlp, so import it late.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from aria_data.web.pacing import Pacer
 
 
 class Stopped(RequestError):
-    """Carries one of our own errors through yt-dlp, which passes `RequestError` on unharmed."""
+    """Carries one of our own errors through yt-dlp, which passes `RequestError` on unchanged."""
 
     def __init__(self, error: AriaDataError):
         super().__init__(str(error))
@@ -42,9 +42,9 @@ class Stopped(RequestError):
 
 @dataclass(frozen=True)
 class Known:
-    """A page as it was answered before."""
+    """A page that was read before and need not be requested again."""
 
-    asked: tuple[str, ...]  # the addresses that gave it
+    asked: tuple[str, ...]  # the addresses that lead to it
     url: str
     status: int
     headers: Mapping[str, str]
@@ -56,7 +56,8 @@ class Known:
 
 
 class RequestPolicy:
-    """What every request has to pass: its address, its host's pace, the budget. And the bounds of every answer."""
+    """Checks that every request has to pass, and bounds of every answer: `max_page_bytes`, `min_bytes_per_s`, and
+    `deadline_s` for the beginning of an answer and for a whole page."""
 
     def __init__(
         self,
@@ -68,14 +69,16 @@ class RequestPolicy:
         deadline_s: float = 60.0,
     ):
         self.on_answer: Callable[[str, int, Mapping[str, str]], None] | None = None
-        self.known: Known | None = None  # a page that was read already, and need not be asked for again
-        self.watched: list[Response] = []  # answers that came meanwhile; a downloader that gives up leaves them open
+        self.known: Known | None = None  # a page that need not be requested again
+        self.watched: list[
+            Response
+        ] = []  # answers since `on_answer` was set; a downloader that gives up leaves them open
         self.addresses, self.pacer, self.count_request = addresses, pacer, count_request
         self.min_bytes_per_s, self.max_page_bytes, self.deadline_s = min_bytes_per_s, max_page_bytes, deadline_s
         self._clock: _Clock | None = None
 
     def enter(self, url: str, proxy: str | None = None) -> None:
-        """Judge an address, count the request, wait for the host's turn. Raises `Stopped`."""
+        """Check an address, count the request, wait until it may start. Raises `Stopped` with the `AriaDataError`."""
         try:
             require_address(url, self.addresses)
             if proxy is not None:
@@ -88,7 +91,10 @@ class RequestPolicy:
     def connect(
         self, address: tuple[str, int], timeout: Any = None, source: Any = None, *, is_proxy: bool = False
     ) -> socket.socket:
-        """Open a connection to a judged address of this host."""
+        """Open a connection to this host (name, port), after all its IP addresses were checked.
+
+        Raises `Stopped` for one of the own network, `OSError` when no connection can be opened.
+        """
         host, port = address
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         if not is_proxy and not may_be_private(host, port, self.addresses):
@@ -104,24 +110,24 @@ class RequestPolicy:
         raise error or OSError(f"{host} has no address")
 
     def _start_clock(self, connection: socket.socket) -> None:
-        """Hang up when no answer has begun in time: headers can drip for ever, each byte before the time-out."""
+        """End the connection when no answer has begun in time: headers can drip for ever, each byte in time."""
         self.stop_clock()
         self._clock = _Clock(connection, self.deadline_s)
 
     def stop_clock(self) -> bool:
-        """The answer has begun, or will not. Gives whether it was ended for its slowness."""
+        """Stop the clock of an answer that has begun, or will not. Gives whether the clock had ended the connection."""
         clock, self._clock = self._clock, None
         return clock is not None and clock.stop()
 
     def _require_public(self, host: str, port: int, found: list[Any]) -> None:
-        """One private address among several is enough for a no: which one is used is luck."""
+        """Raise `Stopped` when one of the addresses is private, because any of them may be used."""
         for one in found:
             ip = literal_ip(str(one[4][0]))
             if ip is None or not is_public(ip):
                 raise Stopped(private_refused(f"{host}:{port}"))
 
     def _require_public_behind_proxy(self, url: str) -> None:
-        """Through a proxy someone else resolves the name; what it means here is the best that can be known."""
+        """Check what the host name means here. The proxy resolves it again, and its answer cannot be checked."""
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
         if may_be_private(host, port, self.addresses):
@@ -134,10 +140,10 @@ class RequestPolicy:
 
 
 class _Clock:
-    """Ends a connection after a time."""
+    """Ends a connection after some seconds."""
 
     def __init__(self, connection: socket.socket, seconds: float):
-        self._twin = connection.dup()  # of the same connection, whatever TLS makes of the first
+        self._twin = connection.dup()  # of the same connection: TLS replaces the first socket object
         self._has_rung = False
         self._timer = threading.Timer(seconds, self._ring)
         self._timer.daemon = True

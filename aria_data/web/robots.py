@@ -1,6 +1,6 @@
-"""What a site asks of programs: robots.txt (RFC 9309), X-Robots-Tag, and the TDM reservation protocol.
+"""A site's rules for programs: robots.txt (RFC 9309), X-Robots-Tag, and the TDM reservation protocol.
 
-A site that cannot be asked for its robots.txt is not fetched from now; one that has none allows everything.
+While a site's robots.txt cannot be read, nothing is fetched from the site; a site without one allows everything.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from aria_data.web.addresses import host_of
 from aria_data.web.client import Page, RequestsSpent, Web
 from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error
 
-AGENT = "aria-data"  # the name that a robots.txt would use
+AGENT = "aria-data"  # our name in a robots.txt
 MAX_ROBOTS_CHARS = 500_000  # RFC 9309: at least 500 KiB must be read
-MAX_CRAWL_DELAY_S = 60.0  # a longer one is meant to say no
+MAX_CRAWL_DELAY_S = 60.0  # ours: a longer one counts as this
 RESERVED_TAGS = frozenset({"noai", "none", "noindex"})  # of X-Robots-Tag; img2dataset obeys the same and noimageai
 
 
 class Robots:
-    """Asks each site once in a run. Safe for threads."""
+    """Reads the rules of each site once in a run. Safe for threads."""
 
     def __init__(self, web: Web):
         self._of, self._lock = weakref.ref(web), threading.Lock()
@@ -41,7 +41,8 @@ class Robots:
         return web
 
     def require(self, url: str) -> None:
-        """Raise `FetchFailed` (robots) where the site asks programs to stay out, `FetchDelayed` where nobody knows."""
+        """Raise `FetchFailed` (robots) for a page that the site's rules keep from programs, `FetchDelayed` while its
+        robots.txt cannot be read. Does nothing where `is_robots_honoured` is False."""
         if not self._web.config.is_robots_honoured:
             return
         site = site_of(url)
@@ -76,16 +77,16 @@ class Robots:
         return rules
 
     def _ask_for_reservations(self, site: str) -> list[str]:
-        """Locations of /.well-known/tdmrep.json with a reservation."""
+        """Give the locations of /.well-known/tdmrep.json that are reserved."""
         if isinstance(self._rules[site], FetchDelayed):
             return []
         try:
-            said = json.loads(self._web.get(f"{site}/.well-known/tdmrep.json", wants=_is_json).text() or "[]")
+            content = json.loads(self._web.get(f"{site}/.well-known/tdmrep.json", wants=_is_json).text() or "[]")
         except RequestsSpent:
             raise
         except (FetchFailed, TemporaryError, ValueError, RecursionError):
             return []
-        rules = said if isinstance(said, list) else []
+        rules = content if isinstance(content, list) else []
         return [
             rule["location"]
             for rule in rules[:1000]
@@ -99,19 +100,19 @@ _ROBOTS: weakref.WeakKeyDictionary[Web, Robots] = weakref.WeakKeyDictionary()
 
 
 def robots_of(web: Web) -> Robots:
-    """The one `Robots` of a `Web`, so that a site is asked once in a run."""
+    """Give the one `Robots` of a `Web`, so that a site's rules are read once in a run."""
     return _ROBOTS.setdefault(web, Robots(web))
 
 
 def require_unreserved(page: Page) -> None:
-    """Raise `FetchFailed` (robots) when the answer itself, by its headers or its head, asks not to be used."""
-    word = reservation_in(page.headers) or (_reservation_in_html(page.text()[:100_000]) if page.is_read else "")
-    if word:
-        raise fetch_error("robots", f"{printable(page.url, 160)}: the site asks that it is not used ({word}).")
+    """Raise `FetchFailed` (robots) when a page's headers or its HTML ask that it is not used."""
+    rule = reservation_in(page.headers) or (_reservation_in_html(page.text()[:100_000]) if page.is_read else "")
+    if rule:
+        raise fetch_error("robots", f"{printable(page.url, 160)}: the site asks that it is not used ({rule}).")
 
 
 def reservation_in(headers: Mapping[str, str]) -> str:
-    """The words of lower-case headers that reserve an answer, or ""."""
+    """Give the rule in an answer's headers (lower-case names) that asks not to use it, or ""."""
     if headers.get("tdm-reservation", "").strip() == "1":
         return "tdm-reservation"
     for part in headers.get("x-robots-tag", "").lower().split(","):
@@ -136,7 +137,7 @@ def _reservation_in_html(text: str) -> str:
 
 
 def site_of(url: str) -> str:
-    """Scheme and host, where a robots.txt lives."""
+    """Give an address's scheme and host, below which its robots.txt is."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -146,8 +147,8 @@ def _is_json(content_type: str) -> bool:
 
 
 def _fits(pattern: str, url: str) -> bool:
-    """A location of tdmrep.json: a path with `*` and `$` as in robots.txt. Piece by piece, in a time that the site
-    cannot make long."""
+    """Whether a location of tdmrep.json, a path with `*` and `$` as in robots.txt, matches. The pieces between the `*`
+    are searched one by one, so that no pattern of a site takes long."""
     path, is_to_end = urlsplit(url).path or "/", pattern.endswith("$")
     first, *rest = pattern.rstrip("$").split("*")
     if not path.startswith(first):

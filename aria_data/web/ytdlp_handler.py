@@ -1,8 +1,8 @@
-"""Every request of this project and of yt-dlp goes through here: how long it takes, how much it brings.
+"""yt-dlp's urllib handler behind the request policy: every request of this project and of yt-dlp goes through it.
 
-`GuardedRH` is yt-dlp's own urllib handler with connections that the policy opens (`request_policy.py`), so no redirect
-and no extractor leads into the own network. Files, FTP, impersonation and outside programs are not to be had. Answers
-are bounded in bytes and seconds, also when compressed or dripping. Imports yt-dlp, so import it late.
+`GuardedRH` opens its connections with `request_policy.py`, so no redirect and no extractor leads into the own network.
+Files, FTP, impersonation and outside programs are not available. Answers are bounded in bytes and seconds, also when
+compressed or sent byte by byte. This module imports yt-dlp, so import it late.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from aria_data.web.pacing import Pacer
 from aria_data.web.request_policy import Known, RequestPolicy, Stopped
 
 READ_BLOCK_BYTES = 1 << 16
-DRIP_AFTER_S = 20.0  # before that no rate is judged
+DRIP_AFTER_S = 20.0  # before that, the rate of an answer is not judged
 MAX_ENCODINGS = 3  # one inside the other
 MAX_COOKIES = 50, 4096, 3000  # in one answer, characters of one, in all
 
 
 class _HTTPHandler(_urllib.HTTPHandler):
-    """Connections that the policy opens; compressed answers unpacked within bounds."""
+    """Lets the policy open connections, and unpacks compressed answers within bounds."""
 
     def __init__(self, policy: RequestPolicy, **settings: Any):
         super().__init__(**settings)
@@ -94,7 +94,7 @@ def _bounded(content: bytes, limit: int) -> bytes:
 
 
 class _RedirectHandler(_urllib.RedirectHandler):
-    """Every step of a redirect passes the policy by itself."""
+    """Lets every step of a redirect pass the policy."""
 
     def __init__(self, policy: RequestPolicy, proxies: dict[str, str]):
         self._policy, self._proxies = policy, proxies
@@ -116,11 +116,11 @@ class _RedirectHandler(_urllib.RedirectHandler):
 
 
 class _CookieProcessor(urllib.request.HTTPCookieProcessor):
-    """Takes no more cookies than browsers do (RFC 6265, 6.1), or a site could fill the memory with them."""
+    """Takes no more cookies than browsers do (RFC 6265, 6.1), so that a site cannot fill the memory with them."""
 
     def http_response(self, request, response):
-        said = response.headers.get_all("Set-Cookie") or ()
-        is_bounded = len(said) <= MAX_COOKIES[0] and all(len(one) <= MAX_COOKIES[1] for one in said)
+        cookies = response.headers.get_all("Set-Cookie") or ()
+        is_bounded = len(cookies) <= MAX_COOKIES[0] and all(len(one) <= MAX_COOKIES[1] for one in cookies)
         if is_bounded and len(self.cookiejar) < MAX_COOKIES[2]:
             return super().http_response(request, response)
         return response
@@ -129,11 +129,12 @@ class _CookieProcessor(urllib.request.HTTPCookieProcessor):
 
 
 class _Answer(_urllib.UrllibResponseAdapter):
-    """An answer that hands over what has come instead of waiting for more, and that ends when it drips."""
+    """An answer whose `read` gives the bytes that are there without waiting for more, and fails when they come too
+    slowly."""
 
     def __init__(self, answer: _urllib.UrllibResponseAdapter, policy: RequestPolicy):
         super().__init__(answer.fp)
-        self._kept = answer  # it would close the connection when it goes
+        self._kept = answer  # it closes the connection when it is collected
         self._policy, self._began, self._num_bytes = policy, time.monotonic(), 0
 
     def read(self, amt: int | None = None) -> bytes:
@@ -173,7 +174,7 @@ class GuardedRH(_urllib.UrllibRH):
     """yt-dlp's urllib handler behind the policy. One for each `GuardedYoutubeDL`."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
-    policy: RequestPolicy  # set on the subclass that `handler_for` makes
+    policy: RequestPolicy  # set on the subclass that `GuardedYoutubeDL` makes
 
     def _prepare_headers(self, _: Any, headers: HTTPHeaderDict) -> None:
         headers.setdefault("Accept-Encoding", "gzip, deflate")
@@ -232,7 +233,7 @@ class GuardedRH(_urllib.UrllibRH):
             self.policy.watched = [one for one in self.policy.watched if not one.closed] + [answer]
 
     def _show(self, answer: Response) -> None:
-        """Let whoever asked judge the headers before the body comes."""
+        """Call `on_answer` with the headers before the body is read."""
         if self.policy.on_answer is None:
             return
         try:
@@ -244,7 +245,7 @@ class GuardedRH(_urllib.UrllibRH):
 
 
 def _note_status(pacer: Pacer, host: str, status: int, headers: Any) -> None:
-    """What a status says of the host: wait, rest, or that it is well and only this page is not."""
+    """Tell the pacer what a status means for the host: a wait, a failure, or a fault of this page alone."""
     wait_s = retry_after_s(headers.get("Retry-After"))
     if wait_s is not None and status in (429, 503):
         pacer.hold_off(host, wait_s)
@@ -255,7 +256,7 @@ def _note_status(pacer: Pacer, host: str, status: int, headers: Any) -> None:
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date; None without a sensible one."""
+    """Give the seconds that a Retry-After header asks for as a number or a date, 0 to 86,400; None without one."""
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
@@ -274,13 +275,13 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 class GuardedYoutubeDL(YoutubeDL):
-    """yt-dlp as a library, with no way out but through the policy and no word to the terminal."""
+    """yt-dlp as a library: all its requests pass the policy, and it prints nothing."""
 
     def __init__(self, policy: RequestPolicy, params: dict[str, Any]):
         self.policy = policy
-        self._handler = type("GateRH", (GuardedRH,), {"policy": policy})
+        self._handler = type("PolicyRH", (GuardedRH,), {"policy": policy})
         super().__init__(params, auto_init="no_verbose_header")
-        self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # that a browser sends
+        self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # which only a browser sends
 
     def build_request_director(self, handlers, preferences=None):
         return super().build_request_director([self._handler], None)

@@ -1,4 +1,7 @@
-"""The demo: recordings made here from scores in the public domain, a build, its notes compared with the scores."""
+"""The demo: recordings synthesised from public-domain scores, a build, and its notes compared with the scores.
+
+In: `manifests/demo/scores`. Out: a folder of recordings, a dataset, tables on standard output.
+"""
 
 from flows.demo.demo import run_demo
 

@@ -1,4 +1,4 @@
-"""The demo: recordings made from public-domain scores, a build, and its notes compared with the scores."""
+"""The demo's run: make the recordings, build a dataset, compare its notes with the notes that were played."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from flows.show.summaries import BuildSummary
 
 MARK = ".made-by-aria-data-demo"  # only a folder with this file in it is ever emptied
-MIN_MEAN_ONSET_F1 = 0.95  # below this something is broken, and the demo says so with its exit code
+MIN_MEAN_ONSET_F1 = 0.95  # below this the demo ends with exit code 1
 
 
 def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], BuildSummary]) -> int:
-    """Make the recordings, build the dataset at `out`, print what came of each. Gives the exit code."""
+    """Make the recordings, build the dataset at `out` and print the result of each recording. Gives the exit code.
+
+    It is 1 where a recording's result or the mean onset F1 is not as expected, else 0. Both folders are emptied first;
+    raises `UsageError` for one that holds files and was not made by the demo.
+    """
     from flows import show
     from flows.demo.recordings import make_recordings
 
@@ -42,7 +46,7 @@ def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], B
     console.rule(f"2. aria-data build {recordings_folder} --out {out}")
     summary = build(recordings_folder, out)
     show.closing_tables(summary, str(out), console)
-    console.rule("3. what became of each recording")
+    console.rule("3. the result of each recording")
     rows = Manifest(out).rows() if summary.version else []
     accuracies = _print_recordings(console, recordings, rows, out)
     mean = sum(accuracies) / len(accuracies) if accuracies else 0.0
@@ -55,7 +59,7 @@ def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], B
 
 
 def _empty(folder: Path) -> None:
-    """Start anew in a folder that an earlier demo made; refuse one that it did not."""
+    """Empty a folder that an earlier demo made. Raises `UsageError` for any other that holds files."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).exists():
             raise UsageError(f"{folder}: is not empty and was not made by the demo. Name another folder.")
@@ -65,7 +69,7 @@ def _empty(folder: Path) -> None:
 
 
 def _print_recordings(console: Console, recordings: list[DemoRecording], rows: list[Row], out: Path) -> list[float]:
-    """Print a line a recording; give the onset F1 of each that has a truth and is in the manifest."""
+    """Print a row for each segment, or recording without one; give the onset F1 where the true notes are known."""
     table = Table("recording", "in the manifest", "from - to", "composer", "notes", "onset F1")
     accuracies = []
     for recording in recordings:
@@ -93,7 +97,7 @@ def _print_recordings(console: Console, recordings: list[DemoRecording], rows: l
 
 
 def _between(truth: Performance, start_s: float, end_s: float) -> Performance:
-    """Give the part of the truth that begins inside a segment, its times counted from the segment's start."""
+    """Give the true notes and pedals that begin inside a segment, their times counted from the segment's start."""
     return Performance(
         [
             Note(note.onset_s - start_s, note.offset_s - start_s, note.pitch, note.velocity)

@@ -1,4 +1,4 @@
-"""Play a demo score as a person might: tempo, dynamics, voicing, touch and pedals. No sound is made here.
+"""Make an expressive performance of a demo score: tempo, dynamics, voicing, touch and pedals. No sound is made here.
 
 Everything is drawn from one generator seeded with the seed and the title, so a score and a seed give one performance.
 """
@@ -21,7 +21,7 @@ GRID_PER_BEAT = 48  # steps in which the tempo curve is integrated
 
 @dataclass(frozen=True)
 class Playing:
-    """How freely it is played. The times are what measured performances show, in round numbers."""
+    """How freely a score is played. The times are round numbers near those of measured performances."""
 
     lead_in_s: float = 0.6  # before the first note
     final_ritardando: float = 0.5  # how much slower the last beat is, as a part of the tempo
@@ -43,7 +43,7 @@ class Playing:
 
 
 def perform(score: Score, seed: int, playing: Playing | None = None) -> Performance:
-    """Play a score. Times are seconds from the start of the recording, which begins with a short silence."""
+    """Perform a score. Times are seconds from the start of the recording, which begins with a short silence."""
     playing = playing or Playing()
     rng = np.random.default_rng([seed, zlib.crc32(score.title.encode())])
     clock = _Clock(score, playing, rng)

@@ -1,7 +1,7 @@
-"""The recordings of `make demo`: made here from scores in the public domain, so that nothing is downloaded.
+"""The recordings of `make demo`: synthesised from scores in the public domain, so that nothing is downloaded.
 
-A small folder as a person might have it: solo piano in several formats, a concert with talk and applause, an
-orchestra, a copy, a silence and two broken files. Every file comes with what the pipeline should make of it.
+The folder has solo piano in several formats, a concert with talk and applause, an orchestra, a copy, a silence and two
+broken files. Every file comes with the result that the pipeline should have.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PIANIST = "The Demo Pianist"
 
 @dataclass(frozen=True)
 class DemoRecording:
-    """One file of the demo, and what is true of it."""
+    """One file of the demo, with its true notes and the expected result."""
 
     path: Path
     kind: str  # "solo piano", "programme", "orchestra", "copy", "silence", "broken"
@@ -38,7 +38,7 @@ class DemoRecording:
 
 
 def make_recordings(folder: Path, seed: int = 0) -> list[DemoRecording]:
-    """Write the demo's recordings into a folder and say what they are. The same seed gives the same sound.
+    """Write the demo's recordings into a folder and describe them. The same seed gives the same sound.
 
     Each file is written whole or not at all; files of the same names are replaced.
     """
@@ -55,7 +55,7 @@ def make_recordings(folder: Path, seed: int = 0) -> list[DemoRecording]:
 
 
 def _solo_files(scores: dict[str, Score]) -> list[tuple[str, str, str, dict[str, str]]]:
-    """Score, stem and suffix of the file, and tags; one has none, and its file name must do."""
+    """(score, stem of the file, suffix, tags). One file has no tags, so only its name tells what it is."""
     return [
         ("bach_prelude_c_major", "bach-prelude-c-major", ".flac", _tags(scores["bach_prelude_c_major"])),
         ("petzold_minuet_g_major", "petzold-minuet-g-major", ".mp3", _tags(scores["petzold_minuet_g_major"])),
@@ -82,7 +82,7 @@ def _tags(score: Score) -> dict[str, str]:
 
 
 def _play(score: Score, seed: int) -> tuple[Performance, np.ndarray]:
-    """A performance and its sound at the piano, not yet in a room."""
+    """A performance and its sound without a room, (num_samples, 2)."""
     performance = perform(score, seed)
     notes = [(note.onset_s, note.offset_s, note.pitch, note.velocity) for note in performance.notes]
     pedals = [(pedal.onset_s, pedal.offset_s, pedal.controller) for pedal in performance.pedals]

@@ -1,6 +1,6 @@
 """Read the demo's scores: the text in `manifests/demo/scores`, described in that folder's README.md.
 
-What is here turns text into score notes, in quarter beats. How they are played is in `performance.py`.
+Text becomes score notes, in quarter beats. How they are played: `flows.demo.performance`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 
 from aria_data.errors import UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH
 
-SCORES_FOLDER = Path(__file__).resolve().parents[2] / "manifests" / "demo" / "scores"
+SCORES_FOLDER = Path(str(resources.files("manifests"))) / "demo" / "scores"
 
 DYNAMICS = {"pp": 0.15, "p": 0.32, "mp": 0.46, "mf": 0.6, "f": 0.78, "ff": 0.95}
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -47,7 +48,7 @@ class ScoreNote:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A piece: what its header says, and its notes and pedals in the order of their onsets."""
+    """A piece: the values of its header, and its notes and pedals in the order of their onsets."""
 
     title: str
     composer: str
@@ -86,7 +87,7 @@ def load_scores(folder: Path = SCORES_FOLDER) -> dict[str, Score]:
 
 
 def load_score(path: Path) -> Score:
-    """Read one score. Raises `ScoreInvalid` that names the file and the line."""
+    """Read one score. Raises `ScoreInvalid`, with file and line, where it does not follow the format."""
     return parse_score(path.read_text(encoding="utf-8"), path.name)
 
 

@@ -1,4 +1,4 @@
-"""Sounds of the demo that are no piano, the room they are heard in, and the files they end up in.
+"""Sounds of the demo other than the piano, the room of its recordings, and the encoding of audio files.
 
 Waveforms are float32 of shape (num_samples, 2) at `SAMPLE_RATE`. Which recordings are made is in `recordings.py`.
 """

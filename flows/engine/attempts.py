@@ -1,4 +1,4 @@
-"""The archive of attempts to fetch: what was tried, how it ended, and when a candidate is due again."""
+"""The table of attempts to fetch: what was tried, how it ended, and when a candidate is due again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aria_data.records import Attempt
 from aria_data.storage.tables import DONE, Outcome, StageTable
 from aria_data.web import FetchDelayed
 
-MARK = "retry"  # the kind of a row that a person's wish to try again leaves among the attempts
+MARK = "retry"  # kind of the row that `aria-data retry` adds: a person wants the candidate tried again
 FLUSH_AFTER_S = 5.0
-MAX_WAIT_S = 86_400.0
+MAX_WAIT_S = 86_400.0  # a day: the longest wait between two attempts
 
 
 class Attempts:
-    """The archive of attempts of the dataset at `root`. Safe for threads; `flush` writes what is new."""
+    """The attempts of the dataset at `root`. Safe for threads. `flush` writes new attempts to the table."""
 
     def __init__(self, root: Path):
         self._table, self._lock = StageTable(root, "attempts", Attempt), threading.Lock()
@@ -29,10 +29,11 @@ class Attempts:
             self._of[outcome.item_id].append(outcome.record)
         self._new: list[Attempt] = []
         self._is_settled = False
-        self.resting: set[str] = set()  # candidates that were not asked for, because their host is left alone
+        self.resting: set[str] = set()  # candidates that were not requested, because their host is paused
         self._flushed = time.monotonic()
 
     def add(self, attempt: Attempt) -> None:
+        """Record an attempt; all new ones are written if the last write was more than `FLUSH_AFTER_S` ago."""
         with self._lock:
             self._of[attempt.candidate_id].append(attempt)
             self._new.append(attempt)
@@ -41,21 +42,21 @@ class Attempts:
             self.flush()
 
     def flush(self) -> None:
-        """Append what is new to the table."""
+        """Append the new attempts to the table."""
         with self._lock:
             new, self._new, self._flushed = self._new, [], time.monotonic()
             keys = ((one, f"{one.candidate_id} {one.began_at} {one.kind}") for one in new)
             self._table.append(Outcome(one.candidate_id, key, DONE, record=one) for one, key in keys)
 
     def settle(self, root: Path, fetched: Collection[str]) -> None:
-        """Once in a run, forget the notes of audio whose records earlier runs brought into the table."""
+        """Once a run, delete the side files of audio whose downloads are in the table; `fetched` are their ids."""
         with self._lock:
             is_settled, self._is_settled = self._is_settled, True
         if not is_settled:
             settle(root, fetched)
 
     def last_kind(self, candidate_id: str) -> str:
-        """The kind of a candidate's latest failure; "" if it has none, or was fetched since."""
+        """The kind of failure of a candidate's latest attempt; "" if it was fetched or never tried."""
         tries = [one for one in self._of.get(candidate_id, ()) if one.kind != MARK]
         return tries[-1].kind if tries else ""
 
@@ -64,7 +65,7 @@ class Attempts:
         return sum(one.kind == MARK for one in self._of.get(candidate_id, ()))
 
     def by_kind(self) -> dict[str, list[str]]:
-        """Candidates by the kind of their latest failure."""
+        """The ids of candidates whose latest attempt failed, by the kind of failure."""
         found: dict[str, list[str]] = defaultdict(list)
         for candidate_id in self._of:
             kind = self.last_kind(candidate_id)
@@ -73,14 +74,17 @@ class Attempts:
         return dict(found)
 
     def mark(self, candidate_ids: Sequence[str]) -> None:
-        """Note a person's wish that these are tried again."""
+        """Record that a person wants these candidates tried again, and write it at once."""
         at = now()
         for candidate_id in candidate_ids:
             self.add(Attempt(candidate_id, "", at, 0.0, 0, MARK, "asked for"))
         self.flush()
 
     def require_due(self, candidate_id: str, config: DownloadConfig) -> None:
-        """Raise `FetchDelayed` when the candidate failed for a passing reason so lately, or so often, that it waits."""
+        """Raise `FetchDelayed` when a candidate's last failure is too recent, or the last of too many in a row.
+
+        The wait is `config.retry_s` after one failure in a row and doubles with each further one, up to a day.
+        """
         failed: list[Attempt] = []
         for one in self._of.get(candidate_id, ()):
             failed = [] if one.kind in ("", MARK) else [*failed, one]
@@ -92,11 +96,11 @@ class Attempts:
             raise FetchDelayed(message, kind)
         wait_s = min(config.retry_s * 2 ** (count - 1), MAX_WAIT_S)
         due = datetime.fromisoformat(failed[-1].began_at).timestamp() + wait_s
-        if 0 < due - time.time() <= wait_s:  # more is left only of a clock that was wrong
+        if 0 < due - time.time() <= wait_s:  # a longer rest means that a clock was wrong
             at = datetime.fromtimestamp(due).strftime("%Y-%m-%d %H:%M")
             raise FetchDelayed(f"{failed[-1].detail} Tried {count} times; not again before {at}.", kind)
 
 
 def now() -> str:
-    """Give the time as the archive writes it: ISO 8601, UTC, microseconds."""
+    """Give the time as the table holds it: ISO 8601, UTC, microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

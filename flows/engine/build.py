@@ -1,4 +1,4 @@
-"""The state of one build: what was found, what was rejected and why, how long each stage took."""
+"""One build: its state (results, rejections, times) and its steps, which `flows.build_dataset` calls in order."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRA
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
-DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that are no Stage
+DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that reject, but are no `Stage`
 
 
 @dataclass
 class Build:
     """One run of the recipe."""
 
-    source: str  # a folder, an address, a list; empty: only what is known already
+    source: str  # a folder, an address, a list; "": only candidates of earlier builds and crawls
     context: BuildContext
     progress: show.Progress
     dry_run: bool = False
     name: str = ""  # of the version that is released
     found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
-    not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, what happened)
+    not_done: dict[str, tuple[str, str]] = field(default_factory=dict)  # item_id -> (candidate_id, message)
     times: dict[str, StageTime] = field(default_factory=dict)
-    left_aside: Counter[str] = field(default_factory=Counter)
+    left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
@@ -72,7 +72,10 @@ class Build:
         dry_run: bool,
         name: str = "",
     ) -> Iterator[Build]:
-        """Lock the dataset folder and clear away what a killed build left. A dry run touches nothing."""
+        """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
+
+        Raises `DatasetLocked` when another build or crawl works there.
+        """
         root = Path(out).absolute()
         context = BuildContext(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
         with show.progress() as progress, closing(context):
@@ -95,8 +98,8 @@ class Build:
         sweep(root)
 
     def collect(self) -> None:
-        """Walk the source folder, or ask the web what the source holds. Candidates of earlier builds and crawls stay
-        candidates, found again or not; those who opted out are set aside."""
+        """Find candidates in the source folder, or on the web. Candidates of earlier builds and crawls stay candidates,
+        found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
         known = _latest(table)
@@ -132,7 +135,7 @@ class Build:
             self.found.num_marks[candidate_id] = self.context.attempts.num_marks(candidate_id)
 
     def run(self, stage: Stage) -> None:
-        """Bring a stage up to date: look up what is done, do the rest, set the noes aside."""
+        """Bring a stage up to date: look up what is done, do the rest, collect the rejections."""
         began = time.monotonic()
         items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
         table = StageTable(self.context.root, stage.name, stage.record_type)
@@ -180,7 +183,7 @@ class Build:
         )
 
     def reject_same_files(self) -> None:
-        """Keep one recording for each set of identical files, and none that was removed for good."""
+        """Keep one recording of each set of identical files, and none that was removed for good."""
         removals = self.found.removals = self._removals()
         ingested: dict[str, Recording] = self.found.records(INGEST.name)
         copies = clusters.same_bytes((self._preference(recording), recording) for recording in ingested.values())
@@ -197,7 +200,10 @@ class Build:
                 self.found.recordings[recording.recording_id] = recording
 
     def _removals(self) -> dict[str, Removal]:
-        """Every removal on record, what it names among the rows, and every tombstone, should the record be lost."""
+        """Removals by the ids they name: those recorded, the segments they name, and every tombstone of the manifest.
+
+        Tombstones keep a removal in force where the table of removals was lost.
+        """
         root = self.context.root
         manifest, recorded = Manifest(root), Removals(root).by_id()
         rows = manifest.rows() if manifest.version() else []
@@ -207,12 +213,15 @@ class Build:
         return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
 
     def _preference(self, recording: Recording) -> str:
-        """Sort key among identical files: one that is still there before one that has gone, then by name."""
+        """Sort key among identical files: files that exist before those that are gone, then by source_url."""
         is_gone = not self.context.path_of(recording.location).exists()
         return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
 
     def prune(self) -> None:
-        """Reject what was removed for good or is no performance; note who passes the limits of each subset."""
+        """Reject segments that were removed for good or have too few notes; check the others against each limit.
+
+        Being outside a subset's limits is no rejection.
+        """
         for segment_id, segment in self.found.removed_segments().items():
             outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
             self._reject(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
@@ -234,12 +243,15 @@ class Build:
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
 
     def deduplicate(self) -> None:
-        """Cluster what is the same audio, the same recording, the same notes."""
+        """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
             self.copies = find_copies(self.context, self.found, self.passes, self.progress)
 
     def release(self) -> BuildSummary:
-        """Release a version if anything changed, after the books are balanced."""
+        """Release a version if anything changed.
+
+        Raises `LedgerBroken` before that where candidates or segments are not all accounted for.
+        """
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
@@ -275,7 +287,7 @@ class Build:
             segment = segments[segment_id]
             candidate = found.candidate_of(segment)
             fetched = downloads.get(candidate.candidate_id)
-            if fetched is not None and fetched.licence:  # said when the audio was fetched, so the latest word
+            if fetched is not None and fetched.licence:  # read with the audio, so newer than the candidate's
                 candidate = replace(candidate, licence=fetched.licence)
             if candidate.candidate_id in annotations:
                 yield FinishedSegment(
@@ -318,7 +330,7 @@ class Build:
         candidates: Balance | None = None,
         segments: Balance | None = None,
     ) -> BuildSummary:
-        noes = [rejection for rejection in self.rejections if not rejection.is_failure]
+        expected = [rejection for rejection in self.rejections if not rejection.is_failure]
         outside = Counter(
             f"{subset}: {verdict.reason}"
             for subset, verdicts in self.passes.items()
@@ -332,7 +344,7 @@ class Build:
             num_notes=sum(row["num_notes"] for row in present),
             audio_s=sum(row["duration_s"] for row in present),
             subsets={name: sum(row[name] for row in present) for name in ("in_pruned", "in_deduplicated", "in_unique")},
-            rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in noes).most_common()),
+            rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
             outside_subsets=dict(outside.most_common()),
             failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
             not_done=[f"{item_id}: {message}" for item_id, (_, message) in sorted(self.not_done.items())],

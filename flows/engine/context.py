@@ -1,7 +1,7 @@
-"""What a stage is, where it works, and how a shard of its items is gone through. The stages are in `stages.py`.
+"""What a stage is, what its work needs, and how its items are worked on. The stages are in `flows.engine.stages`.
 
-A `PermanentError` is an item's own failure; a `TemporaryError` leaves the item not done; anything else is a fault of
-this program.
+A `PermanentError` is an item's own failure; a `TemporaryError` leaves the item not done; any other error is a bug and
+leaves the item not done as well.
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing a stage works on. `inputs` are the values that determine the result."""
+    """What a stage works on at a time: a candidate, a recording or a segment. `inputs` are the values that determine
+    the result and so go into the key; `payload` is what the work reads."""
 
     item_id: str
     candidate_id: str
     inputs: Mapping[str, Any]
     payload: Any
-    audio_s: float = 0.0  # seconds of audio it stands for, for the progress display
+    audio_s: float = 0.0  # seconds of audio, for shards and the progress display
 
 
 @dataclass
 class BuildContext:
-    """What the work needs besides its items: where the dataset is, and models, loaded once when first used."""
+    """What the work needs besides its items: the dataset's folder, settings, and models, loaded when first used."""
 
     root: Path
     config: BuildConfig
     compute: Compute = Compute()
     num_threads: int = 2
     requests: RequestBudget = field(default_factory=RequestBudget)
-    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # what a run's language models spend together
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # the language models of a run share a budget
 
     @cached_property
     def transcriber(self) -> Any:
@@ -85,13 +86,13 @@ class BuildContext:
 
     @cached_property
     def llm(self) -> Llm | None:
-        """The language model that judges, if one is to. Raises `UsageError` without a key or model."""
+        """The model that screens, where `screen.scorer` is "llm". Raises `UsageError` without a key or model."""
         screen = self.config.screen
         return self._model(screen.model) if screen.scorer == "llm" else None
 
     @cached_property
     def annotator(self) -> Llm | None:
-        """The language model that reads tags, if one is to; it shares the run's budget."""
+        """The model that annotates, where `annotate.annotator` is "llm"; it shares the run's budget."""
         annotate = self.config.annotate
         return self._model(annotate.model) if annotate.annotator == "llm" else None
 
@@ -109,12 +110,12 @@ class BuildContext:
 
     @cached_property
     def downloads(self) -> dict[str, Download]:
-        """Everything fetched before, by candidate_id, whatever the limits were."""
+        """All downloads of earlier runs, by candidate_id, under whatever limits they were made."""
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
     def close(self) -> None:
-        """Let go of what holds threads and connections."""
+        """Close the language models, which hold threads and connections."""
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
                 self.__dict__[name].close()
@@ -128,14 +129,15 @@ Work = Callable[[BuildContext, "Stage", Sequence[Item]], Iterator[Outcome]]
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the build. A change of `version`, of what `settings` gives, or of an item's inputs redoes the work."""
+    """A step of the build. `version`, the values of `settings` and an item's inputs make the key: with another key the
+    work is done again."""
 
     name: str
     version: int
     record_type: type
     work: Work
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
-    file_of: Callable[[Any], str] | None = None  # the file a record names, below the dataset; without it, not done
+    file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
 
     def key(self, context: BuildContext, item: Item) -> str:
@@ -143,7 +145,7 @@ class Stage:
         return work_key(self.name, self.version, self.settings(context), inputs)
 
     def is_intact(self, context: BuildContext, outcome: Outcome) -> bool:
-        """Whether what the outcome names is still there; a file deleted by hand is made again."""
+        """Whether the outcome's file still exists; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
         return (context.root / self.file_of(outcome.record)).exists()
@@ -161,8 +163,8 @@ class Stage:
 
 
 class NotDone(TemporaryError):
-    """Some items of a shard could not be finished now. `items` maps their ids to what went wrong;
-    `is_worth_retrying` tells whether trying at once may help, `reasons` are those of the errors."""
+    """Some items of a shard could not be finished now. `items` maps their ids to messages; `is_worth_retrying` is True
+    where trying again at once may help; `reasons` are those of the errors."""
 
     def __init__(self, items: Mapping[str, str], is_worth_retrying: bool, reasons: Iterable[str] = ()):
         super().__init__(next(iter(items.values()), "not done"))
@@ -177,13 +179,15 @@ def each_item(
     num_threads: int = 1,
     is_retried: bool = True,
 ) -> Iterator[Outcome]:
-    """Do each item, in order or in threads (None: nothing is kept of it this time); raise `NotDone` at the end if any
-    has to be tried again, `is_retried` telling whether that may be at once."""
+    """Call `one` for each item, in order or in threads, and give its outcomes; None records nothing this time.
+
+    Raises `NotDone` at the end if any item has to be tried again; `is_retried` permits that at once.
+    """
     not_done: dict[str, str] = {}
     reasons: set[str] = set()
-    surprises = 0
+    num_unexpected = 0
 
-    def guarded(item: Item) -> Outcome | None:
+    def attempt(item: Item) -> Outcome | None:
         try:
             return one(item)
         except PermanentError as error:
@@ -193,16 +197,16 @@ def each_item(
             reasons.add(error.reason)
         except DatasetError:  # no space, no permission: no other item would fare better
             raise
-        except Exception as error:  # a fault of this program must not cost the other items
-            nonlocal surprises
-            surprises += 1
+        except Exception as error:  # a bug must not cost the other items
+            nonlocal num_unexpected
+            num_unexpected += 1
             log.exception("%s: %s", stage.name, item.item_id)
             not_done[item.item_id] = f"unexpected {type(error).__name__} in {stage.name}: {printable(str(error))}"
         return None
 
-    yield from (outcome for outcome in _run(guarded, items, num_threads) if outcome is not None)
+    yield from (outcome for outcome in _run(attempt, items, num_threads) if outcome is not None)
     if not_done:
-        raise NotDone(not_done, is_retried and surprises < len(not_done), reasons)
+        raise NotDone(not_done, is_retried and num_unexpected < len(not_done), reasons)
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Find the copies among what a build has: the same audio, the same recording, the same notes, each with its lead."""
+"""Cluster the recordings and segments of a build: same audio, same recording, same notes; choose representatives."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from flows.engine.items import BuildState
     from flows.show.build_tables import Progress
 
-LENGTH_STEP = math.log(1.1)  # of two copies about equally long the better one leads, otherwise the longer
+LENGTH_STEP = math.log(1.1)  # lengths within about 10 % count as equal; else the longer copy is the representative
 LOSSLESS = ("flac", "alac", "pcm", "ape", "wavpack", "tta")
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Where everything stands among its copies."""
+    """The clusters of all recordings and segments."""
 
     audio: Mapping[str, str] = field(default_factory=dict)  # recording_id -> cluster of the same samples
     recordings: Mapping[str, AudioCluster] = field(default_factory=dict)  # by recording_id
@@ -52,22 +52,25 @@ class Copies:
 
 @dataclass(frozen=True)
 class _CopySearch:
-    """What a build knows when it looks for copies."""
+    """What the search for copies reads."""
 
     context: BuildContext
     found: BuildState
     passes: Mapping[str, Mapping[str, Verdict]]
     progress: Progress
 
-    def noes(self, segment_id: str) -> tuple[bool, bool]:
-        """Whether a segment fails the stricter and the lighter limits: the first thing that its quality depends on."""
+    def failed_limits(self, segment_id: str) -> tuple[bool, bool]:
+        """Whether a segment fails the stricter and the lighter limits: the first criterion for a representative."""
         strict, light = (self.passes[subset].get(segment_id) for subset in ("in_deduplicated", "in_pruned"))
         return (strict is None or not strict.is_kept, light is None or not light.is_kept)
 
     def unknowns(self, recording_id: str) -> tuple[bool, bool]:
-        """Whether a recording's composition and composer are unknown: its lead speaks for all the copies."""
-        said = self.annotations.get(self.found.recordings[recording_id].candidate_id)
-        return (said is None or not said.composition_id, said is None or not said.composer_id)
+        """Whether a recording's composition and composer are unknown: a representative should have both."""
+        annotation = self.annotations.get(self.found.recordings[recording_id].candidate_id)
+        return (
+            annotation is None or not annotation.composition_id,
+            annotation is None or not annotation.composer_id,
+        )
 
     @cached_property
     def annotations(self) -> Mapping[str, Annotation]:
@@ -77,7 +80,11 @@ class _CopySearch:
 def find_copies(
     context: BuildContext, found: BuildState, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
 ) -> Copies:
-    """Cluster recordings and segments on all levels. The indexes are kept in `DATASET/index/`."""
+    """Cluster recordings and segments on all three levels. The indexes are kept in `DATASET/index/`.
+
+    `passes` holds the verdicts of `in_pruned` and `in_deduplicated` by segment_id; segments without one of `in_pruned`
+    are left out.
+    """
     search = _CopySearch(context, found, passes, progress)
     segments = [segment for key, segment in found.segments().items() if key in passes["in_pruned"]]
     by_recording: dict[str, list[Segment]] = {}
@@ -93,22 +100,22 @@ def _recordings(search: _CopySearch, by_recording: Mapping[str, list[Segment]]) 
     for recording_id, segments in by_recording.items():
         recording = search.found.recordings[recording_id]
         candidate = search.found.candidates[recording.candidate_id]
-        noes = min(search.noes(segment.segment_id) for segment in segments)
+        failed = min(search.failed_limits(segment.segment_id) for segment in segments)
         is_lossy = not recording.codec.startswith(LOSSLESS)
         amount = len(candidate.tags) + len(candidate.description)
-        wanted = (noes, -_length(recording.duration_s), search.unknowns(recording_id))
-        better = (is_lossy, -recording.sample_rate, -amount, candidate.source_url)
-        items.append(Copied(recording_id, recording.samples_sha256, (*wanted, *better)))
-    heard = {
+        first = (failed, -_length(recording.duration_s), search.unknowns(recording_id))
+        then = (is_lossy, -recording.sample_rate, -amount, candidate.source_url)
+        items.append(Copied(recording_id, recording.samples_sha256, (*first, *then)))
+    onsets_of = {
         search.found.recordings[key].samples_sha256: record.onsets
         for key, record in search.found.records(FINGERPRINT.name).items()
         if key in by_recording
     }
 
     def read(content: str) -> Notes:
-        return fingerprints.from_bytes(base64.b64decode(heard[content]))
+        return fingerprints.from_bytes(base64.b64decode(onsets_of[content]))
 
-    index = _updated(search, "sound", fingerprints.CONFIG, heard, read)
+    index = _updated(search, "sound", fingerprints.CONFIG, onsets_of, read)
     return same_recording(items, index.pairs(), index.compare)
 
 
@@ -122,8 +129,8 @@ def _notes(
         key = segment.segment_id
         is_copy = not recordings[segment.recording_id].is_lead
         length = _length(segment.end_s - segment.start_s)
-        wanted = (search.noes(key), is_copy, -length, search.unknowns(segment.recording_id))
-        quality = (*wanted, -_agreement(measurements[key]), -segment.audio_score)
+        first = (search.failed_limits(key), is_copy, -length, search.unknowns(segment.recording_id))
+        quality = (*first, -_agreement(measurements[key]), -segment.audio_score)
         transcription = transcriptions[key]
         items.append(Copied(key, transcription.midi_sha256, quality))
         paths[transcription.midi_sha256] = search.context.root / transcription.midi_path
@@ -152,9 +159,10 @@ def _updated(
 
 
 def notes_of(path: Path) -> Notes | None:
+    """The notes of a MIDI file; None where it is damaged, so that it has no copies."""
     try:
         return notes_in(path)
-    except PermanentError:  # damaged by hand: it has no copies, and the build's other checks say what is wrong
+    except PermanentError:  # damaged by hand; the build's other checks report it
         return None
 
 
@@ -163,6 +171,6 @@ def _length(seconds: float) -> int:
 
 
 def _agreement(measurement: Measurement) -> float:
-    """How well the notes fit the sound, 0 to 1, coarse enough that noise does not decide."""
-    said = [measurement.measures.get(name, math.nan) for name in ("chroma_agreement", "onset_agreement")]
-    return round(sum(0.0 if math.isnan(value) else value for value in said) / len(said), 2)
+    """How well the notes fit the sound, 0 to 1, rounded so that noise does not decide."""
+    values = [measurement.measures.get(name, math.nan) for name in ("chroma_agreement", "onset_agreement")]
+    return round(sum(0.0 if math.isnan(value) else value for value in values) / len(values), 2)

@@ -1,4 +1,4 @@
-"""A crawl into a dataset's tables: judged by the build's own screen stage, so that a build finds them done."""
+"""Connects `aria_data.collect.Crawl` to a dataset: its tables, the build's screen stage, budgets, opt-outs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from flows.engine.items import screening_item
 from flows.engine.stages import SCREEN
 
 COLLECT = "collect"
-STOPS = {"budget_spent": "dollars", "llm_stopped": "model"}  # after these no other candidate would fare better
-SCREEN_SHARD = 500  # candidates judged together
+STOPS = {"budget_spent": "dollars", "llm_stopped": "model"}  # errors that every further candidate would meet, too
+SCREEN_SHARD = 500  # candidates screened together
 
 Report = Callable[[CrawlSummary], None]
 
@@ -31,18 +31,18 @@ Report = Callable[[CrawlSummary], None]
 def run_crawl(
     context: BuildContext, config: CrawlConfig, opt_outs: OptOuts, report: Report = lambda summary: None
 ) -> CrawlSummary:
-    """Crawl into the context's dataset, whose lock is held."""
+    """Crawl into the context's dataset. The caller holds its lock."""
     context.requests.max_requests = config.max_requests
     frontier = Frontier(context.root / "crawl" / "frontier.sqlite")
-    judge = _Judge(context)
+    screener = _Screener(context)
     try:
         return Crawl(
             config=config,
             frontier=frontier,
             web=context.web,
-            screen=judge.screen,
-            pack=judge.pack,
-            export=judge.export,
+            screen=screener.screen,
+            pack=screener.pack,
+            export=screener.export,
             hint_score=hint_score,
             write_queries=_query_writer(context, config),
             licences=tuple(context.config.download.licences),
@@ -54,7 +54,7 @@ def run_crawl(
 
 
 def collect_source(context: BuildContext, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:
-    """Collect what one address, list or search holds, without neighbours."""
+    """Collect the candidates of one address, list or search, without neighbours and without budgets."""
     config = replace(
         context.config.crawl,
         seeds=(source,),
@@ -68,14 +68,14 @@ def collect_source(context: BuildContext, source: str, opt_outs: OptOuts, report
 
 
 def opt_outs_of(root: Path, config: BuildConfig) -> OptOuts:
-    """What was removed from the dataset for good, and what the configuration's files name."""
+    """The opt-outs of a dataset: what was removed for good, and what the files of `download.opt_outs` name."""
     found = read_opt_outs(config.download.opt_outs)
     found.add((removal.item_id, removal.reason) for removal in Removals(root).by_id().values())
     return found
 
 
 def hint_score(words: str) -> int:
-    """What the words of a link promise, 1 to 5, by the word rules."""
+    """How likely the words of a link mean solo piano, 1 to 5, by the rules of `aria_data.screen`."""
     return screen(Candidate("", "web", "", "", words), ScreenConfig()).relevance_score
 
 
@@ -91,8 +91,8 @@ def _query_writer(context: BuildContext, config: CrawlConfig) -> Callable[[Seque
     return functools.partial(queries_by_model, llm=context.llm)
 
 
-class _Judge:
-    """Screens by the build's own stage, so that a build finds the screenings done."""
+class _Screener:
+    """Screens candidates by the build's own stage, so that a build finds the screenings done."""
 
     def __init__(self, context: BuildContext):
         self._context = context
@@ -108,7 +108,7 @@ class _Judge:
             try:
                 for outcome in SCREEN.work(self._context, SCREEN, items[start : start + SCREEN_SHARD]):
                     self._outcomes[outcome.item_id] = outcome
-            except NotDone as error:  # their leads are followed again later
+            except NotDone as error:  # the leads of these candidates are followed again later
                 ended = next((STOPS[reason] for reason in error.reasons if reason in STOPS), "")
                 if ended:
                     break

@@ -1,4 +1,4 @@
-"""The download stage: which candidates are fetched now, every attempt on record, how each ended."""
+"""The download stage: which candidates are fetched now, a record of every attempt, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aria_data.web import HostResting, host_of, kind_of
 from flows.engine.attempts import now
 from flows.engine.context import BuildContext, Item, Stage, each_item
 
-# An expected no, not a fault of the item.
+# Kinds of failure that are expected rejections.
 EXPECTED = frozenset({"too-long", "licence", "robots", "opted-out", "refused"})
 
 
@@ -33,7 +33,7 @@ def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
             record = download(candidate, context.root, config, context.web)
         except DatasetError:
             raise
-        except HostResting:  # nobody was asked: no attempt
+        except HostResting:  # no request was sent: no attempt
             attempts.resting.add(candidate.candidate_id)
             raise
         except AriaDataError as error:
@@ -52,7 +52,7 @@ def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
 
 
 def _ended(context: BuildContext, stage: Stage, item: Item, error: AriaDataError, kind: str) -> Outcome:
-    """An outcome for what trying again will not change; the rest is raised and stays not done."""
+    """The outcome of a permanent failure; a temporary one is raised, so that the item stays not done."""
     if isinstance(error, TemporaryError):
         raise error
     measured = getattr(error, "measured", None)
@@ -62,12 +62,12 @@ def _ended(context: BuildContext, stage: Stage, item: Item, error: AriaDataError
 
 
 def _judged(context: BuildContext, stage: Stage, item: Item, known: Download) -> Outcome:
-    """What was fetched before, under limits that may have changed since."""
+    """The outcome of an earlier download under the limits of today."""
     config = context.config.download
     if config.licences and known.licence_code not in config.licences:
-        said = printable(known.licence, 60) or "none is named"
+        licence = printable(known.licence, 60) or "none is named"
         verdict = Verdict(False, "licence")
-        return stage.outcome(context, item, None, verdict, f"{item.payload.source_url}: its licence is {said}.")
+        return stage.outcome(context, item, None, verdict, f"{item.payload.source_url}: its licence is {licence}.")
     if known.duration_s > config.max_duration_s:
         return stage.outcome(context, item, None, Verdict(False, "too-long", known.duration_s), "longer than allowed")
     return stage.outcome(context, item, known)

@@ -1,4 +1,4 @@
-"""Which segments of a build are part of a benchmark: by composition, and by notes read from the index of copies."""
+"""Which segments of a build are part of a benchmark: by composition, and by the notes of their MIDI files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def find_excluded(context: BuildContext, found: BuildState) -> Mapping[str, str]:
-    """Give `{segment_id: why}` for what `release.exclude` names. Raises `ConfigInvalid` for a list that is none."""
+    """Give `{segment_id: why}` for segments that a list of `release.exclude` names. Raises `ConfigInvalid`."""
     from flows.engine.copies import notes_of
     from flows.engine.stages import ANNOTATE, TRANSCRIBE
 

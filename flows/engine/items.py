@@ -1,4 +1,4 @@
-"""What each stage works on: items made from what the stages before it found. One function a stage."""
+"""The items of each stage, made from the results of the stages before it. One function a stage."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from flows.engine.context import Item
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
-LOCAL = "local"  # the source of candidates whose audio is here
+LOCAL = "local"  # the source of candidates whose audio is a file of the user's
 
 
 @dataclass
 class BuildState:
-    """Everything found so far in one build. `done[stage name]` holds the outcomes that go on, by item id."""
+    """The results so far of one build. `done[stage name]` holds the outcomes that were not rejected, by item_id."""
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
     recordings: dict[str, Recording] = field(default_factory=dict)  # distinct ones, by recording_id
     done: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     removals: dict[str, Removal] = field(default_factory=dict)  # by the id they name
     left_alone: set[str] = field(default_factory=set)  # candidates that opted out
-    only: set[str] | None = None  # candidates that are fetched; None = all
+    only: set[str] | None = None  # candidates that may be fetched; None: all
     num_marks: dict[str, int] = field(default_factory=dict)  # candidate_id -> how often a person asked to try again
 
     def records(self, stage_name: str) -> dict[str, Any]:
-        """The records of a stage, by item id."""
+        """The records of a stage, by item_id; empty where it has not run."""
         return {item_id: outcome.record for item_id, outcome in self.done.get(stage_name, {}).items()}
 
     def segments(self) -> dict[str, Segment]:
-        """Every segment found, by segment_id, without those removed for good."""
+        """All segments by segment_id, without those removed for good."""
         return {key: segment for key, segment in self._all_segments().items() if key not in self.removals}
 
     def removed_segments(self) -> dict[str, Segment]:
-        """The segments found that were removed for good, by segment_id."""
+        """The segments that were removed for good, by segment_id."""
         return {key: segment for key, segment in self._all_segments().items() if key in self.removals}
 
     def _all_segments(self) -> dict[str, Segment]:
@@ -57,7 +57,7 @@ def _to_screen(found: BuildState) -> list[Item]:
 
 
 def screening_item(candidate: Candidate) -> Item:
-    """What the screen stage works on; the crawl makes the same, so that a build finds its screenings."""
+    """An item of the screen stage. The crawl uses it as well, so that a build finds the crawl's screenings."""
     return _item_of(candidate, _texts(candidate))
 
 

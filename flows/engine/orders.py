@@ -1,4 +1,4 @@
-"""What is asked for, checked before anything is started: folders, sources, settings. Imports no Prefect."""
+"""What a user asks a build or crawl to do, checked before anything is started. Imports no Prefect."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from aria_data.storage.tables import address_of
 from aria_data.transcribe import Compute
 
 ANYWHERE = Compute()
-DEFAULTS = Path("defaults")  # as --config: none of the settings that the dataset was last built with
-MAX_SHOWN = 6  # settings
+DEFAULTS = Path("defaults")  # as --config: the default settings, not those that the dataset was last built with
+MAX_SHOWN = 6  # at most so many kept settings are listed
 
 
 @dataclass(frozen=True)
 class BuildOrder:
-    """One build that may begin, as plain values."""
+    """A build whose request was checked, as plain values."""
 
     source: str | None  # a folder, an address, a list; None: what earlier builds and crawls found
     out: Path
-    config: Mapping[str, Any]  # of every stage
-    compute: Mapping[str, Any]
+    config: Mapping[str, Any]  # fields of `BuildConfig`
+    compute: Mapping[str, Any]  # fields of `Compute`
     name: str = ""  # of the version that is released
     is_dry_run: bool = False
 
@@ -46,10 +46,10 @@ def order_build(
     dry_run: bool = False,
     name: str = "",
 ) -> BuildOrder:
-    """Check what a build is asked to do, and say it as plain values. Nothing is written.
+    """Check a request to build and give it as plain values. Nothing is written.
 
-    `config_path` names a TOML file (`defaults`: no file), `settings` are single ones: `segment.min_segment_s=20`.
-    Raises `UsageError` when the folders cannot be what was meant, `ConfigInvalid` for settings.
+    `config_path` is a TOML file or `defaults`; `settings` are single ones, such as `segment.min_segment_s=20`.
+    Raises `UsageError` for a wrong source, folder or name, `ConfigInvalid` for a wrong setting or an unknown source.
     """
     config = to_values(settings_of(out, config_path, settings))
     checked = check_source(source, out)
@@ -59,7 +59,10 @@ def order_build(
 
 
 def check_source(source: str | Path | None, out: Path) -> str | None:
-    """Give the source as `Build` takes it: a folder's path, or a seed. Raises `UsageError` when it is neither."""
+    """Give the source as `Build` takes it: a folder's path, or a seed; None for None.
+
+    Raises `UsageError` for anything else or an `out` that cannot be used, `ConfigInvalid` for an unknown source.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{printable(str(out))}: is a file, but --out names a folder.")
     address_of(out.absolute())
@@ -82,10 +85,10 @@ def check_source(source: str | Path | None, out: Path) -> str | None:
 
 
 def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) -> BuildConfig:
-    """The configuration that is meant: a file's, else what the dataset was last worked on with, changed by settings.
+    """The configuration to work with: a file's, else the one the dataset was last built with; then single settings.
 
-    A dataset keeps its settings, so that whoever adds files does not change what is there by saying nothing. Which are
-    kept is said; `--config defaults` forgets them.
+    A dataset keeps its settings, so that adding files without naming settings does not change what is there. Those
+    that are kept are printed; `--config defaults` drops them. Raises `ConfigInvalid`.
     """
     own = own_config(out)
     if config_path is not None or own is None:
@@ -97,24 +100,24 @@ def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) ->
     kept = changed_settings(load_own_config(own)[0])
     if kept:
         shown = ", ".join(kept[:MAX_SHOWN]) + (f" and {len(kept) - MAX_SHOWN} more" if len(kept) > MAX_SHOWN else "")
-        _say(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
+        _report(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
     if unknown:
-        _say(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
+        _report(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
     return config
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
 
 
 def own_config(root: Path) -> Path | None:
-    """The configuration that a dataset was last worked on with, if it has one."""
+    """The file with the configuration that a dataset was last built with; None where there is none."""
     path = root / "dataset.toml"
     return path if path.is_file() else None
 
 
 def check_seeds(config: BuildConfig) -> None:
-    """Raise `UsageError` without seeds, `ConfigInvalid` for a seed of an unknown source."""
+    """Raise `UsageError` where `crawl.seeds` is empty or malformed, `ConfigInvalid` for an unknown source."""
     if not config.crawl.seeds:
         raise UsageError("name a seed: an address, or SOURCE:TARGET such as search:'chopin nocturne' (crawl.seeds).")
     for seed in config.crawl.seeds:

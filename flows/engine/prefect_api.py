@@ -1,7 +1,7 @@
 """A Prefect API that lives exactly as long as one build, with its records inside the dataset folder.
 
-Prefect's own temporary server survives a parent that is killed; this one reads a pipe that only its parent
-holds, so it ends with the parent however that ends. `python -m flows.engine.prefect_api` is the child's side.
+Prefect's own temporary server survives a parent that is killed. This one reads a pipe that only its parent holds, so
+it ends when the parent ends, for whatever reason. `python -m flows.engine.prefect_api` is the child process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
 
 
 def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
-    """Settings that keep Prefect inside `home`, off the network and, unless `verbose`, silent."""
+    """Environment variables that keep Prefect's files in `home`, its telemetry off and, unless `verbose`, its log
+    silent."""
     return {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -44,10 +45,11 @@ def quiet_environment(home: Path, verbose: bool) -> dict[str, str]:
 def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False, port: int = 0) -> Iterator[None]:
     """Start a Prefect API for this process and stop it at the end; a `PREFECT_API_URL` already set is used instead.
 
-    With `has_schedules` it also makes runs of schedules, and shows Prefect's own pages at its address.
+    With `has_schedules` it also starts scheduled runs, and serves Prefect's own pages at its address. `port` 0 is any
+    free port. Raises `DatasetError` when it does not start, `DatasetNotWritable` where `home` cannot be written.
 
-    Prefect reads its settings when it is first imported, so they go into the environment; a Prefect that was
-    imported before learns them by `settings_of_environment`.
+    Prefect reads its settings when it is first imported, so they go into the environment. Where Prefect was imported
+    before, `settings_of_environment` makes it follow them.
     """
     if os.environ.get("PREFECT_API_URL"):
         with changed_environment({"DO_NOT_TRACK": "1"}):
@@ -93,15 +95,15 @@ _FOR_ONE_JOB = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PR
 
 
 def _for_schedules(port: int) -> dict[str, str]:
-    """The pages ask the server at an address they are told; "/api" is wherever they came from."""
+    """With the relative address "/api" Prefect's pages call the server that they were loaded from."""
     return {PORT: str(port), "PREFECT_UI_ENABLED": "1", "PREFECT_SERVER_UI_API_URL": "/api"}
 
 
 @contextmanager
 def quiet_prefect(home: Path | None = None, verbose: bool = False) -> Iterator[None]:
-    """An environment in which Prefect may be imported: its home is `home`, or a folder that goes, so nothing is left.
+    """Set an environment in which Prefect may be imported, its files in `home` or in a temporary folder.
 
-    Where `PREFECT_API_URL` names a server, a flow is that server's: `home` is left to whoever set it.
+    With a `home`, an environment that already names a server (`PREFECT_API_URL`) is left as it is.
     """
     if home is not None and os.environ.get("PREFECT_API_URL"):
         yield
@@ -114,7 +116,7 @@ def quiet_prefect(home: Path | None = None, verbose: bool = False) -> Iterator[N
 
 @contextmanager
 def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables while the block runs; afterwards each is what it was."""
+    """Set environment variables while the block runs; afterwards each has its former value."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -179,7 +181,7 @@ def _port(child: subprocess.Popen, home: Path) -> int:
 
 
 def _serve() -> None:
-    """The child: bind a free port, tell it, serve until standard input closes."""
+    """The child process: bind a port, print its number, serve until standard input closes."""
     import socket
 
     listener = socket.socket()

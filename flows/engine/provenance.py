@@ -1,4 +1,4 @@
-"""What a release says of how it came about: configuration, code, models, prompts, libraries, counts."""
+"""The provenance of a release: configuration, code, models, prompts, libraries, counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference",
 def facts_of(
     context: BuildContext, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Everything that a version is made from, as plain values; nothing in it depends on when it was made."""
+    """The facts of a version as plain values that do not depend on the time. `rejections` are "stage: reason"."""
     config = context.config
     facts: dict[str, Any] = {
         "config": published(config),
@@ -41,7 +41,7 @@ def facts_of(
 
 
 def published(config: BuildConfig) -> dict[str, Any]:
-    """The configuration as others may read it: without who asked and through what, and of files only their names."""
+    """The configuration as it is published: without contact, cookies, proxy and server, and files by name only."""
     values = to_values(config)
     for private in ("contact", "cookies", "proxy", "base_url"):
         for settings in values.values():
@@ -50,7 +50,7 @@ def published(config: BuildConfig) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
-    """Where a file lies is this machine's business."""
+    """Cut absolute paths down to their last part."""
     if isinstance(value, dict):
         return {key: _without_folders(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -61,7 +61,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _exclusions(config: BuildConfig) -> dict[str, Any]:
-    """The exclusion lists that were used, by their own names, with how much they name and the hash of what they say."""
+    """The exclusion lists that were used, by name: their sizes, and the sha256 of their composition ids."""
     lists = [find_exclusion(name) for name in config.release.exclude]
     return {
         one.name: {
@@ -74,17 +74,17 @@ def _exclusions(config: BuildConfig) -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """Version of this package, and the commit it was installed from or lies in, where that can be told."""
+    """The version of this package, and the commit it was installed from or is checked out at, where that is known."""
     facts: dict[str, Any] = {"version": _version("aria-data")}
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if (root / ".git").exists():
         commit = _git(root, "rev-parse", "HEAD")
         if commit:
             facts |= {"commit": commit, "is_changed": bool(_git(root, "status", "--porcelain", "-uno"))}
         return facts
     try:
-        said = metadata.distribution("aria-data").read_text("direct_url.json") or "{}"
-        commit = json.loads(said).get("vcs_info", {}).get("commit_id", "")
+        text = metadata.distribution("aria-data").read_text("direct_url.json") or "{}"
+        commit = json.loads(text).get("vcs_info", {}).get("commit_id", "")
     except (metadata.PackageNotFoundError, ValueError):
         commit = ""
     return facts | ({"commit": commit} if commit else {})
@@ -124,7 +124,7 @@ def _models(context: BuildContext) -> dict[str, Any]:
 
 
 def _prompts(config: BuildConfig) -> dict[str, str]:
-    """The prompts that were used, by name, with the hash of their words."""
+    """The prompts that were used: their names, each with the sha256 of its text."""
     from aria_data.annotate.model_tags import PROMPT as ANNOTATE_PROMPT
     from aria_data.llm.questions import load_prompt
     from aria_data.screen.screening import PROMPT as SCREEN_PROMPT
@@ -135,7 +135,7 @@ def _prompts(config: BuildConfig) -> dict[str, str]:
 
 
 def counts_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """How much there is, by subset and split; removed rows do not count."""
+    """Numbers of files, notes, recordings and compositions, and of files by subset and split, without removed rows."""
     present = [row for row in rows if row["removed_in"] is None]
     subsets = sorted({name for row in present for name in row if name.startswith("in_")})
     return {

@@ -1,4 +1,4 @@
-"""Release a version and say so: every version carries facts, and `CARD.md` describes the newest."""
+"""Release a version with its facts, and write `CARD.md`, which describes the newest version."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def publish(
 ) -> tuple[int, bool]:
     """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
 
-    Without `facts` those of the newest version stand, but for its name and its counts: the rows were made the same way.
-    `subsets` says what the subsets are now, where that changed.
+    Without `facts` the newest version's are kept, except for its name and counts. `subsets` are the definitions of all
+    subsets, where they changed.
     """
     manifest = Manifest(root)
-    said = dict(_inherited(manifest, rows) if facts is None else facts)
-    said |= {} if subsets is None else {"subsets": dict(subsets)}
-    if said.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
-        version, is_new = manifest.commit(rows, note, said), True
+    new_facts = dict(_inherited(manifest, rows) if facts is None else facts)
+    new_facts |= {} if subsets is None else {"subsets": dict(subsets)}
+    if new_facts.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
+        version, is_new = manifest.commit(rows, note, new_facts), True
     else:
-        version, is_new = release(manifest, list(rows), note, said)
+        version, is_new = release(manifest, list(rows), note, new_facts)
     if version:
         write_card(root, rows)
     return version, is_new
@@ -52,7 +52,7 @@ def _rejections(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(root: Path, rows: Sequence[Row]) -> None:
-    """Make `CARD.md` the newest version's, also where a kill came between a commit and its card."""
+    """Make `CARD.md` describe the newest version, also where a kill came between a commit and its card."""
     text = dataset_card(rows, Manifest(root).versions()[-1]).encode()
     path = root / "CARD.md"
     if not path.is_file() or path.read_bytes() != text:

@@ -1,6 +1,7 @@
-"""The stages of a build: what each works on, what determines its result, and how it treats a shard of items.
+"""The stages of a build: for each its work on a shard of items, and the settings that determine the result.
 
-A stage's work takes a shard and yields an outcome an item as soon as it is known; `context.py` says what a stage is.
+The work yields each item's outcome as soon as it is known. What a `Stage` is: `flows.engine.context`. The download
+stage is in `flows.engine.downloads`.
 """
 
 from __future__ import annotations
@@ -56,22 +57,22 @@ def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         verdict = screening_verdict(screening, config)
         return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
-    read = _as_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
+    read = _in_order_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
     yield from each_item(context, stage, read, one, is_retried=False)
 
 
-def _as_read(
+def _in_order_read(
     items: Sequence[Item],
     read: Callable[[Iterable[Candidate]], Iterable[tuple[Candidate, Any]]],
     found: dict[str, Any],
 ) -> Iterator[Item]:
-    """Items of candidates in the order in which they are read; `found` gets what was read, or the error."""
+    """Items in the order in which `read` gives their candidates' results; `found` gets the result, or the error."""
     by_id = {item.item_id: item for item in items}
     try:
-        for candidate, said in read(item.payload for item in items):
-            found[candidate.candidate_id] = said
+        for candidate, result in read(item.payload for item in items):
+            found[candidate.candidate_id] = result
             yield by_id[candidate.candidate_id]
-    except TemporaryError as error:  # the account is empty or the server gone: no other would fare better
+    except TemporaryError as error:  # the budget is spent or the server gone: every other item would fail as well
         for item in items:
             if item.item_id not in found:
                 found[item.item_id] = error
@@ -123,9 +124,9 @@ def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
     config = context.config.segment
 
     def one(item: Item) -> Outcome:
-        recording, said = item.payload
-        scores, local_scores = np.array(said.scores), np.array(said.local_scores)
-        scored = Scored(scores, said.hop_s, local_scores, said.step_s, recording.duration_s)
+        recording, windows = item.payload
+        scores, local_scores = np.array(windows.scores), np.array(windows.local_scores)
+        scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, config)
         verdict = segment_verdict(segments, scored, config)
         return stage.outcome(context, item, Segmentation(recording.recording_id, segments), verdict)
@@ -139,7 +140,7 @@ def _fingerprint(context: BuildContext, stage: Stage, items: Sequence[Item]) -> 
         blocks = mono_blocks(context.path_of(recording.location), fingerprints.SAMPLE_RATE)
         try:
             onsets = fingerprints.to_bytes(fingerprints.fingerprint(blocks))
-        except (PermanentError, TemporaryError):  # its file has left: it stays in the dataset, and is tried again
+        except (PermanentError, TemporaryError):  # its file is gone: the recording stays, and is tried again
             return None
         record = Fingerprint(recording.recording_id, base64.b64encode(onsets).decode())
         return stage.outcome(context, item, record)
@@ -149,7 +150,7 @@ def _fingerprint(context: BuildContext, stage: Stage, items: Sequence[Item]) -> 
 
 def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     transcriber = context.transcriber
-    heard: dict[str, TranscriptionResult | Exception] = {}
+    results: dict[str, TranscriptionResult | Exception] = {}
 
     def finished() -> Iterator[Item]:
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
@@ -158,16 +159,16 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
             span_of(context.path_of(recording.location), segment)
             for recording, segment in (item.payload for item in in_file_order)
         )
-        for item_id, found in transcribe_spans(transcriber, spans):
-            heard[item_id] = found
+        for item_id, result in transcribe_spans(transcriber, spans):
+            results[item_id] = result
             yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
-        found = heard.pop(item.item_id)
-        if isinstance(found, Exception):
-            raise found
+        result = results.pop(item.item_id)
+        if isinstance(result, Exception):
+            raise result
         _, segment = item.payload
-        record = save_transcription(context.root, segment, found, transcriber)
+        record = save_transcription(context.root, segment, result, transcriber)
         return stage.outcome(context, item, record)
 
     yield from each_item(context, stage, finished(), one)
@@ -175,13 +176,13 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
 
 def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     second = context.second_transcriber
-    others: dict[str, TranscriptionResult | Exception] = {}
+    second_results: dict[str, TranscriptionResult | Exception] = {}
 
-    def heard_again() -> Iterator[Item]:
+    def transcribed_again() -> Iterator[Item]:
         by_id = {item.item_id: item for item in items}
         spans = (span_of(context.path_of(item.payload[0].location), item.payload[1]) for item in items)
-        for item_id, other in transcribe_spans(second, spans):
-            others[item_id] = other
+        for item_id, result in transcribe_spans(second, spans):
+            second_results[item_id] = result
             yield by_id[item_id]
 
     def one(item: Item) -> Outcome:
@@ -189,10 +190,10 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         performance = read_midi(context.root / transcription.midi_path)
         agreement = math.nan
         if second is not None:
-            other = others.pop(item.item_id)
-            if isinstance(other, Exception):
-                raise other
-            agreement = onset_agreement_of(performance, other.performance)
+            result = second_results.pop(item.item_id)
+            if isinstance(result, Exception):
+                raise result
+            agreement = onset_agreement_of(performance, result.performance)
         reader = readers.of(context.path_of(recording.location))
         record = measure_segment(reader, segment, transcription, performance, agreement)
         return stage.outcome(context, item, record)
@@ -202,7 +203,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         if second is None:
             yield from each_item(context, stage, items, one, num_threads=context.num_threads)
         else:
-            yield from each_item(context, stage, heard_again(), one)
+            yield from each_item(context, stage, transcribed_again(), one)
 
 
 def _annotate(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -215,7 +216,7 @@ def _annotate(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
             raise annotation
         return stage.outcome(context, item, annotation)
 
-    read = _as_read(items, lambda candidates: annotate_many(candidates, config, context.annotator), found)
+    read = _in_order_read(items, lambda candidates: annotate_many(candidates, config, context.annotator), found)
     yield from each_item(context, stage, read, one, is_retried=False)
 
 

@@ -1,7 +1,7 @@
-"""Shards of work as Prefect tasks: what is done already is looked up, the rest is worked on and recorded.
+"""Shards of work as Prefect tasks. A task takes one shard, whose items `flows.engine.build` found to be not done.
 
-A task takes one shard. Its outcomes are appended to the stage's table while it runs, so a build that is
-killed loses seconds of work. Prefect adds retries and a view from outside; without it (`.fn`) all is the same.
+Outcomes are appended to the stage's table while the task runs, so a build that is killed loses seconds of work. Prefect
+adds retries and its records of the run; without it (`work_on.fn`) the results are the same.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from aria_data.storage.tables import Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.show.build_tables import Progress
 
-MAX_ITEMS_PER_SHARD = 250  # more would make Prefect's share smaller still, and a retry larger
+MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
 FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes about 0.02 s
 
 
 class Shard:
-    """Items worked on together, for one task. A plain class, so that Prefect does not look inside."""
+    """Items worked on together by one task. No dataclass, so that Prefect does not look inside."""
 
     def __init__(
         self, context: BuildContext, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
@@ -48,7 +48,10 @@ def _is_worth_retrying(_task, _run, state) -> bool:
     log_prints=False,
 )
 def work_on(shard: Shard, stage_name: str) -> None:
-    """Do the shard's items that are not done; leaves the outcomes in `shard.outcomes` and in the stage's table."""
+    """Work on the shard's items that have no outcome yet; outcomes go into `shard.outcomes` and the stage's table.
+
+    Raises `NotDone` for those that have to be tried again.
+    """
     done = {outcome.item_id for outcome in shard.outcomes}
     todo = [item for item in shard.items if item.item_id not in done]
     audio_s = {item.item_id: item.audio_s for item in todo}
@@ -72,7 +75,8 @@ def _flush(shard: Shard, buffer: list[Outcome]) -> None:
 
 
 def shards_of(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut items into shards of bounded size, in order."""
+    """Cut items into shards, in order: at most `MAX_ITEMS_PER_SHARD` items, and `MAX_AUDIO_S_PER_SHARD` of audio
+    unless one item alone is longer."""
     shard: list[Item] = []
     audio_s = 0.0
     for item in items:

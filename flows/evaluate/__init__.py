@@ -1,4 +1,4 @@
-"""How good the parts are on labelled data: `aria-data evaluate classifier | transcription | screen | annotate`.
+"""Accuracy of the steps on labelled data: `aria-data evaluate classifier | transcription | screen | annotate`.
 
-In: labels and what was found. Out: tables and plots; nothing is changed.
+In: labels, and recordings, MIDI files or titles. Out: tables, JSON and plots; no dataset is changed.
 """

@@ -1,4 +1,4 @@
-"""How well an annotator reads labelled titles, field by field, and how well it groups them: `evaluate annotate`."""
+"""Accuracy of an annotator on labelled titles, by field, and of its grouping: `aria-data evaluate annotate`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_WIDTH = 160
 
 @dataclass(frozen=True, slots=True)
 class FieldAccuracy:
-    """Of the labelled rows: how many are filled, how many are right. A share of nothing is None."""
+    """The rows with a label for one field: how many were filled, how many rightly. A share of no rows is None."""
 
     num_labelled: int
     num_filled: int
@@ -45,7 +45,7 @@ class FieldAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
-    """Pairs of rows with one `composition_id`, found against true."""
+    """Pairs of rows that share a `composition_id`: found, true, and both. A share of no pairs is None."""
 
     num_rows: int
     num_filled: int
@@ -58,7 +58,7 @@ class Clustering:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A labelled row and what was read from it."""
+    """A labelled row and its annotation."""
 
     row: Row
     found: Annotation
@@ -67,7 +67,10 @@ class Judged:
 def judge_labels(
     labels: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
 ) -> tuple[list[Judged], dict[str, str]]:
-    """Annotate every row; also gives the errors by title. What could not be annotated is empty."""
+    """Annotate every row. Gives the rows (with an empty annotation where it failed) and the errors by title.
+
+    Raises `UsageError` for a file that cannot be read or has no column with labels.
+    """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
     for row, found in annotate_rows(_labelled(labels), config, llm, in_batches, say):
@@ -88,8 +91,10 @@ def _labelled(path: Path) -> Iterator[Row]:
 
 
 def field_accuracy(judged: Sequence[Judged], name: str) -> FieldAccuracy:
-    """Over the rows with a label. Names count as right in any spelling of one person, numbers however they are
-    written; a column `composer` is compared by id where the list knows the name."""
+    """The accuracy of field `name` (one of `FIELDS`) over the rows with a label for it.
+
+    Values are compared by `plain`: any spelling of one person and any notation of a number counts as right.
+    """
     rows = [(label, getattr(each.found, name)) for each in judged if (label := str(each.row.get(name) or "").strip())]
     num_filled = sum(bool(found) for _, found in rows)
     num_right = sum(bool(found) and plain(name, found) == plain(name, label) for label, found in rows)
@@ -104,7 +109,7 @@ def field_accuracy(judged: Sequence[Judged], name: str) -> FieldAccuracy:
 
 
 def plain(name: str, value: str) -> str:
-    """A value in one spelling."""
+    """Normalise a value of field `name`: names to ids where the lists know them, the rest to one spelling."""
     text = clean(value, 300)
     if name == "composer":
         match = find_composer(text, is_name=True)
@@ -127,7 +132,7 @@ def plain(name: str, value: str) -> str:
 
 
 def clustering(judged: Sequence[Judged]) -> Clustering | None:
-    """Pairwise precision and recall over the rows with a true id; None where there are none."""
+    """Pairwise precision and recall over the rows with a true `composition_id`; None where there are none."""
     rows = [(label, each.found.composition_id) for each in judged if (label := str(each.row.get(CLUSTERS) or ""))]
     if not rows:
         return None
@@ -148,7 +153,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def as_json(judged: Sequence[Judged], annotator: str, errors: dict[str, str]) -> dict[str, object]:
-    """Give everything as plain values; what is not defined is null."""
+    """Give the results as plain values; undefined shares are None."""
     fields = {name: asdict(found) for name in FIELDS if (found := field_accuracy(judged, name)).num_labelled}
     clusters = clustering(judged)
     return {
@@ -161,7 +166,7 @@ def as_json(judged: Sequence[Judged], annotator: str, errors: dict[str, str]) ->
 
 
 def print_table(judged: Sequence[Judged], annotator: str) -> None:
-    """Print a row a labelled field, and a line about the clusters."""
+    """Print a row for each labelled field, and a line about the clusters."""
     console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
     console.print(f"annotator {annotator}: {len(judged)} titles\n")
     table = Table(box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""The classifier against labelled recordings: the `aria-data evaluate classifier` command."""
+"""Accuracy of the classifier on labelled recordings: `aria-data evaluate classifier`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled span, what its windows said, and which rules keep the file it is."""
+    """A labelled span, its window scores, and for each rule whether it keeps the span as solo piano."""
 
     result: ClipResult
     kept_by: dict[str, bool]
@@ -40,7 +40,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Programme:
-    """A file with true boundaries, and how well each rule's segments fit."""
+    """A file with the true spans of solo piano, and the spans that each rule found."""
 
     file: str
     true: list[Span]
@@ -55,7 +55,7 @@ class Programme:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything found out; `wrong` names the files that could not be read."""
+    """All results; `wrong` maps files that could not be read, and rows past a file's end, to messages."""
 
     clips: list[Clip]
     programmes: list[Programme]
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def read_labels(path: Path) -> list[Labelled]:
-    """Rows of a CSV. Raises `UsageError` with what is wrong with it."""
+    """Read the rows of a labels CSV. Raises `UsageError` where it cannot be read, is malformed or empty."""
     from classifiers.evaluate import read_rows
 
     try:
@@ -78,19 +78,19 @@ def read_labels(path: Path) -> list[Labelled]:
 
 
 def require_apart(path: Path, rows: Sequence[Labelled]) -> None:
-    """Raise `UsageError` when two rows of one file overlap: true boundaries would count twice."""
+    """Raise `UsageError` where two rows of one file overlap: their boundaries would count twice."""
     last: dict[str, float] = {}
     for row in sorted(rows, key=lambda row: (row.file, row.start_s)):
         if row.start_s < last.get(row.file, 0.0) - 1e-6:
             name = printable(row.file)
             raise UsageError(
-                f"{printable(str(path))}: two rows of {name} overlap at {row.start_s:g} s. Mend the table."
+                f"{printable(str(path))}: two rows of {name} overlap at {row.start_s:g} s. Correct the table."
             )
         last[row.file] = float("inf") if row.end_s is None else row.end_s
 
 
 def rules_of(config: SegmentConfig) -> dict[str, Callable[[Scored], list[Span]]]:
-    """Our rule and the published ones, all with the same shortest segment."""
+    """Our rule and the published ones by name. Aria-MIDI's gets our shortest segment; GiantMIDI's has no such limit."""
     aria = replace(AriaRule(), min_segment_s=config.min_segment_s)
     return {
         OURS: lambda scored: [(item.start_s, item.end_s) for item in find_segments("", scored, config)],
@@ -102,7 +102,10 @@ def rules_of(config: SegmentConfig) -> dict[str, Callable[[Scored], list[Span]]]
 def evaluate(
     labels: Sequence[Labelled], segments: Sequence[Labelled], root: Path, classifier: Classifier, config: SegmentConfig
 ) -> Evaluation:
-    """Score every file once, then judge it as a clip, as a programme, or as both."""
+    """Score every file once. Rows of `labels` are evaluated as clips, files of `segments` as programmes.
+
+    File names are below `root`.
+    """
     files = list(dict.fromkeys(row.file for row in (*labels, *segments)))
     streams = ((name, functools.partial(mono_blocks, root / name, classifier.sample_rate)) for name in files)
     scored: dict[str, WindowScores] = {}
@@ -117,8 +120,8 @@ def evaluate(
     for row in (*labels, *segments):
         if row.file in scored and row.start_s >= scored[row.file].duration_s:
             lasts_s = scored[row.file].duration_s
-            says = f"{printable(row.file)}: lasts {lasts_s:.1f} s, but a row begins at {row.start_s:g} s."
-            wrong[f"{row.file} from {row.start_s:g} s"] = says
+            message = f"{printable(row.file)}: lasts {lasts_s:.1f} s, but a row begins at {row.start_s:g} s."
+            wrong[f"{row.file} from {row.start_s:g} s"] = message
     labels, segments = (
         [row for row in rows if row.file not in scored or row.start_s < scored[row.file].duration_s]
         for rows in (labels, segments)
@@ -149,18 +152,21 @@ def _clip(
 
 
 def shares_by_rule(clips: Sequence[Clip]) -> dict[str, dict[str, tuple[int, int]]]:
-    """rule -> label -> (clips on the right side, clips)."""
+    """rule -> label -> (clips rightly kept or removed, clips)."""
     table: dict[str, dict[str, tuple[int, int]]] = {}
     for rule in clips[0].kept_by if clips else ():
         row = table[rule] = {}
         for label in sorted({clip.result.label for clip in clips}, key=lambda label: (label != PIANO, label)):
-            those = [clip for clip in clips if clip.result.label == label]
-            row[label] = sum(clip.kept_by[rule] == (label == PIANO) for clip in those), len(those)
+            labelled = [clip for clip in clips if clip.result.label == label]
+            row[label] = sum(clip.kept_by[rule] == (label == PIANO) for clip in labelled), len(labelled)
     return table
 
 
 def programme_figures(programmes: Sequence[Programme], rule: str) -> dict[str, float]:
-    """Mean IoU of true segments, IoU of seconds, and the median distance of boundaries of matched segments."""
+    """Mean IoU of the true segments, IoU of seconds, and the median distance of boundaries of matched segments.
+
+    NaN where there is nothing to average.
+    """
     fits = [fit for programme in programmes for fit in programme.segments(rule)]
     seconds = [programme.seconds(rule) for programme in programmes]
     total = SecondsFit(*(sum(getattr(one, name) for one in seconds) for name in ("found_s", "missed_s", "false_s")))
@@ -177,12 +183,12 @@ def programme_figures(programmes: Sequence[Programme], rule: str) -> dict[str, f
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything as plain values; what is not defined is null."""
+    """Give the results as plain values; undefined figures are None."""
     from classifiers import evaluate as clips_of
 
     results = [clip.result for clip in evaluation.clips]
     rules = list(rules_of(SegmentConfig()))
-    said = {
+    figures = {
         "clips": [asdict(clip.result) | {"kept_by": clip.kept_by} for clip in evaluation.clips],
         "by_rule": shares_by_rule(evaluation.clips),
         "by_threshold": [asdict(row) for row in clips_of.figures_by_threshold(results)],
@@ -194,7 +200,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "segments": {rule: programme_figures(evaluation.programmes, rule) for rule in rules},
         "wrong": evaluation.wrong,
     }
-    return _finite(said)
+    return _finite(figures)
 
 
 def _finite(value: Any) -> Any:
@@ -206,7 +212,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_tables(evaluation: Evaluation) -> None:
-    """What a person reads: kept and removed by rule, by threshold, causes, honesty, segments, the mistakes."""
+    """Print tables: clips by rule, by threshold and by cause, calibration, the mistakes, and the segments."""
     console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else 160)
     if evaluation.clips:
         _print_clips(console, evaluation.clips)
@@ -221,7 +227,7 @@ def _print_clips(console: Console, clips: Sequence[Clip]) -> None:
     by_rule = shares_by_rule(clips)
     labels = list(by_rule[OURS])
     rows = [[rule, *(f"{right} of {count}" for right, count in row.values())] for rule, row in by_rule.items()]
-    console.print(_table("clips on the right side, by rule", ["rule", *labels], rows))
+    console.print(_table("clips rightly kept or removed, by rule", ["rule", *labels], rows))
     rows = [
         [f"{row.threshold:.2f}", *(_number(value) for value in (row.precision, row.recall, row.removed))]
         for row in clips_of.figures_by_threshold(results)
@@ -230,15 +236,15 @@ def _print_clips(console: Console, clips: Sequence[Clip]) -> None:
     confusion = clips_of.confusion(results)
     causes = sorted({cause for row in confusion.values() for cause in row}, key=lambda cause: (cause != PIANO, cause))
     rows = [[label, *(str(confusion[label][cause] or "") for cause in causes)] for label in labels]
-    console.print(_table("heard as", ["label", *causes], rows))
-    honest = clips_of.calibration(results)
-    auc, heard = clips_of.area_under_curve(results), clips_of.any_piano_auc(results)
-    console.print(f"AUC {_number(auc)}, of any piano {_number(heard)}; calibration error (ECE) {_number(honest.ece)}")
+    console.print(_table("classified as", ["label", *causes], rows))
+    ece = clips_of.calibration(results).ece
+    auc, any_piano_auc = clips_of.area_under_curve(results), clips_of.any_piano_auc(results)
+    console.print(f"AUC {_number(auc)}, of any piano {_number(any_piano_auc)}; calibration error (ECE) {_number(ece)}")
     for clip in sorted(clips, key=lambda clip: clip.result.mean_score):
         if clip.kept_by[OURS] != (clip.result.label == PIANO):
             side = "kept" if clip.kept_by[OURS] else "removed"
-            said = f"{clip.result.label}, {clip.result.mean_score:.3f}, heard as {clip.result.main_cause}"
-            console.print(f"wrongly {side}: {printable(clip.result.file, 60)} ({said})", highlight=False)
+            result = f"{clip.result.label}, {clip.result.mean_score:.3f}, classified as {clip.result.main_cause}"
+            console.print(f"wrongly {side}: {printable(clip.result.file, 60)} ({result})", highlight=False)
 
 
 def _print_programmes(console: Console, programmes: Sequence[Programme]) -> None:

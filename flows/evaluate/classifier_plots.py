@@ -1,4 +1,4 @@
-"""Plots of an evaluation of the classifier, PNG files in a folder."""
+"""Plots of an evaluation of the classifier, as PNG files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.evaluate.classifier import PIANO, Evaluation
 
 
 def require_folder(folder: Path) -> None:
-    """Make the folder before the work is done. Raises `UsageError` where there can be none."""
+    """Make the folder for plots. Raises `UsageError` where that fails, so call it before the evaluation."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -19,7 +19,7 @@ def require_folder(folder: Path) -> None:
 
 
 def draw(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Scores by label, precision and recall, reliability, and the programmes. Gives the files written."""
+    """Plot scores by label, precision and recall by threshold, reliability, and programmes. Gives the files written."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -75,14 +75,14 @@ def _reliability(evaluation: Evaluation, folder: Path) -> Path:
     from classifiers.evaluate import calibration
 
     figure, axes = _figure(5.0, 5.0)
-    honest = calibration([clip.result for clip in evaluation.clips])
-    bins = [one for one in honest.bins if one.num_windows]
+    found = calibration([clip.result for clip in evaluation.clips])
+    bins = [one for one in found.bins if one.num_windows]
     axes.plot([0, 1], [0, 1], "--", color="grey")
     sizes = [10 + 2 * math.sqrt(one.num_windows) * 5 for one in bins]
     axes.scatter([one.mean_score for one in bins], [one.share_piano for one in bins], s=sizes)
     axes.set_xlabel("window score")
     axes.set_ylabel("share that is solo piano")
-    axes.set_title(f"ECE {honest.ece:.3f}")
+    axes.set_title(f"ECE {found.ece:.3f}")
     return _save(figure, folder / "reliability.png")
 
 

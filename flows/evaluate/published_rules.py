@@ -1,4 +1,4 @@
-"""The decision rules of published systems, on the same window scores as ours: to compare with, not to build with."""
+"""Decision rules of published systems, applied to our window scores. For evaluations only; no build uses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aria_data.segment.boundaries import Span
 
 @dataclass(frozen=True)
 class AriaRule:
-    """Aria-MIDI's classifier as published (aria-cl): runs of windows above a limit, a threshold on the whole file."""
+    """Aria-MIDI's rule as published (aria-cl): a threshold for the whole file, then runs of windows above a limit."""
 
     min_window_score: float = 0.6
     max_gap_s: float = 8.0
@@ -21,7 +21,7 @@ class AriaRule:
 
 
 def aria_segments(scored: Scored, rule: AriaRule) -> list[Span]:
-    """Give the segments by Aria-MIDI's rule."""
+    """Give the segments by Aria-MIDI's rule, (start_s, end_s)."""
     if not len(scored.scores) or float(np.mean(scored.scores)) < rule.min_file_score:
         return []
     spans: list[Span] = []
@@ -35,7 +35,7 @@ def aria_segments(scored: Scored, rule: AriaRule) -> list[Span]:
 
 
 def giantmidi_segments(scored: Scored, min_file_score: float = 0.5) -> list[Span]:
-    """Give the whole file, or nothing: GiantMIDI-Piano keeps what a detector's mean over the file calls piano."""
+    """Give the whole file or nothing: GiantMIDI-Piano keeps a file whose mean score reaches `min_file_score`."""
     if not len(scored.scores) or float(np.mean(scored.scores)) < min_file_score:
         return []
     return [(0.0, scored.duration_s)]

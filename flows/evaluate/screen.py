@@ -1,4 +1,4 @@
-"""How well a scorer tells solo piano from everything else, on labelled titles: `aria-data evaluate screen`."""
+"""Accuracy of a scorer on labelled titles, solo piano or not: `aria-data evaluate screen`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_WIDTH = 160
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One labelled row. What could not be scored is 0, so it is kept by no threshold."""
+    """One labelled row. A row that could not be scored has a score of 0, so no threshold keeps it."""
 
     is_piano: bool
     relevance_score: int
@@ -33,7 +33,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a threshold keeps, against the labels. A share of nothing is None."""
+    """The rows that a threshold keeps, against the labels. A share of no rows is None."""
 
     num_kept: int
     num_right: int
@@ -45,7 +45,10 @@ class Accuracy:
 def judge_labels(
     labels: Path, config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
 ) -> tuple[list[Judged], dict[str, str]]:
-    """Score every labelled row; also gives the errors by title."""
+    """Score every labelled row. Gives the rows and the errors by title.
+
+    Raises `UsageError` for a file that cannot be read or a label other than 0 and 1.
+    """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
     for row, found in screen_rows(_labelled(labels), config, llm, in_batches, say):
@@ -67,7 +70,7 @@ def _labelled(path: Path) -> Iterator[Row]:
 
 
 def accuracy(judged: Sequence[Judged], threshold: int) -> Accuracy:
-    """Precision, recall and F1 of keeping what scores at least `threshold`."""
+    """Precision, recall and F1 of keeping the rows whose score is at least `threshold` (1 to 5)."""
     kept = [each for each in judged if each.relevance_score >= threshold]
     num_right, num_piano = sum(each.is_piano for each in kept), sum(each.is_piano for each in judged)
     precision, recall = _share(num_right, len(kept)), _share(num_right, num_piano)
@@ -79,13 +82,13 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def by_language(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """The rows of each language, where the labels name one."""
+    """The rows by language, without those whose labels name none."""
     languages = sorted({each.language for each in judged if each.language})
     return {language: [each for each in judged if each.language == language] for language in languages}
 
 
 def as_json(judged: Sequence[Judged], scorer: str, errors: dict[str, str]) -> dict[str, object]:
-    """Give everything as plain values; what is not defined is null."""
+    """Give the results as plain values; undefined shares are None."""
 
     def figures(rows: Sequence[Judged]) -> dict[str, object]:
         return {
@@ -99,7 +102,7 @@ def as_json(judged: Sequence[Judged], scorer: str, errors: dict[str, str]) -> di
 
 
 def print_table(judged: Sequence[Judged], scorer: str) -> None:
-    """Print a row a threshold, and a row a language with its F1."""
+    """Print a row for each threshold, and one for each language with its F1."""
     console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
     console.print(f"scorer {scorer}: {len(judged)} titles, {sum(each.is_piano for each in judged)} solo piano\n")
     table = Table(box=None, pad_edge=False)

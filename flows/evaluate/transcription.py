@@ -1,4 +1,4 @@
-"""A folder of estimated .mid files against a folder of true ones: the `aria-data evaluate transcription` command."""
+"""Accuracy of a folder of transcribed .mid files against a folder of true ones: `aria-data evaluate transcription`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ SHOWN = {
 
 
 def compare_folders(reference: Path, estimate: Path) -> tuple[dict[str, NoteAccuracy], dict[str, str]]:
-    """Compare the files of equal stem. A missing or unreadable estimate counts as one without notes, and is named.
+    """Compare the files of equal stem. A missing or unreadable estimate counts as one without notes.
 
-    Gives (accuracy by stem, what is wrong by stem). Raises `UsageError` when there is no pair at all.
+    Gives (accuracy by stem, message by stem for files that are missing or cannot be read). Raises `UsageError` where a
+    folder is missing or no file has a partner.
     """
     references, estimates = _midi_files(reference), _midi_files(estimate)
     if not set(references) & set(estimates):
@@ -55,15 +56,15 @@ def compare_folders(reference: Path, estimate: Path) -> tuple[dict[str, NoteAccu
         except MidiUnreadable as error:
             wrong[stem] = f"{error} It is left out."
             continue
-        heard = Performance()  # what is missing counts as nothing heard
+        estimated = Performance()  # a missing file counts as one without notes
         if stem not in estimates:
             wrong[stem] = f"{printable(stem)}: has no estimate, which counts as 0."
         else:
             try:
-                heard = read_midi(estimates[stem])
+                estimated = read_midi(estimates[stem])
             except MidiUnreadable as error:
                 wrong[stem] = f"{error} It counts as 0."
-        accuracies[stem] = compare_notes(truth, heard)
+        accuracies[stem] = compare_notes(truth, estimated)
     return accuracies, wrong
 
 
@@ -74,7 +75,7 @@ def _midi_files(folder: Path) -> dict[str, Path]:
 
 
 def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:
-    """Give the mean of each measure over files, without those where it is not defined."""
+    """Give the mean of each field of `NoteAccuracy` over the files where it is defined; None where it never is."""
     result: dict[str, float | None] = {}
     for field in fields(NoteAccuracy):
         values = np.array([getattr(accuracy, field.name) for accuracy in accuracies.values()], dtype=float)
@@ -84,11 +85,11 @@ def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:
 
 
 def print_table(accuracies: dict[str, NoteAccuracy]) -> None:
-    """Print a row a file, the means and what the columns mean."""
+    """Print a row for each file, the means, and what the columns mean."""
     console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else MAX_WIDTH)
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
-    for name in ("notes", "heard", *SHOWN):
+    for name in ("notes", "transcribed", *SHOWN):
         table.add_column(name, justify="right", min_width=len(name), no_wrap=True)
     for stem, accuracy in accuracies.items():
         values = [_cell(getattr(accuracy, field)) for field in SHOWN.values()]
@@ -104,7 +105,7 @@ def _cell(value: float | None) -> str:
 
 
 def as_json(accuracies: dict[str, NoteAccuracy]) -> dict[str, object]:
-    """Give everything as plain values; what is not defined is null."""
+    """Give the results as plain values; undefined measures are None."""
     files = {
         stem: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for stem, row in ((stem, asdict(accuracy)) for stem, accuracy in accuracies.items())

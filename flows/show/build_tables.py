@@ -1,4 +1,4 @@
-"""What a person sees of a build: progress on standard error while it runs, closing tables on standard output."""
+"""The display of a build: progress on standard error while it runs, closing tables on standard output."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aria_data.storage import printable
 from flows.show.summaries import BuildSummary
 
 STAGE_WIDTH = 12
-LINE_EVERY_S = 30.0  # where there is no terminal, long work says so this often
-MAX_LINES = 20  # of one kind in a closing list; the tables hold all
+LINE_EVERY_S = 30.0  # where there is no terminal, long work prints a line this often
+MAX_LINES = 20  # of each closing list; the dataset's tables hold all
 
 
 class Progress:
@@ -28,14 +28,17 @@ class Progress:
         self.console = console
         self._bar: RichProgress | None = None
         self._task: Any = None
-        self._name, self._began, self._audio_s, self._items, self._said = "", 0.0, 0.0, 0, 0.0
+        self._name, self._began, self._audio_s, self._items, self._printed = "", 0.0, 0.0, 0, 0.0
         self._num_items, self._total_s = 0, 0.0
 
     @contextmanager
     def stage(self, name: str, num_items: int, audio_s: float, num_done: int) -> Iterator[None]:
-        """Show one stage's work while the block runs; nothing when there is none."""
+        """Show one stage's progress while the block runs; nothing where `num_items` is 0.
+
+        `audio_s` is the audio to work on (0: progress counts items), `num_done` the items that were done before.
+        """
         self._name, self._num_items, self._total_s = name, num_items, audio_s
-        self._began = self._said = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._audio_s, self._items = 0.0, 0
         if num_items and self.console.is_terminal:
             self._bar = self._make_bar()
@@ -63,13 +66,13 @@ class Progress:
         )
 
     def advance(self, audio_s: float, num_items: int = 1) -> None:
-        """So many seconds of audio and, by default, one item more are finished."""
+        """Count work as finished: seconds of audio and, by default, one item."""
         self._items += num_items
         self._audio_s += audio_s
         if self._bar is not None:
             self._bar.update(self._task, advance=audio_s if self._total_s else num_items, note=self._note())
-        elif time.monotonic() - self._said > LINE_EVERY_S and self._items < self._num_items:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._printed > LINE_EVERY_S and self._items < self._num_items:
+            self._printed = time.monotonic()
             self.console.print(f"{self._name:{STAGE_WIDTH}} {self._note()}{self._time_left()}", highlight=False)
 
     def _note(self) -> str:
@@ -90,24 +93,24 @@ def progress() -> Iterator[Progress]:
 
 @contextmanager
 def parts() -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress of work whose parts come one after the other: call what is given with (part, done, total)."""
+    """Show progress of work in parts, one after the other. Gives a function to call with (part, done, total)."""
     with progress() as shown, ExitStack() as closing:
         name, before = "", 0
 
-        def say(what: str, done: int, total: int) -> None:
+        def report(part: str, done: int, total: int) -> None:
             nonlocal name, before
-            if name != what:
+            if name != part:
                 closing.close()
-                name, before = what, 0
-                closing.enter_context(shown.stage(what, total, 0.0, 0))
+                name, before = part, 0
+                closing.enter_context(shown.stage(part, total, 0.0, 0))
             shown.advance(0.0, done - before)
             before = done
 
-        yield say
+        yield report
 
 
 def duration(seconds: float) -> str:
-    """Give a time for people: 4.2 s, 3 min 05 s, 2 h 10 min."""
+    """Format a time in seconds for people: 4.2 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -115,7 +118,7 @@ def duration(seconds: float) -> str:
 
 
 def closing_tables(summary: BuildSummary, out: str, console: Console | None = None) -> None:
-    """Print how a build ended: what was kept, what was rejected and why, the speeds, where to look next."""
+    """Print the result of a build: what was kept, what was rejected and why, times and speeds, the next commands."""
     console = console or Console(soft_wrap=True, emoji=False)
     console.print(_kept(summary))
     if summary.rejections:
@@ -127,7 +130,7 @@ def closing_tables(summary: BuildSummary, out: str, console: Console | None = No
         _print_lines(console, title, lines)
     if summary.left_aside:
         endings = ", ".join(f"{count} {ending}" for ending, count in list(summary.left_aside.items())[:8])
-        console.print(f"left aside, not audio by name: {endings}", markup=False)
+        console.print(f"skipped, not audio by file name: {endings}", markup=False)
     if summary.candidates:
         console.print(f"candidates: {summary.candidates}", highlight=False)
         console.print(f"segments:   {summary.segments}", highlight=False)
@@ -144,8 +147,8 @@ def _kept(summary: BuildSummary) -> Table:
     return table
 
 
-def _counts(title: str, what: str, counted: dict[str, int]) -> Table:
-    table = Table(what, "items", title=title, title_justify="left")
+def _counts(title: str, heading: str, counted: dict[str, int]) -> Table:
+    table = Table(heading, "items", title=title, title_justify="left")
     table.columns[1].justify = "right"
     for reason, count in counted.items():
         table.add_row(reason, f"{count:,}")
@@ -182,7 +185,7 @@ def _ending(summary: BuildSummary, out: str) -> str:
 
 
 def plan_table(summary: BuildSummary, console: Console | None = None) -> None:
-    """Print what a build would do. Later stages work on what earlier ones find, so their counts are lower bounds."""
+    """Print what a build would do. Later stages work on results of earlier ones, so their counts are lower bounds."""
     console = console or Console()
     table = Table("stage", "done", "to do", "audio to work on", title="plan (nothing was done)", title_justify="left")
     unknown = False

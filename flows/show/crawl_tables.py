@@ -1,4 +1,4 @@
-"""What a person sees of a crawl and of fetching: one line that moves on standard error, tables on standard output."""
+"""The display of a crawl, of fetching and of costs: progress on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ STOPPED_BY = {
     "minutes": "the time is up",
     "dollars": "the budget for the language model is used up",
     "model": "the language model does not answer any more",
-    "resting": "the hosts that are left want to be left alone for a while",
+    "resting": "the hosts that are left are paused for a while",
 }
 
 
 class Report:
-    """Says how a crawl goes: a line that changes on a terminal, else a line now and then."""
+    """Prints a crawl's progress: one line that is overwritten on a terminal, else a line every `LINE_EVERY_S`."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
     def __call__(self, summary: CrawlSummary) -> None:
         line = (
@@ -41,13 +41,13 @@ class Report:
         )
         if sys.stderr.isatty():
             print(f"\r\x1b[K{line[:150]}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._said > LINE_EVERY_S:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._printed > LINE_EVERY_S:
+            self._printed = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
 
 def crawl_table(summary: CrawlSummary, out: str) -> None:
-    """Print how a crawl ended."""
+    """Print the result of a crawl and why it ended. `out` is the dataset's folder, for the next commands."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     console = Console(soft_wrap=True, emoji=False)
@@ -74,7 +74,7 @@ def crawl_table(summary: CrawlSummary, out: str) -> None:
 
 
 def fetch_result(summary: FetchSummary, as_json: bool) -> None:
-    """Print how fetching ended."""
+    """Print the result of fetching, for people or as one JSON object."""
     if as_json:
         print(json.dumps(asdict(summary), ensure_ascii=False))
         return
@@ -85,18 +85,18 @@ def fetch_result(summary: FetchSummary, as_json: bool) -> None:
         highlight=False,
     )
     for kind, count in summary.kinds.items():
-        said = KINDS[kind].next_step if kind in KINDS else "see aria-data rejections"
-        console.print(f"{count} not fetched: {kind}; {said}", markup=False, highlight=False)
+        advice = KINDS[kind].next_step if kind in KINDS else "see aria-data rejections"
+        console.print(f"{count} not fetched: {kind}; {advice}", markup=False, highlight=False)
     for line in summary.lines[:MAX_LINES]:
         console.print(f"  {line}", markup=False, highlight=False)
 
 
 def costs(path: Path, as_json: bool) -> None:
-    """Print a ledger's sums. Raises `DatasetNotFound` where there is none."""
+    """Print what language models cost, from the ledger at `path`. Raises `DatasetNotFound` where there is none."""
     from aria_data.llm.ledger import Ledger
 
     if not path.is_file():
-        raise DatasetNotFound(f"{path}: is not there; no language model was asked.")
+        raise DatasetNotFound(f"{path}: is not there; no language model was used.")
     ledger = Ledger(path)
     try:
         rows = ledger.table()

@@ -1,4 +1,4 @@
-"""Where every candidate came from, drawn: as text, as Graphviz's DOT, as JSON lines."""
+"""The tree of a crawl, from seeds to candidates: as text, as Graphviz's DOT, as JSON lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ MAX_TEXT = 80
 
 
 def draw(root: Path, format_: str, show_rejected: bool = False) -> Iterator[str]:
-    """Lines of the crawl tree of the dataset at `root`. Raises `DatasetNotFound` where there was no crawl."""
+    """Give the lines of the crawl tree of the dataset at `root`; `format_` is text, dot or json.
+
+    Raises `DatasetNotFound` where there was no crawl.
+    """
     path = root / "crawl" / "frontier.sqlite"
     if not path.exists():
         raise DatasetNotFound(f"{root}: was never crawled. Run `aria-data crawl SEED --out {root}` first.")

@@ -1,4 +1,4 @@
-"""Why rows were added, removed or changed between two versions, and how that is shown."""
+"""The differences between two versions, each with its reason, and how they are printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aria_data.records import Rejection
 from aria_data.storage import printable
 from aria_data.storage.tables import RecordTable
 
-MAX_LINES = 50  # of each kind on a terminal; --json has all
+MAX_LINES = 50  # of rows added, removed and changed each; --json has all
 CAUSES = (  # of a change, by the columns that differ; the first that fits is named first
     ("cut otherwise", ("start_s", "end_s", "duration_s")),
     ("transcribed again", ("midi_sha256", "transcriber", "transcriber_sha256")),
@@ -37,7 +37,7 @@ class Reasons:
 
 
 def reasons_of(root: Path, difference: Difference, old: int | str, new: int | str) -> Reasons:
-    """Say why each row differs, as far as the tables know."""
+    """Give the reason of each difference, as far as the tables hold it. The newest rejections explain removed rows."""
     manifest = Manifest(root)
     known = set(manifest.query("", old, columns=["recording_id"])["recording_id"].to_pylist())
     added = {
@@ -51,13 +51,11 @@ def reasons_of(root: Path, difference: Difference, old: int | str, new: int | st
 def _why_removed(root: Path, manifest: Manifest, ids: Iterable[str], new: int | str) -> dict[str, str]:
     stones = manifest.query("removed_in IS NOT NULL", new, columns=["segment_id", "removal_reason"]).to_pylist()
     reasons = {row["segment_id"]: f"removed: {row['removal_reason']}" for row in stones}
-    turned_away = {
-        one.item_id: f"{one.stage}: {one.reason}" for one in RecordTable(root, "rejections", Rejection).read()
-    }
+    rejected = {one.item_id: f"{one.stage}: {one.reason}" for one in RecordTable(root, "rejections", Rejection).read()}
     return {
         key: reasons.get(key)
-        or turned_away.get(key)
-        or turned_away.get(key.rpartition("_")[0])
+        or rejected.get(key)
+        or rejected.get(key.rpartition("_")[0])
         or "no longer found in its recording"
         for key in ids
     }
@@ -66,26 +64,26 @@ def _why_removed(root: Path, manifest: Manifest, ids: Iterable[str], new: int | 
 def _only_empty(
     manifest: Manifest, changed: Mapping[str, Iterable[str]], old: int | str, new: int | str
 ) -> dict[str, set[str]]:
-    """For each row the columns that say nothing in either version: not known to older code, or known to be empty."""
+    """For each changed row, the text columns that are empty in both versions, as missing or as "": no real change."""
     texts = {column["name"] for column in columns() if column["type"] == "string"}
     found: dict[str, set[str]] = {}
     for name in sorted(set().union(*changed.values()) & texts):
-        was, now = (_said(manifest, name, version) for version in (old, new))
+        was, now = (_filled(manifest, name, version) for version in (old, new))
         for key, names in changed.items():
             if name in names and key not in was and key not in now:
                 found.setdefault(key, set()).add(name)
     return found
 
 
-def _said(manifest: Manifest, name: str, version: int | str) -> set[str]:
+def _filled(manifest: Manifest, name: str, version: int | str) -> set[str]:
     """The rows of a version whose column `name` holds any text."""
     table = manifest.query("", version, columns=["segment_id", name])
-    is_said = pc.fill_null(pc.not_equal(table[name], ""), False)
-    return set(table.filter(is_said)["segment_id"].to_pylist())
+    is_filled = pc.fill_null(pc.not_equal(table[name], ""), False)
+    return set(table.filter(is_filled)["segment_id"].to_pylist())
 
 
 def _cause(names: Iterable[str]) -> str:
-    """Say why these columns differ."""
+    """The reasons why these columns differ, joined by "and"."""
     named, left = [], set(names)
     if not left:
         return "new columns"
@@ -100,7 +98,7 @@ def _cause(names: Iterable[str]) -> str:
 
 
 def show(difference: Difference, reasons: Reasons) -> None:
-    """Print counts by reason, then a line a segment."""
+    """Print counts by reason, then one line for each segment."""
     for word, by_id in (("added", reasons.added), ("removed", reasons.removed), ("changed", reasons.changed)):
         print(f"{word} {len(by_id)}")
         for reason, num in Counter(by_id.values()).most_common():

@@ -1,4 +1,4 @@
-"""Why something is or is not in a dataset or a subset: everything that was decided about one id, with its numbers."""
+"""Why something is or is not in a dataset or a subset: every decision about one id, with its numbers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ class Explanation:
     """What is known of one id. `limits` are (subset, limit, measured, whether it holds)."""
 
     item_id: str
-    facts: dict[str, Any] = field(default_factory=dict)  # where it came from and how it was judged
+    facts: dict[str, Any] = field(default_factory=dict)  # its candidate's source, screening and attempts to fetch
     rows: list[Row] = field(default_factory=list)  # its segments in the newest version
     reasons: list[str] = field(default_factory=list)  # one line each
     limits: list[tuple[str, str, float, bool]] = field(default_factory=list)
 
 
 def explain(root: Path, item_id: str) -> Explanation:
-    """Gather what the tables say of a segment, recording, candidate or address. Raises `UsageError` if they do not."""
+    """Gather what the tables hold about a segment, recording, candidate or address.
+
+    Raises `UsageError` for an unknown one, `DatasetNotFound` where there is no dataset.
+    """
     if not (root / "tables").is_dir() and not (root / "manifest").is_dir():
         raise DatasetNotFound(f"{root}: holds no dataset.")
     manifest, known = Manifest(root), Known.read(root)
@@ -65,7 +68,7 @@ def _names(row: Row) -> set[str]:
 
 
 def _observed(known: Known, item_id: str, rows: list[Row]) -> list[Candidate]:
-    """Every observation of the one candidate that is meant; of several with the same bytes the first by its path."""
+    """All observations of the one candidate that `item_id` means; of several with the same bytes, the first by path."""
     names = {item_id} | {row["source_url"] for row in rows} | {row["recording_id"] for row in rows}
     found = [one for one in known.candidates if names & {one.candidate_id, one.source_url, one.location}]
     if not found:
@@ -129,7 +132,7 @@ def _subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
 
 
 def _named_subset_reasons(root: Path, row: Row, rows: list[Row]) -> Iterator[str]:
-    """Why a row is not in the subsets that somebody named; of a selection, also why it is in."""
+    """Why a row is not in the subsets that users defined; for a selection, also why it is in."""
     subsets = Subsets(root)
     for name in subsets.names():
         about, column = subsets.about(name), subset_column(name)
@@ -149,7 +152,7 @@ def _selected(subsets: Subsets, name: str, row: Row) -> str:
 
 
 def _outside(root: Path, about: Mapping[str, Any], row: Row, rows: list[Row]) -> str:
-    """Say which part of a recipe leaves a row out, in the order in which they are applied."""
+    """The first part of a recipe that leaves a row out, in the order in which the parts are applied."""
     where, cap = (about.get("where") or "").strip(), about.get("max_recordings_per_composition")
     if row["split"] == EXCLUDED:
         return "it is excluded from training"
@@ -163,28 +166,28 @@ def _outside(root: Path, about: Mapping[str, Any], row: Row, rows: list[Row]) ->
         if not verdict.is_kept:
             return f"its limits are {limits.name}: {verdict.reason}, measured {verdict.measured or 0.0:g}"
     if cap and row["composition_id"]:
-        return f"surer recordings fill its {cap} of {row['composition_id']}"
-    return "its recipe, or what it reads, has changed since; the next build judges again"
+        return f"recordings with higher scores fill its {cap} of {row['composition_id']}"
+    return "its recipe, or the data it reads, has changed since; the next build applies it again"
 
 
 def _limits_of(about: Mapping[str, Any]) -> PruneLimits | None:
-    """The limits of a recipe: a preset's, a file's, or those that are kept with it."""
-    said = about.get("limits")
-    if not said:
+    """The limits of a recipe: a preset's, a file's, or those that are kept with it; None without limits."""
+    limits = about.get("limits")
+    if not limits:
         return None
-    return PruneLimits(said, "its own") if isinstance(said, Mapping) else load_limits(said)
+    return PruneLimits(limits, "its own") if isinstance(limits, Mapping) else load_limits(limits)
 
 
 CLUSTERS = {"audio_cluster": "audio", "recording_cluster": "recording", "notes_cluster": "notes"}
 
 
 def _copied(row: Row, rows: list[Row]) -> str:
-    """Say of what a row is a copy: the closest kind of sameness first."""
+    """The row's representatives in the closest of its clusters: same audio, then same recording, then same notes."""
     for name, word in CLUSTERS.items():
-        leads = [one["segment_id"] for one in rows if one[name] == row[name] and one["is_cluster_lead"]]
-        if leads and row[name]:
-            return f"the {word} of {', '.join(leads[:3])} {'are' if name == 'notes_cluster' else 'is'} the same"
-    return "see audio_cluster, recording_cluster and notes_cluster"  # its lead has gone, or was rejected
+        found = [one["segment_id"] for one in rows if one[name] == row[name] and one["is_cluster_lead"]]
+        if found and row[name]:
+            return f"the {word} of {', '.join(found[:3])} {'are' if name == 'notes_cluster' else 'is'} the same"
+    return "see audio_cluster, recording_cluster and notes_cluster"  # its representative is gone, or was rejected
 
 
 def _measures(root: Path, row: Row) -> Mapping[str, float] | None:
@@ -210,7 +213,7 @@ def _limits(root: Path, row: Row) -> Iterator[tuple[str, str, float, bool]]:
 
 
 def show(found: Explanation, shows_all: bool) -> None:
-    """Print an explanation: facts, reasons, and the limits that do not hold (or all)."""
+    """Print an explanation: facts, reasons, and the limits that do not hold, or all of them."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Tables on the way out: to a terminal, to CSV, JSON lines, Parquet, or a list of paths."""
+"""Writes tables: for a terminal, as CSV, JSON lines or Parquet, or as a list of paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aria_data.manifest.caps import recordings_kept
 from aria_data.storage import printable, write_whole
 from aria_data.storage.tables import arrow_type, to_row
 
-# What a terminal has room for; other formats give all columns.
+# The columns that a terminal has room for; other formats have all.
 SHOWN = (
     "segment_id",
     "composer",
@@ -35,7 +35,7 @@ MAX_CELL = 48
 
 
 def select_columns(table: pa.Table, names: str | None) -> pa.Table:
-    """Keep the columns named, with commas between; all without names. Raises `UsageError` for an unknown one."""
+    """Keep the named columns, separated by commas; None keeps all. Raises `UsageError` for an unknown one."""
     if names is None:
         return table
     chosen = [name.strip() for name in names.split(",")]
@@ -46,21 +46,24 @@ def select_columns(table: pa.Table, names: str | None) -> pa.Table:
 
 
 def cap_recordings(table: pa.Table, cap: int) -> pa.Table:
-    """Keep the `cap` surest recordings of each known composition."""
+    """Keep the `cap` recordings (0: all) of each known composition whose best `audio_score` is highest."""
     names = ["composition_id", "recording_id", "audio_score"]
     kept = recordings_kept(table.select(names).to_pylist(), cap)
     return table.filter(pc.is_in(table["recording_id"], value_set=pa.array(sorted(kept), pa.string())))
 
 
 def records_table(records: Sequence[Any], record_type: type) -> pa.Table:
-    """Give records as a table."""
+    """Give records (dataclasses of `record_type`) as a table with one column a field."""
     struct = arrow_type(record_type)
     schema = pa.schema([struct.field(index) for index in range(struct.num_fields)])
     return pa.Table.from_pylist([to_row(record) for record in records], schema=schema)
 
 
 def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Path, all_columns: bool = False) -> None:
-    """Write a table in one of the formats table, csv, jsonl, parquet, paths, to a file or to standard output."""
+    """Write a table as table, csv, jsonl, parquet or paths, to the file `output` or (None) to standard output.
+
+    `dataset` goes before each path. Raises `UsageError` for parquet without a file, paths without `midi_path`.
+    """
     if format_ == "table" and output is None:
         _print_table(table if all_columns else table.select([name for name in SHOWN if name in table.column_names]))
         return
@@ -75,13 +78,13 @@ def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Pat
 
 
 def print_versions(versions: Sequence[Version], as_json: bool) -> None:
-    """Print versions as a table, or one JSON object a line with all that they say of themselves."""
-    said = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
+    """Print versions as a table, or as one JSON object a line, with their facts."""
+    rows = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
     if as_json:
-        for one, version in zip(said, versions, strict=True):
-            print(json.dumps({**one, "facts": version.facts}, ensure_ascii=False))
+        for row, version in zip(rows, versions, strict=True):
+            print(json.dumps({**row, "facts": version.facts}, ensure_ascii=False))
     else:
-        _print_table(pa.Table.from_pylist([{**one, "content_sha256": one["content_sha256"][:12]} for one in said]))
+        _print_table(pa.Table.from_pylist([{**row, "content_sha256": row["content_sha256"][:12]} for row in rows]))
 
 
 def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What a person sees of a removal."""
+"""The result of a removal, and how it is printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aria_data.manifest.tombstones import Copy
 from aria_data.storage import printable
 
-MAX_LINES = 20  # of copies that stay
+MAX_LINES = 20  # at most so many remaining copies are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,20 +16,20 @@ class Removed:
 
     version: int  # the newest one; 0: nothing was ever released
     num_removed: int  # rows of the manifest, a MIDI file each
-    copies: tuple[Copy, ...]
+    copies: tuple[Copy, ...]  # rows that stay, although they have the same audio, recording or notes
 
 
 def show_removal(removed: Removed) -> None:
-    """Say what was removed, and which rows stay although they hold the same."""
+    """Print what was removed, and which copies of it stay."""
     if removed.num_removed:
-        said = f"version {removed.version} is without them, and later builds leave them out."
-        print(f"Removed {removed.num_removed} MIDI files; {said}")
+        effect = f"version {removed.version} is without them, and later builds leave them out."
+        print(f"Removed {removed.num_removed} MIDI files; {effect}")
     else:
-        print("No MIDI file was there to remove; it is on record, and later builds and crawls leave it out.")
+        print("No MIDI file had to be removed; the removal is recorded, and later builds and crawls leave it out.")
     for copy in removed.copies[:MAX_LINES]:
         where = printable(f"{copy.segment_id} ({copy.source_url})", 200)
         print(f"{where} stays: it has the same {copy.sameness} as {printable(copy.original, 120)}.")
     if len(removed.copies) > MAX_LINES:
         print(f"... and {len(removed.copies) - MAX_LINES:,} more stay")
     if removed.copies:
-        print("Remove those by their own ids, should they go too.")
+        print("To remove those as well, name their ids.")

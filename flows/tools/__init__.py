@@ -1,4 +1,4 @@
-"""What works on files and lists without a dataset: transcribe, classify, titles, the classifier's clips, doctor.
+"""Work on files and lists without a dataset: transcribe, classify, screen or annotate titles, choose clips, doctor.
 
-In: files, folders, lists of titles. Out: files beside them, lines, tables.
+In: files, folders, lists of titles. Out: MIDI files, JSON lines, tables.
 """

@@ -1,4 +1,4 @@
-"""Lists of titles, annotated in their own order. For `aria-data annotate`."""
+"""Annotate lists of titles, in the order of the list. For `aria-data annotate`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flows.tools.title_lists import Row, Scored, candidate_of, read_rows
 def annotate_rows(
     rows: Iterator[Row], config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
 ) -> Iterator[tuple[Row, Annotation | Exception]]:
-    """The rows with their annotations, in the order of the rows; what arrives early waits."""
+    """Give the rows with their annotations (or errors) in the order of the rows; results that arrive early wait."""
     waiting: dict[int, Row] = {}
     arrived: dict[int, Annotation | Exception] = {}
 
@@ -44,7 +44,10 @@ def annotate_list(
     say: Callable[[str], None],
     advance: Callable[[], None],
 ) -> Scored:
-    """Write one JSON object a row of `source`: its columns, and the annotation. The file appears when whole."""
+    """Write one JSON object for each row of `source`: its columns, and the annotation. `advance` is called per row.
+
+    `output` appears when it is complete. Raises `UsageError` for a wrong `source`, `DatasetNotWritable`.
+    """
     done = Scored()
     partial = output.with_name(output.name + PARTIAL)
     rows = read_rows(source)
@@ -67,15 +70,15 @@ def annotate_list(
 
 
 def _line(row: Row, found: Annotation | Exception) -> Row:
-    """The row and what was read from it. A column of the row that is also a field keeps its text as `input_<name>`."""
-    said = said_of(found)
-    own = {f"input_{name}" if name in said else name: value for name, value in row.items()}
-    return {**own, **said}
+    """The row and its annotation. A column of the row that is named like a field becomes `input_<name>`."""
+    fields = said_of(found)
+    columns = {f"input_{name}" if name in fields else name: value for name, value in row.items()}
+    return {**columns, **fields}
 
 
 def said_of(found: Annotation | Exception) -> Row:
-    """Every field of an annotation as plain values, the evidence as an object; all empty where there is an error."""
+    """The fields of an annotation as plain values, the evidence as an object; empty, with `error`, for an error."""
     annotation = Annotation() if isinstance(found, Exception) else found
-    said = dataclasses.asdict(annotation)
-    said["evidence"] = json.loads(annotation.evidence or "{}")
-    return {**said, "error": str(found)} if isinstance(found, Exception) else said
+    fields = dataclasses.asdict(annotation)
+    fields["evidence"] = json.loads(annotation.evidence or "{}")
+    return {**fields, "error": str(found)} if isinstance(found, Exception) else fields

@@ -1,10 +1,10 @@
-"""Which clips to train the audio classifier on: the scores and selectors of `aria_data.pruning`, for sound.
+"""Data pruning for the audio classifier: its clips through the scores and selectors of `aria_data.pruning`.
 
     python -m flows.tools.classifier_diet --hours 32 --out build/diet
 
-Early networks score every clip once. Writes `scores.parquet` (a `ScoreTable`), `scores.csv`, hardest first, and
-`report.md`: the hardest clips, those that every network is sure are something else (a wrong label, or a sound that
-is), and the figures of networks trained on all clips and on what selectors keep, all for the same number of steps.
+Networks trained briefly score every clip. Writes `scores.parquet` (a `ScoreTable`), `scores.csv`, hardest first, and
+`report.md`: the hardest clips, the clips that are probably mislabelled, and the accuracy of networks trained on all
+clips and on those that each selector keeps, all for the same number of steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from flows.tools.classifier_scores import (
 
 @dataclass(frozen=True)
 class Kept:
-    """Clips to train on, in order, and their weights."""
+    """Clips to train on: ascending indices (n,) into the clips, and their weights (n,)."""
 
     indices: np.ndarray
     weights: np.ndarray
@@ -52,9 +52,10 @@ class Kept:
 
 
 def keep_clips(table: ScoreTable, score: str, method: str, share: float, seed: int = 0) -> Kept:
-    """Keep a share of the clips, the same of every cause (one at least), each cause by itself.
+    """Keep a share (0 to 1) of the clips by a method of `aria_data.pruning`.
 
-    `group_random` alone keeps as many of one cause as of another, while there are some.
+    The share is the same for every cause, with at least one clip each. `group_random` keeps equally many clips of every
+    cause instead, as far as there are enough.
     """
     pool = table.pool(score)
     causes = [""] if method == "group_random" else sorted(set(pool.groups))
@@ -77,7 +78,7 @@ def _of_cause(pool: Pool, cause: str) -> Pool:
 
 @dataclass(frozen=True)
 class Trained:
-    """Networks trained on what one way keeps: held-out figures, one dictionary a seed, and how much that was."""
+    """Networks trained on one choice of clips: their `held_out_figures`, one dictionary for each seed."""
 
     figures: list[dict[str, float]]
     num_clips: int
@@ -92,7 +93,11 @@ def compare(
     seeds: Sequence[int],
     say: Say = print,
 ) -> dict[str, Trained]:
-    """Train on each choice (name -> what a seed keeps; None: all) with every seed, for as many steps."""
+    """Train on each choice with every seed, for `num_steps` batches each.
+
+    `choices` maps a name to a function that gives the clips kept for a seed; None means all. Raises `UsageError` for a
+    choice with fewer clips than a batch.
+    """
     found: dict[str, Trained] = {}
     for seed in seeds:
         for name, choose in choices.items():
@@ -108,24 +113,24 @@ def compare(
     return found
 
 
-# -- what is told ----------------------------------------------------------------------------------------------------
+# -- reports ---------------------------------------------------------------------------------------------------------
 
 
 def scores_csv(clips: Clips, scores: DietScores, by: str) -> str:
-    """One row a clip, hardest first."""
+    """A CSV with one row for each clip, the highest score of column `by` first."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["clip", "label", "detail", *scores.table.columns, "heard_as", "label_probability"])
     for index in scores.hardest(by).tolist():
-        cause, heard = int(clips.causes[index]), int(scores.probabilities[index].argmax())
+        cause, predicted = int(clips.causes[index]), int(scores.probabilities[index].argmax())
         numbers = [f"{values[index]:.6g}" for values in scores.table.columns.values()]
         own = f"{scores.probabilities[index, cause]:.4f}"
-        writer.writerow([index, CAUSES[cause], clips.detail(index), *numbers, CAUSES[heard], own])
+        writer.writerow([index, CAUSES[cause], clips.detail(index), *numbers, CAUSES[predicted], own])
     return out.getvalue()
 
 
 def report(clips: Clips, scores: DietScores, by: str, trained: dict[str, Trained], num_shown: int = 20) -> str:
-    """The findings as Markdown."""
+    """The results as Markdown; at most `num_shown` clips are listed of each kind."""
     order, wrong = scores.hardest(by), scores.probably_mislabelled(clips.causes)
     tenth = Counter(CAUSES[cause] for cause in clips.causes[order[: len(order) // 10]])
     lines = [
@@ -134,7 +139,7 @@ def report(clips: Clips, scores: DietScores, by: str, trained: dict[str, Trained
         *_columns(scores.table, by),
         "",
         f"Among the hardest tenth: {', '.join(f'{cause} {count}' for cause, count in tenth.most_common())}",
-        *(f"Caution: {line}" for line in scores.table.about["warnings"]),
+        *(f"Warning: {line}" for line in scores.table.about["warnings"]),
         "",
         f"## Hardest ({min(num_shown, len(order))} of {len(order)}, by {by})",
         *(_line(clips, scores, by, index) for index in order[:num_shown].tolist()),
@@ -147,7 +152,7 @@ def report(clips: Clips, scores: DietScores, by: str, trained: dict[str, Trained
 
 
 def _columns(table: ScoreTable, by: str) -> list[str]:
-    """Each score: how it orders the clips against `by`, and against itself from network to network."""
+    """A table row for each score: its rank correlation with `by`, and with itself between networks."""
     agreements = table.about["seed_rank_correlation"]
     lines = [f"| score | rank correlation with {by} | between networks |", "|---|---|---|"]
     for name, value in table.rank_correlations()[by].items():
@@ -157,11 +162,11 @@ def _columns(table: ScoreTable, by: str) -> list[str]:
 
 
 def _line(clips: Clips, scores: DietScores, by: str, index: int) -> str:
-    cause, heard = int(clips.causes[index]), int(scores.probabilities[index].argmax())
+    cause, predicted = int(clips.causes[index]), int(scores.probabilities[index].argmax())
     detail = f" ({clips.detail(index)})" if clips.detail(index) else ""
     return (
-        f"- clip {index}: {CAUSES[cause]}{detail}, heard as {CAUSES[heard]} "
-        f"{scores.probabilities[index, heard]:.2f}; {by} {scores.table.columns[by][index]:.3f}"
+        f"- clip {index}: {CAUSES[cause]}{detail}, classified as {CAUSES[predicted]} "
+        f"{scores.probabilities[index, predicted]:.2f}; {by} {scores.table.columns[by][index]:.3f}"
     )
 
 
@@ -170,7 +175,13 @@ def _comparison(trained: dict[str, Trained]) -> list[str]:
         return []
     runs = next(iter(trained.values())).figures
     names = list(runs[0])
-    lines = ["", "## Trained on", "", "| | clips | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 3) + "|"]
+    lines = [
+        "",
+        "## Accuracy by training clips",
+        "",
+        "| | clips | " + " | ".join(names) + " | mean |",
+        "|---" * (len(names) + 3) + "|",
+    ]
     for name, each in trained.items():
         cells = [f"{np.mean([run[key] for run in each.figures]):.3f}" for key in names]
         means = [np.mean(list(run.values())) for run in each.figures]
@@ -179,7 +190,7 @@ def _comparison(trained: dict[str, Trained]) -> list[str]:
         )
     lines += [
         "",
-        f"Share of held-out synthetic clips on the right side of 0.5, mean and spread of {len(runs)} seeds.",
+        f"Share of held-out synthetic clips rightly above or below 0.5, mean and spread of {len(runs)} seeds.",
         "",
     ]
     return lines + [f"- {name}: {line}" for name, each in trained.items() for line in each.warnings]
@@ -225,13 +236,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--hours", type=float, default=32.0, help="hours of sound, as in classifiers.train")
     add("--out", type=Path, default=Path("build/diet"), help="folder for scores.parquet, scores.csv and report.md")
     add("--networks", type=_count, default=3, help="early networks whose scores are averaged")
-    add("--early-steps", type=_count, default=250, help="batches each of them has seen at a checkpoint")
-    add("--checkpoints", type=_count, default=1, help="of each network; from 2 on forgetting and tracin are there too")
+    add("--early-steps", type=_count, default=250, help="batches between two checkpoints of each network")
+    add("--checkpoints", type=_count, default=1, help="of each network; with 2 or more also forgetting and tracin")
     add("--scores", nargs="*", default=[], help="more scores: vog (2 checkpoints), grand_full (slow)")
-    add("--by", default="el2n", help="the score that clips are ordered and kept by")
-    add("--methods", nargs="*", default=["top", "random"], choices=METHODS, help="selectors that are compared")
+    add("--by", default="el2n", help="the score that clips are ordered and selected by")
+    add("--methods", nargs="*", default=["top", "random"], choices=METHODS, help="selectors to compare")
     add("--keep", type=_share, default=0.5, help="share of the clips that they keep")
-    add("--steps", type=int, default=800, help="batches of the networks that are compared; 0: none")
+    add("--steps", type=int, default=800, help="batches to train each compared network on; 0: no comparison")
     add("--runs", type=_count, default=1, help="seeds of the comparison")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2)

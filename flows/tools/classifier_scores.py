@@ -1,7 +1,7 @@
-"""Scores of the audio classifier's training clips, by `aria_data.pruning`. What is kept is in `classifier_diet.py`.
+"""Scores of the audio classifier's training clips, by `aria_data.pruning`. Selections: `flows.tools.classifier_diet`.
 
-A clip is to those scores what a file is: one window, with a class (the cause) at each position, which is a span of
-five seconds that the network judges.
+The scores treat a clip as a file with one window. Each position of it is a span of five seconds that the network
+classifies, and the class is the clip's cause.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from classifiers.model import ModelConfig, PianoNet
 from classifiers.synthesize import CAUSES
 from classifiers.train import Material, TrainConfig, train
 
-CHEAP = ("loss", "el2n", "grand_token", "grand_window", "pvi", "influence")  # a clip is one window: its max is its mean
-OVER_TIME = ("forgetting", "tracin")
-BACKWARD = ("vog", "grand_full", "effort", "dealrec", "dealrec_train")  # a backward pass through the network a clip
+CHEAP = ("loss", "el2n", "grand_token", "grand_window", "pvi", "influence")  # need one forward pass
+OVER_TIME = ("forgetting", "tracin")  # need several checkpoints
+BACKWARD = ("vog", "grand_full", "effort", "dealrec", "dealrec_train")  # need a backward pass for each clip
 MISLABELLED_OWN, MISLABELLED_OTHER = 0.1, 0.8  # mean probabilities of the label and of another cause
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ClassifierModel:
-    """A `PianoNet` as the scores see it: what its windows say of the six causes. A `Scorable`."""
+    """A `PianoNet` as a `Scorable`: its classes are the six causes, its positions the windows of a clip."""
 
     network: PianoNet
 
@@ -52,7 +52,7 @@ class ClassifierModel:
         return caught[0]
 
     def head(self) -> tuple[Tensor, Tensor | None]:
-        """Without the rows of `solo` and `any_piano`, which come first and are no classes."""
+        """The rows of the last layer for the causes, without those of `solo` and `any_piano` before them."""
         num_causes, last = self.network.config.num_causes, self._last()
         return last.weight[-num_causes:], last.bias[-num_causes:]
 
@@ -66,8 +66,11 @@ class ClassifierModel:
 
 
 @dataclass(frozen=True)
-class HeardModel:
-    """One checkpoint where `Examples` give what all of them have heard, so that no score runs the trunk again."""
+class CachedFeatureModel:
+    """A checkpoint whose features `Examples` already hold (`cached_feature_examples`), so the trunk runs only once.
+
+    `number` is its place among the checkpoints whose features are cached. A `Scorable`.
+    """
 
     model: Scorable
     number: int
@@ -87,7 +90,7 @@ class HeardModel:
 
 
 def examples_of(clips: Clips, model: ModelConfig | None = None) -> Examples:
-    """Clips as what is scored: a clip is a file of one window, each span that the network judges a position."""
+    """Clips as `Examples`: a clip is a file with one window, each span that the network classifies a position."""
     model = model or ModelConfig()
     num_steps, floor_db = clips.frames.shape[1] // model.frames_per_step, FeatureConfig().floor_db
     num_inside = max(num_steps - model.window_s * model.steps_per_s, 0) // (model.hop_s * model.steps_per_s) + 1
@@ -99,45 +102,52 @@ def examples_of(clips: Clips, model: ModelConfig | None = None) -> Examples:
     return Examples(take, np.arange(len(clips.causes)), len(clips.causes))
 
 
-def heard_examples(models: Sequence[Scorable], clips: Clips) -> Examples:
-    """Run every network over every clip once; examples for as many `HeardModel`s. Memory: 3 kB a clip and network."""
+def cached_feature_examples(models: Sequence[Scorable], clips: Clips) -> Examples:
+    """Compute every network's features of every clip once, for one `CachedFeatureModel` each.
+
+    Memory: 3 kB for each clip and network.
+    """
     examples = examples_of(clips)
-    heard, targets = [], []
+    features, targets = [], []
     with ExitStack() as stack, torch.no_grad():
         for model in models:
             stack.enter_context(scoring_mode(model))
         for indices in examples.batches(BATCH):
             inputs, labels = examples.take(indices)
-            heard.append(torch.stack([model.features(model.embed(inputs)) for model in models], dim=1))
+            features.append(torch.stack([model.features(model.embed(inputs)) for model in models], dim=1))
             targets.append(labels)
-    all_heard, all_targets = torch.cat(heard), torch.cat(targets)
-    return Examples(lambda indices: (all_heard[indices], all_targets[indices]), examples.owners, examples.num_files)
+    cached, labelled = torch.cat(features), torch.cat(targets)
+    return Examples(lambda indices: (cached[indices], labelled[indices]), examples.owners, examples.num_files)
 
 
 @dataclass(frozen=True)
 class DietConfig:
-    """Who scores. Paul et al. 2021 average ten early networks; rank agreement says whether fewer do."""
+    """The networks that score clips. Paul et al. 2021 average ten early networks; the table's `seed_rank_correlation`
+    shows whether fewer suffice."""
 
     num_networks: int = 3
-    num_checkpoints: int = 1  # of each network, which goes on from the one before; the last one scores
+    num_checkpoints: int = 1  # of each network, in one training; scores of a single checkpoint use the last one
     num_steps: int = 250  # batches before each checkpoint: an epoch of 32 hours, the least (Fayyaz et al. 2022)
     seed: int = 0
-    scores: tuple[str, ...] = ()  # beside those that cost a pass
+    scores: tuple[str, ...] = ()  # besides `CHEAP` and, with several checkpoints, `OVER_TIME`
 
 
 @dataclass(frozen=True)
 class DietScores:
-    """Scores of clips, means over networks, and what the networks hear in them, (clips, causes)."""
+    """Scores of clips and the networks' probabilities of the causes, (clips, causes). Both are means over networks."""
 
     table: ScoreTable
     probabilities: np.ndarray
 
     def hardest(self, score: str) -> np.ndarray:
-        """Indices of all clips, highest score first, those without one last."""
+        """Indices of all clips, the highest value of column `score` first, those without one last."""
         return np.argsort(-self.table.columns[score], kind="stable")
 
     def probably_mislabelled(self, causes: np.ndarray) -> np.ndarray:
-        """Indices of clips whose label hardly any network believes, while they agree on another; worst first."""
+        """Indices of clips whose label is improbable (below `MISLABELLED_OWN`) and another cause probable; worst first.
+
+        `causes` are the labels, as indices into `CAUSES`.
+        """
         own = self.probabilities[np.arange(len(causes)), causes]
         others = self.probabilities.copy()
         others[np.arange(len(causes)), causes] = 0.0
@@ -148,7 +158,10 @@ class DietScores:
 def train_early(
     material: Material, config: DietConfig, training: TrainConfig, number: int, say: Say = print
 ) -> list[Snapshot]:
-    """Train one network as far as its last checkpoint, each leg with the whole course of the learning rate."""
+    """Train network `number` up to its last checkpoint. The learning rate runs its full schedule before each one.
+
+    Raises `UsageError` where the clips do not fill a batch.
+    """
     require_batch(len(material.clips.causes), training)
     snapshots: list[Snapshot] = []
     network: PianoNet | None = None
@@ -162,7 +175,7 @@ def train_early(
 
 
 def require_scores(config: DietConfig) -> set[str]:
-    """Give the scores to compute. Raises `UsageError` for one that there is not, or not of so few checkpoints."""
+    """Give the scores to compute. Raises `UsageError` for an unknown one, or one that needs more checkpoints."""
     over_time = OVER_TIME if config.num_checkpoints > 1 else ()
     for name in config.scores:
         if name in ("vog", "forgetting") and config.num_checkpoints < 2:
@@ -173,13 +186,13 @@ def require_scores(config: DietConfig) -> set[str]:
 
 
 def require_batch(num_clips: int, training: TrainConfig) -> None:
-    """Raise `UsageError` where a training would wait for its first batch for ever."""
+    """Raise `UsageError` for fewer clips than a batch: training would wait for its first batch for ever."""
     if num_clips < training.batch_size:
         raise UsageError(f"{num_clips} clips do not fill a batch of {training.batch_size}. Raise --hours or --keep.")
 
 
 def score_clips(material: Material, runs: Sequence[Sequence[Snapshot]], config: DietConfig) -> DietScores:
-    """Score `material.clips` under the networks of `runs`, each a list of checkpoints, and average."""
+    """Score `material.clips` with every network and average. Each of `runs` is one network's list of checkpoints."""
     found = [_scores_of(material, run, require_scores(config)) for run in runs]
     stacks = {name: np.stack([each.columns[name] for each in found]) for name in found[0].columns}
     causes = [CAUSES[cause] for cause in material.clips.causes]
@@ -206,17 +219,17 @@ class _OfNetwork:
 
 def _scores_of(material: Material, run: Sequence[Snapshot], wanted: set[str]) -> _OfNetwork:
     models = [snapshot.model for snapshot in run]
-    heard = [replace(snapshot, model=HeardModel(snapshot.model, at)) for at, snapshot in enumerate(run)]
-    examples, probe = heard_examples(models, material.clips), heard_examples(models, material.held_out)
-    columns, warnings = columns_of(Task(heard, examples, len(CAUSES), probe), wanted - set(BACKWARD))
+    cached = [replace(snapshot, model=CachedFeatureModel(snapshot.model, at)) for at, snapshot in enumerate(run)]
+    examples, probe = (cached_feature_examples(models, clips) for clips in (material.clips, material.held_out))
+    columns, warnings = columns_of(Task(cached, examples, len(CAUSES), probe), wanted - set(BACKWARD))
     if slow := wanted & set(BACKWARD):
         whole = Task(run, examples_of(material.clips), len(CAUSES), examples_of(material.held_out))
         more, warned = columns_of(whole, slow)
         columns, warnings = columns | more, warnings + warned
-    probabilities = [last.probabilities().mean(dim=1).numpy() for _, last in passes(heard[-1].model, examples)]
+    probabilities = [last.probabilities().mean(dim=1).numpy() for _, last in passes(cached[-1].model, examples)]
     return _OfNetwork(columns, warnings, np.concatenate(probabilities))
 
 
 def clip_ids(clips: Clips) -> list[str]:
-    """Names that sort as the clips do, and stay when more are synthesised."""
+    """Ids that sort in the order of the clips, and stay the same when more clips are synthesised."""
     return [f"{index:08d}" for index in range(len(clips.causes))]

@@ -1,4 +1,4 @@
-"""Audio files to spans of solo piano, without a dataset: the `aria-data classify` command."""
+"""From audio files to spans of solo piano, without a dataset: `aria-data classify`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from flows.show.build_tables import Progress, duration
 if TYPE_CHECKING:
     from classifiers.predict import Classifier, WindowScores
 
-MIN_PIANO_SHARE = 0.5  # of what is not silence, for a file to be called solo piano
+MIN_PIANO_SHARE = 0.5  # of the time that is not silence, for a file to count as solo piano
 NUM_READERS = 2
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedFile:
-    """What one file is. Without an error, all of it was heard."""
+    """The result for one file. Without an `error`, all of the file was classified."""
 
     file: str
-    audio_score: float | None = None  # mean window score: of the segments; of all of it where there are none
+    audio_score: float | None = None  # mean window score of the segments; of the whole file where there are none
     is_solo_piano: bool | None = None
     segments: list[dict[str, float]] = field(default_factory=list)  # start_s, end_s, audio_score
-    main_cause: str = ""  # what most of it sounds like
+    main_cause: str = ""  # the cause with the largest mean probability
     duration_s: float = 0.0
     error: str = ""
 
@@ -52,7 +52,7 @@ class ClassifiedFile:
 
 
 def plan(given: Sequence[Path]) -> list[Path]:
-    """The files given, and those below folders given, each once. Raises `UsageError` when there are none."""
+    """The files given, and the audio files below folders given, each once. Raises `UsageError` when there are none."""
     found = list(dict.fromkeys(path for one in given for path in audio_files(one)))
     if not found:
         raise UsageError(f"{printable(str(given[0]))}: holds no audio files.")
@@ -60,14 +60,17 @@ def plan(given: Sequence[Path]) -> list[Path]:
 
 
 def segment_config(settings: Sequence[str], min_segment_s: float | None) -> SegmentConfig:
-    """The usual settings with changes such as `max_gap_s=8`. Raises `ConfigInvalid` for unknown ones."""
+    """The default settings with changes such as `max_gap_s=8`. Raises `ConfigInvalid` for a wrong one."""
     changes = [f"segment.{setting}" for setting in settings]
     changes += [f"segment.min_segment_s={min_segment_s}"] if min_segment_s is not None else []
     return load_config(None, changes).segment
 
 
 def load_classifier(weights: Path | None, device: str) -> Classifier:
-    """The classifier that comes along or another one. Raises `UsageError` for a file or a device that is no use."""
+    """Load the classifier's weights, by default those of this project.
+
+    Raises `UsageError` for a file that is no checkpoint or a device that cannot be used.
+    """
     from classifiers.checkpoint import CheckpointInvalid
     from classifiers.predict import Classifier, DeviceInvalid
 
@@ -80,7 +83,7 @@ def load_classifier(weights: Path | None, device: str) -> Classifier:
 def classify_files(
     paths: Iterable[Path], classifier: Classifier, config: SegmentConfig, progress: Progress
 ) -> Iterator[ClassifiedFile]:
-    """Say of each file what it is, as soon as it is known. One that cannot be read gives its error."""
+    """Give each file's result as soon as it is known; for a file that cannot be read, one with an `error`."""
     durations: dict[Path, float] = {}
     for path in paths:
         try:
@@ -95,9 +98,10 @@ def classify_files(
 
 
 def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedFile:
-    """Segments by the rules of a build; whether what is heard is solo piano on the whole, however short.
+    """Segments by the rules of a build, and whether the file as a whole, however short, is solo piano.
 
-    That is: at least half of what is not silence lies in sure spans, and its mean score reaches that of a segment.
+    It is where piano takes at least `MIN_PIANO_SHARE` of the time that is not silence, and the mean score of that
+    time is at least `config.min_segment_score`.
     """
     scored = Scored.of(found)
     segments = find_segments(file, scored, config)
@@ -123,7 +127,7 @@ def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedF
 
 
 def sounding_scores(found: WindowScores) -> np.ndarray:
-    """Window scores where silence is not what is heard most."""
+    """The scores of the windows whose most probable cause is not silence."""
     if not len(found.scores):
         return found.scores
     return found.scores[found.causes.argmax(axis=1) != found.cause_names.index("silence")]
@@ -145,7 +149,7 @@ def _with_name(path: Path, message: str) -> str:
 
 
 def print_table(results: Sequence[ClassifiedFile], took_s: float) -> None:
-    """A row a file, a line a segment."""
+    """Print a row for each file without an error, and the speed."""
     console = Console(soft_wrap=True, emoji=False, markup=False, width=None if sys.stdout.isatty() else 140)
     table = Table(box=None, pad_edge=False)
     for name in ("file", "length", "audio score", "solo piano", "mostly", "segments"):

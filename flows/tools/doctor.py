@@ -1,4 +1,4 @@
-"""What this machine has and lacks for the work: each check says what it saw and what to do. Changes nothing."""
+"""Checks of this machine, its packages and a dataset: what each found, and what to do about it. Changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PINS = {"prefect": r"3\.8\.", "fastapi": r"0\.(\d\d|1[0-4]\d|150)\.", "sqlalchem
 
 @dataclass(frozen=True)
 class Check:
-    """One finding."""
+    """The result of one check."""
 
     name: str
     state: str  # ok, warning or failure
@@ -40,8 +40,8 @@ class Check:
 
 
 def examine(root: Path | None, config: BuildConfig) -> Iterator[Check]:
-    """Look at everything. A check that itself fails is a finding too."""
-    looks: list[Callable[[], Iterator[Check]]] = [
+    """Run all checks; those of a dataset only with `root`. A check that raises is a result as well."""
+    checks: list[Callable[[], Iterator[Check]]] = [
         _machine,
         _packages,
         _yt_dlp,
@@ -53,13 +53,13 @@ def examine(root: Path | None, config: BuildConfig) -> Iterator[Check]:
         lambda: _disk(root or Path.cwd()),
     ]
     if root is not None:
-        looks.append(lambda: _dataset(root, config))
-    for look in looks:
+        checks.append(lambda: _dataset(root, config))
+    for check in checks:
         try:
-            yield from look()
+            yield from check()
         except AriaDataError as error:
             yield Check("check", FAILURE, printable(str(error)))
-        except Exception as error:  # a doctor that falls ill says so and goes on
+        except Exception as error:  # a bug in one check must not hide the others
             yield Check("check", WARNING, f"{type(error).__name__}: {printable(str(error))}", "please report this")
 
 
@@ -134,7 +134,7 @@ def _language_model(config: BuildConfig) -> Iterator[Check]:
     if not key and not base:
         state = FAILURE if config.screen.scorer == "llm" else OK
         advice = "set OPENAI_API_KEY, and OPENAI_BASE_URL for a server of your own" if state == FAILURE else ""
-        yield Check("language model", state, "no key is set; metadata is judged by rules", advice)
+        yield Check("language model", state, "no key is set; metadata is screened by rules", advice)
         return
     from openai import OpenAI, OpenAIError
 
@@ -158,7 +158,7 @@ def _limits(config: BuildConfig) -> Iterator[Check]:
     is_polite = web.min_interval_s >= 0.5 and web.is_robots_honoured
     yield Check("budgets", OK if is_polite else WARNING, saw, "" if is_polite else "only for a site of your own")
     if not web.contact:
-        yield Check("contact", WARNING, "the user agent names nobody", "set web.contact to a page or address of yours")
+        yield Check("contact", WARNING, "the user agent names no contact", "set web.contact to your page or address")
     if web.cookies:
         there = Path(web.cookies).is_file()
         yield Check("cookies", OK if there else FAILURE, printable(web.cookies), "" if there else "name a cookies.txt")
@@ -182,7 +182,7 @@ def _dataset(root: Path, config: BuildConfig) -> Iterator[Check]:
         return
     try:
         with exclusive_lock(root / ".lock"):
-            yield Check("dataset", OK, f"{root}: nobody is working in it")
+            yield Check("dataset", OK, f"{root}: not locked")
     except AriaDataError as error:
         yield Check("dataset", WARNING, str(error))
     by_kind = Attempts(root).by_kind()
@@ -195,7 +195,7 @@ def _dataset(root: Path, config: BuildConfig) -> Iterator[Check]:
 
 
 def show(checks: list[Check], as_json: bool) -> None:
-    """Print what was found."""
+    """Print the results as a table, or as one JSON object a line."""
     if as_json:
         for check in checks:
             print(json.dumps(check.__dict__, ensure_ascii=False))
@@ -204,8 +204,8 @@ def show(checks: list[Check], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "check", "saw", "advice")
-    marks = {OK: ("ok", "green"), WARNING: ("look", "yellow"), FAILURE: ("no", "red")}
+    table = Table("", "check", "found", "advice")
+    marks = {OK: ("ok", "green"), WARNING: ("warning", "yellow"), FAILURE: ("failure", "red")}
     for check in checks:
         mark, colour = marks[check.state]
         table.add_row(Text(mark, colour), check.name, Text(check.saw), Text(check.advice))

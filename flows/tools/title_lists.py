@@ -1,4 +1,4 @@
-"""Lists of titles: read from CSV, TSV or JSONL, scored, written in their own order. For `aria-data screen`."""
+"""Lists of titles: read from CSV, TSV or JSONL, screened, and written in the order of the list. `aria-data screen`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from aria_data.records import Candidate, Screening
 from aria_data.screen import ScreenConfig, screen_many
 from aria_data.storage import PARTIAL, not_writable, printable
 
-MAX_LINE_CHARS = 1 << 20  # a description has some thousand
+MAX_LINE_CHARS = 1 << 20  # a description has some thousand characters
 TEXTS = ("title", "description", "uploader")
 Row = dict[str, Any]
 
 
 @dataclass
 class Scored:
-    """How a list went."""
+    """The result for a whole list."""
 
     num_rows: int = 0
     num_failed: int = 0
-    error: str = ""  # the first one
+    error: str = ""  # the first error's message
 
 
 def read_rows(path: Path, needed: tuple[str, ...] = ("title",)) -> Iterator[Row]:
-    """The rows of a file, by its ending: .jsonl, .tsv, else CSV. Raises `UsageError` where a line is wrong."""
+    """The rows of a file: .jsonl, .ndjson and .json hold a JSON object a line, .tsv and .tab tabs, all others CSV.
+
+    Raises `UsageError` for a file that cannot be read, is empty or lacks a column of `needed`, and for a wrong line.
+    """
     is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     reader = _read_json if is_json else _read_table
     num_rows = 0
@@ -93,7 +96,7 @@ def _name(path: Path) -> str:
 
 
 def candidate_of(number: int, row: Mapping[str, Any]) -> Candidate:
-    """A row as a candidate; its number is its id."""
+    """A row as a candidate whose id is the row's number; without columns for them, texts are ""."""
     title, description, uploader = (str(row.get(name) or "") for name in TEXTS)
     return Candidate(str(number), "list", "", "", title, description, uploader)
 
@@ -101,7 +104,7 @@ def candidate_of(number: int, row: Mapping[str, Any]) -> Candidate:
 def screen_rows(
     rows: Iterator[Row], config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
 ) -> Iterator[tuple[Row, Screening | Exception]]:
-    """The rows with their screenings, in the order of the rows; what arrives early waits."""
+    """Give the rows with their screenings (or errors) in the order of the rows; results that arrive early wait."""
     waiting: dict[int, Row] = {}
     arrived: dict[int, Screening | Exception] = {}
 
@@ -127,7 +130,10 @@ def score_list(
     say: Callable[[str], None],
     advance: Callable[[], None],
 ) -> Scored:
-    """Write one JSON object a row of `source`: its columns, and what the scorer says. The file appears when whole."""
+    """Write one JSON object for each row of `source`: its columns, and the screening. `advance` is called per row.
+
+    `output` appears when it is complete. Raises `UsageError` for a wrong `source`, `DatasetNotWritable`.
+    """
     scored = Scored()
     partial = output.with_name(output.name + PARTIAL)
     rows = read_rows(source)
@@ -150,7 +156,7 @@ def score_list(
 
 
 def said(found: Screening | Exception) -> Row:
-    """What a scorer says of a row, as plain values."""
+    """A screening as plain values; None and "", with `error`, for an error."""
     if isinstance(found, Exception):
         return {"relevance_score": None, "scorer": None, "evidence": "", "reason": "", "error": str(found)}
     return {

@@ -1,4 +1,4 @@
-"""Audio files to .mid files, without a dataset: the `aria-data transcribe` command."""
+"""From audio files to .mid files, without a dataset: `aria-data transcribe`."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """How one file ended. Without an error, `midi` was written."""
+    """The result for one file. Without an `error`, `midi` was written."""
 
     file: str
     midi: str
     num_notes: int = 0
     num_pedal_events: int = 0
     duration_s: float = 0.0
-    rtfx: float = 0.0  # seconds of audio per second of time, since the file before was finished
-    confidence: float = 0.0  # 0 to 1: the onset F1 that the transcriber itself expects
+    rtfx: float = 0.0  # seconds of audio per second of wall time since the file before was finished
+    confidence: float = 0.0  # 0 to 1, `TranscriptionResult.confidence`
     error: str = ""
 
 
 def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Give each audio file its .mid. Folders stand for the audio files below them.
+    """Map each audio file, and those below folders, to the .mid to write. `out` is a folder, or one .mid for one file.
 
-    Files of one stem get numbers. Raises `UsageError` when there is nothing to do or `out` cannot be meant.
+    Files with the same stem get numbers. Raises `UsageError` when there are no audio files or `out` does not fit.
     """
     found = [path for given in files for path in audio_files(given)]
     if not found:
@@ -74,7 +74,7 @@ def _shortened(stem: str) -> str:
 def transcribe_files(
     targets: dict[Path, Path], config: TranscribeConfig, compute: Compute, progress: Progress, overwrite: bool
 ) -> Iterator[FileResult]:
-    """Transcribe each file to its target, many at the same time. One that fails gives a result with its error."""
+    """Transcribe each file to its target, many at the same time. A file that fails gives a result with an `error`."""
     durations: dict[Path, float] = {}
     for audio, midi in targets.items():
         try:
@@ -86,34 +86,35 @@ def transcribe_files(
     if not durations:
         return
     transcriber = devices.load_everywhere(config, compute)
-    heard_s: Counter[str] = Counter()
+    read_s: Counter[str] = Counter()
 
     def on_read(key: str, seconds: float) -> None:
-        heard_s[key] += seconds  # type: ignore[assignment]
+        read_s[key] += seconds  # type: ignore[assignment]
         progress.advance(seconds, num_items=0)
 
     with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
         finished = time.perf_counter()
         spans = (Span(str(audio), audio) for audio in durations)
-        for key, heard in transcribe_spans(transcriber, spans, on_read):
+        for key, result in transcribe_spans(transcriber, spans, on_read):
             audio = Path(key)
             took_s, finished = time.perf_counter() - finished, time.perf_counter()
             progress.advance(0.0)
-            yield _result(audio, targets[audio], heard, float(heard_s[key]), took_s)
+            yield _written(audio, targets[audio], result, float(read_s[key]), took_s)
 
 
-def _result(
-    audio: Path, midi: Path, heard: TranscriptionResult | Exception, duration_s: float, took_s: float
+def _written(
+    audio: Path, midi: Path, result: TranscriptionResult | Exception, duration_s: float, took_s: float
 ) -> FileResult:
-    if isinstance(heard, PermanentError | TemporaryError):
+    """Write the .mid, or give the error."""
+    if isinstance(result, PermanentError | TemporaryError):
         name = printable(audio.name)
-        message = str(heard).replace(printable(str(audio)), name)
+        message = str(result).replace(printable(str(audio)), name)
         return FileResult(str(audio), str(midi), error=message if name in message else f"{name}: {message}")
-    if isinstance(heard, Exception):
-        log.error("%s", printable(audio.name), exc_info=heard)
-        message = f"{printable(audio.name)}: unexpected {type(heard).__name__}: {printable(str(heard))}"
+    if isinstance(result, Exception):
+        log.error("%s", printable(audio.name), exc_info=result)
+        message = f"{printable(audio.name)}: unexpected {type(result).__name__}: {printable(str(result))}"
         return FileResult(str(audio), str(midi), error=message)
-    performance, _ = cut_endless_notes(heard.performance)
+    performance, _ = cut_endless_notes(result.performance)
     write_whole(midi, midi_bytes(performance))
     return FileResult(
         str(audio),
@@ -122,12 +123,12 @@ def _result(
         len(performance.pedals),
         round(duration_s, 3),
         round(duration_s / max(took_s, 1e-9), 2),
-        round(heard.confidence, 4),
+        round(result.confidence, 4),
     )
 
 
 def print_result(result: FileResult, as_json: bool) -> None:
-    """Print how one file ended: a line for people, with the error on standard error, or one JSON object."""
+    """Print the result of one file: a line for people, with an error on standard error, or one JSON object."""
     if as_json:
         print(json.dumps(asdict(result)), flush=True)  # ASCII: a name may be no valid UTF-8
     elif result.error:

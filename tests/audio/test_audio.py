@@ -1,4 +1,4 @@
-"""Audio is decoded to the sample: what a file holds, spans of it, and what it says of itself."""
+"""Audio is decoded to the sample: what a file holds, spans of it, and what it announces."""
 
 from __future__ import annotations
 
@@ -43,33 +43,33 @@ def files(tmp_path_factory):
     st.sampled_from(["wav", "flac", "ogg", "mp3", "m4a"]),
     st.lists(st.tuples(st.floats(0, 7), st.floats(0, 3)), min_size=1, max_size=4),
 )
-def test_spanes_read_from_one_reader_are_slices_of_the_whole(files, suffix, spans):
-    heard = whole(files[suffix], 48_000, 2)
+def test_spans_read_from_one_reader_are_slices_of_the_whole(files, suffix, spans):
+    decoded = whole(files[suffix], 48_000, 2)
     with AudioReader(files[suffix], 48_000, 2) as reader:
         for start_s, length_s in spans:  # in any order, so the reader has to go back, too
             blocks = list(reader.blocks(start_s, start_s + length_s))
             read = np.concatenate([np.zeros((0, 2), np.float32), *blocks])
-            expected = heard[round(start_s * 48_000) : round((start_s + length_s) * 48_000)]
+            expected = decoded[round(start_s * 48_000) : round((start_s + length_s) * 48_000)]
             assert np.array_equal(read, expected)
 
 
 def test_a_reader_whose_span_was_not_read_to_its_end_still_gives_the_next_one_right(files):
-    heard = whole(files["flac"], 48_000, 2)
+    decoded = whole(files["flac"], 48_000, 2)
     with AudioReader(files["flac"], 48_000, 2) as reader:
         for start_s in (1.0, 2.0, 3.0, 0.5):
             block, start = next(reader.blocks(start_s, start_s + 2.0)), round(start_s * 48_000)
-            assert np.array_equal(block, heard[start : start + len(block)])
-        assert np.array_equal(np.concatenate(list(reader.blocks(4.0, 5.0))), heard[192_000:240_000])
+            assert np.array_equal(block, decoded[start : start + len(block)])
+        assert np.array_equal(np.concatenate(list(reader.blocks(4.0, 5.0))), decoded[192_000:240_000])
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 192_000])
 def test_resampled_audio_keeps_its_length_and_its_shape(tmp_path, rate):
     times = np.arange(3 * rate) / rate
     tone = (0.4 * np.sin(2 * np.pi * 440 * times))[:, None]
-    heard = whole(write_audio(tmp_path / "a.wav", tone, rate, subtype="FLOAT"))[:, 0]
-    assert abs(len(heard) - 3 * RATE) <= 1
-    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(len(heard)) / RATE)
-    assert np.abs(heard - expected)[RATE // 10 : -RATE // 10].max() < 1e-3
+    decoded = whole(write_audio(tmp_path / "a.wav", tone, rate, subtype="FLOAT"))[:, 0]
+    assert abs(len(decoded) - 3 * RATE) <= 1
+    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(len(decoded)) / RATE)
+    assert np.abs(decoded - expected)[RATE // 10 : -RATE // 10].max() < 1e-3
 
 
 def test_channels_are_mixed_down_and_copied_up(tmp_path):
@@ -157,7 +157,7 @@ def test_a_header_with_an_absurd_rate_is_refused_or_read_and_never_anything_else
     try:
         facts = inspect(tmp_path / "a.wav", max_duration_s=60)
     except AudioUnreadable as error:
-        assert error.reason in ("not_audio", "too_long")  # noqa: PT017  which one is FFmpeg's to say
+        assert error.reason in ("not_audio", "too_long")  # noqa: PT017  which one depends on FFmpeg
     else:
         assert facts.duration_s < 60
 
@@ -205,7 +205,7 @@ def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
         probe(path)
 
 
-def test_spanes_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):
+def test_spans_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):
     paths = [write_audio(tmp_path / name, melody(3, seed)) for seed, name in enumerate(("a.wav", "b.wav"))]
     with Readers(RATE, 1) as readers:
         first = readers.of(paths[0])

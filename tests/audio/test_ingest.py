@@ -1,4 +1,4 @@
-"""Audio is taken in when it is whole and audible; a no carries its number, a fault its reason."""
+"""Audio is taken in when it is whole and audible; a rejection carries its number, a fault its reason."""
 
 from __future__ import annotations
 

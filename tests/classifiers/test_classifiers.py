@@ -1,4 +1,4 @@
-"""The classifier as its users meet it: sound in, probabilities out; and the parts it is trained with."""
+"""The classifier's interface, audio in and probabilities out, and the parts it is trained with."""
 
 import ast
 import json
@@ -191,7 +191,7 @@ def test_piano_is_kept(classifier):
     assert scores_of(classifier, played(0, 20)).mean() > 0.7
 
 
-ORGAN_IS_HEARD_AS_PIANO = "these weights give this organ 0.40: a known fault, classifiers/README.md"
+ORGAN_IS_CLASSIFIED_AS_PIANO = "these weights give this organ 0.40: a known fault, classifiers/README.md"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ ORGAN_IS_HEARD_AS_PIANO = "these weights give this organ 0.40: a known fault, cl
         "strings",
         "harpsichord",
         "noise",
-        pytest.param("organ", marks=pytest.mark.xfail(strict=True, reason=ORGAN_IS_HEARD_AS_PIANO)),
+        pytest.param("organ", marks=pytest.mark.xfail(strict=True, reason=ORGAN_IS_CLASSIFIED_AS_PIANO)),
     ],
 )
 def test_other_sounds_are_removed_with_margin(classifier, sound):

@@ -53,7 +53,7 @@ def test_areas_under_the_curve():
     assert math.isnan(evaluate.area_under_curve(RESULTS[:2]))
 
 
-def test_honest_scores_have_no_calibration_error_and_boastful_ones_have():
+def test_calibrated_scores_have_no_calibration_error_and_overconfident_ones_have():
     honest = [ClipResult("a", "piano", 0, 0, "", (0.75,) * 75), ClipResult("b", "noise", 0, 0, "", (0.75,) * 25)]
     assert evaluate.calibration(honest).ece == pytest.approx(0.0)
     boastful = [ClipResult("b", "noise", 0, 0, "", (0.95,) * 10)]

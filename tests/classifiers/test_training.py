@@ -157,7 +157,7 @@ def test_a_splice_is_labelled_from_its_middle_on():
         assert labels[2][0] == PIANO
 
 
-def test_a_gap_is_silence_of_two_to_five_seconds_between_two_spanes_of_the_same():
+def test_a_gap_is_silence_of_two_to_five_seconds_between_two_spans_of_the_same():
     synthetic = clips_of([PIANO, SILENCE], 100)
     synthetic.frames[1] = 0
     gaps = replace(dataset.AugmentConfig(), mix_share=0.0, splice_share=0.0, gap_share=1.0)

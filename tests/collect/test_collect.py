@@ -1,4 +1,4 @@
-"""A folder becomes candidates: every audio file once, with what its tags and its sidecar say, opened only when new."""
+"""A folder becomes candidates: every audio file once, with the text of its tags and sidecar, opened only when new."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_sidecar_speaks_before_the_tags(tmp_path):
     tags = {"title": "from the tag", "comment": "a comment", "artist": "Somebody"}
     encode_audio(tmp_path / "a.mp3", melody(2, 0, 48_000), "libmp3lame", tags=tags)
     encode_audio(tmp_path / "b.mp3", melody(2, 0, 48_000), "libmp3lame", tags=tags)
-    said = {
+    fields = {
         "title": "from the sidecar",
         "uploader": "U",
         "license": "CC0",
         "webpage_url": "https://x.org/1",
         "duration": 5,
     }
-    (tmp_path / "a.info.json").write_text(json.dumps(said))
+    (tmp_path / "a.info.json").write_text(json.dumps(fields))
     with_sidecar, without = collect_folder(tmp_path).candidates
     assert (with_sidecar.title, with_sidecar.uploader, with_sidecar.licence) == ("from the sidecar", "U", "CC0")
     assert (with_sidecar.source_url, with_sidecar.announced_duration_s) == ("https://x.org/1", 5.0)
@@ -118,8 +118,8 @@ def test_a_very_long_text_is_cut(tmp_path):
 def test_folders_say_what_a_file_without_tags_is(tmp_path):
     write_audio(tmp_path / "Brahms" / "late" / "Six Pieces op. 118 no. 2.wav", melody(2))
     write_audio(tmp_path / "alone.wav", melody(2))
-    said = {one.title: one.description for one in collect_folder(tmp_path, {}).candidates}
-    assert said == {"Six Pieces op. 118 no. 2": "In the folder Brahms / late", "alone": ""}
+    descriptions = {one.title: one.description for one in collect_folder(tmp_path, {}).candidates}
+    assert descriptions == {"Six Pieces op. 118 no. 2": "In the folder Brahms / late", "alone": ""}
     (brahms,) = [one for one in collect_folder(tmp_path, {}).candidates if one.description]
     ((_, annotation),) = annotate_many([brahms], AnnotateConfig(), None)
     assert annotation.composition_id == "brahms:op118-2"

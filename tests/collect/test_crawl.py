@@ -1,4 +1,4 @@
-"""The frontier, what sources make of hostile pages, and the snowball over a real site, killed and gone on with."""
+"""The frontier, sources that read hostile pages, and a crawl over a real site, killed and continued."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_a_page_says_what_its_audio_is_and_where_its_neighbours_are(site):
 
 
 def test_json_ld_speaks_for_the_audio_it_names(site):
-    said = [
+    objects = [
         {
             "@type": "AudioObject",
             "name": name,
@@ -287,7 +287,7 @@ def test_json_ld_speaks_for_the_audio_it_names(site):
         }
         for name in ("one", "two")
     ]
-    page = site.add("/a", f'<script type="application/ld+json">{json.dumps({"@graph": said})}</script>')
+    page = site.add("/a", f'<script type="application/ld+json">{json.dumps({"@graph": objects})}</script>')
     candidates, _ = found_at(a_web(), "page", page)
     assert [(one.title, one.announced_duration_s, one.uploader) for one in candidates] == [
         ("one", 65, "C"),

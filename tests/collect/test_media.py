@@ -1,4 +1,4 @@
-"""A site that yt-dlp knows: real yt-dlp, with an extractor for the local server added, as no real site can be asked."""
+"""A site that yt-dlp knows: real yt-dlp with an extractor for the local server, since no real site is requested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aria_data.web import Web, WebConfig, kind_of, ytdlp_handler
 
 
 class TestSiteIE(InfoExtractor):
-    """Videos at /watch/<id>: what the API says of them, errors in the words that real sites use."""
+    """Videos at /watch/<id>: their fields from the API, errors in the words of real sites."""
 
     __test__ = False
     IE_NAME = "testsite"
@@ -27,12 +27,12 @@ class TestSiteIE(InfoExtractor):
 
     def _real_extract(self, url):
         video_id = self._match_id(url)
-        said = self._download_json(url.replace("/watch/", "/api/"), video_id)
-        if said.get("geo"):
+        fields = self._download_json(url.replace("/watch/", "/api/"), video_id)
+        if fields.get("geo"):
             raise GeoRestrictedError("This video is not available in your country", countries=["DE"])
-        if said.get("error"):
-            raise ExtractorError(said["error"], expected=True)
-        return {"id": video_id, **said}
+        if fields.get("error"):
+            raise ExtractorError(fields["error"], expected=True)
+        return {"id": video_id, **fields}
 
 
 class TestSiteChannelIE(InfoExtractor):
@@ -44,9 +44,9 @@ class TestSiteChannelIE(InfoExtractor):
 
     def _real_extract(self, url):
         name = self._match_id(url)
-        said = self._download_json(url.replace("/channel/", "/api/channel/"), name)
-        entries = [self.url_result(entry.pop("url"), **entry) for entry in said["entries"]]
-        return self.playlist_result(entries, name, said.get("title"), uploader="A Pianist", uploader_url=url)
+        fields = self._download_json(url.replace("/channel/", "/api/channel/"), name)
+        entries = [self.url_result(entry.pop("url"), **entry) for entry in fields["entries"]]
+        return self.playlist_result(entries, name, fields.get("title"), uploader="A Pianist", uploader_url=url)
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def web():
     return Web(WebConfig(allow_hosts=("127.0.0.1",), min_interval_s=0.0, max_failures=1000))
 
 
-def add_video(site: Site, name: str, **said) -> str:
-    site.add(f"/api/{name}", json.dumps(said), "application/json")
+def add_video(site: Site, name: str, **fields) -> str:
+    site.add(f"/api/{name}", json.dumps(fields), "application/json")
     return site.address(f"/watch/{name}")
 
 
@@ -150,7 +150,7 @@ def test_a_403_is_answered_with_a_fresh_extraction_and_with_nothing_else(site, w
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "num_asked"),
+    ("fields", "kind", "num_asked"),
     [
         ({"error": "Sign in to confirm you’re not a bot. Use --cookies-from-browser"}, "bot-check", 1),
         ({"error": "Private video. Sign in if you've been granted access"}, "private", 1),
@@ -166,8 +166,8 @@ def test_a_403_is_answered_with_a_fresh_extraction_and_with_nothing_else(site, w
         ({"title": "T", "duration": 99_999, "formats": [{"url": "http://127.0.0.1/x", "ext": "flac"}]}, "too-long", 1),
     ],
 )  # fmt: skip
-def test_what_a_site_says_has_its_kind_and_is_not_asked_again(site, web, tmp_path, said, kind, num_asked):
-    url = add_video(site, "v1", **said)
+def test_a_sites_message_has_its_kind_and_is_not_asked_again(site, web, tmp_path, fields, kind, num_asked):
+    url = add_video(site, "v1", **fields)
     with pytest.raises(AriaDataError) as caught:
         download(a_candidate(url), tmp_path, DownloadConfig(backoff_s=0.01), web)
     assert kind_of(caught.value) == kind

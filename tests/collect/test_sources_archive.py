@@ -24,8 +24,8 @@ def audio_file(name, **fields):
 
 def item(files, **metadata):
     """A record as the metadata API gives it: all values are strings, also numbers."""
-    said = {"identifier": "recital", "mediatype": "audio", "title": "Recital in Lugano", "creator": "Anna Example"}
-    return {"created": 1616004182, "dir": "/21/items/recital", "files": files, "metadata": said | metadata}
+    defaults = {"identifier": "recital", "mediatype": "audio", "title": "Recital in Lugano", "creator": "Anna Example"}
+    return {"created": 1616004182, "dir": "/21/items/recital", "files": files, "metadata": defaults | metadata}
 
 
 @pytest.fixture

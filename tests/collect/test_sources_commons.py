@@ -16,7 +16,7 @@ from aria_data.web import FetchDelayed, FetchFailed, kind_of, licence_code
 UPLOAD = "https://upload.wikimedia.org/wikipedia/commons/1/1a/"
 
 
-def file_page(number=1, title="File:Chopin - Nocturne op. 9 no. 2.ogg", info=None, said=None, **fields):
+def file_page(number=1, title="File:Chopin - Nocturne op. 9 no. 2.ogg", info=None, extended=None, **fields):
     """A file's page as `prop=imageinfo|categories` with `formatversion=2` gives it."""
     extmetadata = {
         "LicenseShortName": {"value": "CC BY-SA 4.0", "source": "commons-desc-page", "hidden": ""},
@@ -36,7 +36,7 @@ def file_page(number=1, title="File:Chopin - Nocturne op. 9 no. 2.ogg", info=Non
         "mediatype": "AUDIO",
         "sha1": "f5773cc425e629dadfcfa3e6a9b6a714dddbd8c8",
         "user": "Anna",
-        "extmetadata": extmetadata | (said or {}),
+        "extmetadata": extmetadata | (extended or {}),
     }
     page = {
         "pageid": number,
@@ -251,14 +251,14 @@ def test_fields_of_wrong_types_count_as_not_said(follow):
     deep: list = []
     for _ in range(800):
         deep = [deep]
-    said = {
+    extended = {
         "Artist": {"value": {"en": "x"}},
         "LicenseShortName": deep,
         "LicenseUrl": {"value": 7},
         "ImageDescription": 1,
     }
     info = {"size": "many", "duration": -1, "user": deep, "sha1": {}, "descriptionurl": "file:///x"}
-    page = file_page("x", "File:Étude \ud800.ogg", info, said, categories=deep, index="first")
+    page = file_page("x", "File:Étude \ud800.ogg", info, extended, categories=deep, index="first")
     (found,) = follow("category:Piano", answer_of(page))
     assert (found.uploader, found.uploader_url, found.licence) == ("", "", "7")
     assert (found.announced_duration_s, found.num_bytes, found.description) == (None, 0, "")
@@ -269,7 +269,7 @@ def test_fields_of_wrong_types_count_as_not_said(follow):
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("extended", "code"),
     [
         ({"LicenseShortName": {"value": "Public domain"}, "LicenseUrl": {"value": ""}}, "pd"),
         (
@@ -290,8 +290,8 @@ def test_fields_of_wrong_types_count_as_not_said(follow):
         ({"LicenseShortName": {}, "LicenseUrl": {}}, "unknown"),
     ],
 )
-def test_licences_are_read_from_what_the_page_says(follow, said, code):
-    (found,) = follow("category:Piano", answer_of(file_page(said=said)))
+def test_licences_are_read_from_the_metadata_of_the_page(follow, extended, code):
+    (found,) = follow("category:Piano", answer_of(file_page(extended=extended)))
     assert licence_code(found.licence) == code
 
 

@@ -158,17 +158,17 @@ def test_a_damaged_file_of_the_cache_is_as_if_it_were_not_there(windows, tmp_pat
 def test_what_decides_an_outcome_decides_its_key(windows):
     asked, files = np.arange(4), np.arange(10, 16)
     bench = training_runs.Bench(windows, asked, CONFIG.recipe, None)
-    training_run = training_runs.TrainingRun(files, np.ones(6), 0)
+    run = training_runs.TrainingRun(files, np.ones(6), 0)
     others = [
-        bench.key(replace(training_run, seed=1)),
-        bench.key(replace(training_run, weights=np.arange(6.0))),
-        bench.key(replace(training_run, files=files + 1)),
-        training_runs.Bench(windows, asked + 1, CONFIG.recipe, None).key(training_run),
-        training_runs.Bench(windows, asked, replace(CONFIG.recipe, num_steps=9), None).key(training_run),
+        bench.key(replace(run, seed=1)),
+        bench.key(replace(run, weights=np.arange(6.0))),
+        bench.key(replace(run, files=files + 1)),
+        training_runs.Bench(windows, asked + 1, CONFIG.recipe, None).key(run),
+        training_runs.Bench(windows, asked, replace(CONFIG.recipe, num_steps=9), None).key(run),
     ]
-    assert len({bench.key(training_run), *others}) == 6
+    assert len({bench.key(run), *others}) == 6
     renamed = replace(windows, ids=tuple(f"x{name}" for name in windows.ids))
-    assert training_runs.Bench(renamed, asked, CONFIG.recipe, None).key(training_run) == bench.key(training_run)
+    assert training_runs.Bench(renamed, asked, CONFIG.recipe, None).key(run) == bench.key(run)
 
 
 def test_nothing_of_a_composition_that_is_tested_on_is_trained_on(windows, monkeypatch):

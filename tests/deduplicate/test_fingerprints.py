@@ -34,7 +34,7 @@ def recording(seed: int, performer: int, tuning: float = 0.0) -> np.ndarray:
     return waveform
 
 
-def heard(waveform: np.ndarray, block: int = 16_384) -> Notes:
+def fingerprint_of(waveform: np.ndarray, block: int = 16_384) -> Notes:
     return fingerprint(waveform[start : start + block] for start in range(0, len(waveform), block))
 
 
@@ -48,7 +48,7 @@ def noisy(waveform: np.ndarray) -> np.ndarray:
 
 
 SOUND = recording(1, 1)
-ORIGINAL = heard(SOUND)
+ORIGINAL = fingerprint_of(SOUND)
 COPIES = {
     "quieter": lambda sound: sound / 30,
     "trimmed": lambda sound: sound[9_999:-7_777],
@@ -61,7 +61,7 @@ COPIES = {
 
 @pytest.mark.parametrize("change", COPIES)
 def test_a_copy_is_the_same_recording(change):
-    match = compare(ORIGINAL, heard(COPIES[change](SOUND)), CONFIG)
+    match = compare(ORIGINAL, fingerprint_of(COPIES[change](SOUND)), CONFIG)
     assert is_same(match, CONFIG)
 
 
@@ -75,31 +75,33 @@ def test_a_copy_in_another_codec_is_the_same_recording(tmp_path):
 
 @pytest.mark.parametrize("other", [(1, 2), (2, 1)])
 def test_another_performance_and_another_piece_are_other_recordings(other):
-    assert not is_same(compare(ORIGINAL, heard(recording(*other)), CONFIG), CONFIG)
+    assert not is_same(compare(ORIGINAL, fingerprint_of(recording(*other)), CONFIG), CONFIG)
 
 
 def test_the_offset_is_where_the_copy_begins():
-    match = compare(ORIGINAL, heard(SOUND[3 * SAMPLE_RATE :]), CONFIG)
+    match = compare(ORIGINAL, fingerprint_of(SOUND[3 * SAMPLE_RATE :]), CONFIG)
     assert match.offset_s == pytest.approx(-3, abs=0.02)
     assert match.tempo == pytest.approx(1, abs=0.001)
 
 
 def test_a_piano_tuned_between_two_keys_is_known_again_when_it_sounds_a_little_sharper():
     between = recording(1, 1, tuning=0.42)
-    match = compare(heard(between), heard(faster(between, 0.01)), CONFIG)  # 17 cents: now nearer to the next key
+    match = compare(
+        fingerprint_of(between), fingerprint_of(faster(between, 0.01)), CONFIG
+    )  # 17 cents: now nearer to the next key
     assert is_same(match, CONFIG)
 
 
 @settings(deadline=None, max_examples=3)
 @given(st.integers(500, 70_000))
 def test_the_size_of_the_blocks_does_not_matter(block):
-    again = heard(SOUND, block)
+    again = fingerprint_of(SOUND, block)
     assert np.array_equal(again.onset_ms, ORIGINAL.onset_ms)
     assert np.array_equal(again.pitch, ORIGINAL.pitch)
 
 
-def test_a_long_recording_heard_in_pieces_loses_nothing_where_they_meet():
-    once, twice = heard(SOUND), heard(np.concatenate([SOUND, SOUND]))
+def test_a_long_recording_read_in_pieces_loses_nothing_where_they_meet():
+    once, twice = fingerprint_of(SOUND), fingerprint_of(np.concatenate([SOUND, SOUND]))
     second = twice.onset_ms >= LENGTH_S * 1000
     assert len(twice) == pytest.approx(2 * len(once), abs=4)
     match = compare(once, Notes(twice.onset_ms[second], twice.pitch[second]), CONFIG)
@@ -123,7 +125,7 @@ def test_bytes_give_the_fingerprint_back(onsets):
     "waveform", [np.zeros(0, np.float32), np.zeros(100, np.float32), np.zeros(100_000, np.float32)]
 )
 def test_nothing_and_silence_have_no_onsets_and_match_nothing(waveform):
-    found = heard(waveform)
+    found = fingerprint_of(waveform)
     assert len(found) == 0
     assert from_bytes(to_bytes(found)).onset_ms.size == 0
     assert not is_same(compare(ORIGINAL, found, CONFIG), CONFIG)
@@ -131,6 +133,6 @@ def test_nothing_and_silence_have_no_onsets_and_match_nothing(waveform):
 
 def test_copies_are_found_among_many_by_an_index():
     index = NoteIndex(CONFIG)
-    index.add((f"other {seed}", heard(melody(20, seed)[:, 0])) for seed in range(5))
-    index.add([("a", ORIGINAL), ("b", heard(faster(SOUND, 0.01)[20_000:]))])
+    index.add((f"other {seed}", fingerprint_of(melody(20, seed)[:, 0])) for seed in range(5))
+    index.add([("a", ORIGINAL), ("b", fingerprint_of(faster(SOUND, 0.01)[20_000:]))])
     assert [pair[:2] for pair in index.matches()] == [("a", "b")]

@@ -39,7 +39,7 @@ ONSETS, PITCHES = played(1, 1)
 ORIGINAL = Notes.of(ONSETS, PITCHES)
 
 
-def heard_again(seed: int, missed: float = 0.06, jitter_s: float = 0.012) -> Notes:
+def transcribed_again(seed: int, missed: float = 0.06, jitter_s: float = 0.012) -> Notes:
     rng = np.random.default_rng(seed)
     is_kept = rng.random(len(ONSETS)) >= missed
     extra = rng.random(len(ONSETS)) < missed
@@ -55,9 +55,9 @@ COPIES = {
     "shifted": Notes.of(ONSETS + 17.3, PITCHES),
     "faster": Notes.of(ONSETS * 0.97, PITCHES),
     "slower": Notes.of(ONSETS * 1.03, PITCHES),
-    "changed": heard_again(3, missed=0.025, jitter_s=0),
-    "heard again": heard_again(4),
-    "all of it": Notes.of(heard_again(5).onset_ms[50:] / 1000 * 1.03 + 4, heard_again(5).pitch[50:]),
+    "changed": transcribed_again(3, missed=0.025, jitter_s=0),
+    "transcribed again": transcribed_again(4),
+    "all of it": Notes.of(transcribed_again(5).onset_ms[50:] / 1000 * 1.03 + 4, transcribed_again(5).pitch[50:]),
 }
 OTHERS = {
     "transposed": Notes.of(ONSETS, PITCHES + 1),
@@ -85,7 +85,7 @@ def test_what_is_no_copy_is_not_found(change):
     assert not is_same(compare(ORIGINAL, OTHERS[change], CONFIG), CONFIG)
 
 
-def test_a_performance_as_steady_as_a_machine_is_told_apart_by_spanes_that_are_early_or_late():
+def test_a_performance_as_steady_as_a_machine_is_told_apart_by_runs_of_notes_that_are_early_or_late():
     lag = 0.035 * np.sin(ONSETS)  # all within the tolerance
     match = compare(ORIGINAL, Notes.of(ONSETS + 0.04 + lag, PITCHES), CONFIG)
     assert match.agreement > 0.9
@@ -136,7 +136,7 @@ def test_patterns_do_not_depend_on_what_else_is_looked_at():
 
 def test_more_copies_than_a_bucket_looks_at_are_still_reached_one_from_another():
     config = replace(CONFIG, max_bucket=3)
-    performances = {f"{number:02}": heard_again(number, missed=0.02, jitter_s=0.002) for number in range(30)}
+    performances = {f"{number:02}": transcribed_again(number, missed=0.02, jitter_s=0.002) for number in range(30)}
     reached, waiting = set(), ["00"]
     found = pairs_of(performances, config)
     assert len(found) < 30 * 29 / 2

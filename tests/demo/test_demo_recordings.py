@@ -215,11 +215,11 @@ def test_a_file_of_each_format_keeps_time_and_tags(tmp_path, suffix):
     assert facts.num_faults == 0
     assert facts.duration_s == pytest.approx(3.0, abs=0.06)
     with AudioReader(path, SAMPLE_RATE, 2) as reader:
-        heard = np.concatenate(list(reader.blocks()))[:, 0]
-    shared = min(len(heard), len(waveform))
+        decoded = np.concatenate(list(reader.blocks()))[:, 0]
+    shared = min(len(decoded), len(waveform))
     size = 2 * shared
     correlation = np.fft.irfft(
-        np.fft.rfft(heard[:shared], size) * np.conj(np.fft.rfft(waveform[:shared, 0], size)), size
+        np.fft.rfft(decoded[:shared], size) * np.conj(np.fft.rfft(waveform[:shared, 0], size)), size
     )
     lag = int(np.argmax(correlation))
     lag = lag - size if lag > size // 2 else lag
@@ -241,10 +241,10 @@ def test_talk_is_broken_by_pauses_and_applause_is_not():
 def test_a_room_brings_sound_to_its_level_and_does_not_move_it():
     click = np.zeros((SAMPLE_RATE, 2), np.float32)
     click[1000] = 1.0
-    heard = in_a_room(click, np.random.default_rng(0))
-    assert int(np.abs(heard[:, 0]).argmax()) == 1000
-    assert np.abs(heard).max() < 1.0
-    after = np.sqrt((heard[2000:8000] ** 2).mean()) / np.sqrt((heard[-6000:] ** 2).mean())
+    sound = in_a_room(click, np.random.default_rng(0))
+    assert int(np.abs(sound[:, 0]).argmax()) == 1000
+    assert np.abs(sound).max() < 1.0
+    after = np.sqrt((sound[2000:8000] ** 2).mean()) / np.sqrt((sound[-6000:] ** 2).mean())
     assert after > 3  # there is a tail, and it dies away
 
 
@@ -302,7 +302,7 @@ def test_the_truth_of_the_programme_is_where_the_piano_sounds(small_demo):
     alone = perform(SCORES["beethoven_fur_elise"], 0)
     assert recital.truth.notes[0].onset_s - alone.notes[0].onset_s == pytest.approx(19.0, abs=0.1)
     with AudioReader(recital.path, SAMPLE_RATE, 1) as reader:
-        heard = np.concatenate(list(reader.blocks()))[:, 0]
+        decoded = np.concatenate(list(reader.blocks()))[:, 0]
     strike = round(recital.truth.notes[0].onset_s * SAMPLE_RATE)
-    before, after = (np.abs(heard[strike + shift : strike + shift + 2000]).mean() for shift in (-4000, 2000))
+    before, after = (np.abs(decoded[strike + shift : strike + shift + 2000]).mean() for shift in (-4000, 2000))
     assert after > 3 * before

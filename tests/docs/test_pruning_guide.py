@@ -1,4 +1,4 @@
-"""The guide's example with a model of one's own runs as it is written."""
+"""The example of docs/pruning.md with a model of one's own runs as it is written."""
 
 from __future__ import annotations
 

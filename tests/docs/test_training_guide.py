@@ -1,4 +1,4 @@
-"""The guide's code runs as it is printed, on a dataset made here."""
+"""The code of docs/training.md runs as it is printed, on a small dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching one candidate's audio from a real server that misbehaves: how it ends, what was asked, what is left."""
+"""Fetching one candidate's audio from a real server that misbehaves: the end, the requests made, the files left."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def a_web(clock: Clock | None = None, budget: RequestBudget | None = None, **set
     return Web(config, budget, Pacer(config.pacing(), lambda: clock.now, clock.sleep))
 
 
-def at(location: str, page: str = "", name: str = "web-a", **said) -> Candidate:
-    return Candidate(name, "web", location, page or location, "Sonata for solo piano", **said)
+def at(location: str, page: str = "", name: str = "web-a", **fields) -> Candidate:
+    return Candidate(name, "web", location, page or location, "Sonata for solo piano", **fields)
 
 
 def get(candidate: Candidate, root: Path, web: Web | None = None, **settings) -> Download:
@@ -131,7 +131,7 @@ def drips(content: bytes, num_bytes: int) -> Answer:
 
 
 def as_audio(content: bytes, length: int | None = None) -> Answer:
-    """Says of anything that it is audio, and how long it is, true or not."""
+    """Sends any content as audio, with a stated length that may be wrong."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
@@ -273,15 +273,15 @@ def ignores_if_range(content: bytes, **headers: str) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "says"),
+    ("seconds", "headers"),
     [(8.0, {}), (9.0, {}), (9.0, {"etag": '"same for all"'}), (8.0, {"content_range": "bytes 0-9/*"})],
     ids=["another mark", "another mark and length", "another length", "another place"],
 )
-def test_a_careless_server_cannot_make_a_mixture_of_two_files(site, tmp_path, seconds, says):
+def test_a_careless_server_cannot_make_a_mixture_of_two_files(site, tmp_path, seconds, headers):
     old, new = sound(8, 0, "wav"), sound(seconds, 1, "wav")
     url = site.route("/a.wav", cut_after(old, 100_000, "audio/wav"))
     fails("network", at(url), tmp_path, max_tries=1)
-    site.route("/a.wav", ignores_if_range(new, **says))
+    site.route("/a.wav", ignores_if_range(new, **headers))
     require_true(get(at(url), tmp_path), new, tmp_path)
 
 

@@ -314,7 +314,7 @@ def test_an_odd_but_whole_file_is_transcribed_at_its_right_length(world, name):
     assert row is not None
     assert row["end_s"] == pytest.approx(GOOD[name][1], abs=0.15)
     loud_s = min(GOOD[name][1], 8.0)
-    assert row["num_notes"] == pytest.approx(2 * loud_s, abs=2)  # the fake hears two notes a second
+    assert row["num_notes"] == pytest.approx(2 * loud_s, abs=2)  # the fake gives two notes a second
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)

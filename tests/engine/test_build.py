@@ -1,4 +1,4 @@
-"""The main job: what a second build does, what a kill costs, and that the books balance."""
+"""The main recipe: what a second build does, what a kill costs, and that everything is accounted for."""
 
 from __future__ import annotations
 
@@ -215,10 +215,10 @@ def test_a_temporary_error_leaves_its_item_not_done_and_the_next_build_finishes_
     assert worked_on(second)["transcribe"] == 1
 
 
-def test_a_fault_of_the_program_costs_one_item_and_is_not_recorded_as_done(build, monkeypatch):
+def test_a_bug_costs_one_item_and_is_not_recorded_as_done(build, monkeypatch):
     class BrokenDecoder(FakeDecoder):
         def finish(self):
-            if self.heard_s == 8:
+            if self.decoded_s == 8:
                 raise ZeroDivisionError("oops")
             return super().finish()
 

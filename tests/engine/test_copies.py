@@ -1,4 +1,4 @@
-"""A build knows copies by sound and by notes, says which leads, and says the same however it came about."""
+"""A build clusters copies by sound and by notes and chooses a representative; steps and one build give the same."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def piece(seed: int, duration_s: float = 90.0, speed: float = 1.0) -> np.ndarray
     rng = np.random.default_rng(seed)
     starts = np.cumsum(rng.uniform(0.25, 0.6, 400))
     pitches = rng.integers(52, 84, 400)
-    heard = np.zeros(round(duration_s / speed * RATE))
+    waveform = np.zeros(round(duration_s / speed * RATE))
     for start, pitch in zip(starts[starts < duration_s - 1.5], pitches, strict=False):
         times = np.arange(RATE) / RATE
         hertz = 440.0 * 2.0 ** ((pitch - 69) / 12) * speed
         tone = np.exp(-4 * times) * (np.sin(2 * np.pi * hertz * times) + 0.3 * np.sin(4 * np.pi * hertz * times))
         first = round(start / speed * RATE)
-        heard[first : first + RATE] += 0.2 * tone[: len(heard) - first]
-    return heard[:, None].astype(np.float32)
+        waveform[first : first + RATE] += 0.2 * tone[: len(waveform) - first]
+    return waveform[:, None].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def fakes(monkeypatch):
     use_fakes(monkeypatch)
 
 
-def test_one_recording_compressed_cut_or_faster_is_one_cluster_whose_longest_lossless_file_leads(source, tmp_path):
+def test_one_recording_compressed_cut_or_faster_is_one_cluster_represented_by_its_longest_file(source, tmp_path):
     rows = built(source, tmp_path)
     copies = [rows[name] for name in ("a whole.flac", "b compressed.mp3", "c cut.wav", "d faster.wav")]
     assert len({row["recording_cluster"] for row in copies}) == 1
@@ -111,11 +111,11 @@ def test_what_was_removed_is_in_no_index(source, tmp_path):
     assert rows["a whole.flac"]["midi_sha256"].encode() in kept
 
 
-def test_of_copies_equally_long_the_one_whose_composition_is_known_leads(tmp_path):
-    heard = piece(3)
+def test_of_copies_equally_long_the_one_whose_composition_is_known_is_the_representative(tmp_path):
+    waveform = piece(3)
     titled = "Chopin - Nocturne op. 9 no. 1.mp3"
-    encode_audio(tmp_path / "in" / titled, heard, "libmp3lame", RATE, codec_options={"b": "48000"})
-    write_audio(tmp_path / "in" / "a track.flac", heard)
+    encode_audio(tmp_path / "in" / titled, waveform, "libmp3lame", RATE, codec_options={"b": "48000"})
+    write_audio(tmp_path / "in" / "a track.flac", waveform)
     rows = built(tmp_path / "in", tmp_path / "out")
     assert rows[titled]["recording_cluster"] == rows["a track.flac"]["recording_cluster"]
     assert (rows[titled]["composition_id"], rows["a track.flac"]["composition_id"]) == ("chopin:op9-1", "")

@@ -1,4 +1,4 @@
-"""From a crawl to a dataset, over a site with faults: every candidate in the books, nothing fetched twice."""
+"""From a crawl to a dataset, over a site with faults: every candidate accounted for, nothing fetched twice."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_audio_that_was_deleted_by_hand_is_fetched_again(site, dataset):
     assert (site.hits["/one.flac"], summary.is_new_version, dataset.titles()) == (2, False, {"Solo piano one"})
 
 
-def test_a_limit_that_is_lowered_later_turns_away_what_was_fetched_and_asks_nobody(site, dataset):
+def test_a_limit_that_is_lowered_later_rejects_what_was_fetched_and_sends_no_request(site, dataset):
     dataset.crawl(add_item(site, "one", number=1))
     dataset.build()
     asked = Counter(site.hits)

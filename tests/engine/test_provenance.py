@@ -1,14 +1,16 @@
-"""A version says what it was made from; the same inputs give the same version, byte for byte."""
+"""A version records what it was made from; the same inputs give the same version, byte for byte."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from fakes import melody, write_audio
+from places import ROOT
 
 import aria_data
 from aria_data import exports
@@ -39,6 +41,12 @@ def test_a_version_names_configuration_code_models_libraries_and_counts(build, s
     assert facts["counts"]["subsets"].keys() == {"in_pruned", "in_deduplicated", "in_unique"}
     assert sum(facts["counts"]["splits"].values()) == 3
     assert "me@example.org" not in version.facts_json  # who asked is nobody's business
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="these sources are not a checkout")
+def test_a_version_made_from_a_checkout_names_its_commit():
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert code()["commit"] == head.stdout.strip()
 
 
 def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):

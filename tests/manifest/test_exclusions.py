@@ -31,7 +31,7 @@ def playing(seed: int, num_notes: int = 400) -> Notes:
     return Notes.of(np.cumsum(rng.exponential(0.15, num_notes)), rng.integers(40, 90, num_notes))
 
 
-def heard_again(notes: Notes, seed: int = 9) -> Notes:
+def transcribed_again(notes: Notes, seed: int = 9) -> Notes:
     """The same performance from another transcriber: later, slower, a tenth of the notes lost, times not quite so."""
     rng = np.random.default_rng(seed)
     kept = rng.random(len(notes)) > 0.1
@@ -100,26 +100,26 @@ def test_of_several_lists_the_first_is_named():
 
 def test_a_listed_performance_is_recognised_under_a_wrong_title_and_others_are_not():
     benchmark = naming(notes={"Bach/one.mid": playing(1), "Bach/two.mid": playing(2)})
-    heard = {"a_0": heard_again(playing(2)), "b_0": playing(3)}
-    segments = [(each, "chopin:op9-2", Path(each)) for each in heard]
-    found = excluded_by([benchmark], segments, by="notes", read=lambda path: heard[str(path)])
+    notes_of = {"a_0": transcribed_again(playing(2)), "b_0": playing(3)}
+    segments = [(each, "chopin:op9-2", Path(each)) for each in notes_of]
+    found = excluded_by([benchmark], segments, by="notes", read=lambda path: notes_of[str(path)])
     assert found == {"a_0": "asap: notes of Bach/two.mid"}
 
 
 def test_both_ways_together_name_what_either_names():
     benchmark = naming("chopin:op9-2", notes={"x.mid": playing(1)})
     segments = [("a_0", "chopin:op9-2", Path("a")), ("b_0", "", Path("b")), ("c_0", "", Path("c"))]
-    heard = {"b": heard_again(playing(1)), "c": playing(2)}  # a is not read: its title suffices
-    found = excluded_by([benchmark], segments, read=lambda path: heard[str(path)])
+    notes_of = {"b": transcribed_again(playing(1)), "c": playing(2)}  # a is not read: its title suffices
+    found = excluded_by([benchmark], segments, read=lambda path: notes_of[str(path)])
     assert found == {"a_0": "asap: composition chopin:op9-2", "b_0": "asap: notes of x.mid"}
 
 
 def test_segments_are_found_in_every_batch(monkeypatch):
     monkeypatch.setattr("aria_data.manifest.exclusions.BATCH", 2)
-    heard = {f"s{number}_0": playing(number) for number in range(5)}
-    benchmark = naming(notes={"first": heard_again(playing(0)), "last": heard_again(playing(4))})
-    segments = [(each, "", Path(each)) for each in heard]
-    found = excluded_by([benchmark], segments, read=lambda path: heard[str(path)])
+    notes_of = {f"s{number}_0": playing(number) for number in range(5)}
+    benchmark = naming(notes={"first": transcribed_again(playing(0)), "last": transcribed_again(playing(4))})
+    segments = [(each, "", Path(each)) for each in notes_of]
+    found = excluded_by([benchmark], segments, read=lambda path: notes_of[str(path)])
     assert found == {"s0_0": "asap: notes of first", "s4_0": "asap: notes of last"}
 
 

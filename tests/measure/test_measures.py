@@ -1,4 +1,4 @@
-"""Measures say what their names say, on small worlds counted by hand."""
+"""Measures are what their names promise, on small examples counted by hand."""
 
 from __future__ import annotations
 

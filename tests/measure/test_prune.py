@@ -1,4 +1,4 @@
-"""Limits decide, in a fixed order, and a wrong limit is said in one line."""
+"""Limits decide, in a fixed order, and a wrong limit is reported in one line."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_every_measure_has_a_minimum_and_a_maximum():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("max_note_densty = 3", "max_note_densty"),
         ("note_density = 3", "note_density"),
@@ -104,10 +104,10 @@ def test_every_measure_has_a_minimum_and_a_maximum():
         ("max_note_density = ", "valid TOML"),
     ],
 )
-def test_a_wrong_limits_file_is_refused_in_one_line(tmp_path, text, said):
+def test_a_wrong_limits_file_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "limits.toml"
     path.write_text(text)
-    with pytest.raises(ConfigInvalid, match=said) as caught:
+    with pytest.raises(ConfigInvalid, match=message) as caught:
         load_limits(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

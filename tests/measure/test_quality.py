@@ -1,4 +1,4 @@
-"""Damage done to notes on purpose shows in the measure that is meant for it, on sound rendered here."""
+"""Notes are damaged on purpose: the measure that is meant for the damage shows it, on sound rendered here."""
 
 from __future__ import annotations
 

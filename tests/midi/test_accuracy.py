@@ -1,4 +1,4 @@
-"""The accuracy of notes is what mir_eval says of sounding notes, and the pedal makes notes sound longer."""
+"""The accuracy of notes is that of mir_eval for sounding notes, and the pedal makes notes sound longer."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def test_pieces_give_what_mir_eval_gives_at_once(seed, monkeypatch):
         rows = zip(onsets, onsets + lengths, pitches, velocities, strict=True)
         return sorted(Note(float(a), float(b), int(c), int(d)) for a, b, c, d in rows)
 
-    true, heard = side(120), side(100)
+    true, estimated = side(120), side(100)
     arrays = [
         (np.array([(n.onset_s, n.offset_s) for n in s]), 440.0 * 2 ** ((np.array([n.pitch for n in s]) - 69) / 12))
-        for s in (true, heard)
+        for s in (true, estimated)
     ]
-    accuracy = compare_notes(Performance(true), Performance(heard))
+    accuracy = compare_notes(Performance(true), Performance(estimated))
     onset = transcription.precision_recall_f1_overlap(*arrays[0], *arrays[1], offset_ratio=None)
     assert (accuracy.onset_precision, accuracy.onset_recall, accuracy.onset_f1) == pytest.approx(onset[:3])
     offset = transcription.precision_recall_f1_overlap(*arrays[0], *arrays[1], offset_ratio=0.2)
     assert accuracy.onset_release_f1 == pytest.approx(offset[2])
-    velocities = [np.array([n.velocity for n in s]) for s in (true, heard)]
+    velocities = [np.array([n.velocity for n in s]) for s in (true, estimated)]
     with_velocity = transcription_velocity.precision_recall_f1_overlap(
         *arrays[0], velocities[0], *arrays[1], velocities[1], offset_ratio=None
     )

@@ -25,7 +25,7 @@ def read_bytes(content: bytes) -> Performance:
 
 
 def spans(max_size: int):
-    """Stretches one after another, at least 1 ms long and 1 ms apart, as (start, end)."""
+    """Spans one after another, at least 1 ms long and 1 ms apart, as (start, end)."""
     lengths = st.tuples(st.floats(0.001, 30.0), st.floats(0.001, 30.0))
 
     def laid_out(pairs):

@@ -264,8 +264,8 @@ def test_el2n_puts_scrambled_files_at_the_hard_end_and_grand_of_windows_stuck_no
     rng = np.random.default_rng(0)
 
     def perform(number: int) -> Performance:
-        heard = _varied(number)
-        return music.DAMAGES[kinds[number]](heard, rng) if number in kinds else heard
+        notes = _varied(number)
+        return music.DAMAGES[kinds[number]](notes, rng) if number in kinds else notes
 
     pool = _windows(60, perform)
     world = _world(tmp_path, pool, surrogate=SurrogateConfig(width=32, num_steps=120, device="cpu"))

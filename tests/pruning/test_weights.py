@@ -79,7 +79,7 @@ def test_successive_draws_are_as_probable_as_the_approximation_says_within_1_per
 
 
 def check_frequencies(method: str, num_draws: int, num_standard_errors: float, slack: float) -> None:
-    pool = pool_of(50, decimals=9)  # who of a tie is by score and who by lot differs from seed to seed
+    pool = pool_of(50, decimals=9)  # which of a tie is kept by score and which at random differs between seeds
     times: Counter[str] = Counter()
     probs: dict[str, float] = {}
     for seed in range(num_draws):

@@ -1,4 +1,4 @@
-"""Named subsets: defined once, a column in every later version; what cannot be followed changes nothing."""
+"""Named subsets: defined once, a column in every later version; a definition that cannot be applied changes nothing."""
 
 from __future__ import annotations
 

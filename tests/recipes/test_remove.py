@@ -1,4 +1,4 @@
-"""What is removed goes at once, from every version, however it was named and wherever the removal was killed."""
+"""Removals delete rows and files of every version, however they were named and wherever the removal was killed."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_copies_that_stay_are_named_by_the_command(dataset, build):
     gone, stays = rows["a.wav"]["segment_id"], rows["tagged.wav"]["segment_id"]
     assert said[1:] == [
         f"{stays} (tagged.wav) stays: it has the same recording as {gone}.",
-        "Remove those by their own ids, should they go too.",
+        "To remove those as well, name their ids.",
     ]
 
 

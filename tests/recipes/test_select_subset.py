@@ -1,4 +1,4 @@
-"""Files are scored once and selected from many times; a selection is a subset with weights like any other."""
+"""Files are scored once and selected from many times; a selection is a named subset with weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text says about solo piano, in many languages, and against hostile text."""
+"""The score of a text by the rules, in many languages, and for hostile text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments are where the evidence for piano is best, as a slow and obvious reference finds them too."""
+"""Segments are where the evidence for piano is best: a slow and simple reference finds the same ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEP_S = 0.25
 
 
 def scored(levels: list[float], duration_s: float | None = None, local: list[float] | None = None) -> Scored:
-    """A recording whose every second has one score, and the same in its four steps unless told otherwise."""
+    """A recording with one score a second; the four steps of a second have the same unless others are given."""
     steps = np.repeat(levels, 4) if local is None else np.array(local)
     return Scored(np.array(levels, float), 1.0, steps, STEP_S, len(levels) if duration_s is None else duration_s)
 
@@ -117,15 +117,15 @@ def test_segments_are_in_order_apart_inside_and_meet_every_limit(levels, missing
 def test_a_recording_without_segments_has_a_reason_whose_number_misses_the_limit(levels, missing):
     recording = scored(levels, len(levels) - missing)
     found = find_segments("r", recording, CONFIG)
-    said = verdict(found, recording, CONFIG)
-    assert said.is_kept == bool(found)
+    judged = verdict(found, recording, CONFIG)
+    assert judged.is_kept == bool(found)
     limits = {
         "no_solo_piano": 1.0,
         "segment_shorter_than_min": CONFIG.min_segment_s,
         "audio_score_below_min": CONFIG.min_segment_score,
     }
     if not found:
-        assert said.measured < limits[said.reason] + 1e-4
+        assert judged.measured < limits[judged.reason] + 1e-4
 
 
 def test_a_short_dip_does_not_split_a_segment_and_a_long_one_does():

@@ -1,4 +1,4 @@
-"""Why something is in a dataset or not, from what the tables hold."""
+"""Why something is in a dataset or not, from the dataset's tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_segment_is_explained_with_its_subsets_and_every_limit(dataset):
         ("b copy.wav", "rejected at deduplicate: same_bytes. the same file as a.wav"),
     ],
 )
-def test_what_was_turned_away_is_explained_with_stage_reason_and_number(dataset, name, says):
+def test_what_was_rejected_is_explained_with_stage_reason_and_number(dataset, name, says):
     assert any(says in line for line in explain(dataset, name).reasons)
 
 
@@ -151,7 +151,7 @@ def test_a_recipe_whose_cap_is_full_says_so(tmp_path):
     Manifest(tmp_path).commit(rows)
     subsetting.define_recipe(tmp_path, "one", SubsetRecipe(max_recordings_per_composition=1))
     assert "in_one" in reasons_for(tmp_path, "in_one", "r0_0")
-    says = "not in_one, because surer recordings fill its 1 of chopin:op9-2"
+    says = "not in_one, because recordings with higher scores fill its 1 of chopin:op9-2"
     assert reasons_for(tmp_path, "in_one", "r1_0") == says
 
 

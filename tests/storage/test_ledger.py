@@ -1,4 +1,4 @@
-"""The books add up: what came in is in the manifest, rejected, failed or not done, and each item counts once."""
+"""The balance adds up: every item is in the manifest, rejected, failed or not done, and counts once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rejection(candidate_id: str, is_failure: bool = False, item_id: str = "") ->
 
 def test_every_candidate_counts_once_in_the_order_manifest_not_done_failed_rejected():
     candidates = [candidate(name) for name in "abcdef"]
-    noes = [
+    rejections = [
         rejection("a"),
         rejection("b", True),
         rejection("c"),
@@ -28,12 +28,12 @@ def test_every_candidate_counts_once_in_the_order_manifest_not_done_failed_rejec
         rejection("d"),
         rejection("f", True),
     ]
-    balance = balance_candidates(candidates, {"a", "e"}, noes, {"b", "e"})
+    balance = balance_candidates(candidates, {"a", "e"}, rejections, {"b", "e"})
     assert balance == Balance(6, num_in_manifest=2, num_rejected=1, num_failed=2, num_not_done=1)
     assert str(balance) == "6 in = 2 in the manifest + 1 rejected + 2 failed + 1 not done"
 
 
-def test_what_cannot_be_accounted_for_breaks_the_books():
+def test_what_cannot_be_accounted_for_breaks_the_ledger():
     with pytest.raises(LedgerBroken, match="b: came in, and is neither in the manifest nor rejected"):
         balance_candidates([candidate("a"), candidate("b")], {"a"}, [], set())
     with pytest.raises(LedgerBroken, match="r_1: came in"):
@@ -44,15 +44,16 @@ def test_what_cannot_be_accounted_for_breaks_the_books():
 
 def test_segments_are_balanced_by_their_own_ids():
     segments = [Segment("r", number, 0.0, 1.0, 1.0) for number in range(4)]
-    noes = [rejection("c", item_id="r_1"), rejection("c", True, item_id="r_2")]
-    assert balance_segments(segments, {"r_0"}, noes, {"r_3"}) == Balance(4, 1, 1, 1, 1)
+    rejections = [rejection("c", item_id="r_1"), rejection("c", True, item_id="r_2")]
+    assert balance_segments(segments, {"r_0"}, rejections, {"r_3"}) == Balance(4, 1, 1, 1, 1)
 
 
-@given(st.dictionaries(st.text(max_size=3), st.sets(st.sampled_from(["in", "no", "fault", "later"]), min_size=1)))
+@given(st.dictionaries(st.text(max_size=3), st.sets(st.sampled_from(["in", "rejected", "fault", "later"]), min_size=1)))
 def test_the_sum_of_the_ends_is_always_what_came_in(fates):
-    noes = [rejection(name, kind == "fault") for name, kinds in fates.items() for kind in kinds & {"no", "fault"}]
+    noted = {"rejected", "fault"}
+    rejections = [rejection(name, kind == "fault") for name, kinds in fates.items() for kind in kinds & noted]
     having = lambda kind: {name for name, kinds in fates.items() if kind in kinds}  # noqa: E731
-    balance = balance_candidates([candidate(name) for name in fates], having("in"), noes, having("later"))
+    balance = balance_candidates([candidate(name) for name in fates], having("in"), rejections, having("later"))
     ends = balance.num_in_manifest + balance.num_rejected + balance.num_failed + balance.num_not_done
     assert balance.num_in == len(fates) == ends
     assert balance.num_in_manifest == len(having("in"))

@@ -1,4 +1,4 @@
-"""What a good language model would answer, by the rules: enough where anything but the answer is tested."""
+"""Stand-ins for the answers of a good language model, made by the rules: for tests of anything but the answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def from_data(data: dict[str, str]) -> Candidate:
 
 
 def judge(data: dict[str, str]) -> dict[str, object]:
-    """What the stand-in for a good model says. It goes by the rules, which is enough: what is tested is the rest."""
+    """The answer of the stand-in for a good model. The rules give it, which is enough: the tests are about the rest."""
     score = screen(from_data(data), ScreenConfig()).relevance_score
     return {"relevance_score": score, "evidence": data.get("title", "")[:40], "reason": "As the words say."}
 
@@ -39,7 +39,7 @@ def said(**fields: tuple[str, str]) -> dict[str, object]:
 
 
 def tag(data: dict[str, str]) -> dict[str, object]:
-    """What the stand-in for a good model says. It goes by the rules, which is enough: what is tested is the rest."""
+    """The answer of the stand-in for a good model. The rules give it, which is enough: the tests are about the rest."""
     read = annotate(data.get("title", ""), data.get("description", ""), data.get("uploader", ""))
     evidence = json.loads(read.evidence or "{}")
     fields = {name: (getattr(read, name), evidence.get(name, "")) for name in FIELDS if getattr(read, name)}

@@ -1,4 +1,4 @@
-"""A server of one's own that answers as a test says, over real HTTP: what a site's API is replaced by."""
+"""A local server that stands in for a site's API: it gives a test's answers over real HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aria_data.web import Web, WebConfig
 
 @dataclass
 class Answer:
-    """What goes over the wire: an object becomes JSON, bytes go as they are."""
+    """The body to send: an object becomes JSON, bytes go as they are."""
 
     body: Any
     status: int = 200
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """Where it is, and what it was asked."""
+    """The server's address, and the requests it got."""
 
     address: str
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # path and parameters
@@ -69,5 +69,5 @@ def serving(answer: Callable[[str, dict[str, str]], Any]) -> Iterator[Server]:
 
 
 def local_web() -> Web:
-    """A web that may ask this machine, without waiting."""
+    """A `Web` that may send requests to this machine, without waiting."""
     return Web(WebConfig(allow_private=True, min_interval_s=0))

@@ -31,17 +31,17 @@ class FakeScores:
 class FakeClassifier:
     """Calls a second of sound solo piano when it is loud and its spectrum has peaks; noise and silence are not.
 
-    Enough for a build, which only passes scores on: what piano is, the classifier's own tests say.
+    Enough for a build, which only passes scores on; the classifier's own tests check what counts as piano.
     """
 
     sample_rate = RATE
     sha256 = "c" * 64
 
     def score_blocks(self, blocks: Iterable[np.ndarray]) -> FakeScores:
-        heard = np.concatenate([np.zeros(0, np.float32), *blocks])
-        seconds = [heard[start : start + RATE] for start in range(0, len(heard), RATE)]
+        waveform = np.concatenate([np.zeros(0, np.float32), *blocks])
+        seconds = [waveform[start : start + RATE] for start in range(0, len(waveform), RATE)]
         scores = np.array([self._score(second) for second in seconds], np.float32)
-        return FakeScores(scores, scores, 1.0, 1.0, len(heard) / RATE)
+        return FakeScores(scores, scores, 1.0, 1.0, len(waveform) / RATE)
 
     def score_many(
         self, streams: Iterable[tuple[str, Callable[[], Iterable[np.ndarray]]]], num_readers: int
@@ -61,7 +61,7 @@ class FakeClassifier:
 
 
 class FakeTranscriber:
-    """Writes two notes for every loud second: the loudest frequency of each half, held for a quarter of a second.
+    """Gives two notes for every loud second: the loudest frequency of each half, held for a quarter of a second.
 
     Enough for a build, which only needs notes that depend on the audio it was given, and on nothing else.
     """
@@ -80,10 +80,10 @@ class FakeTranscriber:
     def infer(self, windows: np.ndarray) -> list[Any]:
         return [self._notes(window[:, 0]) for window in windows]
 
-    def _notes(self, heard: np.ndarray) -> list[Note]:
+    def _notes(self, window: np.ndarray) -> list[Note]:
         notes = []
-        for start in range(0, len(heard), RATE // 2):
-            half = heard[start : start + RATE // 2]
+        for start in range(0, len(window), RATE // 2):
+            half = window[start : start + RATE // 2]
             if np.sqrt(np.mean(half**2)) >= 0.003:
                 hertz = max(2.0 * float(np.argmax(np.abs(np.fft.rfft(half)))), 28.0)
                 pitch = min(108, max(21, round(69 + 12 * math.log2(hertz / 440))))
@@ -100,16 +100,16 @@ def load_fake(config: Any, compute: Any) -> FakeTranscriber:
 
 
 class FakeDecoder:
-    """Puts the notes of windows of two seconds one after the other."""
+    """Joins the notes of windows of two seconds, in order."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
-        self.heard_s = 0
+        self.decoded_s = 0
 
     def add(self, output: list[Note]) -> None:
-        moved = (Note(n.onset_s + self.heard_s, n.offset_s + self.heard_s, n.pitch, n.velocity) for n in output)
+        moved = (Note(n.onset_s + self.decoded_s, n.offset_s + self.decoded_s, n.pitch, n.velocity) for n in output)
         self.notes.extend(moved)
-        self.heard_s += 2
+        self.decoded_s += 2
 
     def finish(self) -> TranscriptionResult:
         return TranscriptionResult(Performance(self.notes), 0.9, np.full(len(self.notes), 0.9))

@@ -1,4 +1,7 @@
-"""A process that asks and can be killed: `llm_child.py LEDGER NUM_ITEMS live|batch`, the server by environment."""
+"""A process that asks a language model, for tests that kill it: `llm_child.py LEDGER NUM_ITEMS live|batch`.
+
+The environment names the server.
+"""
 
 from __future__ import annotations
 

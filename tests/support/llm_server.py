@@ -1,7 +1,7 @@
-"""A local server that speaks chat completions, files and batches, and misbehaves on order.
+"""A local server with the API for chat completions, files and batches, which misbehaves on order.
 
-It is the real protocol over real sockets, so that the real `openai` client is what is tested. It counts what each
-request truly cost, whatever it tells the client: that is what a budget is held against.
+The protocol and the sockets are real, so that the real `openai` client is tested. The server counts the true cost of
+each request, whatever it tells the client; tests compare budgets with that.
 """
 
 from __future__ import annotations

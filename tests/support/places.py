@@ -1,4 +1,4 @@
-"""Where things lie, for tests in any folder."""
+"""Paths of the repository, for tests in any folder."""
 
 from pathlib import Path
 

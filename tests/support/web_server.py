@@ -5,7 +5,7 @@
         site.add_page("/a.html", title="Sonata for solo piano", audio=["/a.mp3"])
         site.address("/a.html"); site.hits["/a.mp3"]
 
-A real server on loopback: what is tested is how a real client fares with it.
+A real server on loopback, so that a real client is tested.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Site:
         return self.add(path, body, "application/rss+xml")
 
     def once(self, path: str, first: Answer) -> None:
-        """Let the first request to a path that is there have another answer."""
+        """Give another answer to the first request for an existing path."""
         then, state = self.routes[path], {"is_first": True}
 
         def answer(handler: Handler) -> None:
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def give_file(self, content: bytes, kind: str, **headers: str) -> None:
-        """A file as servers give it: with ETag, ranges, and If-Range."""
+        """Serve a file as real servers do: with ETag, ranges, and If-Range."""
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         given = {"etag": etag, "accept_ranges": "bytes"} | headers
         range_ = self.headers.get("Range", "")
@@ -157,7 +157,7 @@ def redirect(target: str) -> Answer:
 
 
 def cut_after(content: bytes, num_bytes: int, kind: str = "audio/flac") -> Answer:
-    """Announces a file, sends a part, and hangs up."""
+    """Announces a file, sends a part, and closes the connection."""
 
     def answer(handler: Handler) -> None:
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
@@ -174,7 +174,7 @@ def cut_after(content: bytes, num_bytes: int, kind: str = "audio/flac") -> Answe
 
 
 def endless(kind: str = "audio/mpeg", block: bytes = b"\0" * 65536, every_s: float = 0.0) -> Answer:
-    """Never stops, and says no length."""
+    """Never stops, and gives no length."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

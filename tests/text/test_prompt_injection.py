@@ -1,4 +1,4 @@
-"""Orders in titles and descriptions: taken out, in many languages and disguises; honest texts stay as they are.
+"""Orders in titles and descriptions are removed, in many languages and obfuscations; honest texts stay as they are.
 
 The corpora in `tests/data` were written without knowledge of the rules. The lists were then mended on what they showed,
 so the figures here are in-sample.

@@ -24,12 +24,12 @@ from classifiers.train import Material, TrainConfig
 from flows.tools import classifier_diet as diet
 from flows.tools import classifier_scores
 from flows.tools.classifier_scores import (
+    CachedFeatureModel,
     ClassifierModel,
     DietConfig,
     DietScores,
-    HeardModel,
+    cached_feature_examples,
     examples_of,
-    heard_examples,
 )
 
 PIANO, OTHER, BOTH, SPEECH, NOISE, SILENCE = range(len(CAUSES))
@@ -98,21 +98,21 @@ def test_scores_are_those_of_the_definition_averaged_over_networks(clips, materi
         each = [by_definition(model, clips, index) for model in networks]
         for name in each[0]:
             assert found.table.columns[name][index] == pytest.approx(np.mean([of[name] for of in each]), rel=1e-3)
-    heard = [torch.softmax(model(frames_db(clips))[0].causes, dim=2).mean(dim=1) for model in networks]
-    np.testing.assert_allclose(found.probabilities, torch.stack(heard).mean(dim=0).detach(), atol=1e-5)
+    expected = [torch.softmax(model(frames_db(clips))[0].causes, dim=2).mean(dim=1) for model in networks]
+    np.testing.assert_allclose(found.probabilities, torch.stack(expected).mean(dim=0).detach(), atol=1e-5)
 
 
-def test_what_was_heard_once_scores_as_the_networks_do(clips):
+def test_cached_features_give_the_scores_of_the_networks(clips):
     networks = [ClassifierModel(network(seed)) for seed in range(3)]
-    heard = [HeardModel(model, number) for number, model in enumerate(networks)]
-    whole, once = examples_of(clips), heard_examples(networks, clips)
-    for one, other in zip(networks, heard, strict=True):
+    cached = [CachedFeatureModel(model, number) for number, model in enumerate(networks)]
+    whole, once = examples_of(clips), cached_feature_examples(networks, clips)
+    for one, other in zip(networks, cached, strict=True):
         np.testing.assert_allclose(scores.grand_file(one, whole), scores.grand_file(other, once), rtol=1e-4)
     rates = [3.0, 2.0, 1.0]
     np.testing.assert_allclose(
-        over_time.tracin(networks, rates, whole), over_time.tracin(heard, rates, once), rtol=1e-4
+        over_time.tracin(networks, rates, whole), over_time.tracin(cached, rates, once), rtol=1e-4
     )
-    np.testing.assert_array_equal(over_time.forgetting(networks, whole), over_time.forgetting(heard, once))
+    np.testing.assert_array_equal(over_time.forgetting(networks, whole), over_time.forgetting(cached, once))
 
 
 def test_the_gradient_of_all_parameters_is_that_of_the_clips_mean_loss(clips, material):
@@ -175,8 +175,8 @@ def test_a_network_goes_on_from_its_checkpoint(material):
 
 def test_a_wrong_label_has_the_largest_error_and_is_named():
     probabilities = np.full((4, len(CAUSES)), 0.02)
-    for row, heard in enumerate([PIANO, NOISE, NOISE, SPEECH]):
-        probabilities[row, heard] = 0.9
+    for row, predicted in enumerate([PIANO, NOISE, NOISE, SPEECH]):
+        probabilities[row, predicted] = 0.9
     causes = [PIANO, NOISE, PIANO, SPEECH]
     found = DietScores(table_of(causes, np.zeros(4)), probabilities)
     assert found.probably_mislabelled(np.array(causes)).tolist() == [2]

@@ -139,7 +139,7 @@ def test_the_evaluation_judges_clips_and_segments_by_every_rule(aria, labels, tm
     assert said["by_rule"]["ours"] == {"piano": [1, 1], "noise": [1, 1]}
     assert said["segments"]["ours"]["mean_segment_iou"] > 0.9
     assert said["segments"]["ours"]["median_boundary_error_s"] < 1.0
-    assert said["segments"]["Aria-MIDI"]["mean_segment_iou"] == 0.0  # its gate looks at the whole file
+    assert said["segments"]["Aria-MIDI"]["mean_segment_iou"] == 0.0  # its threshold is for the whole file
     assert said["auc"] == 1.0
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
     assert drawn == ["programmes.png", "reliability.png", "scores.png", "thresholds.png"]

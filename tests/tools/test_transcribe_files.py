@@ -146,7 +146,7 @@ def test_equal_folders_are_perfect_and_the_conventions_are_named(aria, folders):
     assert "without pedal extension" in ended.stdout
 
 
-def test_a_missing_and_a_broken_estimate_count_as_nothing_heard(aria, folders):
+def test_a_missing_and_a_broken_estimate_count_as_files_without_notes(aria, folders):
     (folders[1] / "one.mid").unlink()
     (folders[1] / "two.mid").write_bytes(b"no midi")
     (folders[0] / "three.mid").write_bytes(midi_bytes(SCALE))

@@ -1,4 +1,4 @@
-"""The real transcriber on real sound: a piece rendered here, whose notes are known."""
+"""The real transcriber on real sound: a piece that is rendered here, so its notes are known."""
 
 from __future__ import annotations
 
@@ -50,42 +50,42 @@ def transkun():
 
 
 @pytest.fixture(scope="module")
-def heard_all(transkun, waveform) -> TranscriptionResult:
+def whole_result(transkun, waveform) -> TranscriptionResult:
     return transcribe_one(transkun, [waveform])
 
 
 @pytest.fixture(scope="module")
-def heard(heard_all) -> Performance:
-    return heard_all.performance
+def transcribed(whole_result) -> Performance:
+    return whole_result.performance
 
 
-def test_the_notes_that_were_played_are_heard(played, heard):
-    assert compare_notes(played, heard).onset_f1 >= 0.97
+def test_the_notes_that_were_played_are_transcribed(played, transcribed):
+    assert compare_notes(played, transcribed).onset_f1 >= 0.97
 
 
-def test_a_window_border_neither_loses_nor_doubles_notes(played, heard):
+def test_a_window_border_neither_loses_nor_doubles_notes(played, transcribed):
     border_s = HOP_S - (WINDOW_S - HOP_S)
-    near = [note for note in heard.notes if border_s - 0.75 < note.onset_s < WINDOW_S - 0.25]
+    near = [note for note in transcribed.notes if border_s - 0.75 < note.onset_s < WINDOW_S - 0.25]
     true = [note for note in played.notes if border_s - 0.75 < note.onset_s < WINDOW_S - 0.25]
     assert len(near) == len(true)
 
 
-def test_a_pitch_never_overlaps_itself_and_velocities_are_midi(heard):
+def test_a_pitch_never_overlaps_itself_and_velocities_are_midi(transcribed):
     last_end: dict[int, float] = {}
-    for note in heard.notes:
+    for note in transcribed.notes:
         assert note.onset_s >= last_end.get(note.pitch, 0.0)
         assert 1 <= note.velocity <= 127
         last_end[note.pitch] = note.offset_s
 
 
-def test_the_melody_is_louder_than_the_accompaniment(heard):
-    melody = np.mean([note.velocity for note in heard.notes if note.pitch >= 72])
-    assert melody > np.mean([note.velocity for note in heard.notes if note.pitch < 72]) + 5
+def test_the_melody_is_louder_than_the_accompaniment(transcribed):
+    melody = np.mean([note.velocity for note in transcribed.notes if note.pitch >= 72])
+    assert melody > np.mean([note.velocity for note in transcribed.notes if note.pitch < 72]) + 5
 
 
-def test_what_is_heard_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, heard):
+def test_the_result_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, transcribed):
     blocks = np.array_split(waveform, 997)
-    assert midi_bytes(transcribe_one(transkun, blocks).performance) == midi_bytes(heard)
+    assert midi_bytes(transcribe_one(transkun, blocks).performance) == midi_bytes(transcribed)
 
 
 def test_silence_and_nothing_give_no_notes(transkun):
@@ -93,13 +93,13 @@ def test_silence_and_nothing_give_no_notes(transkun):
     assert transcribe_one(transkun, []).performance == Performance([], [])
 
 
-def test_notes_and_pedals_survive_the_file(heard, tmp_path):
-    (tmp_path / "heard.mid").write_bytes(midi_bytes(heard))
-    back = read_midi(tmp_path / "heard.mid")
-    assert len(back.notes) == len(heard.notes)
-    assert len(back.pedals) == len(heard.pedals)
+def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):
+    (tmp_path / "transcribed.mid").write_bytes(midi_bytes(transcribed))
+    back = read_midi(tmp_path / "transcribed.mid")
+    assert len(back.notes) == len(transcribed.notes)
+    assert len(back.pedals) == len(transcribed.pedals)
     onsets = [(note.pitch, note.onset_s) for note in back.notes]
-    assert np.allclose(sorted(onsets), sorted((note.pitch, note.onset_s) for note in heard.notes), atol=5e-4)
+    assert np.allclose(sorted(onsets), sorted((note.pitch, note.onset_s) for note in transcribed.notes), atol=5e-4)
 
 
 def test_the_weights_have_the_hash_that_is_recorded(transkun):
@@ -120,7 +120,7 @@ def test_every_backend_has_what_is_needed_and_a_new_file_is_one():
     assert "transkun" in backends.NAMES
 
 
-def test_a_hop_that_leaves_audio_unheard_is_refused():
+def test_a_hop_that_leaves_audio_out_is_refused():
     for hop_s in (16.0, -1.0, 0.5):
         with pytest.raises(ConfigInvalid, match="hop_s"):
             backends.load(TranscribeConfig(hop_s=hop_s), Compute("cpu"))
@@ -131,32 +131,32 @@ def test_a_device_that_is_not_here_is_refused():
         backends.load(compute=Compute("tpu"))
 
 
-def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(heard_all):
-    assert 0.9 < heard_all.confidence <= 1.0
-    assert heard_all.note_confidences.shape == (len(heard_all.performance.notes),)
-    assert heard_all.note_confidences.mean() > 0.9
+def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(whole_result):
+    assert 0.9 < whole_result.confidence <= 1.0
+    assert whole_result.note_confidences.shape == (len(whole_result.performance.notes),)
+    assert whole_result.note_confidences.mean() > 0.9
 
 
-def test_the_model_is_less_sure_in_noise(transkun, waveform, heard_all):
+def test_the_model_is_less_sure_in_noise(transkun, waveform, whole_result):
     part = waveform[: 8 * 44_100]
     loud = np.random.default_rng(0).normal(0, waveform.std() * 20, part.shape).astype(np.float32)
-    assert transcribe_one(transkun, [part + loud]).confidence < heard_all.confidence - 0.1
+    assert transcribe_one(transkun, [part + loud]).confidence < whole_result.confidence - 0.1
 
 
 @pytest.mark.slow
-def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, heard_all):
+def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, whole_result):
     parts = {"whole": waveform, "start": waveform[: 5 * 44_100], "none": waveform[:0], "end": waveform[12 * 44_100 :]}
     together = dict(transcribe_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
     assert set(together) == set(parts)
     for name, part in parts.items():
-        alone = heard_all if part is waveform else transcribe_one(transkun, [part])
+        alone = whole_result if part is waveform else transcribe_one(transkun, [part])
         assert together[name].performance == alone.performance
 
 
 @pytest.mark.slow
-def test_audio_out_of_all_range_is_heard_like_any_other(transkun, waveform, heard):
+def test_audio_out_of_all_range_is_transcribed_like_any_other(transkun, waveform, transcribed):
     loud = transcribe_one(transkun, [waveform * 1e36]).performance
-    assert compare_notes(heard, loud).onset_f1 > 0.99
+    assert compare_notes(transcribed, loud).onset_f1 > 0.99
 
 
 def test_a_window_without_finite_scores_fails_and_its_neighbour_does_not(transkun, waveform):
@@ -169,7 +169,7 @@ def test_a_window_without_finite_scores_fails_and_its_neighbour_does_not(transku
 
 
 class Published:
-    """The published network and decoder of the wheel, in float32, for one window: what ours must agree with."""
+    """The published network and decoder of the wheel, in float32, for one window. Ours must agree with them."""
 
     def __init__(self, transkun, window: np.ndarray):
         import torch
@@ -272,7 +272,7 @@ def test_notes_have_the_published_attributes(exact, scores, published):
 
 
 @pytest.mark.slow
-def test_windows_heard_together_are_heard_as_alone(exact, window):
+def test_windows_give_the_same_in_a_batch_as_alone(exact, window):
     quiet = np.roll(window, 44_100, axis=0) * 0.1
     alone = [exact.infer(one[None])[0].lattice for one in (window, quiet)]
     together = [output.lattice for output in exact.infer(np.stack([window, quiet]))]

@@ -1,4 +1,4 @@
-"""Many spans through one model: order, company, memory and faults, with a model that only counts."""
+"""Many spans through one model: order, shared batches, memory and faults, with a model that only adds up samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOP, WINDOW, LEAD = 10, 16, 6
 
 @dataclass
 class Counting:
-    """Hears the sum of each window. Enough here: what a window says, the backends' own tests say."""
+    """Gives the sum of each window. That is enough here: the backends' own tests check the notes of a window."""
 
     name = "counting"
     sha256 = "0" * 64
@@ -70,11 +70,11 @@ def sums(length: int, value: float = 1.0) -> list[float]:
     return found
 
 
-def test_windows_of_many_spanes_share_passes_and_stay_in_order():
+def test_windows_of_many_spans_share_passes_and_stay_in_order():
     model = Counting()
     lengths = {f"span {n}": n for n in (1, 10, 11, 25, 99, 7, 10, 40)}
-    heard = dict(transcribe_all(model, ((key, span(n, n)) for key, n in lengths.items())))
-    assert {key: one.confidence for key, one in heard.items()} == {key: sums(n, n) for key, n in lengths.items()}
+    results = dict(transcribe_all(model, ((key, span(n, n)) for key, n in lengths.items())))
+    assert {key: one.confidence for key, one in results.items()} == {key: sums(n, n) for key, n in lengths.items()}
     assert max(model.calls) == 4
     assert len(model.calls) < sum(len(sums(n)) for n in lengths.values())
 

@@ -89,21 +89,21 @@ def of_the_package(checkpoint, waveform, window_s):
 
 
 def test_notes_and_pedals_are_those_of_the_package(model, waveform, of_the_package):
-    heard = transcribe_one(model, [waveform])
+    result = transcribe_one(model, [waveform])
     theirs = sorted(
         (round(float(e["onset_time"]), 3), e["midi_note"], max(1, e["velocity"]))
         for e in of_the_package["est_note_events"]
         if e["offset_time"] > e["onset_time"]
     )
-    ours = sorted((round(max(n.onset_s, 0), 3), n.pitch, n.velocity) for n in heard.performance.notes)
+    ours = sorted((round(max(n.onset_s, 0), 3), n.pitch, n.velocity) for n in result.performance.notes)
     assert len(theirs) > 2.5 * len(waveform) / RATE
     assert np.array(ours) == pytest.approx(np.array(theirs), abs=2e-3)
     presses = sorted((float(e["onset_time"]), float(e["offset_time"])) for e in of_the_package["est_pedal_events"])
-    assert np.array([(p.onset_s, p.offset_s) for p in heard.performance.pedals]) == pytest.approx(
+    assert np.array([(p.onset_s, p.offset_s) for p in result.performance.pedals]) == pytest.approx(
         np.array(presses), abs=2e-3
     )
-    assert 0 < heard.confidence <= 1
-    assert len(heard.note_confidences) == len(heard.performance.notes)
+    assert 0 < result.confidence <= 1
+    assert len(result.note_confidences) == len(result.performance.notes)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_notes_do_not_depend_on_the_chunks_they_are_found_in(model, waveform, mo
 
 
 @pytest.mark.slow
-def test_several_recordings_share_batches_and_a_short_one_is_heard(model, waveform):
+def test_several_recordings_share_batches_and_a_short_one_is_transcribed(model, waveform):
     parts = {"a": waveform[: 12 * RATE], "short": waveform[: 2 * RATE], "none": waveform[:0]}
     model.batch_size = 3
     try:

@@ -1,4 +1,4 @@
-"""Stretches of files: read here or in processes they give the same windows; what dies, dies alone."""
+"""Spans of files: read here or in processes they give the same windows; a reader that dies costs one file only."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_notes_are_the_same_wherever_audio_is_read(spans, monkeypatch):
     monkeypatch.setattr(FakeTranscriber, "num_readers", 2)
     there = dict(transcribe_spans(FakeTranscriber(), spans))
     assert set(here) == set(there)
-    for key, heard in here.items():
+    for key, result in here.items():
         if key != "bad":
-            assert heard.performance == there[key].performance != Performance()
+            assert result.performance == there[key].performance != Performance()
 
 
 @pytest.mark.parametrize("num_readers", [0, 1])
@@ -84,10 +84,10 @@ def test_a_file_that_became_shorter_fails_with_its_length(folder, monkeypatch, n
 
 
 @pytest.mark.parametrize(
-    ("kill", "kind", "says"),
+    ("kill", "kind", "message"),
     [(signal.SIGSEGV, AudioUnreadable, "crashed the process"), (signal.SIGKILL, TemporaryError, "too little memory")],
 )
-def test_a_file_that_kills_its_reader_fails_alone(spans, kill, kind, says):
+def test_a_file_that_kills_its_reader_fails_alone(spans, kill, kind, message):
     pieces = read_in_processes(FakeTranscriber(), spans, 1, ignore)
     found: dict[str, Exception | None] = {}
     killed = ""
@@ -100,7 +100,7 @@ def test_a_file_that_kills_its_reader_fails_alone(spans, kill, kind, says):
                 os.kill(child.pid, kill)
     assert set(found) == {span.key for span in spans}
     assert type(found["whole 4"]) is kind
-    assert says in str(found["whole 4"])
+    assert message in str(found["whole 4"])
     assert [key for key, error in found.items() if error] == ["whole 4", "bad"]
 
 
@@ -120,7 +120,7 @@ def test_devices_are_named_one_by_one():
     assert devices_of(Compute("cuda:0, cuda:1")) == ["cuda:0", "cuda:1"]
 
 
-def test_a_device_that_is_not_here_ends_it_before_anything_is_heard():
+def test_a_device_that_is_not_here_is_refused_before_anything_is_transcribed():
     with pytest.raises(UsageError, match="tpu"):
         Several(TranscribeConfig(), Compute(), ["tpu", "tpu"])
 
@@ -143,15 +143,15 @@ def two(load):
 
 
 @pytest.mark.timeout(1500)  # a guard against hanging: the real model takes 15 s or more
-def test_two_devices_share_the_work_and_hear_what_one_hears(two, load, spans):
+def test_two_devices_share_the_work_and_give_what_one_gives(two, load, spans):
     read: dict[str, float] = {}
     together = dict(transcribe_spans(two, spans, lambda key, s: read.update({key: read.get(key, 0) + s})))
     alone = dict(transcribe_spans(load(TranscribeConfig(), Compute("cpu")), spans))
     assert set(together) == set(alone)
     assert isinstance(together.pop("bad"), AudioUnreadable)
-    for key, heard in together.items():
-        assert heard.performance == alone[key].performance
-        assert load is backends.load or heard.performance != Performance()
+    for key, result in together.items():
+        assert result.performance == alone[key].performance
+        assert load is backends.load or result.performance != Performance()
     assert read["whole 2"] == pytest.approx(11)
 
 
@@ -159,12 +159,12 @@ def test_two_devices_share_the_work_and_hear_what_one_hears(two, load, spans):
 def test_the_spans_of_a_device_that_dies_go_to_the_other(two, spans):
     (first, second) = two._workers
     results = {}
-    for key, heard in transcribe_spans(two, spans):
+    for key, result in transcribe_spans(two, spans):
         if not results:
             os.kill(first.process.pid, signal.SIGKILL)
-        results[key] = heard
+        results[key] = result
     assert set(results) == {span.key for span in spans}
-    assert [key for key, heard in results.items() if isinstance(heard, Exception)] == ["bad"]
+    assert [key for key, result in results.items() if isinstance(result, Exception)] == ["bad"]
     assert (first.is_alive, second.is_alive) == (False, True)
 
 
@@ -182,21 +182,21 @@ def detuned(cents: float, seconds: float = 12) -> np.ndarray:
 
 @pytest.mark.parametrize("num_readers", [0, 1])
 @pytest.mark.parametrize("cents", [35, -35])
-def test_a_detuned_recording_is_heard_at_440_hz_and_its_times_stay(tmp_path, monkeypatch, cents, num_readers):
+def test_a_detuned_recording_is_resampled_to_440_hz_and_its_times_stay(tmp_path, monkeypatch, cents, num_readers):
     monkeypatch.setattr(FakeTranscriber, "num_readers", num_readers)
     path = write_audio(tmp_path / "detuned.wav", detuned(cents))
     read = []
     span = Span("x", path, 0, 12)
-    heard = dict(transcribe_spans(Tuned(), [span], lambda key, s: read.append(s)))["x"]
+    result = dict(transcribe_spans(Tuned(), [span], lambda key, s: read.append(s)))["x"]
     assert sum(read) == pytest.approx(12, abs=0.01)
     speed = 2 ** (cents / 1200)
-    assert heard.performance.notes[10].onset_s == pytest.approx(5.0 / speed, abs=0.002)
+    assert result.performance.notes[10].onset_s == pytest.approx(5.0 / speed, abs=0.002)
     in_tune = dict(transcribe_spans(FakeTranscriber(), [Span("x", write_audio(tmp_path / "a.wav", detuned(0)))]))["x"]
     first = [note.pitch for note in in_tune.performance.notes[:12]]
-    assert [note.pitch for note in heard.performance.notes[:12]] == first
+    assert [note.pitch for note in result.performance.notes[:12]] == first
 
 
-def test_a_recording_in_tune_is_heard_as_it_is(tmp_path):
+def test_a_recording_in_tune_is_not_resampled(tmp_path):
     path = write_audio(tmp_path / "a.wav", detuned(4))
     a, b = (dict(transcribe_spans(model, [Span("x", path)]))["x"] for model in (Tuned(), FakeTranscriber()))
     assert a.performance == b.performance

@@ -1,4 +1,4 @@
-"""Which addresses may be asked, when two mean the same, and what licences are called."""
+"""Which addresses may be requested, when two mean the same, and how licences are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way out: real requests against a local server that misbehaves."""
+"""The web client: real requests against a local server that misbehaves."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_goes_wrong_has_a_kind(site, answer, kind):
 def test_a_name_that_leads_into_the_own_network_is_refused_where_it_is_resolved(site, monkeypatch):
     site.add("/a", "secret")
     real = request_policy.socket.getaddrinfo
-    monkeypatch.setattr(  # a name server of somebody else's cannot be had here; what it would say can
+    monkeypatch.setattr(  # no foreign name server is used here; its answer is replaced
         request_policy.socket,
         "getaddrinfo",
         lambda host, *rest: real("127.0.0.1" if host == "evil.example" else host, *rest),

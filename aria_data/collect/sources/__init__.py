@@ -1,9 +1,9 @@
-"""Where candidates come from. A source is one function in a module of this package; its name is the module's.
+"""The sources of candidates. A source is a module of this package with one function; its name is the module's.
 
     def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]: ...
 
 It gives candidates, known by their metadata only, and leads to more of them. It raises `FetchFailed`, `FetchDelayed`
-or another `AriaDataError` when the lead cannot be followed. To add one: write the module; nothing else is to be told.
+or another `AriaDataError` when the lead cannot be followed. To add a source, add its module; nothing registers it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from aria_data.errors import ConfigInvalid
 from aria_data.records import Candidate
 from aria_data.web import Web
 
-HELPERS = ("api", "base", "html", "media")  # modules here that are no source
+HELPERS = ("api", "base", "html", "media")  # modules of this package that are no sources
 
 
 def names() -> list[str]:
-    """Every source there is."""
+    """Give the names of all sources, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in HELPERS)
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """Ask a lead's source for what it leads to: at most `limit` candidates."""
+    """Follow a lead with its source: at most `limit` candidates, and further leads. Raises as the source does.
+
+    The source `list` ignores `limit`.
+    """
     require(lead.source)
     yield from importlib.import_module(f"aria_data.collect.sources.{lead.source}").follow(lead, web, limit)
 

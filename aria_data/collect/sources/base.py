@@ -1,4 +1,4 @@
-"""What every source shares: leads, and candidates made from what a site says, all of it bounded here."""
+"""Shared by all sources: leads, and candidates made from a site's metadata, whose lengths are bounded here."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ MAX_DURATION_S = 1e7
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Something to look at that may lead to candidates. `source:target` as people write it."""
+    """An address, search or list that may lead to candidates. People write it as `source:target`."""
 
-    source: str  # a module of `sources`
-    target: str  # an address, a query, a path: what the source takes
+    source: str  # the name of a module of `sources`
+    target: str  # an address, a query or a path, as the source takes it
     depth: int = 0  # steps from a seed
     priority: float = 1.0  # 0 to 1, higher is followed sooner
     discovered_via: str = ""  # "" = a seed, else the lead or candidate that led here
-    hint: str = ""  # the words of the link, where there are any
-    is_part: bool = True  # of what led here (a playlist of a channel); False: a neighbour (a link, an uploader)
+    hint: str = ""  # the text of the link, where there is any
+    is_part: bool = True  # True: a part of the parent lead (a playlist of a channel); False: a neighbour (a link)
 
     @property
     def lead_id(self) -> str:
-        """Equal for leads that mean the same."""
+        """The id, equal for leads that mean the same."""
         words = " ".join(self.target.split())
-        words = words.lower() if self.source == "search" else words  # elsewhere case may tell names apart
+        words = words.lower() if self.source == "search" else words  # other sources may distinguish names by case
         return f"{self.source}:{canonical(self.target) if is_address(self.target) else words}"
 
     def __str__(self) -> str:
@@ -42,7 +42,10 @@ class Lead:
 
 
 def parse_seed(text: str) -> Lead:
-    """Read a seed as people write it: an address, or `source:target`, such as `search:chopin nocturne piano`."""
+    """Read a seed: an address, or `source:target`, such as `search:chopin nocturne piano`.
+
+    Raises `UsageError` for anything else. Whether the source exists is not checked here.
+    """
     text = text.strip()
     if is_address(text):
         return Lead("page", text)
@@ -70,22 +73,22 @@ def make_candidate(
     tags: Mapping[str, Any] | None = None,
     lead: Lead,
 ) -> Candidate:
-    """Make a candidate from what a site says; whatever has the wrong type counts as not said.
+    """Make a candidate from a site's metadata. A value of the wrong type counts as missing; never raises.
 
     `identity` is the item's id at the source, or the canonical address of its page.
     """
-    said = {str(name)[:64]: text(value, MAX_NAME) for name, value in (tags or {}).items() if value}
+    kept_tags = {str(name)[:64]: text(value, MAX_NAME) for name, value in (tags or {}).items() if value}
     size = int(num_bytes) if isinstance(num_bytes, int | float) and 0 < num_bytes < 1e15 else 0
     return Candidate(
         candidate_id=candidate_id_of(source, identity),
         source=candidate_id_of(source, "x").rpartition("-")[0],
-        location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays so, and is refused
+        location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays too long, and is refused
         source_url=text(page_url or location, MAX_URL_CHARS + 1),
         title=text(title, MAX_TITLE),
         description=text(description, MAX_DESCRIPTION),
         uploader=text(uploader, MAX_NAME),
         licence=text(licence, MAX_NAME),
-        tags=json.dumps(said, sort_keys=True, ensure_ascii=False) if said else "",
+        tags=json.dumps(kept_tags, sort_keys=True, ensure_ascii=False) if kept_tags else "",
         announced_duration_s=seconds(duration_s),
         num_bytes=size,
         discovered_via=printable(str(lead), MAX_NAME),
@@ -95,7 +98,7 @@ def make_candidate(
 
 
 def text(value: Any, max_chars: int) -> str:
-    """A string from outside: bounded, storable as UTF-8, without what a terminal would obey. Lists are joined."""
+    """Clean a value from outside: a bounded string, storable as UTF-8, without control characters. Lists are joined."""
     if isinstance(value, list | tuple):
         value = ", ".join(str(one) for one in value[:20])
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -110,7 +113,7 @@ def _address_or_nothing(value: Any) -> str:
 
 
 def seconds(value: Any) -> float | None:
-    """A duration as a number, "245.3", "4:05" or "1:02:03"; None for anything else."""
+    """Read a duration in seconds: a number, "245.3", "4:05" or "1:02:03"; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -129,5 +132,5 @@ def seconds(value: Any) -> float | None:
 def deeper(
     lead: Lead, source: str, target: str, via: str, priority: float, hint: str = "", is_part: bool = True
 ) -> Lead:
-    """A lead one step further from the seeds."""
+    """Make a lead one step further from the seeds than `lead`."""
     return Lead(source, target, lead.depth + 1, priority, printable(via, MAX_NAME), text(hint, MAX_NAME), is_part)

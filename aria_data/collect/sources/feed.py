@@ -1,4 +1,4 @@
-"""RSS and Atom feeds, podcasts: every entry with audio is a candidate, every other one a lead to its page."""
+"""RSS and Atom feeds, podcasts: an entry with audio is a candidate, any other entry is a lead to its page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xm
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """The entries of the feed at an address."""
+    """Yield the entries of the feed at an address. Raises as `Web.get` does, also for a page that is no feed."""
     robots_of(web).require(lead.target)
     page = web.get(lead.target)
     require_unreserved(page)
@@ -39,18 +39,18 @@ def is_feed(page: Page) -> bool:
 
 
 def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
-    """Read a fetched feed. Never raises, whatever it holds; what is no entry is left out."""
+    """Read a fetched feed. Never raises, whatever it holds; anything that is no entry is skipped."""
     import feedparser
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about names that changed
-        said = feedparser.parse(
+        parsed = feedparser.parse(
             io.BytesIO(page.body), response_headers={"content-type": "application/xml; charset=utf-8"}
         )
-    about = said.get("feed", {})
-    links = Counter(_string(entry.get("link")) for entry in said.get("entries", []))
+    about = parsed.get("feed", {})
+    links = Counter(_string(entry.get("link")) for entry in parsed.get("entries", []))
     shared = {link for link, count in links.items() if count > 1} | {_string(about.get("link"))}
-    for entry in said.get("entries", [])[:limit]:
+    for entry in parsed.get("entries", [])[:limit]:
         enclosure = _audio_of(entry)
         link = join(page.url, _string(entry.get("link")))
         if enclosure:

@@ -1,4 +1,4 @@
-"""What a web page says of its audio and its neighbours: audio elements, links, metadata, JSON-LD. No request."""
+"""Read a web page: its audio elements, links, metadata and JSON-LD. Makes no request."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _BLOCKS = frozenset("p div li tr td br h1 h2 h3 h4 article section".split())
 
 @dataclass
 class Found:
-    """What one page holds. Addresses are whole; links are on any site."""
+    """The content of one page. Addresses are absolute; links may lead to any site."""
 
     title: str = ""
     meta: dict[str, str] = field(default_factory=dict)  # by lower-case name or property
     canonical: str = ""
     licence: str = ""
-    audio: list[tuple[str, str]] = field(default_factory=list)  # (address, words of the link)
+    audio: list[tuple[str, str]] = field(default_factory=list)  # (address, text of the link)
     links: list[tuple[str, str]] = field(default_factory=list)
     feeds: list[str] = field(default_factory=list)
     objects: list[dict[str, Any]] = field(default_factory=list)  # JSON-LD that describes audio
 
 
 def is_audio_address(url: str) -> bool:
-    """Whether the path ends as audio files do."""
+    """Whether the path of an address has the ending of an audio file."""
     path = re.split(r"[?#]", url)[0].lower()
     return path.endswith(tuple(AUDIO_SUFFIXES))
 
@@ -43,8 +43,8 @@ def is_audio_address(url: str) -> bool:
 def read_page(url: str, content: str) -> Found:
     """Read a page. Never raises, whatever it holds."""
     reader = _Reader(url)
-    with suppress(AssertionError, ValueError, RecursionError):  # html.parser gives up on some broken declarations
-        reader.feed(content)  # never its `close`: what has no end is read again from each mark on, which takes minutes
+    with suppress(AssertionError, ValueError, RecursionError):  # html.parser fails on some broken declarations
+        reader.feed(content)  # never `close`: it reads an unfinished tag again from each "<" on, which takes minutes
     reader.close_link()
     found = reader.found
     found.title = " ".join(found.title.split())
@@ -140,10 +140,10 @@ class _Reader(HTMLParser):
 
     def _json_ld(self, source: str) -> None:
         try:
-            said = json.loads(source[:1_000_000])
+            content = json.loads(source[:1_000_000])
         except (ValueError, RecursionError):
             return
-        waiting, seen = [said], 0
+        waiting, seen = [content], 0
         while waiting and seen < 2000 and len(self.found.objects) < MAX_JSON_LD:
             one = waiting.pop(0)
             seen += 1
@@ -158,7 +158,7 @@ class _Reader(HTMLParser):
 
 
 def iso_duration_s(value: Any) -> float | None:
-    """`PT4M5S` in seconds; anything else as it is, if it is a number."""
+    """Give an ISO 8601 duration (`PT4M5S`) in seconds, or a positive number as it is; None for anything else."""
     if isinstance(value, str):
         match = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", value.strip(), re.IGNORECASE)
         if match and any(match.groups()):
@@ -169,7 +169,7 @@ def iso_duration_s(value: Any) -> float | None:
 
 
 def name_in(value: Any) -> str:
-    """The name in a JSON-LD person or list of them."""
+    """Give the name of a JSON-LD person, or the names of a list of them, at most 200 characters each."""
     if isinstance(value, list):
         return ", ".join(filter(None, (name_in(one) for one in value[:10])))
     if isinstance(value, dict):

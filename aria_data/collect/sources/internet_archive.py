@@ -4,14 +4,14 @@
     internet_archive:collection:NAME, creator:NAME, uploader:NAME
     internet_archive:item:IDENTIFIER                      or https://archive.org/details/IDENTIFIER
 
-A search costs one request for every 1000 items, an item one. Searches go through the scraping API, whose cursor has no
-end; advancedsearch.php refuses to go behind the 10,000th (https://archive.org/help/aboutsearch.htm). Items are read as
-https://archive.org/developers/md-read.html and .../developers/metadata-schema say. Of an item only what its uploader
-gave is fetched, not what the archive derived from it, unless the original is too large. Nothing that is lent,
-restricted or private is a candidate.
+A search costs one request for every 1000 items, an item one. Searches use the scraping API, whose cursor has no end;
+advancedsearch.php gives no item after the 10,000th (https://archive.org/help/aboutsearch.htm). Items are read as
+https://archive.org/developers/md-read.html and .../developers/metadata-schema describe. The uploader's own files are
+candidates; a file that the archive derived takes the place of an original that is too large. Items that are lent,
+restricted or private are no candidates.
 
-The environment variable ARIA_DATA_ARCHIVE_API replaces https://archive.org, for a mirror or a test; candidates' audio
-is fetched from there too.
+The environment variable ARIA_DATA_ARCHIVE_API replaces https://archive.org, for a mirror or a test; the audio of
+candidates is then fetched from there, too.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ API = "https://archive.org"
 SITE = "https://archive.org"
 SOURCE = "internet_archive"
 HOSTS = ("archive.org", "www.archive.org")
-MAX_ORIGINAL_BYTES = 500_000_000  # a larger original is left for a derivative; a CD as FLAC has 300 MB
+MAX_ORIGINAL_BYTES = 500_000_000  # instead of a larger original a derivative is taken; a CD as FLAC has 300 MB
 MAX_FILES, MAX_SEARCH_PAGES = 20_000, 1000
 PAGE_ITEMS = 1000
-MIN_PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 10_000  # what the scraping API gives
-CREATOR_PRIORITY = 0.5  # of the item's: what else its creator made is one guess further away
+MIN_PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 10_000  # the limits of the scraping API
+CREATOR_PRIORITY = 0.5  # of the item's priority: other items of its creator are less likely to fit
 LOSSLESS = ("flac", "wav", "wave", "aif", "aiff", "aifc", "shn", "w64", "tta", "tak", "ape")
 LOSSY = ("mp3", "ogg", "oga", "opus", "m4a", "m4b", "aac", "mp2", "mpc", "mka", "weba", "wma", "ac3", "au", "caf")
 DERIVATIVES = ("vbr mp3", "ogg vorbis")  # the archive's names of formats, the better first
@@ -48,18 +48,18 @@ _NOBODY = frozenset(("various", "various artists", "unknown", "unknown artist", 
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """A search gives leads to at most `limit` items; an item gives at most `limit` candidates."""
+    """Yield leads to at most `limit` items for a search; at most `limit` candidates, then leads, for an item."""
     kind, name = _target(lead.target)
     yield from _of_item(name, lead, web, limit) if kind == "item" else _of_search(name, lead, web, limit)
 
 
 def base() -> str:
-    """Where the archive is asked."""
+    """Give the address of the archive, without a slash at its end."""
     return (os.environ.get("ARIA_DATA_ARCHIVE_API") or API).rstrip("/")
 
 
 def _target(target: str) -> tuple[str, str]:
-    """What a lead means: ("item", its identifier) or ("search", a query)."""
+    """Read a lead's target as ("item", its identifier) or ("search", a query)."""
     if target.startswith(("http://", "https://")):
         return "item", _identifier(_identifier_in(target), target)
     field, _, name = (part.strip() for part in target.partition(":"))
@@ -89,7 +89,7 @@ def _unsupported(target: str, why: str) -> Exception:
 
 
 def _of_search(query: str, lead: Lead, web: Web, limit: int) -> Iterator[Lead]:
-    """Leads to the items a search finds. Ends also where the archive does not: at a page that brings nothing new."""
+    """Yield leads to the items that a search finds. A page without new items ends it, even if there is a cursor."""
     found: set[str] = set()
     cursor = ""
     for _ in range(MAX_SEARCH_PAGES):
@@ -101,8 +101,8 @@ def _of_search(query: str, lead: Lead, web: Web, limit: int) -> Iterator[Lead]:
         for name in new[: limit - len(found)]:
             yield deeper(lead, SOURCE, f"item:{name}", str(lead), lead.priority)
         found.update(new)
-        said = answer.get("cursor")
-        cursor = said if isinstance(said, str) else ""
+        next_cursor = answer.get("cursor")
+        cursor = next_cursor if isinstance(next_cursor, str) else ""
         if not cursor or not new or len(found) >= limit:
             return
 
@@ -114,7 +114,7 @@ def _identifiers(items: Any) -> list[str]:
 
 
 def _of_item(identifier: str, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """An item's recordings, then a lead to its creator. A collection is a lead to itself as a search."""
+    """Yield an item's recordings, then a lead to its creator; for a collection, a lead to the search of its items."""
     record = get_json(web, f"{base()}/metadata/{identifier}")
     metadata = record.get("metadata")
     if not record or is_true(record.get("is_dark")):
@@ -128,8 +128,8 @@ def _of_item(identifier: str, lead: Lead, web: Web, limit: int) -> Iterator[Cand
     recordings = _recordings(record.get("files"), identifier)
     if not recordings:
         raise _unsupported(f"item:{identifier}", "holds no audio that its uploader gave and that may be fetched.")
-    for said, file in recordings[:limit]:
-        yield _candidate(identifier, metadata, said, file, lead)
+    for about, file in recordings[:limit]:
+        yield _candidate(identifier, metadata, about, file, lead)
     yield from _neighbours(identifier, metadata, lead)
 
 
@@ -143,7 +143,7 @@ def _require_open(identifier: str, record: dict[str, Any], metadata: dict[str, A
 
 
 def _recordings(files: Any, identifier: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each recording once: what is said of it, and the file to fetch.
+    """Give each recording once, as (its metadata, the file to fetch).
 
     Originals that differ only in their suffix are one recording: the lossless one is taken.
     """
@@ -163,18 +163,18 @@ def _recordings(files: Any, identifier: str) -> list[tuple[dict[str, Any], dict[
 
 
 def _choose(originals: list[dict[str, Any]], derived: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The file to fetch, with what any of its originals say that it does not say itself."""
+    """Give (the metadata of all files of a recording, the best original's first, the file to fetch)."""
     best = min(originals, key=lambda file: _order(file, False))
-    said: dict[str, Any] = {}
+    about: dict[str, Any] = {}
     for file in (*derived, *originals, best):
-        said |= {name: value for name, value in file.items() if value}
+        about |= {name: value for name, value in file.items() if value}
     keyed = [(_order(file, False), file) for file in originals] + [(_order(file, True), file) for file in derived]
     chosen = min(keyed, key=lambda pair: pair[0])[1]
-    return said, chosen
+    return about, chosen
 
 
 def _order(file: dict[str, Any], is_derived: bool) -> tuple[bool, bool, int]:
-    """Sorts files of one recording: not too large, as its uploader gave it, lossless."""
+    """Give the sort key of a file among those of one recording: not too large, then original, then lossless."""
     suffix = file["name"].rpartition(".")[2].lower()
     format_name = plain(file.get("format")).lower()
     rank = DERIVATIVES.index(format_name) if is_derived else (*LOSSLESS, *LOSSY).index(suffix)
@@ -200,16 +200,16 @@ def _location(identifier: str, name: str) -> str:
 
 
 def _candidate(
-    identifier: str, metadata: dict[str, Any], said: dict[str, Any], file: dict[str, Any], lead: Lead
+    identifier: str, metadata: dict[str, Any], about: dict[str, Any], file: dict[str, Any], lead: Lead
 ) -> Candidate:
     item_title = plain(metadata.get("title"))
     name = file["name"] if file.get("source") == "original" else plain(file.get("original"))
     licences = values(metadata.get("licenseurl")) + values(metadata.get("rights"))
-    described = "\n".join(values(said.get("description")) + values(metadata.get("description")))
+    described = "\n".join(values(about.get("description")) + values(metadata.get("description")))
     tags = {
-        "album": plain(said.get("album")) or item_title,
-        "artist": plain(said.get("artist")) or plain(said.get("creator")),
-        **{field: plain(said.get(field)) for field in ("track", "composer", "genre")},
+        "album": plain(about.get("album")) or item_title,
+        "artist": plain(about.get("artist")) or plain(about.get("creator")),
+        **{field: plain(about.get(field)) for field in ("track", "composer", "genre")},
         **{field: plain(metadata.get(field)) for field in ("date", "subject", "language")},
     }
     return make_candidate(
@@ -217,11 +217,11 @@ def _candidate(
         f"{identifier}/{name}",
         location=_location(identifier, file["name"]),
         page_url=f"{SITE}/details/{identifier}",
-        title=_title(plain(said.get("title")), name, item_title),
+        title=_title(plain(about.get("title")), name, item_title),
         description=strip_html(described),
         uploader=plain(metadata.get("creator")),
         licence="; ".join(licences),
-        duration_s=plain(file.get("length")) or plain(said.get("length")),
+        duration_s=plain(file.get("length")) or plain(about.get("length")),
         num_bytes=whole(file.get("size")),
         tags=tags,
         lead=lead,
@@ -229,7 +229,7 @@ def _candidate(
 
 
 def _title(track: str, name: str, item_title: str) -> str:
-    """The track's title, with the item's before it where it says little by itself ("I. Allegro")."""
+    """Give the track's title, with the item's before it where it is short ("I. Allegro")."""
     track = track or re.sub(r"[_\s]+", " ", name.rpartition("/")[2].rpartition(".")[0]).strip()
     is_bare = len(re.findall(r"[^\W\d_]{2,}", track)) < 3
     if not item_title or not is_bare or item_title.casefold() == track.casefold():
@@ -238,7 +238,7 @@ def _title(track: str, name: str, item_title: str) -> str:
 
 
 def _neighbours(identifier: str, metadata: dict[str, Any], lead: Lead) -> Iterator[Lead]:
-    """A lead to what else the item's creator made."""
+    """Yield a lead to other items of the item's creator."""
     names = [text(re.sub(r'["\\\s]+', " ", name), MAX_NAME) for name in values(metadata.get("creator"))]
     for name in names[:1]:
         if name and name.casefold() not in _NOBODY:

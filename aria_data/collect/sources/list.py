@@ -1,7 +1,7 @@
 """A list of addresses: CSV or TSV with a column `url`, JSON lines, or plain text with one address a line.
 
-Columns or keys `title, description, uploader, licence, duration_s` are taken as said; others become tags. A row with a
-title is a candidate; one without is a lead to its page, unless its address ends as audio files do.
+Columns or keys `title, description, uploader, licence, duration_s` become these fields of a candidate; others become
+tags. A row with a title, or with the address of an audio file, is a candidate; any other row is a lead to its page.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAX_LINE = 1_000_000
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """The rows of the file `lead.target`; `limit` does not apply, a list is as long as it is.
+    """Yield the rows of the file `lead.target`, all of them: `limit` does not apply.
 
-    Raises `UsageError` for a file that cannot be read or has no column `url`. A row without an address that can be
-    fetched is a candidate all the same, so that it is accounted for.
+    Raises `UsageError` for a file that cannot be read or has no column `url`. A row without a web address is a
+    candidate as well, so that it is accounted for.
     """
     path = Path(lead.target)
     for number, row in rows_of(path):
@@ -57,7 +57,10 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Every row with its line number; names of columns in lower case, other names for ours translated."""
+    """Yield every row with its line number. Column names are in lower case; known synonyms become our names.
+
+    Raises `UsageError` for a file that cannot be read or has no column `url`.
+    """
     name = printable(str(path), 160)
     try:
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:

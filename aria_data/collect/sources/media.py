@@ -1,4 +1,4 @@
-"""yt-dlp as a source of metadata: what it says of an address, without fetching the audio."""
+"""yt-dlp as a reader of metadata: the candidates and leads at an address, without fetching audio."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MAX_NESTED = 50  # playlists inside a playlist that become leads
 
 
 def extractor_of(url: str, web: Web) -> str:
-    """The name of yt-dlp's extractor that knows the address's site; `Generic` when none does."""
+    """Give the name of yt-dlp's extractor for the address's site; `Generic` when there is none."""
     return next((name for name, each in web.own_youtube_dl()._ies.items() if each.suitable(url)), GENERIC)
 
 
 def entries_of(address: str, web: Web, lead: Lead, limit: int, page: Page | None = None) -> Iterator[Candidate | Lead]:
-    """What yt-dlp finds at an address or search: candidates, and leads to playlists inside and to uploaders.
+    """Yield what yt-dlp finds at an address or search: candidates, and leads to playlists inside.
 
-    A playlist is read flat: one or a few requests, no page of its entries. At most `limit` entries are looked at.
-    `page` is what the address gave, if it was read before: it is not asked for again.
+    A playlist is read flat: one or a few requests, none for the pages of its entries. At most `limit` entries are read.
+    With `page`, the answer of the address from before, the address is not requested again. Raises as `Web.get` does.
     """
     params: dict[str, Any] = {
         "extract_flat": "in_playlist",

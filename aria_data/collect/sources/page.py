@@ -1,7 +1,7 @@
-"""Any web address: a page of a site yt-dlp knows (video, channel, playlist), or any page, feed or audio file.
+"""Any web address: a page of a site that yt-dlp knows (video, channel, playlist), or any page, feed or audio file.
 
 A site that yt-dlp knows is read by yt-dlp. Any other page is fetched once, if its robots.txt allows, and read here: its
-audio, what it says of it, and links to its neighbours on the same site. Where nothing is seen, yt-dlp tries.
+audio with metadata, and links to pages on the same site. If no audio is found in a page, yt-dlp reads it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READABLE = ("text/", "application/xhtml", "application/xml", "application/rss", 
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """What an address leads to."""
+    """Yield the candidates and leads of an address. Raises as `Web.get` does."""
     if extractor_of(lead.target, web) != GENERIC:
         yield from entries_of(lead.target, web, lead, limit)
         return
@@ -94,36 +94,36 @@ def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
     page_title = found.meta.get("og:title") or found.title
     about = found.meta.get("og:description") or found.meta.get("description", "")
     for address, words in audio:
-        said = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
-        title = name_of(said) or (page_title if is_alone else words) or lead.hint or _file_name(address)
+        metadata = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
+        title = name_of(metadata) or (page_title if is_alone else words) or lead.hint or _file_name(address)
         yield make_candidate(
             "web",
             canonical(page_url) if is_alone else canonical(address),
             location=address,
             page_url=page_url,
             title=title,
-            description=text(said.get("description"), 10_000)
+            description=text(metadata.get("description"), 10_000)
             or (about if is_alone else f"{page_title}\n{about}".strip()),
-            uploader=name_in(said.get("author") or said.get("byArtist") or said.get("creator"))
+            uploader=name_in(metadata.get("author") or metadata.get("byArtist") or metadata.get("creator"))
             or found.meta.get("author")
             or found.meta.get("og:site_name", ""),
-            licence=said.get("license") if isinstance(said.get("license"), str) else found.licence,
-            duration_s=iso_duration_s(said.get("duration")) or found.meta.get("music:duration"),
+            licence=metadata.get("license") if isinstance(metadata.get("license"), str) else found.licence,
+            duration_s=iso_duration_s(metadata.get("duration")) or found.meta.get("music:duration"),
             tags={name: found.meta.get(name) for name in ("music:musician", "music:album", "keywords")},
             lead=lead,
         )
 
 
-def name_of(said: dict[str, Any]) -> str:
-    """The name in a JSON-LD object."""
-    return text(said.get("name") or said.get("headline"), 500)
+def name_of(metadata: dict[str, Any]) -> str:
+    """Give the name or headline of a JSON-LD object, "" without one."""
+    return text(metadata.get("name") or metadata.get("headline"), 500)
 
 
-def _address(said: dict[str, Any], page: Page) -> str:
+def _address(metadata: dict[str, Any], page: Page) -> str:
     from aria_data.web import join
 
-    nested = said.get("associatedMedia") or said.get("audio")
-    url = said.get("contentUrl") or (nested.get("contentUrl") if isinstance(nested, dict) else None)
+    nested = metadata.get("associatedMedia") or metadata.get("audio")
+    url = metadata.get("contentUrl") or (nested.get("contentUrl") if isinstance(nested, dict) else None)
     return join(page.url, url) if isinstance(url, str) else ""
 
 

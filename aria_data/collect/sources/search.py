@@ -1,6 +1,6 @@
 """A search at a site that yt-dlp can search: `search:chopin nocturne piano`, or `search:scsearch:chopin nocturne`.
 
-The second form names the site by yt-dlp's own word; without it YouTube is asked.
+The second form names the site by yt-dlp's prefix; without one the search is made at YouTube.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_SITE = "ytsearch"
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """The first `limit` results."""
+    """Yield the first `limit` results. Raises as `Web.get` does."""
     named = re.fullmatch(r"([a-z]{2,12}search):(.+)", lead.target, re.DOTALL)
     site, words = (named[1], named[2]) if named else (DEFAULT_SITE, lead.target)
     yield from entries_of(f"{site}{limit}:{' '.join(words.split())[:200]}", web, lead, limit)

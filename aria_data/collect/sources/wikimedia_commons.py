@@ -5,9 +5,9 @@
     wikimedia_commons:File:Example.ogg
     https://commons.wikimedia.org/wiki/Category:... or .../File:...
 
-One request for 50 files. The API is asked as https://www.mediawiki.org/wiki/API:Etiquette wishes: one request after
-another, several files in one, `maxlag=5`, and a wait when it says so. MIDI files, which it counts as audio, are none
-here. An API is made for programs, so its own rules count, not robots.txt.
+One request is made for 50 files. Requests follow https://www.mediawiki.org/wiki/API:Etiquette: one after another,
+several files in one, `maxlag=5`, and a wait when the API asks for one. MIDI files, which Commons counts as audio, are
+skipped. An API is made for programs, so its own rules count, not robots.txt.
 
 The environment variable ARIA_DATA_COMMONS_API replaces https://commons.wikimedia.org/w/api.php, for another MediaWiki
 or a test.
@@ -33,20 +33,20 @@ SOURCE = "wikimedia_commons"
 HOSTS = ("commons.wikimedia.org", "commons.m.wikimedia.org")
 PAGE_FILES = 50
 MAX_REQUESTS = 200  # of one lead: 10,000 files, where the search ends too
-MAX_QUERY_CHARS = 300  # the search takes no more
+MAX_QUERY_CHARS = 300  # the limit of the search
 MAX_ANSWER_PAGES, MAX_BATCH_PAGES = 500, 1000
 MAX_TITLE_CHARS = 300  # a title has 255 bytes, and its namespace
 SUBCATEGORY_PRIORITY = 0.8
 IS_FILE, IS_CATEGORY = 6, 14  # namespaces
-_SAID = "ObjectName|ImageDescription|Artist|Credit|DateTimeOriginal|LicenseShortName|LicenseUrl|UsageTerms"
-_ASKED = {
+_METADATA_FIELDS = "ObjectName|ImageDescription|Artist|Credit|DateTimeOriginal|LicenseShortName|LicenseUrl|UsageTerms"
+_PARAMETERS = {
     "action": "query",
     "format": "json",
     "formatversion": 2,
     "maxlag": 5,
     "prop": "imageinfo|categories",
     "iiprop": "url|size|mime|mediatype|sha1|user|extmetadata",  # `size` brings the duration of audio with it
-    "iiextmetadatafilter": _SAID,
+    "iiextmetadatafilter": _METADATA_FIELDS,
     "iiextmetadatalanguage": "en",
     "cllimit": "max",
     "clshow": "!hidden",
@@ -55,7 +55,7 @@ _NO_TITLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff#<>\[\]|{}]")  # what M
 
 
 def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
-    """At most `limit` candidates, and at most as many leads to subcategories."""
+    """Yield at most `limit` candidates, and at most as many leads to subcategories. Raises as `Web.get` does."""
     kind, name = _target(lead.target)
     num_found = num_leads = 0
     for page in _pages(_query(kind, name), web):
@@ -76,12 +76,12 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
 
 
 def base() -> str:
-    """Where the API is asked."""
+    """Give the address of the API."""
     return os.environ.get("ARIA_DATA_COMMONS_API") or API
 
 
 def _target(target: str) -> tuple[str, str]:
-    """What a lead means: ("category" or "file", its title without the namespace) or ("search", words)."""
+    """Read a lead's target as ("category" or "file", its title without the namespace) or ("search", words)."""
     is_address = target.startswith(("http://", "https://"))
     title = _title_in(target) if is_address else target
     namespace, colon, name = (part.strip() for part in title.replace("_", " ").partition(":"))
@@ -98,7 +98,7 @@ def _target(target: str) -> tuple[str, str]:
 
 
 def _title_in(address: str) -> str:
-    """The title in an address: of /wiki/TITLE, or of /w/index.php?title=TITLE."""
+    """Give the title in an address: /wiki/TITLE, or /w/index.php?title=TITLE."""
     if host_of(address) not in (*HOSTS, host_of(base()) or SITE):
         return ""
     parts = urlsplit(address)
@@ -123,16 +123,16 @@ def _query(kind: str, name: str) -> dict[str, Any]:
 
 
 def _pages(query: dict[str, Any], web: Web) -> Iterator[dict[str, Any]]:
-    """Every page of a query once, whole: what comes in several answers is put together.
+    """Yield every page of a query once, whole: parts that come in several answers are joined.
 
-    https://www.mediawiki.org/wiki/API:Continue: a batch is whole when `batchcomplete` says so. Ends also when the API
-    does not: at a continuation that came before.
+    `batchcomplete` marks the end of a batch (https://www.mediawiki.org/wiki/API:Continue). A continuation that came
+    before ends the query, because the API would repeat itself without end.
     """
     batch: dict[str, dict[str, Any]] = {}
     given: dict[str, str] = {}
     seen: set[str] = set()
     for _ in range(MAX_REQUESTS):
-        answer = get_json(web, f"{base()}?{urlencode({**_ASKED, **query, **given}, errors='replace')}")
+        answer = get_json(web, f"{base()}?{urlencode({**_PARAMETERS, **query, **given}, errors='replace')}")
         _gather(answer.get("query"), batch)
         given = _continuation(answer.get("continue"))
         step = urlencode(sorted(given.items()))
@@ -148,7 +148,7 @@ def _pages(query: dict[str, Any], web: Web) -> Iterator[dict[str, Any]]:
 
 
 def _gather(answer: Any, batch: dict[str, dict[str, Any]]) -> None:
-    """Add an answer's pages to those of the batch."""
+    """Add the pages of an answer to those of the batch."""
     pages = answer.get("pages") if isinstance(answer, dict) else None
     for page in pages[:MAX_ANSWER_PAGES] if isinstance(pages, list) else ():
         if not isinstance(page, dict) or not isinstance(page.get("title"), str) or len(page["title"]) > MAX_TITLE_CHARS:
@@ -164,18 +164,18 @@ def _gather(answer: Any, batch: dict[str, dict[str, Any]]) -> None:
 
 
 def _place(page: dict[str, Any]) -> int:
-    """Where a search ranks a page; a category gives no rank."""
+    """Give a page's rank in a search; 0 in a category, which has no ranks."""
     index = page.get("index")
     return index if isinstance(index, int) else 0
 
 
-def _continuation(said: Any) -> dict[str, str]:
-    """The parameters that ask for more, and no others."""
-    if not isinstance(said, dict):
+def _continuation(given: Any) -> dict[str, str]:
+    """Keep the parameters that continue a query, and no others."""
+    if not isinstance(given, dict):
         return {}
     return {
         name: str(value)
-        for name, value in said.items()
+        for name, value in given.items()
         if re.fullmatch(r"[a-z]{0,10}(continue|offset)", name)
         and isinstance(value, str | int)
         and len(str(value)) < 1000
@@ -189,7 +189,7 @@ def _subcategory(page: dict[str, Any], lead: Lead) -> Iterator[Lead]:
 
 
 def _raise_for_file(page: dict[str, Any], target: str) -> None:
-    """Say why a file that was asked for is no candidate."""
+    """Raise `FetchFailed` with the reason why a requested file is no candidate."""
     if is_true(page.get("missing")) or is_true(_info(page).get("filemissing")):
         raise fetch_error("gone", f"{printable(target, 120)}: Wikimedia Commons has no such file, or not any more.")
     raise fetch_error("unsupported", f"{printable(target, 120)}: is no audio file.")
@@ -201,7 +201,7 @@ def _info(page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _candidate(page: dict[str, Any], lead: Lead) -> Candidate | None:
-    """A file's page as a candidate; None for what is no audio, or has no address."""
+    """Make a candidate of a file's page; None for a page without audio or without an address."""
     info = _info(page)
     mime = plain(info.get("mime")).lower()
     is_audio = plain(info.get("mediatype")).upper() == "AUDIO" or mime.startswith("audio/")
@@ -210,25 +210,25 @@ def _candidate(page: dict[str, Any], lead: Lead) -> Candidate | None:
         return None
     title = page["title"].partition(":")[2] or page["title"]
     user = plain(info.get("user"))
-    named = _said(info, "ObjectName")
+    named = _metadata(info, "ObjectName")
     return make_candidate(
         SOURCE,
         str(page["pageid"]) if isinstance(page.get("pageid"), int) else page["title"],
         location=location,
         page_url=_page_url(info.get("descriptionurl"), page["title"]),
         title=(title.rpartition(".")[0] or title).replace("_", " "),
-        description=_said(info, "ImageDescription"),
-        uploader=" ".join(_said(info, "Artist").split()) or user,
+        description=_metadata(info, "ImageDescription"),
+        uploader=" ".join(_metadata(info, "Artist").split()) or user,
         uploader_url=f"{SITE}/wiki/User:{_quoted(user)}" if user else "",
-        licence=" ".join((_said(info, "LicenseShortName"), _said(info, "LicenseUrl"))).strip()
-        or _said(info, "UsageTerms"),
+        licence=" ".join((_metadata(info, "LicenseShortName"), _metadata(info, "LicenseUrl"))).strip()
+        or _metadata(info, "UsageTerms"),
         duration_s=info.get("duration"),
         num_bytes=info.get("size"),
         tags={
             "title": named if named != title.rpartition(".")[0] else "",
             "categories": _categories(page.get("categories")),
-            "date": _said(info, "DateTimeOriginal"),
-            "credit": _said(info, "Credit"),
+            "date": _metadata(info, "DateTimeOriginal"),
+            "credit": _metadata(info, "Credit"),
             "sha1": plain(info.get("sha1")),
         },
         lead=lead,
@@ -236,7 +236,7 @@ def _candidate(page: dict[str, Any], lead: Lead) -> Candidate | None:
 
 
 def _location(url: Any) -> str:
-    """A web address without the note on who asked for it that the API adds; "" for anything else."""
+    """Give a web address without the tracking parameters that the API adds; "" for anything else."""
     if not isinstance(url, str) or not url.isascii() or not re.match(r"(https?:)?//[^/]", url):
         return ""
     return join(base(), re.sub(r"\?utm_[^#]*", "", url))
@@ -250,8 +250,8 @@ def _quoted(title: str) -> str:
     return quote(title.replace(" ", "_"), safe="/:,()!*';@", errors="replace")
 
 
-def _said(info: dict[str, Any], name: str) -> str:
-    """A field of `extmetadata`, whose values are HTML."""
+def _metadata(info: dict[str, Any], name: str) -> str:
+    """Give a field of `extmetadata`, whose values are HTML, as text."""
     fields = info.get("extmetadata")
     field = fields.get(name) if isinstance(fields, dict) else None
     return strip_html(plain(field.get("value"))) if isinstance(field, dict) else ""

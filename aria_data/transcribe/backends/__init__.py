@@ -1,4 +1,4 @@
-"""Backends that turn audio into notes and pedals, one file each. A file beside this one is a backend by its name."""
+"""Models that turn audio into notes and pedals, one file each. A file in this folder is a backend of that name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from types import ModuleType
 from aria_data.errors import ConfigInvalid
 from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
-SHARED = ("intervals", "transkun_network")  # what a backend here is made of
+SHARED = ("intervals", "transkun_network")  # modules of a backend, no backends themselves
 DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
 NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
 
 
 def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Transcriber:
-    """Load the backend's model that the configuration names."""
+    """Load the model of the backend that the configuration names.
+
+    Raises `ConfigInvalid` for an unknown backend or hop, `UsageError` for a device or checkpoint that cannot be used.
+    """
     return _module(config).load(config, compute)
 
 
@@ -25,13 +28,13 @@ def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
 
 
 def check_name(name: str, where: str) -> None:
-    """Raise `ConfigInvalid` when there is no backend of this name; `where` says which setting named it."""
+    """Raise `ConfigInvalid` when there is no backend of this name; `where` is the setting that named it."""
     if name not in NAMES:
         raise ConfigInvalid(f"{where}: {name!r} is not one of {', '.join(NAMES)}.")
 
 
 def check(config: TranscribeConfig, where: str) -> None:
-    """Raise `ConfigInvalid` or `UsageError` for what can be seen to be wrong before anything is loaded."""
+    """Raise `ConfigInvalid` or `UsageError` for a wrong name, hop or checkpoint, without loading a model."""
     check_name(config.transcriber, where)
     weights_sha256(config)
 

@@ -1,8 +1,8 @@
 """Kong et al. 2021 ("High-resolution piano transcription with pedals"): the networks and post-processing of
-piano-transcription-inference, without its downloader, its printing and its one file at a time.
+piano-transcription-inference. Its downloader, its printing and its loop over single files are not used.
 
-Windows of 10 s move 5 s; of each, the middle half counts. Notes are found in chunks of a minute with enough to either
-side that no chunk's border changes a note: the published post-processing ends every note within 6 s.
+Windows of 10 s start every 5 s; of each, the middle half counts. Notes are found in chunks of a minute, with frames on
+both sides so that no border changes a note: the published post-processing ends every note within 6 s.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from aria_data.transcribe import base
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.checkpoints import Checkpoint, cached_path, fetch, is_whole
 
-# Published at Zenodo, record 4034264: name, size and licence as stated there; the sha256 as two package collections
-# pin it. A user of the package has it in ~/piano_transcription_inference_data.
+# Published at Zenodo, record 4034264: name, size and licence are stated there; two package collections pin the sha256.
+# A user of the package has it in ~/piano_transcription_inference_data.
 CHECKPOINT = Checkpoint(
     name="CRNN_note_F1=0.9677_pedal_F1=0.9186.pth",
     url="https://zenodo.org/records/4034264/files/CRNN_note_F1%3D0.9677_pedal_F1%3D0.9186.pth?download=1",
@@ -61,7 +61,10 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
 
 
 def weights_sha256(config: TranscribeConfig) -> str:
-    """Hash the file that is named; without one, give the published file's hash, there or not."""
+    """Hash the configured checkpoint; without one, give the published file's hash, whether it was fetched or not.
+
+    Raises `UsageError` for a checkpoint that does not exist and for a hop other than 5 s.
+    """
     if config.hop_s not in (0.0, float(HOP_S)):
         raise UsageError(f"transcribe.hop_s: bytedance joins windows of 10 s in the middle, so its hop is {HOP_S} s.")
     return sha256_file(_named(config)) if config.checkpoint else CHECKPOINT.sha256
@@ -82,7 +85,7 @@ def _path(config: TranscribeConfig) -> Path:
 
 
 def _load_weights(model: Any, path: Path) -> None:
-    """Load both networks' weights, tensors only: a hostile file cannot run code."""
+    """Load the weights of both networks. Only tensors are read, so a hostile file cannot run code."""
     import torch
 
     name = printable(path.name)
@@ -94,7 +97,7 @@ def _load_weights(model: Any, path: Path) -> None:
             for key in getattr(model, part).load_state_dict(parts[part], strict=False).missing_keys
             if "_extractor." not in key  # fixed filters, which some versions do not store
         ]
-    except Exception as error:  # torch raises what it likes for a file that is not one of its own
+    except Exception as error:  # torch raises errors of many types for a file of another format
         reason = " ".join(str(error).split())[:120]
         raise UsageError(f"{name}: is not a checkpoint of piano-transcription-inference ({reason}).") from error
     if missing:
@@ -117,15 +120,15 @@ class ByteDance:
         self.correct_tuning = config.correct_tuning
         self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
-        self.is_bfloat16 = compute.dtype == "bfloat16"  # only when asked for: its accuracy was not measured
+        self.is_bfloat16 = compute.dtype == "bfloat16"  # never by "auto": its accuracy was not measured
 
     def infer(self, windows: np.ndarray) -> list[Any]:
-        """See `Transcriber.hear`: arrays of 1001 frames, by the package's names."""
+        """See `Transcriber.infer`. An output holds arrays of 1001 frames, under the package's names."""
         import torch
 
         waveforms = torch.from_numpy(np.ascontiguousarray(windows[:, :, 0])).to(self.device)
-        kind = torch.device(self.device).type
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.is_bfloat16):
+        device_type = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=self.is_bfloat16):
             outputs = {name: value.float().cpu().numpy() for name, value in self.model(waveforms).items()}
         return [
             _finite({name: outputs[name][index] for name in (*NOTE_OUTPUTS, *PEDAL_OUTPUTS)})
@@ -147,7 +150,7 @@ def _finite(output: dict[str, np.ndarray]) -> Any:
 
 
 class _Decoder:
-    """Lays the windows' middles end to end and finds notes a minute at a time; pedals, which may last, at the end."""
+    """Joins the middles of the windows. Finds notes a minute at a time; pedals, which may be long, at the end."""
 
     def __init__(self) -> None:
         self._frames = {name: np.zeros((0, NUM_KEYS), np.float32) for name in NOTE_OUTPUTS}
@@ -155,7 +158,7 @@ class _Decoder:
         self._last: dict[str, np.ndarray] | None = None
         self._is_first = True
         self._origin = 0  # the frame of the span that self._frames begin with
-        self._done = 0  # notes that begin before this frame are found
+        self._done = 0  # notes that begin before this frame have been found
         self._notes: list[tuple[Note, float]] = []
 
     def add(self, output: dict[str, np.ndarray]) -> None:
@@ -169,7 +172,7 @@ class _Decoder:
         return self._origin + len(self._frames[NOTE_OUTPUTS[0]])
 
     def _append(self, output: dict[str, np.ndarray], is_last: bool) -> None:
-        """Keep what counts of a window: the middle half; of the first and last also the outer quarter."""
+        """Keep the frames of a window that count: the middle half; of the first and last also the outer quarter."""
         num = len(output[NOTE_OUTPUTS[0]]) - 1  # the last frame lies past the window's end
         first = 0 if self._is_first else num // 4
         after = num * 3 // 4 if not is_last else num + self._is_first
@@ -180,7 +183,7 @@ class _Decoder:
             self._pedal[name].append(output[name][first:after])
 
     def _find_notes(self, until: int) -> None:
-        """Find the notes that begin from `self._done` on and before `until`, and forget what no later one needs."""
+        """Find the notes that begin from `self._done` on and before `until`; drop frames that no later note needs."""
         end = min(len(self), until + LOOK_FRAMES) - self._origin
         arrays = {name: values[:end] for name, values in self._frames.items()}
         events, _ = _processor().output_dict_to_midi_events(arrays)
@@ -197,7 +200,7 @@ class _Decoder:
         self._origin = keep_from
 
     def finish(self) -> TranscriptionResult:
-        """Give all notes and pedal presses. The confidence is the mean strength of the onsets, not an expected F1."""
+        """Give all notes and pedal presses. The confidence is the mean onset score, 0 to 1, not an expected F1."""
         if self._last is None:
             return TranscriptionResult(Performance())
         self._append(self._last, is_last=True)
@@ -228,7 +231,8 @@ def _processor() -> Any:
     from piano_transcription_inference.utilities import RegressionPostProcessor
 
     class WithoutNan(RegressionPostProcessor):
-        """A plateau of equal scores divides zero by zero there; its note then has no time. Here it has its frame's."""
+        """The published code divides zero by zero on a plateau of equal scores and gives such a note the time NaN.
+        Here it has the time of its frame."""
 
         def get_binarized_output_from_regression(self, *arguments: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
             with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,9 +1,9 @@
-"""Decoding of intervals: which notes, on each of the 90 tracks, explain the scores best, and how sure that is.
+"""Decode intervals (Yan & Duan, neural semi-CRF): the notes with the best total score on each of 90 tracks.
 
-A track's notes do not overlap. Going through its frames, one may stay silent until the next frame (score 0), take a
-note of a single frame, or a note to a later frame, on which the next one may begin (Yan & Duan, neural semi-CRF).
-The best way onwards from every frame is found backwards in time, so it does not depend on where the window before
-left off; only following it does. The same pass gives the probability of a note's beginning at each frame.
+The notes of a track do not overlap. At each frame the path stays silent until the next frame (score 0), or takes a
+note to a later frame, on which the next note may begin; it may also take a note of this single frame. The best path
+from each frame onwards is found backwards in time, so it does not depend on the window before; only the frame from
+which it is followed does. A second pass gives the probability that a note begins at each frame.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 
 SILENT = -1
-NEGLIGIBLE_NATS = 20.0  # what is so much less likely than the best adds under 1e-8 to a probability
-NUM_ROW_BLOCKS = 4  # an interval ends after it begins: the blocks leave out most of the other half
+NEGLIGIBLE_NATS = 20.0  # a path so much less likely than the best adds under 1e-8 to a probability
+NUM_ROW_BLOCKS = 4  # an interval ends after it begins: the blocks leave out most pairs where it would not
 
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """The best way onwards from every frame of every track of one window, and the probability of onsets."""
+    """The best path from every frame of every track of one window onwards, and the probability of onsets."""
 
-    ends: np.ndarray  # int16 (tracks, frames): where the best note that begins here ends, or SILENT
+    ends: np.ndarray  # int16 (tracks, frames): the frame in which the best note that begins here ends, or SILENT
     is_single: np.ndarray  # bool (tracks, frames): whether a note of this one frame is taken
     onset_probability: np.ndarray  # float32 (tracks, frames): expected number of notes that begin here, about 0 to 1
 
     @property
     def is_finite(self) -> bool:
-        """Whether the scores were numbers."""
+        """Whether all scores were finite."""
         return bool(np.isfinite(self.onset_probability).all())
 
     def path(self, track: int, start: int) -> list[tuple[int, int]]:
@@ -53,7 +53,10 @@ class Lattice:
 
 
 def decode(begins: Any, ends: Any, single: Any) -> Lattice:
-    """Decode one window on the processor. See `Scores` for the shapes; one track at a time stays in the cache."""
+    """Decode one window on the CPU, one track at a time, which stays in the cache.
+
+    Shapes as in `transkun_network.Scores`, without the batch.
+    """
     import torch
 
     num_tracks, num_frames, _ = begins.shape
@@ -71,9 +74,9 @@ def decode(begins: Any, ends: Any, single: Any) -> Lattice:
 
 
 def decode_batch(scores: Any) -> list[Lattice]:
-    """Decode a batch of windows where it is, as a GPU likes it: frame after frame, all tracks of all windows at once.
+    """Decode a batch of windows on its own device: frame after frame, all tracks of all windows at once.
 
-    Takes `Scores`; gives what `decode` gives, except that a GPU adds in another order.
+    Takes `transkun_network.Scores`. Gives what `decode` gives, up to rounding: a GPU adds in another order.
     """
     import torch
 
@@ -120,10 +123,10 @@ def _compiled_walk() -> Any:
 
 
 def _walk(scores, single, found, probability):
-    """One track: `scores[b, e]` a frame of length, upper half only. Fills `found` and `probability`.
+    """Decode one track: `scores[b, e]` is per frame of length, upper half only. Fills `found` and `probability`.
 
-    Backwards: the best score (`best`) and the logarithm of the summed weight (`weight`) of all that can follow each
-    frame. Forwards: the probability of passing each frame, and of a note's beginning there.
+    Backwards: the best score (`best`) and the logarithm of the summed weight (`weight`) of all paths from each frame
+    onwards. Forwards: the probability of passing each frame, and of a note that begins there.
     """
     num_frames = len(single)
     best = np.empty(num_frames, np.float32)

@@ -1,8 +1,8 @@
 """Transkun (Yan & Duan 2024; MIT licence, weights in its wheel): windows of 16 s, notes as scored intervals.
 
-Its own command hears one window after the other in float32, 8 s apart. Here `transkun_network` evaluates the same
-weights the short way, in bfloat16 where that is fast, windows move 14 s, and `intervals` decodes; joining the
-events of neighbouring windows follows the published procedure.
+Its own command transcribes one window after the other in float32, every 8 s. Here `transkun_network` evaluates the
+same weights with less work, in bfloat16 where that is fast, windows start every 14 s, and `intervals` decodes. Events
+of neighbouring windows are joined by the published procedure.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionRe
 WINDOW_S = 16.0  # the length the weights were trained on (2.0.conf of the wheel)
 HOP_S = 14.0  # 2 s of overlap; 8 s in the wheel
 GPU_BATCH_SIZE = 64  # 16 minutes of audio a pass
-NEAR_FRAMES = 2  # an onset heard up to 46 ms beside the note's counts for it, as it does for the F1
+NEAR_FRAMES = 2  # an onset detected up to 46 ms beside the note's counts for it, as it does for the F1
 
 
 def load(config: TranscribeConfig, compute: Compute) -> Transkun:
-    """Load the weights of the installed wheel. Raises `UsageError` for a device that is not here."""
+    """Load the weights of the installed wheel. Raises `UsageError` for a device that cannot be used."""
     import json
 
     base.allow_torchaudio_on_cpu()
@@ -54,7 +54,11 @@ def load(config: TranscribeConfig, compute: Compute) -> Transkun:
 
 
 def weights_sha256(config: TranscribeConfig) -> str:
-    """Hash the installed wheel's weights."""
+    """Hash the installed wheel's weights.
+
+    Raises `UsageError` for a configured checkpoint and without the wheel, `ConfigInvalid` for a hop below 1 s or above
+    15 s.
+    """
     if config.checkpoint:
         raise UsageError("transcribe.checkpoint: transkun brings its own weights. Leave it empty.")
     base.hop_of(config, HOP_S, WINDOW_S, 1.0)
@@ -62,7 +66,7 @@ def weights_sha256(config: TranscribeConfig) -> str:
 
 
 def weights_path() -> Path:
-    """Where the installed wheel keeps its weights; found without importing the package, which loads torch."""
+    """Give the path of the installed wheel's weights without importing the package, which would load torch."""
     spec = find_spec("transkun")
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
@@ -73,7 +77,7 @@ def weights_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WindowOutput:
-    """What the network says of one window, decoded as far as that is possible without the window before."""
+    """The network's output for one window, decoded as far as that is possible without the window before."""
 
     lattice: Lattice
     tokens: Any  # tensor (90, steps, 256), for the attributes of the notes
@@ -103,7 +107,7 @@ class Transkun:
         self.network = Network(model, device, base.choose_dtype(compute.dtype, device))
 
     def infer(self, windows: np.ndarray) -> list[Any]:
-        """See `Transcriber.hear`. A window whose scores are not finite gives an error."""
+        """See `Transcriber.infer`. A window whose scores are not finite gives an error."""
         import torch
 
         waveforms = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1)))
@@ -129,7 +133,7 @@ def _not_finite() -> TranscriptionFailed:
 
 @dataclass(slots=True)
 class _Event:
-    """A note or a pedal press as far as one window shows it. Pedals have minus their controller for a pitch."""
+    """A note or a pedal press, or the part of it in one window. A pedal's pitch is minus its controller number."""
 
     start_s: float
     end_s: float
@@ -141,7 +145,7 @@ class _Event:
 
 
 class _Decoder:
-    """Follows the lattice of each window from where the one before left off, and joins the events."""
+    """Follows the lattice of each window from where that of the window before ended, and joins the events."""
 
     def __init__(self, model: Transkun):
         self._model = model
@@ -150,7 +154,7 @@ class _Decoder:
         self._starts = [self._overlap] * len(model.targets)
         self._num_windows = 0
         self._num_expected = 0.0  # onsets, by the model's own probabilities
-        self._tail_expected = 0.0  # of them, those that the next window counts again
+        self._tail_expected = 0.0  # onsets in the last half overlap, which the next window counts if there is one
 
     def add(self, output: WindowOutput) -> None:
         model, lattice = self._model, output.lattice
@@ -196,7 +200,7 @@ class _Decoder:
             known.append(event)
 
     def _count_expected(self, lattice: Lattice) -> None:
-        """Add up the probabilities of onsets of notes, each moment once: the overlap of two windows is shared."""
+        """Add up the onset probabilities of notes, each frame once: each of two windows counts half of the overlap."""
         of_frames = lattice.onset_probability[self._first_key :].sum(axis=0, dtype=float)
         half = self._overlap // 2
         first = half if self._num_windows else 0
@@ -208,7 +212,7 @@ class _Decoder:
         return next(track for track, pitch in enumerate(self._model.targets) if pitch > 0)
 
     def finish(self) -> TranscriptionResult:
-        """Give the finished notes and pedals; one still held at the end of the audio ends there."""
+        """Give the notes and pedals that have an end; one still held at the end of the audio ends there."""
         notes: list[tuple[Note, float]] = []
         pedals = []
         for pitch, events in self._events.items():

@@ -1,9 +1,9 @@
-"""Transkun's network, evaluated the short way: the same weights, the same sums, less work.
+"""Transkun's network with the same weights and results (up to rounding), computed with less work.
 
-What is not done: spectrum bins above the highest mel filter; a second channel equal to the first; keys and values
-of attention twice (both attentions of a block read the block's input); the last block's rows that nothing reads;
-the projection to frames before the projection to scores (their product is one matrix). What is done in small
-pieces: everything that would leave the processor's cache. Checked against the published code in the tests.
+Left out: spectrum bins above the highest mel filter; a second channel equal to the first; computing keys and values
+of attention twice (both attentions of a block read the block's input); rows of the last block that nothing reads;
+the projection to frames before the projection to scores (their product is one matrix). Work that would not fit into
+the processor's cache is done in small pieces. The tests compare it with the published code.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ KEYS_MULTIPLE = 32  # torch's attention on a CPU is 1.5 times as fast for whole 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the network says of a batch of windows, for each of the 90 pedals and keys.
+    """The network's output for a batch of windows, for each of the 90 pedals and keys.
 
     A note from frame b to frame e > b scores `begins[.., b] @ ends[.., e] * (e - b)`, one of a single frame
-    `single[.., b]`; nothing scores 0. `tokens` give the attributes of the notes found.
+    `single[.., b]`; silence scores 0. `Network.attributes` reads `tokens`.
     """
 
     begins: Any  # tensor (batch, 90, frames, 256)
@@ -41,7 +41,7 @@ class Scores:
 
 
 class Network:
-    """The network with its weights made ready for one device and one kind of number. Safe from several threads."""
+    """The network with its weights prepared for one device and dtype. Several threads may call it."""
 
     def __init__(self, model: Any, device: str, dtype: Any):
         import torch
@@ -70,7 +70,7 @@ class Network:
             return self._heads.scores(tokens[:, 1:], num_frames=features.shape[1])
 
     def attributes(self, tokens: Any, notes: Sequence[tuple[int, int, int]]) -> list[tuple[float, ...]]:
-        """Give (velocity, onset shift, offset shift, is the onset there, is the offset there) of each note.
+        """Give (velocity, onset shift, offset shift, has an onset, has an offset) of each note, the last two 0 or 1.
 
         `notes` are (track, first frame, last frame) of the window that `tokens` belong to; shifts are in frames.
         """
@@ -110,7 +110,7 @@ class _Spectrum:
         return torch.cat(pieces, dim=1)
 
     def _level(self, waveforms: Any) -> Any:
-        """Pad and bring every window to mean 0 and deviation 1, as counted over its overlapping frames."""
+        """Pad, then scale every window to mean 0 and standard deviation 1, counted over its overlapping frames."""
         import torch
 
         batch, channels, num_samples = waveforms.shape
@@ -141,7 +141,7 @@ class _Spectrum:
 
 
 class _Patches:
-    """Features to tokens: convolutions that halve the time three times and the frequency twice, and positions."""
+    """Features to tokens: convolutions that halve the time three times and the frequency twice, plus positions."""
 
     def __init__(self, backbone: Any, targets: Any, device: Any, dtype: Any):
         import torch
@@ -154,7 +154,7 @@ class _Patches:
         self.norms = [
             copy.deepcopy(layer).to(device) for layer in backbone.downConv if isinstance(layer, torch.nn.GroupNorm)
         ]
-        self.norm_dtype = dtype if device.type == "cpu" else torch.float32  # only a CPU takes two kinds at once
+        self.norm_dtype = dtype if device.type == "cpu" else torch.float32  # only a CPU takes mixed dtypes
         self.padding = tuple(backbone.downConv[0].padding)
         with torch.inference_mode():
             places = torch.arange(float(NUM_MELS))
@@ -178,7 +178,7 @@ class _Patches:
         return torch.cat([tokens + of_spectrum, of_targets.expand(len(tokens), -1, -1, -1)], dim=2)
 
     def _of_shape(self, num_steps: int, num_bands: int) -> tuple[Any, Any]:
-        """Give the positions of the spectrum's tokens and of the targets', which depend on nothing else."""
+        """Give the positions of the spectrum's tokens and of the targets'. They depend on the shape only."""
         import torch
 
         if (num_steps, num_bands) not in self._positions:
@@ -192,7 +192,7 @@ class _Patches:
 class _Block:
     """One transformer block: attention over frequency, then over time, each followed by two linear layers.
 
-    Queries come from the normalised stream; keys and values, of both attentions, from the block's input as it is.
+    Queries come from the normalised stream; keys and values of both attentions from the block's input, unnormalised.
     """
 
     def __init__(self, layer: Any, device: Any, dtype: Any):
@@ -207,10 +207,10 @@ class _Block:
             self.time = _Half(layer.mhaBlockT, layer.fnnBlockT, device, dtype)
 
     def __call__(self, tokens: Any, rows: int, only_last: int | None = None) -> Any:
-        """Float32 (batch, steps, places, 256) to the same shape, or only its last places."""
+        """Float32 (batch, steps, places, 256) to the same shape, or to its last `only_last` places."""
         batch, steps, places, width = tokens.shape
         kept = only_last or places
-        stream = tokens.new_empty(batch, kept, steps, width)  # turned, for the attention over time
+        stream = tokens.new_empty(batch, kept, steps, width)  # transposed, for the attention over time
         of_time = tokens.new_zeros(batch, kept, self._padded(steps), 2 * width, dtype=self.dtype)
         together = 1 if self.is_cpu else batch
         for item in range(0, batch, together):
@@ -219,17 +219,17 @@ class _Block:
                 span = slice(begin, min(begin + rows, steps))
                 piece = tokens[items, span].flatten(0, 1)
                 keys_values = self.keys_values(piece.to(self.dtype))
-                of_time[items, :, span] = _turned(keys_values[:, places - kept :, 2 * width :], together)
+                of_time[items, :, span] = _transposed(keys_values[:, places - kept :, 2 * width :], together)
                 of_frequency = self._pad(keys_values[..., : 2 * width])
                 new = self.frequency(piece[:, places - kept :], of_frequency, places)
-                stream[items, :, span] = _turned(new, together)
+                stream[items, :, span] = _transposed(new, together)
         out = tokens.new_empty(batch, steps, kept, width)
         for item in range(0, batch, together):
             items = slice(item, item + together)
             for begin in range(0, kept, rows):
                 span = slice(begin, min(begin + rows, kept))
                 new = self.time(stream[items, span].flatten(0, 1), of_time[items, span].flatten(0, 1), steps)
-                out[items, :, span] = _turned(new, together)
+                out[items, :, span] = _transposed(new, together)
         return out
 
     def _padded(self, number: int) -> int:
@@ -242,13 +242,13 @@ class _Block:
         return pad(keys_values, (0, 0, 0, self._padded(number) - number)) if self.is_cpu else keys_values
 
 
-def _turned(rows: Any, batch: int) -> Any:
+def _transposed(rows: Any, batch: int) -> Any:
     """(batch * steps, places, width) to (batch, places, steps, width), or the other way round."""
     return rows.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
 class _Half:
-    """Attention and the two linear layers behind it, added to the stream."""
+    """Attention and the two linear layers after it, added to the stream."""
 
     def __init__(self, attention: Any, feed_forward: Any, device: Any, dtype: Any):
         module, first, second = attention.module, feed_forward.module[0], feed_forward.module[3]
@@ -259,7 +259,10 @@ class _Half:
         self.second = _Linear(*_scaled(second, feed_forward.scale), device, dtype)
 
     def __call__(self, stream: Any, keys_values: Any, num_keys: int) -> Any:
-        """Float32 `stream` (rows, places, 256), keys and values (rows, num_keys or more, 512) to a new stream."""
+        """Float32 `stream` (rows, places, 256), keys and values (rows, num_keys or more, 512) to a new stream.
+
+        Keys from `num_keys` on are padding, which is masked.
+        """
         from torch.nn.functional import scaled_dot_product_attention
 
         sides = self.query(self._normalised(stream)), *keys_values.chunk(2, dim=-1)
@@ -284,10 +287,10 @@ def _scaled(linear: Any, scale: Any) -> tuple[Any, Any]:
 
 
 class _Linear:
-    """A linear layer in its own kind of number, GELU included where it follows.
+    """A linear layer in one dtype, with GELU after it where asked for.
 
-    On a CPU through oneDNN with packed weights, as torch's own compiler does it: bias and GELU cost no pass of their
-    own. Where this torch has no such operator, the plain way.
+    In bfloat16 on a CPU it uses oneDNN with packed weights, as torch's own compiler does: bias and GELU cost no pass
+    of their own. Where this torch has no such operator, it uses torch's plain functions.
     """
 
     def __init__(self, weight: Any, bias: Any, device: Any, dtype: Any, gelu: bool = False):
@@ -312,7 +315,7 @@ class _Linear:
 
 
 class _Heads:
-    """Tokens to scores. Eight frames of one token at once: the published up-sampling and scoring layers, multiplied."""
+    """Tokens to scores, eight frames of a token at once: the published up-sampling and scoring layers as one matrix."""
 
     def __init__(self, model: Any, device: Any):
         import torch
@@ -333,15 +336,15 @@ class _Heads:
         """Float32 tokens (batch, steps, 90, 256) to the scores of their windows."""
         import torch
 
-        turned = tokens.transpose(1, 2).contiguous()
-        of_all = torch.nn.functional.linear(turned, self.weight, self.bias)
+        by_track = tokens.transpose(1, 2).contiguous()
+        of_all = torch.nn.functional.linear(by_track, self.weight, self.bias)
         of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
         ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
-        return Scores(begins, ends, single[..., 0], turned)
+        return Scores(begins, ends, single[..., 0], by_track)
 
 
 class _Attributes:
-    """What a note is like, from the frames it begins and ends in: velocity, moments between frames, cut edges."""
+    """A note's attributes, from the frames it begins and ends in: velocity, shifts within a frame, cut edges."""
 
     def __init__(self, model: Any, device: Any):
         up = model.backbone.upConv1dSkip
