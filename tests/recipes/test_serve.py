@@ -53,7 +53,7 @@ def test_a_schedule_produces_runs_and_ends_with_its_command(tmp_path):
                 time.sleep(0.3)
         finally:
             os.killpg(server.pid, signal.SIGINT)
-            said = server.communicate(timeout=1000)[1]
+            said = server.communicate(timeout=1000)[1]  # a guard against hanging
     assert "Prefect's pages: http://127.0.0.1:" in said
     with exclusive_lock(tmp_path / "dataset" / ".lock"):
         pass  # nothing is held any more
