@@ -684,6 +684,7 @@ def modes():
         os.chmod(path, 0o755)
 
 
+@pytest.mark.slow
 def test_files_and_folders_that_may_not_be_read_are_reported_and_the_rest_goes_on(tmp_path, modes):
     source = tmp_path / "in"
     for number, name in enumerate(("good.wav", "secret.wav", "closed/a.wav", "listed/b.wav", "odd.mp3/c.wav")):

@@ -83,6 +83,7 @@ def test_the_melody_is_louder_than_the_accompaniment(transcribed):
     assert melody > np.mean([note.velocity for note in transcribed.notes if note.pitch < 72]) + 5
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, transcribed):
     blocks = np.array_split(waveform, 997)
     assert midi_bytes(transcribe_one(transkun, blocks).performance) == midi_bytes(transcribed)
