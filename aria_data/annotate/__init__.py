@@ -1,10 +1,10 @@
-"""Read tags out of texts: composer, performer, composition, form, key, each with the words it was read from.
+"""Read annotations from texts: composer, performer, composition, form, key, each with the words it was read from.
 
 In: title, description, uploader, tags. Out: `Annotation`s.
 Rejects nothing.
 
-`credits` says who wrote and who plays, `parts` which work and which part of it; `model_tags` asks a language model.
-What is known of music lies in `aria_data.repertoire`.
+`credits` finds composer and performer (with `performers`), `parts` the work and the part of it; `readings` collects
+what was found. `model_tags` asks a language model instead. The knowledge of music is in `aria_data.repertoire`.
 """
 
 from aria_data.annotate.annotation import AnnotateConfig, annotate, annotate_many

@@ -1,8 +1,8 @@
-"""Stage 6: text -> composer, performer, title, catalogue, number, form, genre, period, key; by rules or by a model.
+"""Annotate: text -> composer, performer, title, catalogue, number, form, genre, period, key; by rules or by a model.
 
-A field is filled only from words of the text, and `evidence` quotes them. Genre and period may come from the
-composer, and then the evidence says so. By the rules, `credits` reads who wrote and who plays, `parts` reads the work.
-A model says the same fields with a quote each (`model_tags.py`), and its words go through the same lists and parsers.
+A field is filled only from words of the text, and `evidence` quotes them. Genre and period may come from the composer;
+then the evidence names the composer. The rules are in `credits` (people) and `parts` (the work). A model gives the same
+fields with a quote each (`model_tags.py`), and its values go through the same lists and parsers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANNOTATORS = ("rules", "llm")
 
 @dataclass(frozen=True)
 class AnnotateConfig:
-    """How much of hostile text is read at all, and who reads it."""
+    """How much of a text is read, and by what. Raises `ValueError` for an unknown annotator."""
 
     max_title_chars: int = 500
     max_description_chars: int = 3000
@@ -51,15 +51,15 @@ def annotate(
     tags: Mapping[str, str] | None = None,
     config: AnnotateConfig | None = None,
 ) -> Annotation:
-    """Read everything the text says about what is played, by the rules. Never raises, whatever the text is.
+    """Annotate a text by the rules. Does not raise for any text.
 
-    `tags` are those embedded in the file (title, artist, composer, ...). The uploader's name proves nothing of the
-    music; a pianist of the list who bears it is the performer.
+    `tags` are those embedded in the file (title, artist, composer, ...). The uploader's name is only used to find the
+    performer, if a pianist of the list has that name.
     """
     config = config or AnnotateConfig()
     title, description, uploader = (
-        clean(without_instructions(str(text or "")[: 2 * most])[0], most)
-        for text, most in (
+        clean(without_instructions(str(text or "")[: 2 * max_chars])[0], max_chars)
+        for text, max_chars in (
             (title, config.max_title_chars),
             (description, config.max_description_chars),
             (uploader, config.max_tag_chars),
@@ -90,10 +90,11 @@ def annotate_many(
     in_batches: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Candidate, Annotation | Exception]]:
-    """Annotate with the configured annotator; each candidate comes back once, in any order.
+    """Annotate with the configured annotator; yields each candidate once, in any order.
 
-    A candidate that the model did not answer properly comes back with a `TemporaryError`, never with a guess.
-    `in_batches` uses the batch interface, at half the price within a day.
+    A candidate without a valid answer of the model comes with a `TemporaryError`, never with a guess. `in_batches` uses
+    the batch interface, at half the price within a day; `say` then gets lines about its progress. Raises `ValueError`
+    for the annotator "llm" without `llm`, and the errors of `Llm.ask_many` that concern every candidate.
     """
     if config.annotator == SOURCE:
         yield from ((candidate, _by_rules(candidate, config)) for candidate in candidates)
@@ -104,16 +105,16 @@ def annotate_many(
     task = annotation_task()
     asked = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
     for question, answer in asked:
-        candidate, honest = question.tag
+        candidate, cleared = question.tag
         if isinstance(answer, Exception):
             yield candidate, answer
         else:
-            found = annotation_of(honest, answer, config.max_title_chars)
-            yield candidate, held_by_rules(found, _by_rules(honest, config)) if question.is_alone else found
+            found = annotation_of(cleared, answer, config.max_title_chars)
+            yield candidate, held_by_rules(found, _by_rules(cleared, config)) if question.is_alone else found
 
 
 def questions_about(candidates: Iterable[Candidate], config: AnnotateConfig) -> Iterator[Question]:
-    """What the annotator llm would be asked; for a forecast too."""
+    """The questions that the annotator "llm" asks about these candidates; also used for a forecast."""
     return annotation_questions(candidates, config.max_title_chars, config.max_description_chars)
 
 

@@ -1,4 +1,4 @@
-"""Who wrote and who plays, from title, tags and description; and whose catalogue a number is."""
+"""Find composer and performer in title, tags and description, also by catalogue numbers and titles of works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aria_data.repertoire.opuses import composer_of_opus
 from aria_data.repertoire.works import composer_of_name, composer_of_work
 from aria_data.text import fold
 
-MAX_DESCRIPTION_NAMES_IN = 400  # a description's first lines name the music, the rest names everything
+MAX_DESCRIPTION_NAMES_IN = 400  # characters; only the first lines of a description name this music
 _COMPOSER_LABEL = re.compile(
     r"\b(?:composers?|composed by|komponist|compositeur|compositor|compositore|композитор|music by)[: ]{1,2}"
     r"(?P<name>.{3,60})",
@@ -35,7 +35,7 @@ _COMPOSER_LABEL = re.compile(
 
 
 def read_composer(reading: Reading, title: str, description: str, tags: Mapping[str, str]) -> None:
-    """The composer whom a tag, the title or the description names."""
+    """Put the composer whom a tag, the title or the description names, in this order of trust."""
     in_title = _not_a_part(find_composer(title), title)
     tag = tags.get("composer", "")
     in_tag = find_composer(tag, is_name=True)
@@ -51,7 +51,7 @@ def read_composer(reading: Reading, title: str, description: str, tags: Mapping[
 
 
 def _not_a_part(match: ComposerMatch | None, title: str) -> ComposerMatch | None:
-    """None where the name is the title of a piece in another's work: "Carnaval, Op. 9: 12. Chopin"."""
+    """The match, or None if the name is the title of a piece in another's work: "Carnaval, Op. 9: 12. Chopin"."""
     head, colon, _ = title.partition(":")
     if not match or not colon or match.start < len(head):
         return match
@@ -78,14 +78,17 @@ def _is_whole(match: ComposerMatch, text: str) -> bool:
 
 
 def read_catalogue(reading: Reading, title: str) -> list[CatalogueNumber]:
-    """The catalogue numbers in the title, the composer's own list first. They may tell the composer."""
+    """The catalogue numbers in the title, the composer's preferred catalogue first.
+
+    They are also used to find the composer: one who is not known yet, or instead of one who is only named in the title.
+    """
     composer = composers().get(reading.get("composer_id"))
     numbers = catalogue_numbers(title, (*composer.catalogues, "op") if composer else ())
     if composer is None and not reading.get("composer"):
         composer = _composer_by_work(reading, title, numbers)
         numbers = catalogue_numbers(title, (*composer.catalogues, "op")) if composer else numbers
     elif composer and not any(n.catalogue in composer.catalogues for n in numbers):
-        # "12 Lieder von Schubert, S. 558" are Liszt's
+        # "12 Lieder von Schubert, S. 558" is a work of Liszt's
         others = [n for n in catalogue_numbers(title) if n.composer_id not in ("", composer.composer_id)]
         if others and reading.evidence["composer"].startswith("tag"):
             reading.has_conflict = True
@@ -98,9 +101,9 @@ def read_catalogue(reading: Reading, title: str) -> list[CatalogueNumber]:
 
 
 def _composer_by_work(reading: Reading, title: str, numbers: list[CatalogueNumber]) -> Composer | None:
-    """Whose catalogue it is; whose work has this number and this name, form or key; whose alone has this name."""
-    if told := next((n for n in numbers if n.composer_id), None):
-        reading.put_composer(told.composer_id, told.text, "composer by catalogue")
+    """Put the composer of the catalogue, else of a work with number and name, else of a name, else of an opus."""
+    if number := next((n for n in numbers if n.composer_id), None):
+        reading.put_composer(number.composer_id, number.text, "composer by catalogue")
     elif known := composer_of_work(title):
         reading.put_composer(*known, "composer by catalogue")
     elif not _is_somebody_elses(title):
@@ -121,7 +124,7 @@ def _composer_by_form(title: str, numbers: list[CatalogueNumber]) -> tuple[str, 
 
 
 def _is_somebody_elses(title: str) -> bool:
-    """Whether a name that is on no list stands before the colon, where composers stand."""
+    """Whether an unknown name stands before the colon, where titles have the composer."""
     head, colon, _ = title.partition(":")
     words = head.split()
     if not colon or not 1 <= len(words) <= 4 or find_pianist(head, is_name=True) or composer_of_name(head):
@@ -132,14 +135,14 @@ def _is_somebody_elses(title: str) -> bool:
 
 
 def _catalogue_order(composer: Composer | None):
-    """Opus first, unless the composer's row puts `op` behind another catalogue."""
+    """A sort key of catalogues: opus first, unless the composer's row has `op` after another catalogue."""
     own = composer.catalogues if composer else ()
     ranked = own if "op" in own else ("op", *own)
     return lambda catalogue: ranked.index(catalogue) if catalogue in ranked else len(ranked)
 
 
 def read_performer(reading: Reading, title: str, tags: Mapping[str, str], description: str, uploader: str) -> None:
-    """Who plays: a tag says it, or words such as "plays"; or a pianist's name stands there without any."""
+    """Put the performer: from a tag, from words such as "plays", or from the name of a pianist of the list."""
     composer = composers().get(reading.get("composer_id"))
     for name in ("performer", "artist", "album_artist", "albumartist"):
         artist = tags.get(name, "")
@@ -156,27 +159,27 @@ def read_performer(reading: Reading, title: str, tags: Mapping[str, str], descri
 
 
 def put_performer(reading: Reading, name: str, words: str) -> None:
-    """The name as written, and the id of whoever the list knows by it."""
+    """Put the performer's name as written, and the id if the list of pianists has the name."""
     reading.put("performer", name, words, "performer")
     if match := find_pianist(name, is_name=True):
         reading.put("performer_id", match.pianist_id, words)
 
 
 def _is_the_composer(text: str, composer: Composer | None) -> bool:
-    """Whether the text is hardly more than the composer's name."""
+    """Whether the text is little more than the composer's name."""
     match = find_composer(text, is_name=True) if composer else None
     return bool(match and composer and match.composer_id == composer.composer_id and _is_whole(match, text))
 
 
 def without_people(reading: Reading, title: str) -> str:
-    """The title without composer and performer; a segment that is nothing but a name is the performer's."""
+    """The title without composer and performer. Puts a performer if a segment of the title is only a name."""
     composer = composers().get(reading.get("composer_id"))
     segments = [segment.strip(" ,") for segment in SPLIT.split(title) if segment.strip(" ,")]
     kept = []
     for segment in segments:
         if _is_the_composer(segment, composer):
             continue
-        if not reading.get("performer") and is_name(segment) and _others_say_more(segments, segment):
+        if not reading.get("performer") and is_name(segment) and _others_name_music(segments, segment):
             put_performer(reading, segment, segment)
         if fold(segment) != fold(reading.get("performer")):
             kept.append(segment)
@@ -186,14 +189,14 @@ def without_people(reading: Reading, title: str) -> str:
     return body
 
 
-def _others_say_more(segments: list[str], segment: str) -> bool:
-    """Whether another segment names music, so that this one need not: in "River Flows - Yiruma" none does."""
+def _others_name_music(segments: list[str], segment: str) -> bool:
+    """Whether another segment names music, and not only a composer; in "River Flows - Yiruma" none does."""
     others = [other for other in segments if other != segment and says_work(other)]
     return any(not (match := find_composer(other, is_name=True)) or not _is_whole(match, other) for other in others)
 
 
 def _after_composer(body: str, composer: Composer | None) -> str:
-    """Cut "Chopin: " or "Bach, J.S.: " from the front."""
+    """The title without "Chopin: " or "Bach, J.S.: " at its start."""
     head, colon, rest = body.partition(":")
     match = find_composer(head, is_name=True) if colon and composer else None
     is_own = bool(match and composer and match.composer_id == composer.composer_id)

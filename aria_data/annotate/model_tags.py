@@ -1,7 +1,7 @@
-"""What a language model is asked about a title, and how its answer becomes an `Annotation`.
+"""The question to a language model about a title, and how its answer becomes an `Annotation`.
 
-The model says which words mean what; a value counts only where its quote stands in the text. Names then go through
-the lists of composers and pianists, numbers and keys through the parsers of the rules, read from the quote itself.
+The model gives values with quotes; a value counts only if its quote is in the text. Names then go through the lists of
+composers and pianists, numbers and keys through the parsers of the rules, which read the quote itself.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _PERIODS = ("renaissance", "baroque", "classical", "romantic", "impressionist", 
 
 @cache
 def annotation_task() -> Task:
-    """A value and a quote for every field, and one confidence."""
-    said = {
+    """The task: a value and a quote for every field, and one confidence."""
+    value_and_quote = {
         "type": "object",
         "properties": {"value": {"type": "string"}, "quote": {"type": "string"}},
         "required": ["value", "quote"],
         "additionalProperties": False,
     }
-    fields: dict[str, Any] = dict.fromkeys(FIELDS, said)
+    fields: dict[str, Any] = dict.fromkeys(FIELDS, value_and_quote)
     prompt = load_prompt(__package__, PROMPT)
     return Task("annotate", PROMPT, prompt, {**fields, "confidence": {"type": "number"}}, _checked, tokens_an_item=700)
 
@@ -56,20 +56,23 @@ def annotation_task() -> Task:
 def annotation_questions(
     candidates: Iterable[Candidate], max_title_chars: int, max_description_chars: int
 ) -> Iterator[Question]:
-    """A question a candidate; one whose text spoke to a model is asked in a request of its own."""
+    """Yield a question a candidate; one whose text had a prompt injection is asked in a request of its own.
+
+    A question's tag is (candidate, the candidate without prompt injections).
+    """
     for candidate in candidates:
-        honest, is_flagged = honest_text(candidate)
+        cleared, is_flagged = honest_text(candidate)
         payload = {
-            "title": clean(honest.title, max_title_chars),
-            "description": clean(honest.description, max_description_chars),
-            "uploader": clean(honest.uploader, max_title_chars),
-            "tags": clean(honest.tags, max_title_chars),
+            "title": clean(cleared.title, max_title_chars),
+            "description": clean(cleared.description, max_description_chars),
+            "uploader": clean(cleared.uploader, max_title_chars),
+            "tags": clean(cleared.tags, max_title_chars),
         }
-        yield Question((candidate, honest), {name: text for name, text in payload.items() if text}, is_flagged)
+        yield Question((candidate, cleared), {name: text for name, text in payload.items() if text}, is_flagged)
 
 
 def honest_text(candidate: Candidate) -> tuple[Candidate, bool]:
-    """The candidate without what speaks to a model, and whether there was any."""
+    """Give the candidate without prompt injections in its texts, and whether there were any."""
     texts = {name: str(getattr(candidate, name) or "") for name in ("title", "description", "uploader", "tags")}
     cleared = {name: without_instructions(text) for name, text in texts.items()}
     changed: dict[str, Any] = {name: left for name, (left, taken) in cleared.items() if taken}
@@ -77,7 +80,7 @@ def honest_text(candidate: Candidate) -> tuple[Candidate, bool]:
 
 
 def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload]) -> dict[str, Any]:
-    """Empty every field whose quote is not of this text. A quote of another item's is a mix-up: asked again."""
+    """Empty every field whose quote is not in this text. Raises `ValueError` for a quote of another item's text."""
     checked: dict[str, Any] = {}
     for name in FIELDS:
         value = printable(clean(fields[name]["value"], MAX_EVIDENCE_CHARS), MAX_EVIDENCE_CHARS)
@@ -92,34 +95,37 @@ def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload
     return {**checked, "confidence": float(fields["confidence"])}
 
 
-def annotation_of(honest: Candidate, answer: Answer, max_title_chars: int) -> Annotation:
-    """The answer with its values brought into the spelling of the lists; what they cannot read is left empty."""
-    said = {name: (answer.fields[name]["value"], answer.fields[name]["quote"]) for name in FIELDS}
-    title = clean(clean(honest.title, max_title_chars).replace("_", " "), max_title_chars)
+def annotation_of(cleared: Candidate, answer: Answer, max_title_chars: int) -> Annotation:
+    """Make an annotation of a checked answer, with values in the spelling of the lists; unreadable ones are empty.
+
+    `cleared` is the candidate without prompt injections.
+    """
+    fields = {name: (answer.fields[name]["value"], answer.fields[name]["quote"]) for name in FIELDS}
+    title = clean(clean(cleared.title, max_title_chars).replace("_", " "), max_title_chars)
     reading = Reading()
-    texts = [honest.title, honest.description, honest.uploader, honest.tags]
-    _put_people(reading, said, texts)
-    numbers = _read_numbers(reading, *said["catalogue"])
-    _put_form_and_key(reading, said)
-    _put_part(reading, said)
-    reading.put("title", said["title"][1], said["title"][1])
+    texts = [cleared.title, cleared.description, cleared.uploader, cleared.tags]
+    _put_people(reading, fields, texts)
+    numbers = _read_numbers(reading, *fields["catalogue"])
+    _put_form_and_key(reading, fields)
+    _put_part(reading, fields)
+    reading.put("title", fields["title"][1], fields["title"][1])
     _add_composition(reading, title, numbers)
     for name in ("genre", "period"):
-        reading.put(name, _listed(name, said[name][0]), said[name][1])
+        reading.put(name, _listed(name, fields[name][0]), fields[name][1])
     read_manner(reading, "")
     return reading.to_annotation(printable(answer.model, MAX_SOURCE_CHARS), answer.fields["confidence"])
 
 
-Said = Mapping[str, tuple[str, str]]
+_Fields = Mapping[str, tuple[str, str]]  # of each field the value and the quote
 
 
-def _put_people(reading: Reading, said: Said, texts: Sequence[str]) -> None:
-    value, quote = said["composer"]
+def _put_people(reading: Reading, fields: _Fields, texts: Sequence[str]) -> None:
+    value, quote = fields["composer"]
     if match := find_composer(value, is_name=True):
         reading.put_composer(match.composer_id, quote, "")
     elif is_quoted(value, texts):
         reading.put("composer", value, quote)
-    value, quote = said["performer"]
+    value, quote = fields["performer"]
     if value:
         put_performer(reading, value if is_quoted(value, texts) else quote, quote)
         if player := find_pianist(value, is_name=True):
@@ -127,7 +133,7 @@ def _put_people(reading: Reading, said: Said, texts: Sequence[str]) -> None:
 
 
 def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNumber]:
-    """The number the quote writes; where it only names the work ("Moonlight"), the list of works must know it."""
+    """Put the numbers in the quote. If it only names the work ("Moonlight"), the list of works must have that name."""
     composer = composers().get(reading.get("composer_id"))
     own = (*composer.catalogues, "op") if composer else ()
     numbers = catalogue_numbers(quote, own)
@@ -142,19 +148,19 @@ def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNum
     return numbers
 
 
-def _put_form_and_key(reading: Reading, said: Said) -> None:
+def _put_form_and_key(reading: Reading, fields: _Fields) -> None:
     for name, find in (("form", lambda text: find_form(fold(text))), ("key", find_key)):
-        value, quote = said[name]
+        value, quote = fields[name]
         if found := find(quote) or find(value):
             reading.put(name, found[0], quote)
 
 
-def _put_part(reading: Reading, said: Said) -> None:
-    """Piece and movement: the number must stand in the quote, in figures or Roman."""
-    value, quote = said["piece_number"]
+def _put_part(reading: Reading, fields: _Fields) -> None:
+    """Put piece and movement, if the number is in the quote, in Arabic or Roman figures."""
+    value, quote = fields["piece_number"]
     if arabic(fold(value)) and arabic(fold(value)) in _numbers_in(quote):
         reading.put("piece_number", str(arabic(fold(value))), quote)
-    value, quote = said["movement"]
+    value, quote = fields["movement"]
     found = find_marker(quote, is_multi=True) or find_movement_words(fold(quote))
     if found and (arabic(fold(value)) or found[0] == fold(value)):
         reading.put("movement", found[0], quote)
@@ -173,7 +179,7 @@ def _numbers_in(quote: str) -> set[int]:
 
 
 def _add_composition(reading: Reading, title: str, numbers: list[CatalogueNumber]) -> None:
-    """`composition_id` from what is kept and from how the title is built; it fills no other field."""
+    """Put the `composition_id`, from the other fields and from the whole title; it fills no other field."""
     whole = Reading(dict(reading.values), dict(reading.evidence))
     read_work(whole, title, without_people(whole, title), numbers)
     if reading.get("catalogue") or reading.get("title"):
@@ -181,7 +187,7 @@ def _add_composition(reading: Reading, title: str, numbers: list[CatalogueNumber
 
 
 def _listed(name: str, value: str) -> str:
-    """A genre or period in the words of the lists; else ""."""
+    """The genre or period of the lists that the value names; else ""."""
     folded = fold(value)
     if name == "period" and folded in _PERIODS:
         return folded
@@ -191,9 +197,10 @@ def _listed(name: str, value: str) -> str:
 
 
 def held_by_rules(by_model: Annotation, by_rules: Annotation) -> Annotation:
-    """Of a text that spoke to the model: where the rules read another work or composer, theirs stands.
+    """For a text with a prompt injection: the model's annotation, or that of the rules if the two disagree.
 
-    The orders are gone from what the model read, but some of them may have been missed.
+    They disagree if the rules read a different composer, performer or work. The injection was removed before the model
+    read the text, but a part of it may have been missed. The lower confidence counts.
     """
     names = ("composer_id", "performer", "catalogue", "catalogue_number", "piece_number", "movement", "composition_id")
     if all(getattr(by_rules, name) in ("", getattr(by_model, name)) for name in names):
@@ -203,7 +210,7 @@ def held_by_rules(by_model: Annotation, by_rules: Annotation) -> Annotation:
 
 
 def tags_of(candidate: Candidate) -> dict[str, str]:
-    """The tags embedded in a file, where the candidate brought any."""
+    """The tags embedded in the candidate's file, by name; empty if there are none or they cannot be read."""
     try:
         tags = json.loads(candidate.tags or "{}")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which work and which part of it a title means, and the `composition_id` that follows; genre and period."""
+"""Find the work and the part of it that a title names, and make the `composition_id`; also genre and period."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ from aria_data.repertoire.opuses import piece_in_key, same_work
 from aria_data.repertoire.works import is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
-_DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of these, not on the names
-_NO_PIECES = frozenset({"bwv", "hwv"})  # a number of these is never a set
-_ONE_MOVEMENT = frozenset({"scarlatti", "cimarosa", "seixas"})  # whose sonatas have one
-_OWN_NUMBERS = frozenset({"bwv", "k", "d", "hwv"})  # one number a piece, so "No. 1" before it adds nothing
+_DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of their movements, not on the names
+_NO_PIECES = frozenset({"bwv", "hwv"})  # a number of these catalogues is never a set
+_ONE_MOVEMENT = frozenset({"scarlatti", "cimarosa", "seixas"})  # composers whose sonatas have one movement
+_OWN_NUMBERS = frozenset({"bwv", "k", "d", "hwv"})  # each piece has a number, so "No. 1" before it adds nothing
 
 
 def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNumber]) -> None:
-    """Fill form, key, number, piece, movement, title and `composition_id` from a title without its people."""
+    """Put form, key, number, piece, movement, title and `composition_id`.
+
+    `body` is the title without people (`credits.without_people`), `numbers` are from `credits.read_catalogue`.
+    """
     composer_id = reading.get("composer_id")
     head, tail = head_and_tail(body)
     form = _form_and_words(head) or _form_and_words(tail)
@@ -75,7 +78,7 @@ def _put_numbers(reading: Reading, numbers: list[CatalogueNumber]) -> None:
 def _with_known_piece(
     numbers: list[CatalogueNumber], known: tuple[str, str] | None, composer_id: str, form: str
 ) -> list[CatalogueNumber]:
-    """Mend the piece by what is known of the work: "Sonata No. 3, Op. 2" is its No. 3, "Op. 109 No. 30" has none."""
+    """Correct the piece by the list of works: "Sonata No. 3, Op. 2" is its No. 3, "Op. 109 No. 30" has no piece."""
     first = numbers[0]
     work, _, piece = known[0].partition(":")[0].partition("-") if known else ("", "", "")
     if piece.isdigit() and work == first.catalogue + first.number and not any(n.piece for n in numbers):
@@ -95,17 +98,17 @@ def _put_known(reading: Reading, code: str, words: str) -> None:
 
 
 def _read_piece_by_key(reading: Reading, head: str) -> None:
-    """The piece of an opus by its key, where the title gives no number of it: "Nocturne in E-flat, Op. 9"."""
+    """Put the piece of an opus by its key, if the title gives no number of it: "Nocturne in E-flat, Op. 9"."""
     code = reading.get("catalogue") + reading.get("catalogue_number")
     if reading.get("piece_number") or not reading.get("key") or not find_key(head):
         return
-    said = {number for _, number in form_numbers(fold(head))}
-    piece = piece_in_key(reading.get("composer_id"), code, reading.get("key"), said)
+    numbers = {number for _, number in form_numbers(fold(head))}
+    piece = piece_in_key(reading.get("composer_id"), code, reading.get("key"), numbers)
     reading.put("piece_number", piece, reading.evidence["key"])
 
 
 def _read_part(reading: Reading, head: str, tail: str, body: str) -> None:
-    """Movement of a work, or piece of a set, from what stands behind the work."""
+    """Put the movement of a work, or the piece of a set, from what follows the work in the title."""
     is_multi, has_piece = _has_movements(reading, head), bool(reading.get("piece_number"))
     catalogue, number = reading.get("catalogue"), reading.get("catalogue_number")
     marked = find_marker(tail, is_multi) if is_multi and tail else None
@@ -118,8 +121,8 @@ def _read_part(reading: Reading, head: str, tail: str, body: str) -> None:
         if not has_piece and catalogue != "bwv" and (found := number_in_pair(tail or body)):
             reading.put("piece_number", *found)
         return reading.put("movement", half, tail or body)
-    if said := find_movement_words(fold(body)):
-        return reading.put("movement", *said)
+    if in_words := find_movement_words(fold(body)):
+        return reading.put("movement", *in_words)
     _put_numbered_part(reading, tail, body, is_multi, has_piece)
     return None
 
@@ -144,13 +147,13 @@ def _has_movements(reading: Reading, head: str) -> bool:
 
 
 def _stands_before_number(reading: Reading, words: str, body: str) -> bool:
-    """ "4 Duettos: No. 1 in E minor, BWV 802": the catalogue number is the piece's own."""
+    """Whether the catalogue number is the piece's own, as in "4 Duettos: No. 1 in E minor, BWV 802"."""
     number = reading.evidence.get("catalogue_number", "")
     return reading.get("catalogue") in _OWN_NUMBERS and body.find(number) > body.find(words)
 
 
 def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, str] | None, has_number: bool) -> str:
-    """`op27-2:3`, `bwv847:fugue`, `maple-leaf-rag`; empty where neither number nor title is distinct."""
+    """The code of the composition: `op27-2:3`, `bwv847:fugue`, `maple-leaf-rag`; "" if nothing identifies it."""
     composer_id = reading.get("composer_id")
     piece, movement, is_known_piece = reading.get("piece_number"), reading.get("movement"), False
     if known and (not has_number or is_title_first(composer_id)):
@@ -174,7 +177,7 @@ def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, 
 
 
 def read_manner(reading: Reading, text: str) -> None:
-    """Genre and period: what the text says, else what the composer is known for."""
+    """Put genre and period: those that the text names, else those of the composer."""
     folded = fold(text)
     for name in ("genre", "period"):
         pattern, entries = word_list(f"{name}s")

@@ -1,4 +1,4 @@
-"""Who plays, as titles and descriptions say it: "X plays Y", "performed by X", "Pianist: X", "Composer: Work - X"."""
+"""Find the performer by the words around a name: "X plays Y", "performed by X", "Pianist: X"; and what a name is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = r"[^\W\d_][\w.'’\-]{0,30}(?: [^\W\d_][\w.'’\-]{0,30}){0,4}"
 _PLAYS = "plays|performs|spielt|joue|interpreta|toca|suona|speelt|играет|исполняет"
 _BY = "[Pp]erformed|[Pp]layed|[Ii]nterpreted|[Gg]espielt|[Ii]nterprété|[Ii]nterpretado|[Ee]seguito"
 _ROLE = "[Pp]ianist(?:e|a|in)?|[Pp]iano|[Pp]erformer|[Kk]lavier|[Pp]ianoforte|[Ии]сполнитель|[Пп]ианист"
-_SAID = (
+_PHRASES = (
     re.compile(rf"(?P<name>{_NAME})(?:,? piano)? (?:{_PLAYS}) "),
     re.compile(rf"(?:{_BY}) (?:by|von|par|por|da):? (?P<name>{_NAME})"),
     re.compile(rf"(?:^|[\s(|,;/])(?:{_ROLE}): ?(?P<name>{_NAME})"),
@@ -24,8 +24,8 @@ _NOBODY = frozenset({"unknown", "unknown artist", "various artists", "various", 
 
 
 def find_performer(text: str) -> tuple[str, str] | None:
-    """The player the words say, and those words."""
-    for pattern in _SAID:
+    """The performer whom such a phrase names, and the phrase; None if there is none."""
+    for pattern in _PHRASES:
         for match in pattern.finditer(text):
             if name := _trimmed(match["name"]):
                 return name, match.group().strip()
@@ -33,12 +33,12 @@ def find_performer(text: str) -> tuple[str, str] | None:
 
 
 def is_somebody(artist: str) -> bool:
-    """Whether an artist tag names anyone at all."""
+    """Whether an artist tag names anybody: not "unknown artist" and the like."""
     return bool(artist) and fold(artist) not in _NOBODY
 
 
 def is_name(segment: str) -> bool:
-    """Two to four words that could be a person's name: capitals, no figures, no word of music."""
+    """Whether a text could be a person's name: two to four words with capitals, no figures, no words of music."""
     words = segment.split()
     if not 2 <= len(words) <= 4 or re.search(r"[0-9:()\"#&+!?]", segment):
         return False

@@ -1,4 +1,4 @@
-"""What has been read of one text: values, the words each was read from, and how far the whole is believed."""
+"""The values read from one text, the words that each was read from, and the confidence of the whole."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aria_data.text import fold
 
 MAX_EVIDENCE_CHARS = 120  # per field
 
-# How much each kind of evidence alone is believed. The figures are ours; the confidence of an annotation is
-# 1 - product(1 - belief) over the kinds present, halved where two of them contradict each other.
+# The confidence that each kind of evidence alone gives, 0 to 1. The numbers are ours. The confidence of an annotation
+# is 1 - product(1 - belief) over the kinds present, halved if two of them contradict each other.
 BELIEF = {
     "composer tag": 0.9,
     "composer full name": 0.85,
@@ -34,34 +34,37 @@ BELIEF = {
 
 @dataclass
 class Reading:
-    """What has been read so far: values, the words they came from, and the kinds of evidence met."""
+    """What has been read so far: values, the words they came from, and the kinds of evidence found."""
 
-    values: dict[str, str] = field(default_factory=dict)
-    evidence: dict[str, str] = field(default_factory=dict)
-    kinds: set[str] = field(default_factory=set)
-    has_conflict: bool = False
+    values: dict[str, str] = field(default_factory=dict)  # by field of `Annotation`
+    evidence: dict[str, str] = field(default_factory=dict)  # the words, by field
+    kinds: set[str] = field(default_factory=set)  # keys of `BELIEF`
+    has_conflict: bool = False  # two kinds of evidence contradict each other
 
     def put(self, name: str, value: str, words: str, kind: str = "") -> None:
-        """Fill a field that is still empty."""
+        """Fill a field if it is still empty; `words` are its evidence, `kind` a key of `BELIEF`."""
         if value and name not in self.values:
             self.values[name] = value
             self.evidence[name] = words[:MAX_EVIDENCE_CHARS]
             self.kinds |= {kind} - {""}
 
     def put_composer(self, composer_id: str, words: str, kind: str) -> None:
+        """Fill the composer's name and id."""
         self.put("composer", composers()[composer_id].name, words, kind)
         self.put("composer_id", composer_id, words)
 
     def drop(self, *names: str) -> None:
+        """Empty these fields."""
         for name in names:
             self.values.pop(name, None)
             self.evidence.pop(name, None)
 
     def get(self, name: str) -> str:
+        """The value of a field, or ""."""
         return self.values.get(name, "")
 
     def to_annotation(self, source: str, sureness: float | None = None) -> Annotation:
-        """The record; `sureness` where a model says its own."""
+        """Make the record. `sureness` is a model's own confidence, 0 to 1; without it, `confidence` computes one."""
         return Annotation(
             **self.values,
             annotation_source=source,
@@ -71,7 +74,7 @@ class Reading:
 
 
 def confidence(kinds: set[str], has_conflict: bool = False) -> float:
-    """0 to 1 from the kinds of evidence met; see `BELIEF`."""
+    """The confidence, 0 to 1, that these kinds of evidence give; see `BELIEF`."""
     doubt = 1.0
     for kind in kinds:
         doubt *= 1.0 - BELIEF[kind]

@@ -1,8 +1,8 @@
 """One question to a language model, one typed answer: cached, checked, priced, within a budget.
 
-client.py     `Llm`: many questions at once, each answered or with the error why not
-questions.py  what a task asks, one request's text, what counts as an answer
-exchange.py   one request and what it teaches about the server: its room, its dialect
+client.py     `Llm`: many questions at once; each gets an answer or the error that prevented it
+questions.py  tasks and their prompts, the text of a request, the checks of an answer
+exchange.py   one request with its attempts, and what is learned about the server: its capacity, its dialect
 wire.py       the openai client, and every way in which a server misbehaves
 limits.py     how many requests at once; ledger.py  answers and costs in SQLite, the budget
 prices.py     dollars per token; batch.py  the same questions by the batch interface

@@ -1,13 +1,13 @@
 """The same questions through the batch interface: half the price, an answer within a day.
 
-A batch is noted in the ledger before it is handed in, under a label that goes along as its metadata. A process
-that is killed leaves it there, and the next run fetches what was paid for instead of asking again:
+A batch is recorded in the ledger before it is submitted, with a label that is also sent as its metadata. After a killed
+process, the next run fetches what was paid for instead of asking again:
 
-    noted, not handed in        found by its label in the server's list, or taken as never made
-    handed in                   waited for
+    recorded, not submitted     searched by its label in the server's list, or taken as never made
+    submitted                   waited for
     ended, not yet fetched      fetched
 
-What a batch leaves out is asked once more in a second one, alone; then it stays not done.
+Items that a batch does not answer are asked once more in a second batch, each alone; then they stay not done.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from aria_data.llm.questions import AnswerInvalid, Question, Task, check_answers
 from aria_data.llm.wire import MAX_BATCH_BYTES, LlmStopped, NotLikeThat, NotNow
 
 MAX_LINES = 10_000  # requests in a batch; OpenAI takes 50,000 and 200 MB
-MAX_PAGES = 20  # of the server's list, when a batch is looked for
-NOT_CHARGED = ("expired", "cancelled", "failed")  # for what such a batch did not get to
+MAX_PAGES = 20  # of the server's list, when a batch is searched
+NOT_CHARGED = ("expired", "cancelled", "failed")  # the server does not charge what such a batch did not answer
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One request of a batch: what was asked, by the id it was asked under, and what it may cost."""
+    """One request of a batch."""
 
-    ids: Mapping[str, Asked]
+    ids: Mapping[str, Asked]  # the items asked about, by their ids in the request
     body: Mapping[str, Any]
-    bound: Usage
+    bound: Usage  # the most it may use
 
 
 def ask_in_batches(
     llm: Llm, task: Task, questions: Iterable[Question], say: Say = lambda line: None
 ) -> Iterator[tuple[Question, Answer | Exception]]:
-    """Ask all, as `Llm.ask_many` does, and wait for it. Stopped and called again, it goes on where it was.
+    """Ask all questions, as `Llm.ask_many` does, and wait for the batches. A call after a kill continues.
 
-    Raises `NetworkError` when a batch has not ended after `batch_wait_s`; it is looked for again next time.
+    Raises `NetworkError` when a batch has not ended after `batch_wait_s`; the next call looks for it again.
     """
     batches = _Batches(llm, task, say)
     llm.run(batches.fetch_open())
@@ -93,7 +93,7 @@ class _Batches:
         return self.llm.batch_price
 
     async def call(self, make: Callable[[Any], Any], deadline_s: float | None = None, is_paying: bool = False) -> Any:
-        """Make one call of the client, again while trying again may mend it; a paying one only once."""
+        """Make one call of the client, and retry it while that may help; a call that costs money is made only once."""
         client = self.endpoint.open(MAX_BATCH_BYTES)
         try:
             for attempt in range(1 if is_paying else self.config.max_attempts):
@@ -107,7 +107,7 @@ class _Batches:
             await client.close()
 
     async def fetch_open(self) -> None:
-        """Fetch what earlier runs handed in."""
+        """Fetch the batches that earlier runs submitted."""
         for label, batch_id in self.ledger.open_batches(self.kind, self.llm.model):
             found = batch_id or await self._find(label)
             if found:
@@ -117,7 +117,7 @@ class _Batches:
                 self._drop(label)
 
     async def ask(self, groups: list[list[Asked]], is_second: bool) -> dict[str, Exception]:
-        """Hand in one batch and wait for it. Gives what stands in the way of an item, by key."""
+        """Submit one batch and wait for it. Gives the errors of items that were not answered, by key."""
         lines, reasons = self._reserve(groups, is_second)
         if not lines:
             return reasons
@@ -169,7 +169,7 @@ class _Batches:
             raw = await self.call(
                 lambda client: client.files.with_raw_response.create(file=file, purpose="batch"), self._long()
             )
-        except NotNow as trouble:  # a file that is only lying there costs nothing
+        except NotNow as trouble:  # an uploaded file costs nothing
             raise NotNow(str(trouble), may_be_charged=False) from None
         file_id = str(_read(raw.content).get("id", ""))
         raw = await self.call(
@@ -191,7 +191,7 @@ class _Batches:
         return 10 * self.config.deadline_s
 
     async def _find(self, label: str) -> str:
-        """The server's id of a batch that was noted, and perhaps handed in, before a process was killed."""
+        """The server's id of a recorded batch that may have been submitted before a kill; "" if it was not."""
         after: dict[str, str] = {}
         for _ in range(MAX_PAGES):
             make = lambda client: client.batches.with_raw_response.list(limit=100, **after)  # noqa: B023, E731
@@ -207,7 +207,7 @@ class _Batches:
         return ""
 
     def _drop(self, label: str) -> None:
-        """A batch that was never made costs nothing."""
+        """Release what was reserved for a batch that was never made, and close it."""
         self.ledger.release([request_id for request_id, _ in self.ledger.batch_lines(label).values()])
         self.ledger.close_batch(label)
 
@@ -247,7 +247,7 @@ class _Batches:
                 raw = await self.call(lambda client: client.batches.with_raw_response.retrieve(batch_id))
                 batch = _read(raw.content)
             except (UsageError, NotLikeThat):
-                return {"status": "lost"}  # the server knows it no more
+                return {"status": "lost"}  # the server does not know it any more
             if batch.get("status") in ("completed", *NOT_CHARGED):
                 return batch
             if time.monotonic() > end:
@@ -255,7 +255,7 @@ class _Batches:
             await asyncio.sleep(self.config.batch_poll_s)
 
     def _read_line(self, row: Mapping[str, Any], request_id: int, sent: Mapping[str, Any]) -> dict[str, Exception]:
-        """Book one request of a batch and keep its answers."""
+        """Settle one request of a batch in the ledger with its answers. Gives the errors of its items, by key."""
         ids = sent["ids"]
         response = row.get("response") if isinstance(row.get("response"), dict) else {}
         assert isinstance(response, dict)
@@ -273,7 +273,7 @@ class _Batches:
         return {ids[item_id][0]: error for item_id, error in found.items() if isinstance(error, Exception)}
 
     def _learn(self, said: str) -> None:
-        """A second batch need not be refused for the same form of request."""
+        """Change the dialect after a refusal, so that a second batch is not refused for the same form of request."""
         following = self._spoken.after(NotLikeThat(said, said.lower()), may_guess=False)
         if following is not None and self.llm.exchange.dialect == self._spoken:
             self.llm.exchange.dialect = following

@@ -2,11 +2,11 @@
 
     with Llm(LlmConfig(max_dollars=1.0), ledger_path) as llm:
         for question, answer in llm.ask_many(task, questions):
-            ...                                  # an `Answer`, or the error why there is none
+            ...                                  # an `Answer`, or the error that prevented it
 
-Several questions share a request. Each gets a random id that is made for that request, so nothing written in a
-question can pose as the answer to another; answers are checked one by one, and what is missing or wrong is asked
-again alone. What was answered once is in the ledger's file and never asked again, whatever company it was in.
+Several questions share a request. Each gets a random id made for that request, so no text in a question can pose as
+the answer to another. Answers are checked one by one; a question whose answer is missing or wrong is asked again alone.
+An answered question is in the ledger's file and is never asked again, even among other questions.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from aria_data.llm.questions import Forecast, Payload, Question, Task, forecast_
 from aria_data.llm.wire import Endpoint, LlmStopped, NotLikeThat, NotNow
 
 __all__ = ["Answer", "BudgetSpent", "Forecast", "Llm", "LlmConfig", "LlmStopped", "Question", "Task"]
-NOTHING_LEFT = (UsageError, LlmStopped)  # errors after which no other question would fare better
-HOPELESS_ALONE = (NotNow, NotLikeThat, BudgetSpent)  # a request for one item that ended so had all its attempts
+NOTHING_LEFT = (UsageError, LlmStopped)  # errors that every other question would meet too
+HOPELESS_ALONE = (NotNow, NotLikeThat, BudgetSpent)  # after one of these, a request for one item is not repeated
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The checked fields, and who gave them."""
+    """The checked fields of an answer, the model that gave it, and whether it was in the ledger already."""
 
     fields: Mapping[str, Any]
     model: str
@@ -46,7 +46,10 @@ Report = Callable[[str, Any], None]
 
 
 class Llm:
-    """One model at one address with one ledger. Threads may share it: they share its room and its budget."""
+    """One model at one address with one ledger. Threads may share it, with its limits and its budget.
+
+    Raises `UsageError` without a key or a model, for a bad address, and for an unknown price if there is a budget.
+    """
 
     def __init__(
         self, config: LlmConfig, ledger_path: Path, environ: Mapping[str, str] | None = None, run_id: str = ""
@@ -76,7 +79,7 @@ class Llm:
         return price
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run something on the thread that talks to the server."""
+        """Run a coroutine on the thread that talks to the server, and give its result."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -84,7 +87,7 @@ class Llm:
             future.cancel()
 
     def close(self) -> None:
-        """Give up what is under way. What it was reserved for counts as spent."""
+        """Cancel the requests under way. What was reserved for them counts as spent."""
         if self._loop.is_closed():
             return
         self.run(self._close())
@@ -115,12 +118,12 @@ class Llm:
         return self.ledger.spent(self.run_id)
 
     def cached(self, task: Task, payload: Payload) -> Answer | None:
-        """The answer that was paid for before, if there is one."""
+        """The answer in the ledger, if there is one."""
         fields = self.ledger.answer(question_key(self.model, task, payload))
         return None if fields is None else Answer(fields, self.model, was_cached=True)
 
     def forecast(self, task: Task, questions: Iterable[Question], in_batch: bool = False) -> Forecast:
-        """What asking would take, without asking. Raises `UsageError` when the model's price is not known."""
+        """Estimate tokens and cost, without asking. Raises `UsageError` when the model's price is not known."""
         price = self.batch_price if in_batch else self.price
         if price is None:
             raise unknown_price(self.endpoint.scrub(self.model))
@@ -129,7 +132,7 @@ class Llm:
         return forecast_of(task, questions, is_cached, price, self.config, usual)
 
     def ask(self, task: Task, payload: Payload) -> Answer:
-        """Ask one question; raises what stands in its way."""
+        """Ask one question. Raises `TemporaryError` when it is not answered, and the errors of `ask_many`."""
         for _, answer in self.ask_many(task, [Question(None, payload)]):
             if isinstance(answer, Exception):
                 raise answer
@@ -137,10 +140,10 @@ class Llm:
         raise AssertionError("a question was neither answered nor refused")
 
     def ask_many(self, task: Task, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer | Exception]]:
-        """Ask all, in any order, reading `questions` as there is room: each comes back once.
+        """Ask all questions, and yield each once, in any order; `questions` is read as requests finish.
 
-        An item's own trouble comes back with it, as `TemporaryError`. What would hit every other item too (the key,
-        the address, an empty account) is raised.
+        An error of one item is yielded with it, as a `TemporaryError`. An error that every other item would meet too
+        (key, address, empty account) is raised: `UsageError` or `LlmStopped`.
         """
         arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         waiting: dict[str, list[Question]] = {}
@@ -182,7 +185,7 @@ class Llm:
     def _groups(
         self, task: Task, questions: Iterable[Question], waiting: dict[str, list[Question]]
     ) -> Iterator[list[Asked] | tuple[Question, Answer]]:
-        """Questions that share a request, or a question with the answer that is known already."""
+        """Yield groups of questions that share a request, or a question with its answer from the ledger."""
         group: list[Asked] = []
         for question in questions:
             key = question_key(self.model, task, question.payload)
@@ -205,7 +208,7 @@ class Llm:
             yield group
 
     async def _answer(self, task: Task, group: list[Asked], report: Report) -> None:
-        """Ask a group together, then what was not answered properly alone. Reports every item once."""
+        """Ask a group together, then each item without a valid answer alone. Every item is reported once."""
         left: dict[str, tuple[Payload, Exception]] = {key: (payload, NetworkError("")) for key, payload in group}
 
         async def ask(part: list[Asked], attempt: int) -> None:
@@ -232,7 +235,7 @@ class Llm:
                 ]
                 await asyncio.gather(*(ask([each], attempt) for each in again))
                 was_alone = True
-        except Exception as error:  # a fault of this program, or of the disk: said, not swallowed
+        except Exception as error:  # a fault of this program or of the disk is reported with each item left
             left = {key: (payload, error) for key, (payload, _) in left.items()}
         for key, (_, failure) in left.items():
             report(key, failure)

@@ -1,6 +1,6 @@
-"""A group of questions sent until it is answered: attempts, waits, dialects, money. The traffic of one `llm.Llm`.
+"""Send a group of questions until it is answered: attempts, waits, dialects, reservations. Used by `client.Llm`.
 
-Everything here runs on one event loop; only the ledger is also used from elsewhere.
+Everything here runs on one event loop; only the ledger is also used by other threads.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from aria_data.llm.prices import Price, Usage
 from aria_data.llm.questions import Payload, Task, check_answers, request_body
 from aria_data.llm.wire import Endpoint, LlmStopped, NotAllowed, NotLikeThat, NotNow, Reply
 
-UNSEEN_TOKENS = 256  # a chat template's own: roles, separators, what a server says before our words
-MAX_FAILURES_IN_ROW = 24  # requests; then nothing comes through, and asking on only costs
+UNSEEN_TOKENS = 256  # tokens of a server's chat template: roles, separators, its own preamble
+MAX_FAILURES_IN_ROW = 24  # requests, after which no further ones are sent
 Asked = tuple[str, Payload]  # a question's key and payload
 
 
 @dataclass(frozen=True)
 class LlmConfig:
-    """Which model is asked, how, and for how much. The key is never in here: it comes from OPENAI_API_KEY."""
+    """Which model to ask, how, and for how much. The key is not part of it: it comes from OPENAI_API_KEY."""
 
     base_url: str = ""  # empty: OPENAI_BASE_URL, else OpenAI's own
     model: str = ""  # empty: ARIA_DATA_MODEL
     max_dollars: float = 1.0  # of one run; below 0: no limit. Ours: a mistake costs a dollar, not a rent
     max_total_dollars: float = -1.0  # of everything in the ledger; below 0: no limit
-    input_price: float = -1.0  # dollars per million tokens; below 0: as in data/llm_prices.toml
+    input_price: float = -1.0  # dollars per million tokens; below 0: from llm_prices.toml
     output_price: float = -1.0
-    items_per_request: int = 10  # ours: the prompt's share of the cost falls to a tenth, and one fault hits ten
-    max_asks_alone: int = 2  # ours: for an item that was not answered properly among others
-    max_attempts: int = 6  # ours: with doubling waits from 1 s, half a minute of trouble is ridden out
+    items_per_request: int = 10  # ours: the cost of the prompt falls to a tenth, and a failed request affects ten items
+    max_asks_alone: int = 2  # ours: more requests for an item without a valid answer
+    max_attempts: int = 6  # ours: with waits that double from 1 s, this bridges half a minute of failures
     first_wait_s: float = 1.0
-    max_wait_s: float = 120.0  # a server that asks for more is not waited for
+    max_wait_s: float = 120.0  # if a server asks to wait longer, the item fails
     deadline_s: float = 120.0  # of one request, to its last byte; reasoning models take a minute
     start_concurrency: int = 4
-    max_concurrency: int = 16  # ours; the room between is learned from 429
-    extra_output_tokens: int = 0  # for models that think before they answer: some thousand
+    max_concurrency: int = 16  # ours; the limit is adapted to refusals (429)
+    extra_output_tokens: int = 0  # a request; reasoning models need some thousand
     seed: int = 0
     batch_poll_s: float = 30.0
-    batch_wait_s: float = 90000.0  # a batch has 24 h (OpenAI); an hour for its files
+    batch_wait_s: float = 90000.0  # a batch may take 24 h (OpenAI), and an hour for its files
 
     def __post_init__(self) -> None:
         counts = (self.items_per_request, self.max_attempts, self.start_concurrency, self.max_concurrency)
@@ -55,7 +55,7 @@ class LlmConfig:
 
 
 class Exchange:
-    """What is learned about a server while asking: its room, its dialect, whether anything comes through."""
+    """Sends requests to one server, and adapts to it: its capacity, its dialect, whether requests succeed at all."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class Exchange:
         self.has_succeeded = False
         self._failures_in_row = 0
         self._in_flight = 0
-        self._closed_until = 0.0  # a server that asked to wait too long
-        self._largest_output = 0  # tokens beyond the limit that was set: then the server keeps to none
+        self._closed_until = 0.0  # when a server that asked to wait longer than `max_wait_s` may be asked again
+        self._largest_output = 0  # tokens of an output beyond its limit: such a server ignores limits
 
     async def start(self) -> None:
-        """Make what belongs to the event loop."""
+        """Make the client and the limiter, inside the event loop."""
         self.client = self.endpoint.open()
         self._limiter = Limiter(self.config.start_concurrency, self.config.max_concurrency)
         self._settled = asyncio.Condition()
@@ -87,9 +87,10 @@ class Exchange:
             await self.client.close()
 
     async def ask(self, task: Task, group: Sequence[Asked], attempt: int) -> dict[str, Any]:
-        """One request with all its attempts: by key, the fields or what is wrong. Raises when none came through.
+        """Make one request with all its attempts. Gives each item's fields or error, by key.
 
-        `attempt` is 0 for a group's first request; later ones are alone, have less patience and more room to answer.
+        `attempt` is 0 for a group's first request; later ones are for one item, are retried less and may have longer
+        answers. Raises the last error when no attempt succeeded.
         """
         failure: Exception = NetworkError(f"{self.endpoint.name}: was not asked.")
         num_failures, most_failures = 0, self.config.max_attempts if attempt == 0 else 2
@@ -118,7 +119,7 @@ class Exchange:
             )
 
     def _adapt(self, refusal: NotLikeThat) -> None:
-        """Speak more plainly from here on, unless another request has brought that about already."""
+        """Use a plainer dialect from now on, unless another request has changed it already."""
         if refusal.dialect != self.dialect:
             return
         following = self.dialect.after(refusal, may_guess=not self.has_succeeded)
@@ -133,7 +134,7 @@ class Exchange:
         sent = {item_id: payload for item_id, (_, payload) in ids.items()}
         most_tokens = task.output_tokens(len(group)) * 2**attempt + self.config.extra_output_tokens
         async with self._limiter.slot() as taken_at:
-            self._check_open()  # much may have been learned while waiting
+            self._check_open()  # the state may have changed while waiting
             dialect = self.dialect
             body = request_body(task, sent, self.endpoint.model, dialect, most_tokens, self.config.seed)
             request_id, bound = await self._reserve(task, body, len(group), most_tokens)
@@ -147,7 +148,7 @@ class Exchange:
                 raise
             except (NotLikeThat, UsageError, LlmStopped) as refusal:
                 await self._settle(request_id, is_refused=True)
-                if isinstance(refusal, NotAllowed) and self.has_succeeded:  # a server's moderation says so too
+                if isinstance(refusal, NotAllowed) and self.has_succeeded:  # moderation may answer so too
                     refusal = NotLikeThat(str(refusal), "")
                 if isinstance(refusal, NotLikeThat):
                     refusal.dialect = dialect
@@ -170,7 +171,7 @@ class Exchange:
             self._limiter.refused(taken_at, wait_s if wait_s <= self.config.max_wait_s else 0.0)
 
     async def _reserve(self, task: Task, body: Any, num_items: int, most_tokens: int) -> tuple[int, Usage]:
-        """Set the worst case aside; while others are under way, wait for what they leave over."""
+        """Reserve the worst case. If the budget does not cover it, wait for requests under way to settle for less."""
         bound = self.bound(body, most_tokens)
         while True:
             try:
@@ -207,15 +208,15 @@ class Exchange:
                 self._settled.notify_all()
 
     def bound(self, body: Any, most_tokens: int) -> Usage:
-        """The most tokens a request can take: a token has at least a byte."""
+        """The most tokens a request can use, since a token has at least one byte."""
         num_bytes = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
         return Usage(num_bytes + UNSEEN_TOKENS, max(most_tokens, self._largest_output))
 
     def believed(self, reply: Reply, bound: Usage) -> Usage | None:
-        """The usage as reported, unless it cannot be true; then the worst case that was reserved stands.
+        """The reported usage, or None if it cannot be true; then the reserved worst case counts.
 
-        More output than was allowed is believed where the text is that long: the server keeps to no limit, and from
-        here on as much is reserved.
+        More output than was allowed is accepted if the text is long enough for it: the server ignores the limit, and
+        from then on as much is reserved.
         """
         usage = reply.usage
         if (

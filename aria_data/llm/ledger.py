@@ -1,8 +1,8 @@
-"""What language models answered and what it cost, in one SQLite file: answers are paid for once. Makes no request.
+"""Answers of language models and their costs, in one SQLite file, so that an answer is paid for once. No requests.
 
-Money is reserved before a request leaves, and settled when its answer is seen. What is reserved and never
-settled, because the process was killed or the answer was lost, counts as spent: the ledger may say too much,
-never too little. Several threads and processes may use one file.
+Money is reserved before a request is sent, and settled when its answer arrives. A reservation that is never settled,
+because the process was killed or the answer was lost, counts as spent: the sums may be too high, never too low.
+Several threads and processes may use one file. The balance of a build is another ledger: `aria_data.storage.ledger`.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ CREATE TABLE IF NOT EXISTS batch_lines (
 
 
 class BudgetSpent(TemporaryError):
-    """A request could cost more than is left. The item stays not done; a larger budget mends it."""
+    """A request could cost more than is left of the budget. The item stays not done until the budget is larger."""
 
     reason = "budget_spent"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Picodollars that may be spent: in one run, and in all that the ledger holds. None: no limit."""
+    """Picodollars that may be spent: in one run, and in all runs of the ledger. None: no limit."""
 
     run: int | None = None
     total: int | None = None
@@ -65,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one model did for one task. What was reserved and never settled is in `picodollars`."""
+    """Requests, tokens and costs of one model for one task. `picodollars` includes unsettled reservations."""
 
     model: str
     task: str
@@ -79,7 +79,7 @@ class Spent:
 
 
 class Ledger:
-    """The file. Every method is one transaction."""
+    """The ledger's file; every method is one transaction. Raises `DatasetCorrupt`, `DatasetNotWritable`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -90,7 +90,7 @@ class Ledger:
         except (OSError, sqlite3.Error) as error:
             raise not_writable(path, error) from error
         try:
-            with self._guarded():
+            with self._locked():
                 self._prepare()
         except BaseException:
             self._database.close()
@@ -112,7 +112,8 @@ class Ledger:
             database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
-    def _guarded(self) -> Iterator[sqlite3.Connection]:
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection's lock, and translate errors of SQLite."""
         with self._lock:
             try:
                 yield self._database
@@ -131,8 +132,8 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the write lock from its start, so what it reads cannot be overtaken."""
-        with self._guarded() as database:
+        """A transaction that holds the write lock from its start, so that nobody changes what it has read."""
+        with self._locked() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -143,8 +144,8 @@ class Ledger:
             database.execute("COMMIT")
 
     def answer(self, key: str) -> dict[str, Any] | None:
-        """What was answered to this very question before."""
-        with self._guarded() as database:
+        """The stored answer of a question, by its key (`questions.question_key`); None if there is none."""
+        with self._locked() as database:
             row = database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
@@ -158,9 +159,9 @@ class Ledger:
         limits: Limits,
         is_batch: bool = False,
     ) -> int:
-        """Set aside what a request may cost at most, and give its number. None: its price is not known.
+        """Reserve the most that a request may cost, and give the request's number. None: its price is not known.
 
-        Raises `BudgetSpent` when it might take the run, or the ledger, over its limit.
+        Raises `BudgetSpent` when the run, or the whole ledger, might exceed its limit.
         """
         most = picodollars or 0
         with self._writing() as database:
@@ -187,7 +188,7 @@ class Ledger:
         picodollars: int | None,
         answers: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Book what a request cost, and keep its answers by their keys, together. None: what was reserved stands."""
+        """Replace a reservation by the actual cost (None: keep what was reserved), and store the answers by key."""
         now = time.time()
         with self._writing() as database:
             run_id, task, model, reserved, status = database.execute(
@@ -207,7 +208,7 @@ class Ledger:
                 database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row)
 
     def release(self, request_ids: Sequence[int]) -> None:
-        """Take back what was reserved for requests that the server refused to do."""
+        """Cancel the reservations of requests that the server refused."""
         with self._writing() as database:
             for request_id in request_ids:
                 row = database.execute(
@@ -236,12 +237,12 @@ class Ledger:
 
     def spent(self, run_id: str = TOTAL) -> int:
         """Picodollars spent or reserved, by one run or by all."""
-        with self._guarded() as database:
+        with self._locked() as database:
             return self._sum(database, run_id)
 
     def table(self, run_id: str = "") -> list[Spent]:
-        """What each model did for each task, in one run or in all."""
-        with self._guarded() as database:
+        """Sums for each model and task, of one run or of all."""
+        with self._locked() as database:
             rows = database.execute(
                 "SELECT model, task, COUNT(*), SUM(status = 'reserved'), SUM(NOT is_priced),"
                 " SUM(COALESCE(prompt_tokens, 0)), SUM(COALESCE(completion_tokens, 0)),"
@@ -252,8 +253,8 @@ class Ledger:
         return [Spent(*row) for row in rows]
 
     def tokens_an_item(self, task: str, model: str) -> float | None:
-        """How many tokens the model has answered an item with, in the mean; None when it never did."""
-        with self._guarded() as database:
+        """The mean number of completion tokens an item, as seen so far; None when there are none."""
+        with self._locked() as database:
             tokens, items = database.execute(
                 "SELECT SUM(completion_tokens), SUM(num_items) FROM requests"
                 " WHERE model = ? AND task = ? AND completion_tokens IS NOT NULL",
@@ -262,7 +263,7 @@ class Ledger:
         return tokens / items if items else None
 
     def open_batch(self, label: str, task: str, model: str, lines: Mapping[str, tuple[int, Any]]) -> None:
-        """Note a batch before it is handed in: by line, the request's number and what was sent in it."""
+        """Record a batch before it is submitted: for each line, the request's number and what is sent in it."""
         with self._writing() as database:
             database.execute("INSERT INTO batches VALUES (?, '', ?, ?, 1, ?)", (label, task, model, time.time()))
             for custom_id, (request_id, sent) in lines.items():
@@ -270,27 +271,27 @@ class Ledger:
                 database.execute("INSERT INTO batch_lines VALUES (?, ?, ?, ?)", row)
 
     def name_batch(self, label: str, batch_id: str) -> None:
-        """Note the server's id of a batch."""
+        """Record the server's id of a batch."""
         with self._writing() as database:
             database.execute("UPDATE batches SET batch_id = ? WHERE label = ?", (batch_id, label))
 
     def close_batch(self, label: str) -> None:
-        """Note that a batch needs no more looking after."""
+        """Mark a batch as finished, and delete its lines."""
         with self._writing() as database:
             database.execute("UPDATE batches SET is_open = 0 WHERE label = ?", (label,))
             database.execute("DELETE FROM batch_lines WHERE label = ?", (label,))
 
     def open_batches(self, task: str, model: str) -> list[tuple[str, str]]:
-        """(label, the server's id or "") of the batches that were handed in and not yet fetched, oldest first."""
-        with self._guarded() as database:
+        """(label, the server's id or "") of the batches that are recorded and not finished, oldest first."""
+        with self._locked() as database:
             return database.execute(
                 "SELECT label, batch_id FROM batches WHERE is_open AND task = ? AND model = ? ORDER BY created_at",
                 (task, model),
             ).fetchall()
 
     def batch_lines(self, label: str) -> dict[str, tuple[int, Any]]:
-        """By custom id, the request's number and what was sent."""
-        with self._guarded() as database:
+        """The lines of a batch: the request's number and what was sent, by custom id."""
+        with self._locked() as database:
             rows = database.execute(
                 "SELECT custom_id, request_id, sent FROM batch_lines WHERE label = ?", (label,)
             ).fetchall()
@@ -302,7 +303,7 @@ def _shown(picodollars: int) -> str:
 
 
 def _while_busy(function: Callable[[], T]) -> T:
-    """Switching to WAL does not wait for another process that is doing the same."""
+    """Retry while the database is locked: switching to WAL does not wait for another process that does the same."""
     for _ in range(200):
         try:
             return function()

@@ -1,4 +1,4 @@
-"""How many requests may be under way, and when the next may leave: learned from what a server answers.
+"""How many requests may be under way, and when the next may be sent, learned from a server's answers.
 
 Used from one event loop only. No request is made here.
 """
@@ -19,7 +19,7 @@ _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)")
 
 
 class Limiter:
-    """Additive increase, multiplicative decrease: a refusal halves the room, each answer adds a little."""
+    """Limits concurrent requests by additive increase and multiplicative decrease: `room` is halved by a refusal."""
 
     def __init__(self, start: int, most: int):
         self.room = float(min(start, most))
@@ -31,7 +31,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
-        """Hold one place; gives the moment at which it was taken."""
+        """Wait for a place and hold it; gives the monotonic time at which it was taken, for `refused`."""
         async with self._changed:
             while True:
                 pause_s = self._not_before - time.monotonic()
@@ -54,29 +54,29 @@ class Limiter:
             pass
 
     def answered(self, headers: Mapping[str, str], max_wait_s: float) -> None:
-        """Grow by a place per round of answers; wait where the server says that nothing is left."""
+        """Raise the limit by one place per round of answers; pause if the server's headers announce that."""
         self.room = min(self._most, self.room + 1 / max(1.0, self.room))
         self.hold(min(announced_pause_s(headers), max_wait_s))
 
     def refused(self, taken_at: float, wait_s: float) -> None:
-        """Halve the room, once for all requests that were under way together."""
+        """Halve the limit, once for all requests that were under way together, and pause."""
         if taken_at >= self._cut_at:
             self.room = max(1.0, self.room / 2)
             self._cut_at = time.monotonic()
         self.hold(wait_s)
 
     def hold(self, wait_s: float) -> None:
-        """Let nothing leave for a while."""
+        """Send no request for `wait_s` seconds."""
         self._not_before = max(self._not_before, time.monotonic() + wait_s)
 
 
 def backoff_s(attempt: int, first_s: float, most_s: float = 60.0) -> float:
-    """How long to wait before trying again: doubling, with jitter so that not all come back together."""
+    """Seconds to wait before attempt `attempt` + 1: doubling, with jitter so that requests do not return together."""
     return min(most_s, first_s * 2 ** min(attempt, 20)) * random.uniform(0.5, 1.0)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the server asks to wait: `Retry-After` in seconds or as a date, or `retry-after-ms`."""
+    """Seconds that the server asks to wait: `Retry-After` in seconds or as a date, or `retry-after-ms`; None if not."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()[:64]
         if not text:
@@ -98,7 +98,7 @@ def _until(date: str) -> float:
 
 
 def announced_pause_s(headers: Mapping[str, str]) -> float:
-    """Seconds until something is left again, where `x-ratelimit-remaining-*` says that nothing is."""
+    """Seconds until the rate limit is reset, if `x-ratelimit-remaining-*` is 0; else 0."""
     pauses_s = [0.0]
     for what in ("requests", "tokens"):
         if headers.get(f"x-ratelimit-remaining-{what}", "").strip() == "0":

@@ -1,6 +1,6 @@
-"""What a request to a language model costs, in whole picodollars. No request, no ledger.
+"""The cost of requests to language models, in whole picodollars. No request, no ledger.
 
-A dollar per million tokens is a million picodollars per token, so that sums are exact and nothing is rounded away.
+A dollar per million tokens is a million picodollars per token, so sums of whole numbers are exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one request; cached ones are part of the prompt's."""
+    """The tokens of one request; `cached_tokens` are part of `prompt_tokens`."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -37,6 +37,7 @@ class Price:
     completion: int
 
     def of(self, usage: Usage) -> int:
+        """The cost of a request, in picodollars."""
         fresh = usage.prompt_tokens - usage.cached_tokens
         return fresh * self.prompt + usage.cached_tokens * self.cached + usage.completion_tokens * self.completion
 
@@ -44,7 +45,7 @@ class Price:
 def find_price(model: str, input_price: float, output_price: float, in_batch: bool = False) -> Price | None:
     """The price of a model: as given (dollars per million tokens, both 0 or more), else the table's, else None.
 
-    A price that is given holds for batches too; nobody but its giver knows a discount.
+    A given price is also used for batches, whose discount is not known. Raises `UsageError` if only one is given.
     """
     if input_price >= 0 and output_price >= 0:
         prompt = _a_token(Decimal(str(input_price)))
@@ -59,7 +60,7 @@ def find_price(model: str, input_price: float, output_price: float, in_batch: bo
 
 
 def unknown_price(model: str) -> UsageError:
-    """The one line for a model that has no price where one is needed."""
+    """Make the error for a model without a price where one is needed."""
     return UsageError(
         f"the price of the model {model!r} is not known, so no budget can be kept. Give input_price and output_price "
         "in dollars per million tokens (--input-price, --output-price); 0 is right for a server of your own."
@@ -67,14 +68,14 @@ def unknown_price(model: str) -> UsageError:
 
 
 def to_picodollars(dollars: float) -> int:
-    """A sum in dollars, rounded down: a budget must not grow by being rounded."""
+    """Convert dollars, rounding down so that a budget does not grow. Raises `UsageError` for infinity and NaN."""
     if not math.isfinite(dollars):
         raise UsageError(f"{dollars} is not a sum of dollars.")
     return int(Decimal(str(dollars)) * PICODOLLARS)
 
 
 def to_dollars(picodollars: int) -> float:
-    """For showing only; sums are made before."""
+    """Convert to dollars for display; add up picodollars first."""
     return picodollars / PICODOLLARS
 
 

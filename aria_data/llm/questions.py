@@ -1,4 +1,4 @@
-"""What is asked and what counts as an answer: a task's prompt and schema, one request's text, checks, a forecast.
+"""Questions and answers: a task's prompt and schema, the text of a request, the checks of a reply, a forecast.
 
 Plain functions; no request is made here.
 """
@@ -26,16 +26,16 @@ _KINDS: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "num
 
 
 class AnswerInvalid(TemporaryError):
-    """The model's answer to one item is missing, or not of the form that was asked for."""
+    """The model's answer to one item is missing or not valid."""
 
     reason = "llm_answer_invalid"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of question. `check(payload, fields, company)` mends or refuses (ValueError) what a schema cannot.
+    """One type of question. `check(payload, fields, company)` corrects or rejects (`ValueError`) what a schema cannot.
 
-    `company` are the payloads that were in the same request.
+    `company` are the payloads of the other items in the same request.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Task:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Of a whole reply. Only words that the strict mode of OpenAI knows."""
+        """The JSON schema of a whole reply. It uses only keywords that OpenAI's strict mode supports."""
         one = _object({"id": {"type": "string"}, **self.fields})
         return _object({"answers": {"type": "array", "items": one}})
 
 
 @dataclass(frozen=True)
 class Question:
-    """A payload to ask about, with whatever the asker wants back beside the answer."""
+    """A payload to ask about, with a `tag` that the caller gets back with the answer."""
 
     tag: Any
     payload: Payload
@@ -66,7 +66,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What asking would take: expected, and at worst."""
+    """The expected requests, tokens and cost of some questions, and the cost at worst."""
 
     num_items: int
     num_cached: int
@@ -78,12 +78,12 @@ class Forecast:
 
 
 def load_prompt(package: str, name: str) -> str:
-    """Read a prompt that comes along with the package which asks it, by its versioned name: `<name>.md`."""
+    """Read a prompt, the file `<name>.md` of the package that asks it; the name contains the version."""
     return resources.files(package).joinpath(f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def question_key(model: str, task: Task, payload: Payload) -> str:
-    """A question's identity: the model, the prompt's version, the schema and the payload; not its company."""
+    """Hash what identifies a question: model, task, prompt version, schema and payload; not the other items."""
     parts = [model, task.name, task.prompt_version, task.schema, payload]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -92,7 +92,7 @@ def question_key(model: str, task: Task, payload: Payload) -> str:
 def request_body(
     task: Task, items: Mapping[str, Payload], model: str, dialect: Dialect, most_tokens: int, seed: int
 ) -> dict[str, Any]:
-    """A chat completion's body. The items are one JSON document, a message of its own, and nothing else is in it."""
+    """The body of a chat completion. The items are one JSON document, which is the whole user message."""
     document = json.dumps(
         {"items": [{"id": item_id, "data": payload} for item_id, payload in items.items()]}, ensure_ascii=False
     )
@@ -127,7 +127,7 @@ _FORM = (
 
 
 def check_answers(task: Task, items: Mapping[str, Payload], reply: Reply) -> dict[str, dict[str, Any] | Exception]:
-    """By id, an item's checked fields or what is wrong with them. Ids that were not asked for count for nothing."""
+    """Give each item's checked fields, or an `AnswerInvalid`, by id. Answers with other ids are ignored."""
     if reply.complaint:
         return {item_id: AnswerInvalid(f"the model's answer {reply.complaint}.") for item_id in items}
     given: dict[str, list[Any]] = {item_id: [] for item_id in items}
@@ -157,7 +157,7 @@ def _checked(
 
 
 def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value is what a schema says, for the few words that schemas here use."""
+    """Whether a value fits a JSON schema, for the few keywords that are used here."""
     if "enum" in schema:
         return any(type(value) is type(each) and value == each for each in schema["enum"])
     kind = schema["type"]
@@ -170,7 +170,7 @@ def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def _entries(content: str) -> list[Any]:
-    """The list of answers in a reply: the reply itself, or the last object with one in what surrounds it."""
+    """The list of answers in a reply: the reply as JSON, or the last JSON object with answers in its text."""
     try:
         found = [json.loads(content)]
     except (ValueError, RecursionError):
@@ -185,7 +185,7 @@ def _entries(content: str) -> list[Any]:
 
 
 def _objects_in(content: str) -> Iterable[Any]:
-    """JSON objects among other text (a fence, a thought, an apology), from left to right, none inside another."""
+    """Yield the outermost JSON objects among other text (a code fence, reasoning, an apology), from left to right."""
     decoder, place = json.JSONDecoder(), 0
     for _ in range(MAX_OBJECTS_TRIED):
         place = content.find("{", place)
@@ -208,7 +208,7 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Sizes(Protocol):
-    """What of `LlmConfig` a forecast needs."""
+    """The settings of `LlmConfig` that a forecast needs."""
 
     @property
     def items_per_request(self) -> int: ...
@@ -224,7 +224,7 @@ def forecast_of(
     config: Sizes,
     usual_output: float | None,
 ) -> Forecast:
-    """Add up what `questions` would take. `usual_output`: tokens of an answer as seen before, if it was."""
+    """Estimate what `questions` would take. `usual_output`: mean tokens of an answer so far; None if there is none."""
     counts = {"items": 0, "cached": 0, "alone": 0, "together": 0}
     item_bytes, item_tokens = 0, 0
     seen: set[int] = set()
@@ -258,6 +258,6 @@ def forecast_of(
 
 
 def _tokens(text: str) -> int:
-    """About how many tokens a text has: four letters each in English, about one a letter in other scripts."""
+    """Estimate the tokens of a text: one for four ASCII characters, one for every other character."""
     num_ascii = sum(character.isascii() for character in text)
     return num_ascii // 4 + (len(text) - num_ascii) + 1

@@ -1,11 +1,11 @@
-"""One request to an OpenAI-compatible server, and what became of it. No cache, no money, no second attempt.
+"""One request to an OpenAI-compatible server, and its outcome. No cache, no costs, no second attempt.
 
     Reply       the server answered with text
-    NotNow      trying again can mend it (`NetworkError`); says whether the work may have been done, and charged
-    NotLikeThat the server refuses this form of request, or what is in it
-    UsageError, LlmStopped   no request of this run will fare better
+    NotNow      trying again may succeed (`NetworkError`); tells whether the request may have been done, and charged
+    NotLikeThat the server refuses this form of request, or its content
+    UsageError, LlmStopped   no other request of this run can succeed
 
-A server's words are printed only through `Endpoint.scrub`: bounded, printable, without the key.
+A server's messages are printed only through `Endpoint.scrub`: bounded, printable, without the key.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ FORMATS = ("json_schema", "json_object", "text")  # from the strictest to what e
 
 
 class LlmStopped(TemporaryError):
-    """The server will not serve this run any more: the account is empty, or nothing comes through."""
+    """The server will not answer any request of this run: the account is empty."""
 
     reason = "llm_stopped"
 
 
 class NotAllowed(UsageError):
-    """This key may not ask this model, or there is no such model; or, where others were answered, not this item."""
+    """The key may not use this model, or the model does not exist. After successful requests: this item is refused."""
 
 
 class NotNow(NetworkError):
-    """The server did not answer, or not properly."""
+    """The server did not answer, or its answer cannot be read."""
 
     def __init__(self, message: str, may_be_charged: bool, wait_s: float | None = None, is_refusal: bool = False):
         super().__init__(message)
@@ -51,19 +51,19 @@ class NotNow(NetworkError):
 
 
 class NotLikeThat(TemporaryError):
-    """The server refuses the request as it is; `names` is what it says of the parameter at fault."""
+    """The server refuses the request as it is; `names` is the text in which it names the parameter at fault."""
 
     reason = "llm_rejected"
 
     def __init__(self, message: str, names: str):
         super().__init__(message)
         self.names = names
-        self.dialect: Dialect | None = None  # in which the refused request was
+        self.dialect: Dialect | None = None  # of the refused request
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: text, or the complaint why there is none. `usage` is as claimed, unchecked but for its type."""
+    """A reply: text, or a `complaint` that tells why there is none. `usage` is as the server claims it."""
 
     content: str
     usage: Usage | None
@@ -74,7 +74,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the server understands. Begins at the best and goes down as the server refuses; kept for the run."""
+    """The form of requests that the server accepts. It starts as the strictest, and is relaxed after a refusal."""
 
     format: str = FORMATS[0]
     limit_name: str = "max_tokens"
@@ -102,7 +102,7 @@ class Dialect:
 
 
 class Endpoint:
-    """Where the server is and how it is greeted. The key is held here and shown nowhere."""
+    """The server's address, the model and the key, which is never shown. `UsageError` if one is missing or bad."""
 
     def __init__(self, base_url: str, model: str, environ: Mapping[str, str] | None = None):
         environ = os.environ if environ is None else environ
@@ -140,20 +140,20 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """The address as it may be shown: without what follows a question mark."""
+        """The address as it may be shown: scrubbed, and without its query."""
         return self.scrub(self.base_url.partition("?")[0])
 
     def first_dialect(self) -> Dialect:
-        """OpenAI's own models take `max_completion_tokens`; every other server has `max_tokens`, not all the new."""
+        """The dialect to begin with. OpenAI has `max_completion_tokens`; every other server knows `max_tokens`."""
         return Dialect(limit_name="max_completion_tokens" if self.is_openai else "max_tokens")
 
     def scrub(self, text: object, limit: int = 200) -> str:
-        """Make a server's words fit to print: no key, no password, no control characters, one short line."""
+        """Make a server's text fit to print: one short line without key, password or control characters."""
         plain = str(text)[: 50 * limit].replace(self._key, "[key]") if len(self._key) > 3 else str(text)[: 50 * limit]
         return printable(" ".join(_SECRETS.sub("[secret]", plain).split()), limit)
 
     def open(self, max_bytes: int = MAX_RESPONSE_BYTES) -> Any:
-        """Give an `openai.AsyncOpenAI` that tries once, follows nothing, and reads at most `max_bytes`."""
+        """Give an `openai.AsyncOpenAI` that tries once, follows no redirect, and reads at most `max_bytes`."""
         import httpx2
         import openai
 
@@ -187,12 +187,12 @@ class Endpoint:
         )
 
     async def ask(self, client: Any, body: Mapping[str, Any], deadline_s: float) -> Reply:
-        """Send one chat completion; all of it, name look-up to last byte, within `deadline_s`."""
+        """Send one chat completion. `deadline_s` covers everything from the name look-up to the last byte."""
         raw = await self.call(client.chat.completions.with_raw_response.create(**body), deadline_s)
         return self.read(raw.content, raw.headers)
 
     async def call(self, request: Any, deadline_s: float) -> Any:
-        """Await a call of the openai client; its errors become those of this file."""
+        """Await a call of the openai client, and turn its errors into those of this file."""
         import openai
 
         try:
@@ -213,24 +213,24 @@ class Endpoint:
 
     def _explain(self, error: Any) -> Exception:
         status, headers = error.status_code, error.response.headers
-        said = f"{self.name}: answered {status} ({self.scrub(_message(error))})."
+        text = f"{self.name}: answered {status} ({self.scrub(_message(error))})."
         names = self.scrub(f"{error.param or ''} {_message(error)}", 2000).lower()
         if status == 401:
-            return UsageError(f"{said} Check OPENAI_API_KEY.")
+            return UsageError(f"{text} Check OPENAI_API_KEY.")
         if status in (301, 302, 303, 307, 308):
-            return UsageError(f"{said} It redirects; give the final address as OPENAI_BASE_URL.")
+            return UsageError(f"{text} It redirects; give the final address as OPENAI_BASE_URL.")
         if status == 402 or (status == 429 and "insufficient_quota" in f"{error.code} {error.type}"):
-            return LlmStopped(f"{said} The account has nothing left; top it up and run again.")
+            return LlmStopped(f"{text} The account has nothing left; top it up and run again.")
         if status in (429, 503):
-            return NotNow(said, may_be_charged=status == 503, wait_s=retry_after_s(headers), is_refusal=True)
+            return NotNow(text, may_be_charged=status == 503, wait_s=retry_after_s(headers), is_refusal=True)
         if status in (408, 409) or status >= 500:
-            return NotNow(said, may_be_charged=True, wait_s=retry_after_s(headers))
+            return NotNow(text, may_be_charged=True, wait_s=retry_after_s(headers))
         if status in (403, 404):
-            return NotAllowed(f"{said} Check the model {self.scrub(self.model)!r} and OPENAI_BASE_URL.")
-        return NotLikeThat(said, names)
+            return NotAllowed(f"{text} Check the model {self.scrub(self.model)!r} and OPENAI_BASE_URL.")
+        return NotLikeThat(text, names)
 
     def read(self, content: bytes, headers: Mapping[str, str] | None = None) -> Reply:
-        """Read a chat completion without believing in its shape."""
+        """Read a chat completion without trusting its form; what is wrong with it becomes the reply's `complaint`."""
         try:
             body = json.loads(content, parse_constant=_refuse)
         except (ValueError, RecursionError):
@@ -239,6 +239,7 @@ class Endpoint:
         return self.read_body(body, headers)
 
     def read_body(self, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
+        """As `read`, for a body that is parsed already."""
         usage = _usage(_get(body, "usage"))
         choices = _get(body, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
@@ -269,7 +270,7 @@ def _text(content: Any) -> str:
 
 
 def _usage(claimed: Any) -> Usage | None:
-    """The claimed tokens where they are counts; None where they are nothing that can be counted."""
+    """The claimed tokens if they are counts, else None."""
     prompt, completion = _get(claimed, "prompt_tokens"), _get(claimed, "completion_tokens")
     if not (_is_count(prompt) and _is_count(completion) and prompt > 0):
         return None

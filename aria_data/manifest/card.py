@@ -282,8 +282,8 @@ composition that no title tells, or that a wrong one hides, can still be in the 
 LIMITS = """\
 ## Limits
 
-- **Notes** are a model's: expect wrong, missing and added ones, more of them in noisy or reverberant recordings
-  (`transcription_confidence`, `chroma_agreement`, `onset_agreement`, `missed_passage_s`).
+- **Notes** were transcribed by a model: expect wrong, missing and added ones, more of them in noisy or reverberant
+  recordings (`transcription_confidence`, `chroma_agreement`, `onset_agreement`, `missed_passage_s`).
 - **Velocities** follow how loud the recording is, its microphones and its mastering; compare them within a file only.
 - **Pedal** is a guess from how notes sound on; half pedal is lost.
 - **Times** count from the segment's start. There are no bars, no beats and no hands.

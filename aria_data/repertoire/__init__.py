@@ -1,7 +1,8 @@
-"""What is known of music: composers, pianists, catalogues, works and their names, movements, forms and keys.
+"""Knowledge of music: composers, pianists, catalogues, works and their names, movements, forms and keys.
 
-In: a text. Out: which composer, pianist, catalogue number, work, movement, form or key it names, and where.
-The tables lie beside the code: `composers.csv`, `pianists.csv`, `works.toml`, `opuses.toml`, `title_words.toml`.
+In: a text. Out: the composer, pianist, catalogue number, work, movement, form or key it names, and where.
+The tables are beside the code: `composers.csv`, `first_names.txt`, `pianists.csv`, `works.toml`, `opuses.toml`,
+`title_words.toml`. Functions that take `folded` want `text.fold` of a cleaned text (`text.clean`).
 """
 
 from aria_data.repertoire.catalogues import CatalogueNumber, catalogue_numbers

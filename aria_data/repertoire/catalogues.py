@@ -1,7 +1,7 @@
-"""Catalogue numbers as titles write them: Op. 27 No. 2, BWV 847, KV 331 (300i), Hob. XVI:52, S.244/2, соч. 9.
+"""Find catalogue numbers in titles: Op. 27 No. 2, BWV 847, KV 331 (300i), Hob. XVI:52, S.244/2, соч. 9.
 
-An abbreviation of one letter is ambiguous (L. is Debussy's and Scarlatti's), so it counts only where it is one of
-the composer's own catalogues, or, no composer being known, where it is unmistakably written as one.
+An abbreviation of one letter is ambiguous (L. is Debussy's and Scarlatti's). It counts only if it is one of the
+composer's own catalogues or, without a known composer, if it is unmistakably written as a catalogue number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aria_data.repertoire.forms import NUMBER_SIGN, arabic, find_form, find_forms, find_key
 from aria_data.text import fold
 
-# Abbreviations of two letters and more name their catalogue; one letter alone may be anything.
+# Abbreviations of two letters and more, and the catalogue that each names.
 _LONG_NAMES = {
     "opus": "op", "op": "op", "соч": "op", "ор": "op", "作品": "op", "작품": "op", "kv": "k", "kk": "kk", "bwv": "bwv",
     "bmv": "bwv", "hob": "hob", "hoboken": "hob", "hwv": "hwv", "rv": "rv", "woo": "woo", "wq": "wq", "sz": "sz",
@@ -81,7 +81,10 @@ _POSTHUMOUS = re.compile(r"\bop(?:us)?\.? ?posth?(?:\.|umous|um)?")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueNumber:
-    """One catalogue number, where it stands, and the piece of the opus named right after it."""
+    """One catalogue number in a text, and the piece of the opus that is named right after it.
+
+    `start` and `end` count characters of the cleaned text.
+    """
 
     catalogue: str
     number: str
@@ -89,14 +92,14 @@ class CatalogueNumber:
     start: int
     end: int
     text: str
-    composer_id: str = ""  # where the abbreviation alone tells
+    composer_id: str = ""  # if the number alone tells the composer
 
 
 def catalogue_numbers(cleaned: str, catalogues: tuple[str, ...] = ()) -> list[CatalogueNumber]:
-    """Every catalogue number in the text, in order.
+    """Find every catalogue number in a cleaned text, in order.
 
-    `catalogues` are the composer's own. A one-letter abbreviation counts if it is one of them, or, with no
-    composer known, where it is written as one ("K. 331") beside a form, a key or a No.
+    `catalogues` are the composer's own. A one-letter abbreviation counts if it is one of them or, without a known
+    composer, if it is written like one: a dot and three digits ("K. 331"), or one of these beside a form or a key.
     """
     folded = fold(cleaned)
     found = [*_hoboken_numbers(cleaned, folded, catalogues)]
@@ -138,7 +141,7 @@ def _is_catalogue(match: re.Match[str], catalogue: str, cleaned: str, folded: st
 
 
 def _composer_of_k(number: int, name: str, cleaned: str, folded: str) -> str:
-    """Köchel's Mozart or Kirkpatrick's Scarlatti, told by the number, the form and the key; else ""."""
+    """Whether K. is Köchel's (Mozart) or Kirkpatrick's (Scarlatti), from number, form and key; "" if unclear."""
     forms = {form for form, *_ in find_forms(folded)}
     key = find_key(cleaned)
     if number > 555:

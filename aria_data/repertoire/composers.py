@@ -1,8 +1,8 @@
-"""Authority list of composers (`composers.csv`), and how one is recognised in a title.
+"""The authority list of composers (`composers.csv`), and how a composer is recognised in a title.
 
-Columns of the list: `surname` is the word under which a composer is known alone (empty: never alone,
-as for the younger Bachs; with `?`: also a word or a common name, so the text must show more);
-`catalogues` and `aliases` are separated by `;`, and an alias may carry `?` as well.
+Columns of the list: `surname` is the name by which a composer is known alone. It is empty for those who never are, such
+as the younger Bachs; a `?` marks one that is also a word or a common name, so that the text must give more evidence.
+`catalogues` and `aliases` are separated by `;`, and an alias may have a `?` as well.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from itertools import pairwise
 
 from aria_data.text import clean, fold
 
-MAX_CHARS = 1000  # of a text that is searched; what follows is ignored
+MAX_CHARS = 1000  # of a text that are searched; the rest is ignored
 
-# Words around a name that tell what its bearer did. All are matched on folded text.
+# Words around a name that tell the person's role. All are matched on folded text.
 _ARRANGER_BEFORE = re.compile(
     r"\b(?:arr|arranged|arrangement|arrg|arrangiert|arreglo|arreglado|arrangiamento|trans|transcr|transcribed|"
     r"transcription|transkription|transcricao|trascrizione|bearb|bearbeitet|bearbeitung|orch|orchestrated|adapted|"
@@ -60,7 +60,7 @@ _WORD = re.compile(r"[^\W_]+")
 _NOT_BETWEEN = re.compile(r"[:;/|()\[\]\"+&0-9]|\s-\s|.{4}")
 _EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 
-# Players first of all: another composer in the same text wins over them.
+# Composers who are mainly known as players: another composer in the same text is preferred.
 _MOSTLY_PLAYERS = frozenset({"cziffra", "gulda", "hamelin", "say", "volodos", "wild", "peterson", "jarrett", "tatum"})
 _NO_FIRST_NAMES = frozenset(
     {"art", "blind", "bud", "count", "duke", "fats", "jelly", "maria", "may", "say", "will", "willie"}
@@ -127,10 +127,10 @@ def _to_composer(row: dict[str, str]) -> Composer:
 
 
 def find_composer(text: str, is_name: bool = False) -> ComposerMatch | None:
-    """Who wrote what this text names, or None. `is_name`: the text is known to be a composer's name, as in a tag.
+    """Find the composer that a text names, or None. `is_name`: the text is known to be a composer's name, as in a tag.
 
     A name after "arr.", "hommage à", "on a theme by" or "played by" is not the composer's; neither is a
-    surname after another first name. Of several composers the one before a colon wins, then the first.
+    surname after another first name. Of several composers, one before a colon is chosen, then the first.
     """
     matches = [match for match in find_composers(text, is_name) if match.role == "composer"]
     if not matches:
@@ -144,7 +144,7 @@ def _is_before_colon(cleaned: str, match: ComposerMatch) -> bool:
 
 
 def find_composers(text: str, is_name: bool = False) -> list[ComposerMatch]:
-    """Every composer the text names, in order, each with the role the words around it give."""
+    """Find every composer that a text names, in order, each with the role that the words around the name give."""
     cleaned = clean(text, MAX_CHARS)
     folded = fold(cleaned)
     matches = [*_latin_matches(cleaned, folded, is_name), *_east_asian_matches(cleaned, folded, is_name)]
@@ -189,7 +189,7 @@ def _fits(spelling: _Spelling, words: list[tuple[str, int, int]], position: int,
     gaps = (folded[left[2] : right[1]] for left, right in zip(found, found[1:], strict=False))
     if any(_NOT_BETWEEN.search(gap) for gap in gaps):
         return False
-    # "Bach, C minor" is no C. Bach: one inverted initial must be written as one
+    # "Bach, C minor" is not C. Bach: a single initial after the surname needs a dot or the like
     return not spelling.ends_in_initial or folded[found[-1][2] : found[-1][2] + 1] in (".", ":", ")")
 
 
@@ -265,7 +265,7 @@ def _east_asian_spellings() -> tuple[re.Pattern[str], dict[str, _Spelling]]:
 
 @cache
 def _spellings() -> dict[str, tuple[_Spelling, ...]]:
-    """Every spelling that is words with spaces, by its first word, longest first; the list's order breaks ties."""
+    """Spellings of several or single words by their first word, longest first. The list's order breaks ties."""
     found: dict[str, dict[tuple[str, ...], _Spelling]] = defaultdict(dict)
     for composer in composers().values():
         for spelling in _spellings_of(composer):
@@ -295,7 +295,7 @@ def _spellings_of(composer: Composer) -> Iterator[_Spelling]:
         yield spelling(family + given[:1], "full name")
         initials = tuple(word[0] for word in given)
         for some in {initials, initials[:1]}:
-            if surname or len(some) > 1:  # "C.P.E. Bach", but no "C. Bach"
+            if surname or len(some) > 1:  # "C.P.E. Bach", but not "C. Bach"
                 yield spelling(some + family, "surname, initials")
                 yield spelling(family + some, "surname, initials", is_initial=len(some) == 1)
     for alias in composer.aliases:
@@ -319,7 +319,7 @@ def _declined(word: str) -> Iterator[str]:
 
 @cache
 def _first_names() -> frozenset[str]:
-    """First names; one before a surname that is not the composer's own means another bearer of it."""
+    """First names. One before a surname, if it is not the composer's own, means another person of that surname."""
     others = resources.files("aria_data.repertoire").joinpath("first_names.txt").read_text(encoding="utf-8").split()
     listed = {_words(composer.name)[0] for composer in composers().values()}
     return frozenset(listed | {*others}) - _NO_FIRST_NAMES

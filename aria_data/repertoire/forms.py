@@ -1,6 +1,6 @@
-"""Form and key of a title, in eleven languages: "2 Valses oubliées" is a waltz, "cis-moll" is "c# minor".
+"""Find the form and the key in a title, in eleven languages: "2 Valses oubliées" is a waltz, "cis-moll" is "c# minor".
 
-Functions that say `folded` take `text.fold` of a text already through `text.clean`; the others take the clean text.
+Functions with a parameter `folded` take `text.fold` of a cleaned text (`text.clean`); the others take the cleaned text.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _FORM_NUMBER = re.compile(
     rf"(?P<gap>[^:0-9]{{0,40}}?){NUMBER_SIGN}\s?(?P<n>[0-9]{{1,3}}|[ivx]{{1,5}}\b)|\s(?P<m>[0-9]{{1,2}})\b(?!\s?[.:)])"
 )
 _COUNT = re.compile(r"\W{0,2}([0-9]{1,2}) (?=[a-z])")
-_OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # the No. after it is a piece's
+_OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # a No. after it is that of a piece
 
 
 def arabic(number: str) -> int:
-    """Value of an Arabic or lower-case Roman number; 0 if it is neither."""
+    """The value of an Arabic or lower-case Roman number (up to 39); 0 if it is neither."""
     if re.fullmatch("[0-9]{1,9}", number):
         return int(number)
     if not number or not re.fullmatch(r"x{0,3}(?:ix|iv|v?i{0,4})", number):
@@ -60,7 +60,7 @@ def arabic(number: str) -> int:
 
 @cache
 def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
-    """One pattern over a table of `title_words.toml`, a group for each entry, and the entries by group."""
+    """One pattern over a table of `title_words.toml`, with a group for each entry, and the entries by group."""
     source = resources.files("aria_data.repertoire").joinpath("title_words.toml").read_text(encoding="utf-8")
     names, groups = {}, []
     for place, (name, words) in enumerate(tomllib.loads(source)[table].items()):
@@ -70,20 +70,20 @@ def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def word_pattern(words: str) -> str:
-    """A regular expression for words of a list: `*` ends a word anyhow, spaces match any short gap."""
+    """A regular expression for words of a list: `*` matches any ending, a space any short gap."""
     plain = re.escape(fold(clean(words, 100))).replace(r"\*", r"\w{0,12}").replace(r"\ ", r"[\W_]{1,3}")
     return plain if EAST_ASIAN.search(words) else rf"(?<![^\W_]){plain}(?![^\W_])"
 
 
 def find_form(folded: str) -> tuple[str, str] | None:
-    """The first form the folded text names, in English, and the word for it."""
+    """The first form in the text, in English, and the word for it; None if there is none."""
     found = next(iter(find_forms(folded)), None)
     return (found[0], found[1]) if found else None
 
 
 @lru_cache(maxsize=256)
 def find_forms(folded: str) -> tuple[tuple[str, str, int, int], ...]:
-    """Every form the folded text names: `(form, word, start, end)` in order."""
+    """Every form in the text: `(form, word, start, end)`, in order."""
     pattern, forms = word_list("forms")
     found = [
         (forms[match.lastgroup or ""], match.group(), match.start(), match.end()) for match in pattern.finditer(folded)
@@ -110,13 +110,13 @@ def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
 
 
 def count_of(folded: str) -> int:
-    """How many pieces the title says a set has: 24 of "24 Préludes"; 0 if it says nothing."""
+    """The number of pieces that a title begins with: 24 in "24 Préludes"; 0 if it has none."""
     match = _COUNT.match(folded)
     return int(match[1]) if match else 0
 
 
 def find_key(cleaned: str) -> tuple[str, str] | None:
-    """The key in English spelling ("c# minor", "eb major") and the words it was read from."""
+    """The key in English spelling ("c# minor", "eb major"), and the words it was read from; None if there is none."""
     folded = fold(cleaned)
     for pattern, read in ((_KEY_LETTER, _letter_key), (_KEY_SYLLABLE, _syllable_key)):
         for match in pattern.finditer(folded):

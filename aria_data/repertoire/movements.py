@@ -1,4 +1,7 @@
-"""Which part of a work a title means: a movement ("III.", "3. Satz", 第3楽章), a piece of a set, a dance."""
+"""Find the part of a work that a title names: a movement ("III.", "3. Satz", 第3楽章), a piece of a set, a dance.
+
+Functions that return a number and the words it was read from give both as strings, and None if there is none.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +60,16 @@ _BOOK_OF = re.compile(r"\b(?:book|buch|livre|heft|band|vol|volume|cahier|libro)\
 
 
 def find_movement_words(folded: str) -> tuple[str, str] | None:
-    """A movement said in words: "3rd movement", "2. Satz", "mvt 1", 第1楽章."""
+    """A movement in words: "3rd movement", "2. Satz", "mvt 1", 第1楽章."""
     match = _MOVEMENT_AFTER.search(folded) or _MOVEMENT_BEFORE.search(folded)
     number = (_ORDINALS.get(match["written"]) or arabic(match["written"])) if match else 0
     return (str(number), match.group()) if match and number else None
 
 
 def find_marker(tail: str, is_multi: bool = False) -> tuple[str, str] | None:
-    """The number a part of a work starts with: "III. Presto", "2. Largo", "IIIa. Adagio", "III. (a) Adagio".
+    """The number that a part of a work starts with: "III. Presto", "2. Largo", "IIIa. Adagio", "III. (a) Adagio".
 
-    `is_multi`: what stands before are movements, so that "III Presto" is the third.
+    `is_multi`: the work has movements, so that "III Presto" is the third.
     """
     match = _MARKER.match(fold(tail))
     if match and arabic(match["number"]):
@@ -77,7 +80,7 @@ def find_marker(tail: str, is_multi: bool = False) -> tuple[str, str] | None:
 
 
 def find_marker_inside(text: str) -> tuple[str, str] | None:
-    """The same after a dash, comma or bracket instead of a colon: "Op. 13 - III. Rondo", "K. 331, I"."""
+    """As `find_marker`, after a dash, comma or bracket instead of a colon: "Op. 13 - III. Rondo", "K. 331, I"."""
     match = _MARKER_INSIDE.search(_HOBOKEN_COLON.sub(lambda each: "-" * len(each.group()), text))
     if match and arabic(match["number"].lower()):
         return str(arabic(match["number"].lower())) + match["letter"], match.group().strip(' .:-–,/)"')
@@ -93,7 +96,7 @@ def find_tail_number(tail: str) -> tuple[str, str] | None:
 
 
 def find_form_number(tail: str, form: str) -> tuple[str, str] | None:
-    """A part numbered behind its form's name: "Etude III" of the Symphonic Etudes."""
+    """A part numbered after the name of its form: "Etude III" of the Symphonic Etudes."""
     found = next(iter(find_forms(fold(tail))), None)
     if not found or found[0] != form or found[2] != 0:
         return None
@@ -102,7 +105,7 @@ def find_form_number(tail: str, form: str) -> tuple[str, str] | None:
 
 
 def find_variation(head: str, tail: str) -> str:
-    """Which variation of a set: "var7", "book2-var3" where they are counted anew in each book; or ""."""
+    """The variation of a set: "var7", or "book2-var3" if they are numbered in each book; "" if there is none."""
     folded = fold(tail)
     match = _VARIATION.search(folded)
     number = arabic(match["number"]) if match else 0
@@ -114,7 +117,7 @@ def find_variation(head: str, tail: str) -> str:
 
 
 def head_and_tail(body: str) -> tuple[str, str]:
-    """A work and what of it is played, split at the first colon that is not inside "Hob. XVI:52"."""
+    """Split a title into work and part, at the first colon that is not inside "Hob. XVI:52"; the part may be ""."""
     masked = _HOBOKEN_COLON.sub(lambda match: match.group().replace(":", "/"), body)
     place = masked.find(":")
     head, tail = (body[:place].strip(), body[place + 1 :].strip()) if place >= 0 else (body, "")
@@ -122,7 +125,7 @@ def head_and_tail(body: str) -> tuple[str, str]:
 
 
 def is_multi_movement(head: str) -> bool:
-    """Whether "III." behind this is a movement, not a piece of a set. "Sonatas" are a set."""
+    """Whether "III." after this head is a movement, not a piece of a set. "Sonatas" are a set."""
     return any(
         form in _MULTI_MOVEMENT and word not in ("sonatas", "sonaten", "sonates")
         for form, word, _, _ in find_forms(fold(head))
@@ -130,7 +133,7 @@ def is_multi_movement(head: str) -> bool:
 
 
 def theme_of(head: str, tail: str) -> str:
-    """The words for the theme, where the theme of a set of variations is meant; else ""."""
+    """The word for the theme, if the part is the theme of a set of variations; else ""."""
     form = find_form(fold(head))
     match = _THEME.search(fold(tail)) if form and form[0] == "variations" else None
     return match.group() if match else ""
@@ -147,13 +150,13 @@ def prelude_or_fugue(body: str, is_clavier: bool) -> str:
 
 
 def number_in_pair(text: str) -> tuple[str, str] | None:
-    """Number of a prelude and fugue in a book of them, and its words."""
+    """The number of a prelude and fugue in a book of them, and its words."""
     match = _PAIR_NUMBER.search(fold(text))
     return (match[1], match.group()) if match else None
 
 
 def dance(folded_tail: str) -> str:
-    """The dance of a suite: "minuet", or "minuet2" where one of a pair is meant."""
+    """The dance of a suite: "minuet", or "minuet2" for one of a pair; "" if there is none."""
     for form, _, _, end in find_forms(folded_tail):
         one = re.match(r" (i{1,2}|[12])\b", folded_tail[end:])
         is_pair = one and re.search(r"\b(?:ii|2)\b", folded_tail[end + one.end() :])
@@ -162,7 +165,7 @@ def dance(folded_tail: str) -> str:
 
 
 def part_in_words(tail: str, is_multi: bool) -> str:
-    """The first two words of a part without a number; the tempo only where a movement needs telling apart."""
+    """The first two words of a part without a number; a word of tempo only for a movement, if there is no other."""
     words = [word for word in re.findall(r"[^\W\d_]+", NOISE.sub(" ", fold(tail))) if len(word) > 2]
     names = [word for word in words if not word_list("not_names")[0].fullmatch(word)]
     return "-".join(names[:2] or (words[:1] if is_multi else []))

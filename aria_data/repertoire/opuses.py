@@ -1,6 +1,6 @@
-"""What an opus holds (`opuses.toml`): who wrote a title's opus, which piece is in its key, what is one work twice.
+"""The contents of opuses (`opuses.toml`): the composer of an opus, the piece in a key, works with two codes.
 
-Many titles name no composer: "Nocturne in E-Flat Major, Op. 9 No. 2". Form, number and key together belong to one.
+Many titles name no composer: "Nocturne in E-Flat Major, Op. 9 No. 2". Form, number and key together identify one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Key = tuple[int, bool]  # semitones above C, is it minor
 
 @dataclass(frozen=True, slots=True)
 class Opus:
-    """The forms of an opus, and the keys of its pieces in order, as editions give them."""
+    """The forms of an opus, and for each piece in order its keys (several where editions differ)."""
 
     forms: frozenset[str]
     keys: tuple[frozenset[Key], ...]
@@ -39,12 +39,12 @@ def _tables() -> dict[str, tuple[dict[str, Opus], dict[str, str]]]:
     tables = {}
     for composer_id, table in tomllib.loads(source).items():
         same = table.pop("same", {})
-        tables[composer_id] = ({code: _to_opus(said) for code, said in table.items()}, same)
+        tables[composer_id] = ({code: _to_opus(contents) for code, contents in table.items()}, same)
     return tables
 
 
-def _to_opus(said: str) -> Opus:
-    forms, _, keys = said.partition(":")
+def _to_opus(contents: str) -> Opus:
+    forms, _, keys = contents.partition(":")
     names = [form for form in word_list("forms")[1].values() if re.search(rf"\b{form}\b", forms)]
     return Opus(
         frozenset(names),
@@ -53,7 +53,7 @@ def _to_opus(said: str) -> Opus:
 
 
 def _key(written: str) -> Key | None:
-    """Key of "c#" (minor), "Eb" (major), "c# minor" or "eb major"."""
+    """Parse "c#" (minor), "Eb" (major), "c# minor" or "eb major"; None for anything else."""
     match = re.fullmatch(r"([A-Ga-g])([#b]?)(?: (major|minor))?", written)
     if not match:
         return None
@@ -64,9 +64,9 @@ def _key(written: str) -> Key | None:
 def composer_of_opus(
     numbers: Sequence[CatalogueNumber], forms: Collection[str], key: str, piece: str, count: int
 ) -> tuple[str, str] | None:
-    """The one composer whose opus has this form and key, and the words; None where the text leaves a doubt.
+    """The only composer whose opus has this form and key, and the words of the number; None if it is not certain.
 
-    `piece` and `count` are said apart from the number: the 4 and the 12 of "12 Etudes, Op. 10: 4. Presto".
+    `piece` and `count` stand apart from the number: the 4 and the 12 in "12 Etudes, Op. 10: 4. Presto".
     """
     found = {
         composer_id: number.text
@@ -91,19 +91,19 @@ def _fits(opus: Opus, forms: frozenset[str], key: Key | None, piece: str, count:
     return count == len(opus.keys) or (place > 0 and not _NEED_A_KEY & forms)
 
 
-def piece_in_key(composer_id: str, code: str, key: str, said: Collection[int] = ()) -> str:
-    """The piece of an opus in this key, if only one is: "Impromptu in G-flat, D. 899" is its No. 3.
+def piece_in_key(composer_id: str, code: str, key: str, numbers: Collection[int] = ()) -> str:
+    """The number of the only piece of an opus in this key, or "": "Impromptu in G-flat, D. 899" is its No. 3.
 
-    `said`: numbers before the opus, which decide where two pieces share the key.
+    `numbers` are those in the title before the opus, which decide if two pieces share the key.
     """
     opus = _tables().get(composer_id, ({}, {}))[0].get(code)
     wanted = _key(key)
     places = [place for place, keys in enumerate(opus.keys, 1) if wanted in keys] if opus and wanted else []
     if len(places) > 1:
-        places = [place for place in places if place in said]
+        places = [place for place in places if place in numbers]
     return str(places[0]) if opus and len(places) == 1 and len(opus.keys) > 1 else ""
 
 
 def same_work(composer_id: str, code: str) -> str:
-    """The code by which a work is known here: Schubert's op. 90 is D. 899."""
+    """The one code that is used for a work with several: d899 for Schubert's op. 90. Other codes stay as they are."""
     return _tables().get(composer_id, ({}, {}))[1].get(code, code)

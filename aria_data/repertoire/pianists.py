@@ -1,7 +1,7 @@
-"""Authority list of pianists (`pianists.csv`), and how one is recognised in a text.
+"""The authority list of pianists (`pianists.csv`), and how a pianist is recognised in a text.
 
-A name or an alias with `?` is also somebody else's, a composer's above all: it counts only where the text is known to
-be a performer's name. Who is a player by the words around a name is for `performers`.
+A name or an alias with `?` may mean somebody else, usually a composer. It counts only if the text is known to be a
+performer's name. Performers that the words around a name reveal are found by `aria_data.annotate.performers`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import resources
 
 from aria_data.text import clean, fold
 
-MAX_CHARS = 1000  # of a text that is searched; what follows is ignored
+MAX_CHARS = 1000  # of a text that are searched; the rest is ignored
 _WORD = re.compile(r"[^\W_]+")
 _EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 _NOT_BETWEEN = re.compile(r"[:;/|()\[\]\"+&0-9]|\s-\s|.{4}")
@@ -65,9 +65,9 @@ def _to_pianist(row: dict[str, str]) -> Pianist:
 
 
 def find_pianist(text: str, is_name: bool = False) -> PianistMatch | None:
-    """The first pianist of the list whom the text names. `is_name`: the text is known to be a performer's name.
+    """Find the first pianist of the list that the text names. `is_name`: the text is known to be a performer's name.
 
-    Only then a surname alone counts, if one pianist bears it: "Richter" in an artist tag, not in "Richter: Etude".
+    Only then does a surname alone count, if one pianist has it: "Richter" in an artist tag, not in "Richter: Etude".
     """
     cleaned = clean(text, MAX_CHARS)
     folded = fold(cleaned)
@@ -88,7 +88,7 @@ def _latin(folded: str, is_name: bool) -> Iterator[tuple[str, int, int, str]]:
 
 
 def _is_one(found: list[tuple[str, int, int]], folded: str) -> bool:
-    """Whether nothing stands between the words that would part them."""
+    """Whether the words are one name: no punctuation or long gap separates them."""
     gaps = (folded[left[2] : right[1]] for left, right in zip(found, found[1:], strict=False))
     return not any(_NOT_BETWEEN.search(gap) for gap in gaps)
 
@@ -109,7 +109,7 @@ Spelling = tuple[tuple[str, ...], tuple[str, str, bool]]
 
 @cache
 def _spellings() -> dict[str, tuple[Spelling, ...]]:
-    """Every spelling in words, by its first word, longest first; one that means two people means nobody."""
+    """Spellings by their first word, longest first; a spelling of two pianists is left out."""
     found: dict[tuple[str, ...], dict[str, tuple[str, str, bool]]] = defaultdict(dict)
     for pianist in pianists().values():
         for words, matched_by, is_sure in _spellings_of(pianist):
@@ -138,7 +138,7 @@ def _spellings_of(pianist: Pianist) -> Iterator[tuple[tuple[str, ...], str, bool
 
 @cache
 def _bearers() -> Counter[str]:
-    """How many pianists of the list bear a surname."""
+    """The number of pianists on the list with each surname."""
     return Counter(_words(pianist.name)[-1] for pianist in pianists().values())
 
 

@@ -1,4 +1,7 @@
-"""Works known by name or number (`works.toml`): "Moonlight" is op. 27 no. 2, "Ballade No. 1" is op. 23."""
+"""Find works by name or number (`works.toml`): "Moonlight" is op. 27 no. 2, "Ballade No. 1" is op. 23.
+
+A code is a catalogue and a number, with a piece or a movement: `op27-2`, `op27-2:3`; or an id such as a title in words.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,13 @@ _CLAVIER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """A text prepared for asking whether it names a known work."""
+    """A text prepared for the search of known works."""
 
-    marked: str
+    marked: str  # the folded text, in which books have become words: "book1"
     words: frozenset[str]
     form_numbers: tuple[tuple[str, int], ...]
-    number: int  # of the first No.
-    part: int  # that the part behind a colon starts with
+    number: int  # of the first No.; 0 if there is none
+    part: int  # with which the part after a colon starts; 0 if there is none
 
 
 @lru_cache(maxsize=64)
@@ -51,9 +54,9 @@ def _words_of(folded: str) -> _Words:
 
 
 def known_work(composer_id: str, folded: str) -> tuple[str, str] | None:
-    """Code of a composer's work that the folded text names by its usual name or number, and that name.
+    """The code of the composer's work that the folded text names, and the name by which it does; None if there is none.
 
-    A piece of a work outranks the work, then more words outrank fewer, then a name outranks a number.
+    A name is preferred to a number, a piece of a work to the work, and a name of more words to one of fewer.
     """
     works = _works().get(composer_id)
     if not works:
@@ -89,7 +92,7 @@ def _numbered_work(numbered: dict[str, list[str]], text: _Words) -> tuple[str, s
 
 
 def numbered_work(composer_id: str, form: str, number: int) -> str:
-    """Code of the composer's work of that form and number, or ""."""
+    """The code of the composer's work of that form and number, or ""."""
     codes = _works().get(composer_id, {"numbered": {}})["numbered"].get(form, [])
     return codes[number - 1] if 0 < number <= len(codes) else ""
 
@@ -111,7 +114,7 @@ def _book_mark(match: re.Match[str]) -> str:
 
 
 def composer_of_work(cleaned: str) -> tuple[str, str] | None:
-    """The one composer whose known work has both the name and the catalogue number of the text, and the words."""
+    """The only composer with a work of both the name and the catalogue number in the text, and the number's words."""
     folded = fold(cleaned)
     codes = {n.catalogue + n.number: n.text for n in catalogue_numbers(cleaned, _ANY_CATALOGUE)}
     if not codes:
@@ -126,7 +129,7 @@ def composer_of_work(cleaned: str) -> tuple[str, str] | None:
 
 
 def composer_of_name(cleaned: str) -> tuple[str, str] | None:
-    """The one composer who alone has a work of that name, and its words: "Gaspard de la nuit", "Kreisleriana"."""
+    """The only composer with a work of a name in the text, and its words: "Gaspard de la nuit", "Kreisleriana"."""
     text = _words_of(fold(cleaned))
     found = {}
     for composer_id in _maybe_by(text):
@@ -140,12 +143,12 @@ def composer_of_name(cleaned: str) -> tuple[str, str] | None:
 
 @cache
 def _form_free(name: str) -> tuple[str, ...]:
-    """The words of a numbered name, its form ended anyhow: "hungarian rhapsody" is also "Hungarian Rhapsodies"."""
+    """The words of a numbered name, with any ending of its form: "hungarian rhapsody" for "Hungarian Rhapsodies"."""
     return tuple(f"{word[:7]}*" if word in word_list("forms")[1].values() else word for word in name.split())
 
 
 def _maybe_by(text: _Words) -> list[str]:
-    """The composers of whose works at least one word is in the text; a quick look before the thorough one."""
+    """The composers with a work of which at least one word is in the text: a quick filter before the full search."""
     by_word, stems, numbered = _index()
     found = {composer_id for word in text.words for composer_id in by_word.get(word, ())}
     found |= {composer_id for form, _ in text.form_numbers for composer_id in numbered.get(form, ())}
@@ -157,7 +160,7 @@ def _maybe_by(text: _Words) -> list[str]:
 
 @cache
 def _index() -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]:
-    """Composers by the longest word of each name, by its stem where all words have stars, by a numbered form."""
+    """Composers by the longest word of a work's name, by its stem if all words have stars, and by a numbered form."""
     by_word: dict[str, set[str]] = defaultdict(set)
     stems: dict[str, set[str]] = defaultdict(set)
     numbered: dict[str, set[str]] = defaultdict(set)
@@ -176,7 +179,7 @@ def _index() -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[st
 
 
 def quoted(name: str, cleaned: str) -> str:
-    """The words of the text in which a work's name was found, as they stand there."""
+    """The words of the text in which a work's name was found, as they are written there."""
     folded, spans = fold(cleaned), []
     for part in name.split():
         is_open = part.endswith("*") or EAST_ASIAN.search(part)
@@ -187,7 +190,7 @@ def quoted(name: str, cleaned: str) -> str:
 
 
 def is_title_first(composer_id: str) -> bool:
-    """Whether a known title outranks a catalogue number, because two lists use one abbreviation."""
+    """Whether a known title is preferred to a catalogue number, because two catalogues share an abbreviation."""
     return bool(_works().get(composer_id, {}).get("title_first"))
 
 
@@ -204,9 +207,9 @@ def _works() -> dict[str, dict]:
 
 
 def title_in_words(head: str, key: str, without: list[str]) -> str:
-    """A title of its own, folded and hyphenated; "" if it is only forms, keys and numbers ("Prelude in C").
+    """Make a code of a title: its words, folded and hyphenated; "" for only forms, keys and numbers ("Prelude in C").
 
-    A form that is usually counted through a composer's life stands with its number: "suite5".
+    A form that is numbered through a composer's works gives its name and number: "suite5".
     """
     folded = fold(head)
     for form, number in form_numbers(folded):
