@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# two files of tests at a time: a process of them may take 2 GB
+TOGETHER := -n 2 --dist loadfile --durations=10
 
 .PHONY: help install rooms demo test test-all check format benchmark classifier-sounds train-classifier clean
 .DEFAULT_GOAL := help
@@ -21,10 +23,10 @@ demo: $(READY) ## make example recordings, build a dataset from them, show it
 	@$(BIN)/aria-data demo
 
 test: $(READY) ## the tests that must pass (minutes)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TOGETHER)
 
 test-all: $(READY) ## every test, the slow ones too
-	@$(BIN)/python -m pytest -m ""
+	@$(BIN)/python -m pytest -m "" $(TOGETHER)
 
 check: $(READY) ## formatting, lint, types, the direction of imports
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

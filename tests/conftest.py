@@ -7,6 +7,7 @@ import os
 # Threads of small computations spend their time waiting for each other, in a loop; libraries read this when imported.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,14 @@ _HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
 os.environ.update(quiet_environment(Path(_HOME.name), verbose=False))
 
 SHORT_SEGMENTS = ("segment.min_segment_s=5",)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A command that was told how many threads to use leaves them so; the next test has one again."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -39,13 +39,22 @@ def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWH
 
 
 class Several:
-    """The same transcriber on several devices. Its processes end with this one; `close` ends them earlier."""
+    """The same transcriber on several devices. Its processes end with this one; `close` ends them earlier.
 
-    def __init__(self, config: TranscribeConfig, compute: Compute, devices: list[str]):
+    Each process calls `load` for itself.
+    """
+
+    def __init__(
+        self,
+        config: TranscribeConfig,
+        compute: Compute,
+        devices: list[str],
+        load: Callable[[TranscribeConfig, Compute], Any] = backends.load,
+    ):
         self._remaining: Iterator[Span] = iter(())
         self._again: deque[Span] = deque()  # of a device that died; each is tried once more
         self._tried: set[str] = set()
-        self._workers = [_Worker(config, dataclasses.replace(compute, device=device)) for device in devices]
+        self._workers = [_Worker(config, dataclasses.replace(compute, device=device), load) for device in devices]
         atexit.register(self.close)  # before the interpreter waits for its children
         for worker in self._workers:
             worker.wait_until_ready()
@@ -111,11 +120,11 @@ def _died(device: str) -> TemporaryError:
 class _Worker:
     """This process's side of one device's process."""
 
-    def __init__(self, config: TranscribeConfig, compute: Compute):
+    def __init__(self, config: TranscribeConfig, compute: Compute, load: Callable[[TranscribeConfig, Compute], Any]):
         context = multiprocessing.get_context("spawn")
         self.device = compute.device
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, config, compute))  # has children: no daemon
+        self.process = context.Process(target=_work, args=(theirs, config, compute, load))  # has children: no daemon
         self.process.start()
         theirs.close()
         self.facts: dict[str, Any] = {}
@@ -146,11 +155,16 @@ class _Worker:
             self.connection.send(message)
 
 
-def _work(connection: Connection, config: TranscribeConfig, compute: Compute) -> None:
+def _work(
+    connection: Connection,
+    config: TranscribeConfig,
+    compute: Compute,
+    load: Callable[[TranscribeConfig, Compute], Any],
+) -> None:
     """Load the model, then transcribe the spans that are sent, round after round, until the other side is gone."""
     try:
         try:
-            model = backends.load(config, compute)
+            model = load(config, compute)
         except Exception as error:
             connection.send(error)
             return

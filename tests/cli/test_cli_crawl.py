@@ -81,7 +81,7 @@ def test_who_opted_out_is_neither_crawled_nor_fetched_again(site, tmp_path):
     aria("fetch", dataset, code=1)
     (audio,) = dataset.glob("audio/*/*.flac")
     said = aria("remove", dataset, "domain:127.0.0.1", "--reason", "asked for")
-    assert "on record" in said
+    assert "is recorded" in said
     assert not audio.exists()
     before = len(site.requests)
     fetched = json.loads(aria("fetch", dataset, "--json"))

@@ -602,7 +602,11 @@ def _leave_free(disk: Path, num_bytes: int) -> None:
     ballast.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - num_bytes)))
 
 
-@pytest.mark.parametrize("is_seen_before", [True, False], ids=["seen before writing", "found out while writing"])
+@pytest.mark.parametrize(
+    "is_seen_before",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["seen before writing", "found out while writing"],
+)
 def test_a_full_disk_stops_the_build_in_one_line_wherever_it_happens_and_space_mends_it(
     tmp_path, build, small_disk, monkeypatch, is_seen_before
 ):
@@ -695,6 +699,7 @@ def modes():
         os.chmod(path, 0o755)
 
 
+@pytest.mark.slow
 def test_files_and_folders_that_may_not_be_read_are_reported_and_the_rest_goes_on(tmp_path, modes):
     source = tmp_path / "in"
     for number, name in enumerate(("good.wav", "secret.wav", "closed/a.wav", "listed/b.wav", "odd.mp3/c.wav")):

@@ -297,7 +297,10 @@ def builder():
     builder.close()
 
 
-@pytest.mark.parametrize("num_kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+SLOW = pytest.mark.slow  # the others are of the same kind
+
+
+@pytest.mark.parametrize("num_kills", [3, pytest.param(20, marks=SLOW)])
 def test_a_build_killed_at_random_moments_ends_with_the_same_manifest(
     num_kills, builder, same_source, undisturbed, tmp_path
 ):
@@ -328,7 +331,9 @@ def rejections_of(dataset: Path) -> list[Rejection]:
     return RecordTable(dataset, "rejections", Rejection).read()
 
 
-@pytest.mark.parametrize("place", ["commit", "write_whole", "append", "replace"])
+@pytest.mark.parametrize(
+    "place", ["commit", "write_whole", pytest.param("append", marks=SLOW), pytest.param("replace", marks=SLOW)]
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_exactly_before_or_after_a_write_changes_nothing(
     when, place, builder, same_source, undisturbed, tmp_path
@@ -372,7 +377,7 @@ def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(flow_
 
 
 @pytest.mark.timeout(HANGS_S)
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=SLOW)])
 def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, builder, flow_run, same_source, tmp_path):
     dataset = tmp_path / "dataset"
     shutil.copytree(flow_run[0] / "dataset" / ".prefect", dataset / ".prefect")  # its tables are made: half the start

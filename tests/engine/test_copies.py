@@ -64,6 +64,7 @@ def test_one_recording_compressed_cut_or_faster_is_one_cluster_represented_by_it
     assert other["is_cluster_lead"]
 
 
+@pytest.mark.slow
 def test_a_dataset_built_in_steps_has_the_same_clusters_as_one_built_at_once(source, tmp_path):
     at_once = built(source, tmp_path / "one")
     growing = tmp_path / "recordings"

@@ -278,7 +278,7 @@ def test_a_limit_that_is_lowered_later_rejects_what_was_fetched_and_sends_no_req
 
 
 @pytest.mark.parametrize(
-    "entry", ["id", "uploader", "domain", *(pytest.param(one, marks=pytest.mark.slow) for one in ("address", "audio"))]
+    "entry", ["id", *(pytest.param(one, marks=pytest.mark.slow) for one in ("uploader", "domain", "address", "audio"))]
 )
 def test_who_is_removed_is_neither_fetched_nor_in_a_later_version_nor_crawled_again(site, dataset, entry):
     head = '<meta name="author" content="Jane Doe">'
@@ -420,7 +420,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("is_announced", [True, False], ids=["seen before", "found out while it comes"])
+@pytest.mark.parametrize(
+    "is_announced",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["seen before", "found out while it comes"],
+)
 def test_a_full_disk_stops_a_fetch_in_one_line_and_space_mends_it(site, dataset, small_disk, monkeypatch, is_announced):
     wav = sound(60, 1, "wav")  # 1.9 MB
     for number in range(3):

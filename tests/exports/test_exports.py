@@ -516,6 +516,7 @@ def num_files_in(folder: Path) -> dict[str, int]:
     return {path.name: len(list(path.iterdir())) for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_no_folder_has_more_files_than_it_may(large, tmp_path):
     exports.export(aria_data.Dataset(large), tmp_path / "folder", "folder", "segment_id < 'web-10500'")
     assert num_files_in(tmp_path / "folder" / "midi") == {"0000": 10_000, "0001": 500}
@@ -523,6 +524,7 @@ def test_no_folder_has_more_files_than_it_may(large, tmp_path):
     assert num_files_in(tmp_path / "aria" / "data") == {"aa": 1000, "ab": 1000, "ac": 500}
 
 
+@pytest.mark.slow
 def test_shards_are_bounded_and_memory_does_not_grow_with_the_number_of_files(large):
     """12,000 files of 10 kB are 120 MB; an export that gathered them would show."""
     script = (

@@ -433,7 +433,9 @@ def test_an_address_that_is_none_is_refused(address):
         Endpoint(address, "m", {"OPENAI_API_KEY": "k"})
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize(
+    "attempt", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_and_the_ledger_never_says_too_little(server, tmp_path, attempt):
     server.delay_s = 0.01
     server.mixture = ["ok"] * 6 + ["500_done", "missing", "no_usage", "drop_answer"]

@@ -130,7 +130,7 @@ def test_more_rows_than_a_batch_are_all_there(manifest):
 CONDITIONS = ["", " ", "num_notes > 40", "title = 'b' or removed_in is not null", "num_notes % 7 = 3", "false"]
 
 
-@pytest.mark.parametrize("few", [0, 5, 1000])
+@pytest.mark.parametrize("few", [5, *(pytest.param(few, marks=pytest.mark.slow) for few in (0, 1000))])
 def test_rows_are_the_same_however_they_are_read(manifest, monkeypatch, few):
     rows = [manifest_row(f"local-{number:04d}_0", num_notes=number, title="abc"[number % 3]) for number in range(90)]
     rows[4] |= {"removed_in": 1, "removal_reason": "x"}

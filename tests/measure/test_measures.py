@@ -134,7 +134,7 @@ def test_the_densest_window_is_what_counting_by_hand_finds(notes):
     assert measure(notes, [], 400.0)["densest_5_s"] == pytest.approx(by_hand)
 
 
-@pytest.mark.timeout(60)  # a guard against hanging: half a second is expected
+@pytest.mark.timeout(200)  # a guard against hanging: a second or two are expected
 def test_the_work_for_a_hundred_thousand_notes_is_twice_that_for_half_of_them():
     rng = np.random.default_rng(0)
 

@@ -61,6 +61,7 @@ def test_pieces_give_what_mir_eval_gives_at_once(seed, monkeypatch):
     assert accuracy.onset_velocity_f1 == pytest.approx(with_velocity[2], abs=0.02)  # ties may match otherwise
 
 
+@pytest.mark.slow
 def test_a_concert_of_twelve_hours_is_compared_in_little_memory():
     import tracemalloc
 

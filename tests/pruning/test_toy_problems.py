@@ -16,6 +16,7 @@ from aria_data.pruning import Budget, Pool, SelectConfig, select
 
 NUM_FILES, NUM_INPUTS, NUM_REPETITIONS = 4000, 10, 30
 SHARES = (0.5, 0.3, 0.1, 0.05)
+TESTED = [0.1, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.5, 0.3, 0.05))]
 WAYS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "top": {"method": "top"},
@@ -89,22 +90,22 @@ def test_the_toy_takes_a_weight_as_so_many_copies():
     np.testing.assert_allclose(fit(inputs, labels, weights.astype(float)), replicated, atol=1e-8)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", TESTED)
 def test_score_alone_is_far_worse_than_random(share):
     assert of("top", share) > 20 * of("random", share) > 0
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", TESTED)
 def test_a_calibrated_tenth_by_score_returns_to_random(share):
     assert of("calibrated 0.1", share) <= 1.3 * of("random", share)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", TESTED)
 def test_mixing_without_weights_does_not_return_to_random(share):
     assert of("mixed 0.5", share) > 5 * of("random", share)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", TESTED)
 def test_sampling_by_gradient_with_inverse_weights_is_better_than_random(share):
     assert of("ht_proportional", share) < of("random", share)
 

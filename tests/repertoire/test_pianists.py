@@ -90,6 +90,6 @@ def test_any_text_around_a_name_is_survived(text, name):
 
 
 @pytest.mark.parametrize("unit", ["Lang ", "a", "リヒ", "Maria "])
-@pytest.mark.timeout(30)  # a guard against hanging: hundredths of a second are expected
+@pytest.mark.timeout(120)  # a guard against hanging: hundredths of a second are expected
 def test_a_text_of_100_kb_costs_no_more_than_one_of_50_kb(unit):
     assert_bounded(find_pianist, lambda size: unit * (size // len(unit)))

@@ -117,7 +117,7 @@ def test_any_text_gets_a_score_from_1_to_5(title, description, uploader):
 
 
 @pytest.mark.parametrize("unit", ["violin ", "a", "ピ", "((", "piano cover ", " ", "\u0301", "ﷺ", "\x00", "\ud800"])
-@pytest.mark.timeout(30)  # a guard against hanging: tenths of a second are expected
+@pytest.mark.timeout(120)  # a guard against hanging: tenths of a second are expected
 def test_a_title_of_100_kb_costs_no_more_than_one_of_50_kb(unit):
     def screened(text):
         return screen(candidate(text, text, text, text), ScreenConfig())

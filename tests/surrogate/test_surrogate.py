@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from aria_data.errors import ConfigInvalid
 from aria_data.midi import Note, Performance, midi_bytes
-from aria_data.pruning import scores
 from aria_data.surrogate import Surrogate, SurrogateConfig, make_windows, train
+from aria_data.surrogate.forward import loss
 from aria_data.surrogate.network import weighted_loss
 from aria_data.surrogate.scorable import NOT_COUNTED, window_losses
 from aria_data.surrogate.tokens import TokenConfig
@@ -113,8 +113,8 @@ def test_training_learns_what_repeats_itself():
     same_tune = make_windows({str(number): midi_bytes(Performance(notes)) for number in range(4)}, TOKENS)
     config = replace(CONFIG, num_steps=120, dropout=0.0, max_transposition=0, learning_rate=1e-2)
     run = train(same_tune, config, 0, held_out=())
-    assert scores.loss(run.model, same_tune.examples()).max() < 0.3
-    assert scores.loss(run.at(run.checkpoints[0]), same_tune.examples()).min() > 0.3
+    assert loss(run.model, same_tune.examples()).max() < 0.3
+    assert loss(run.at(run.checkpoints[0]), same_tune.examples()).min() > 0.3
 
 
 def test_checkpoints_stand_at_the_stated_epochs_and_the_last_is_the_model(windows):

@@ -83,6 +83,7 @@ def test_the_melody_is_louder_than_the_accompaniment(transcribed):
     assert melody > np.mean([note.velocity for note in transcribed.notes if note.pitch < 72]) + 5
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_how_the_audio_is_cut_into_blocks(transkun, waveform, transcribed):
     blocks = np.array_split(waveform, 997)
     assert midi_bytes(transcribe_one(transkun, blocks).performance) == midi_bytes(transcribed)
@@ -138,18 +139,22 @@ def test_the_model_is_sure_of_clean_piano_and_says_so_for_each_note(whole_result
 
 
 def test_the_model_is_less_sure_in_noise(transkun, waveform, whole_result):
-    loud = np.random.default_rng(0).normal(0, waveform.std() * 20, waveform.shape).astype(np.float32)
-    assert transcribe_one(transkun, [waveform + loud]).confidence < whole_result.confidence - 0.1
+    part = waveform[: 8 * 44_100]
+    loud = np.random.default_rng(0).normal(0, waveform.std() * 20, part.shape).astype(np.float32)
+    assert transcribe_one(transkun, [part + loud]).confidence < whole_result.confidence - 0.1
 
 
+@pytest.mark.slow
 def test_many_recordings_together_give_what_each_gives_alone(transkun, waveform, whole_result):
     parts = {"whole": waveform, "start": waveform[: 5 * 44_100], "none": waveform[:0], "end": waveform[12 * 44_100 :]}
     together = dict(transcribe_all(transkun, ((name, lambda part=part: [part]) for name, part in parts.items())))
     assert set(together) == set(parts)
     for name, part in parts.items():
-        assert together[name].performance == transcribe_one(transkun, [part]).performance
+        alone = whole_result if part is waveform else transcribe_one(transkun, [part])
+        assert together[name].performance == alone.performance
 
 
+@pytest.mark.slow
 def test_audio_out_of_all_range_is_transcribed_like_any_other(transkun, waveform, transcribed):
     loud = transcribe_one(transkun, [waveform * 1e36]).performance
     assert compare_notes(transcribed, loud).onset_f1 > 0.99
@@ -181,10 +186,16 @@ class Published:
         model.eval()
         model.backbone.useGradientCheckpoint = False
         frames = makeFrame(torch.from_numpy(np.ascontiguousarray(window.T)), 1024, 4096)[None]
+        process = model.processFramesBatch
+
+        def kept(frames):
+            self.crf, self.tokens = process(frames)
+            return self.crf, self.tokens
+
+        model.processFramesBatch = kept
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.events, self.last_ends = model.transcribeFrames(frames, [0] * 90, lastFrameIdx=689)
-            self.crf, self.tokens = model.processFramesBatch(frames)
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +272,7 @@ def test_notes_have_the_published_attributes(exact, scores, published):
     assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= len(ours) - 1  # one may be rounded otherwise
 
 
+@pytest.mark.slow
 def test_windows_give_the_same_in_a_batch_as_alone(exact, window):
     quiet = np.roll(window, 44_100, axis=0) * 0.1
     alone = [exact.infer(one[None])[0].lattice for one in (window, quiet)]

@@ -8,11 +8,11 @@ import signal
 
 import numpy as np
 import pytest
-from fakes import RATE, FakeTranscriber, melody, write_audio
+from fakes import RATE, FakeTranscriber, load_fake, melody, write_audio
 
 from aria_data.errors import AudioUnreachable, AudioUnreadable, TemporaryError, UsageError
 from aria_data.midi import Performance
-from aria_data.transcribe import Compute, Span, TranscribeConfig, transcribe_spans
+from aria_data.transcribe import Compute, Span, TranscribeConfig, backends, transcribe_spans
 from aria_data.transcribe.devices import Several, devices_of
 from aria_data.transcribe.spans import SLOTS_PER_READER, read_here, read_in_processes
 
@@ -126,29 +126,37 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_transcribed():
         Several(TranscribeConfig(), Compute(), ["tpu", "tpu"])
 
 
+# The model itself takes minutes in each process; around it the processes are the same.
+REAL = pytest.param(backends.load, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[load_fake, REAL], ids=["stand-in", "real"])
+def load(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def two():
-    """Two devices with the real model; both are the processor here, which a process of its own is to the program."""
-    several = Several(TranscribeConfig(), Compute(num_threads=1), ["cpu", "cpu"])
+def two(load):
+    """Two devices with the model; both are the processor here, which a process of its own is to the program."""
+    several = Several(TranscribeConfig(), Compute(num_threads=1), ["cpu", "cpu"], load)
     yield several
     several.close()
 
 
-@pytest.mark.timeout(200)
-def test_two_devices_share_the_work_and_give_what_one_gives(two, spans):
-    from aria_data.transcribe import backends
-
+@pytest.mark.timeout(1500)  # a guard against hanging: the real model takes 15 s or more
+def test_two_devices_share_the_work_and_give_what_one_gives(two, load, spans):
     read: dict[str, float] = {}
     together = dict(transcribe_spans(two, spans, lambda key, s: read.update({key: read.get(key, 0) + s})))
-    alone = dict(transcribe_spans(backends.load(compute=Compute("cpu")), spans))
+    alone = dict(transcribe_spans(load(TranscribeConfig(), Compute("cpu")), spans))
     assert set(together) == set(alone)
     assert isinstance(together.pop("bad"), AudioUnreadable)
     for key, result in together.items():
         assert result.performance == alone[key].performance
+        assert load is backends.load or result.performance != Performance()
     assert read["whole 2"] == pytest.approx(11)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(1500)  # a guard against hanging: the real model takes 15 s or more
 def test_the_spans_of_a_device_that_dies_go_to_the_other(two, spans):
     (first, second) = two._workers
     results = {}
