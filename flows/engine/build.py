@@ -22,14 +22,14 @@ from aria_data.manifest.release import FinishedSegment, build_rows
 from aria_data.manifest.tombstones import Known, named_segments, sweep
 from aria_data.measure import PruneLimits, load_limits, passing
 from aria_data.measure.prune import prune
-from aria_data.records import Candidate, Recording, Rejection, Verdict
+from aria_data.records import Candidate, Measurement, Recording, Rejection, Verdict
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
 from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.engine.carried import Waiting, carried_rows, mark_reachable
+from flows.engine.carried import Carried, Waiting, carried_rows, mark_reachable
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.copies import Copies, find_copies
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
@@ -264,11 +264,11 @@ class Build:
         waiting = Waiting.of(self.not_done)
         known = Known.read(root) if previous and self.not_done else Known([], {})
         carried = carried_rows(self.found, waiting, previous, known)
-        finished = self._finished({row["recording_id"] for row in carried})
-        rows = build_rows(finished, self.context.config.release, previous, newest + 1, removals, carried)
-        rows = Subsets(root).apply(rows, self._passing)
+        finished = self._finished(carried.recording_ids)
+        rows = build_rows(finished, self.context.config.release, previous, newest + 1, removals, carried.rows)
+        rows = Subsets(root).apply(rows, lambda limits: self._passing(limits, carried.segment_ids))
         newest_sha256 = manifest.content_sha256(newest) if newest else ""
-        rows = mark_reachable(self.context, self.found, rows, {row["segment_id"] for row in carried}, newest_sha256)
+        rows = mark_reachable(self.context, self.found, rows, carried.segment_ids, newest_sha256)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present, carried)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
@@ -281,9 +281,13 @@ class Build:
             sweep(root)
         return self._summary(version, is_new, present, *balances)
 
-    def _passing(self, limits: str) -> set[str]:
-        measurements = self.found.records(MEASURE.name)
-        return passing({key: one.measures for key, one in measurements.items()}, load_limits(limits))
+    def _passing(self, limits: str, carried: Collection[str]) -> set[str]:
+        """The ids of the segments within limits; of carried rows by their earlier measurements."""
+        measures = {key: one.measures for key, one in self.found.records(MEASURE.name).items()}
+        if carried:
+            earlier = (outcome.record for outcome in StageTable(self.context.root, MEASURE.name, Measurement).all())
+            measures |= {one.segment_id: one.measures for one in earlier if one and one.segment_id in carried}
+        return passing(measures, load_limits(limits))
 
     def _finished(self, waiting: Collection[str]) -> Iterator[FinishedSegment]:
         """Give the segments that may be released, but for those of `waiting` recordings."""
@@ -316,11 +320,13 @@ class Build:
                     excluded_by=excluded.get(segment_id, ""),
                 )
 
-    def _balances(self, present: Sequence[Row], carried: Sequence[Row]) -> tuple[Balance, Balance]:
+    def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()
-        kept = {row["recording_id"] for row in carried}
+        kept = carried.recording_ids
         segment_ids = {row["segment_id"] for row in present if row["recording_id"] not in kept}
-        candidate_ids = {self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids}
+        candidate_ids = carried.candidate_ids | {
+            self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids
+        }
         waiting = {pending.candidate_id for pending in self.not_done.values()}
         waiting_segments = set(self.not_done) | {
             segment_id

@@ -34,15 +34,33 @@ class Waiting:
         )
 
 
-def carried_rows(found: BuildState, waiting: Waiting, previous: Iterable[Row], known: Known) -> list[Row]:
+@dataclass(frozen=True)
+class Carried:
+    """Rows that stay as they are, and whose they are."""
+
+    rows: tuple[Row, ...] = ()
+    candidate_ids: frozenset[str] = frozenset()
+
+    @property
+    def recording_ids(self) -> frozenset[str]:
+        return frozenset(row["recording_id"] for row in self.rows)
+
+    @property
+    def segment_ids(self) -> frozenset[str]:
+        return frozenset(row["segment_id"] for row in self.rows)
+
+
+def carried_rows(found: BuildState, waiting: Waiting, previous: Iterable[Row], known: Known) -> Carried:
     """Give the rows of `previous` whose candidates wait. What was removed or opted out is not among them."""
-    rows = []
+    rows: list[Row] = []
+    candidate_ids: set[str] = set()
     for row in previous:
-        owners = _owners(found, row, known) - found.left_alone
-        if row["removed_in"] is None and owners & waiting.candidate_ids and not found.removal_of(row):
+        owners = (_owners(found, row, known) - found.left_alone) & waiting.candidate_ids
+        if row["removed_in"] is None and owners and not found.removal_of(row):
             is_away = bool(owners & waiting.unreachable_ids)
             rows.append(row | ({"audio_reachable": False} if is_away else {}))
-    return rows
+            candidate_ids |= owners
+    return Carried(tuple(rows), frozenset(candidate_ids))
 
 
 def _owners(found: BuildState, row: Row, known: Known) -> set[str]:
