@@ -7,6 +7,7 @@ DATASET/scores/cache/            trained surrogates: a killed run goes on, and a
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -215,9 +216,22 @@ def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     if len(pool) < len(scored):
         gone = len(scored) - len(pool)
         selection.warnings.append(f"{gone} scored files were removed or excluded since; they are not chosen from.")
-    about = _about(request, table_name, table, selection)
+    splits = _splits_of(root, selection.ids)
+    selection.warnings.extend(
+        f"{count} of the selected files are in the split {split}: train on none of them, or choose another --where."
+        for split, count in splits.items()
+        if split != "train"
+    )
+    about = _about(request, table_name, table, selection) | {"splits": list(splits)}
     define_selection(root, request.name, selected_rows(selection), about)
     return Manifest(root).version(), selection
+
+
+def _splits_of(root: Path, ids: Collection[str]) -> dict[str, int]:
+    """How many of the files are in each split. A file that is in another one later leaves the selection."""
+    found = Manifest(root).query("", columns=["segment_id", "split"]).to_pylist()
+    wanted = set(ids)
+    return dict(sorted(Counter(row["split"] for row in found if row["segment_id"] in wanted).items()))
 
 
 def _may_be_chosen(root: Path) -> set[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.manifest import Manifest, Row, columns, content_sha256
-from aria_data.manifest.splits import EXCLUDED, groups_of, split_of
+from aria_data.manifest.split_history import labels_of
+from aria_data.manifest.splits import EXCLUDED, STRICTNESS, groups_of, split_of
 from aria_data.manifest.tombstones import NAMES, tombstone
 from aria_data.records import (
     Annotation,
@@ -77,12 +78,14 @@ def build_rows(
     next_version: int,
     removals: Mapping[str, str] = MappingProxyType({}),
     carried: Sequence[Row] = (),
+    given_splits: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
     """Make the manifest's rows, sorted by segment_id.
 
     `previous` are the rows of the newest version. They give each row's `first_version`, and their tombstones are kept
     for ever. Other rows that are not made again are dropped, or become tombstones if `removals` names them, which has
-    reasons by segment_id, recording_id or source_url: then a removal was recorded but not released yet.
+    reasons by segment_id, recording_id or source_url: then a removal was recorded but not released yet. `carried` rows
+    stay as they are; `given_splits` are those of earlier versions (`SplitHistory.read`).
     """
     finished = sorted(finished, key=lambda one: one.segment.segment_id)
     kept = _recordings_kept(finished, config.max_recordings_per_composition)
@@ -95,7 +98,7 @@ def build_rows(
             | {"first_version": known["first_version"] if known else next_version}
         )
     rows += carried
-    _split(rows, config)
+    _split(rows, config, given_splits)
     made = {row["segment_id"] for row in rows}
     for row in (row for key, row in before.items() if key not in made):
         reason = next((removals[row[name]] for name in NAMES if row[name] in removals), None)
@@ -106,8 +109,11 @@ def build_rows(
     return sorted(rows, key=lambda row: row["segment_id"])
 
 
-def _split(rows: list[Row], config: ReleaseConfig) -> None:
-    """Set the split of every row, one for each group. Its oldest row names a group, so additions do not move it."""
+def _split(rows: list[Row], config: ReleaseConfig, given: Mapping[str, str]) -> None:
+    """Set the split of every row, one for each group: the strictest that any of it was given, else by a hash.
+
+    The oldest row of a group names it for the hash.
+    """
     by_id = {row["segment_id"]: row for row in rows}
     together = ("recording_id", "audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
     labels = {key: [f"{name}={row[name]}" for name in together if row[name]] for key, row in by_id.items()}
@@ -116,7 +122,11 @@ def _split(rows: list[Row], config: ReleaseConfig) -> None:
         first = min(members, key=lambda row: (row["first_version"], not row["composition_id"], row["segment_id"]))
         named = sorted(filter(None, (row["excluded_by"] for row in members)))
         name = first["composition_id"] or first["audio_cluster"]
-        split = EXCLUDED if named else split_of(name, config.test_share, config.validation_share)
+        earlier = [given[label] for row in members for label in labels_of(row) if label in given]
+        own = max(earlier, key=STRICTNESS.index, default="") or split_of(
+            name, config.test_share, config.validation_share
+        )
+        split = EXCLUDED if named else own
         for row in members:
             row["split"] = split
             if named:

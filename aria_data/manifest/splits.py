@@ -1,7 +1,8 @@
 """Groups of rows that must be in the same split, and the split of a group.
 
-Rows that share a recording, a cluster or a composition are one group, also through a chain of other rows. A group's
-split follows from the hash of its name alone, so it does not move when data is added, unless new data joins two groups.
+Rows that share a recording, a cluster or a composition are one group, also through a chain of other rows. A new group's
+split follows from the hash of its name alone. A group with rows that had a split before keeps it (`split_history`);
+where new data joins two groups, the stricter of their splits holds for both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 
 EXCLUDED = "excluded"  # the split of groups that an exclusion list names
+STRICTNESS = ("train", "validation", "test")  # a later one keeps more data out of training
 
 
 def split_of(group: str, test_share: float, validation_share: float) -> str:

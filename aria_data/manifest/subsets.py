@@ -27,7 +27,7 @@ from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
 from aria_data.manifest.manifest import Row, arrow_schema, columns, subset_column, weight_column
 from aria_data.manifest.reading import ids_where
-from aria_data.manifest.splits import EXCLUDED
+from aria_data.manifest.splits import EXCLUDED, STRICTNESS
 from aria_data.storage import printable, write_whole
 
 RECIPE, SELECTION = "recipe", "selection"
@@ -203,9 +203,9 @@ class Subsets:
     def _add(self, name: str, present: list[Row], passes: Passes) -> None:
         definition = self.about(name)
         if definition["kind"] == SELECTION:
-            chosen = self.selection(name)
+            chosen, splits = self.selection(name), definition.get("splits") or STRICTNESS
             for row in present:
-                selected = None if row["split"] == EXCLUDED else chosen.get(row["segment_id"])
+                selected = chosen.get(row["segment_id"]) if row["split"] in splits else None
                 row[subset_column(name)] = selected is not None
                 row[weight_column(name)] = None if selected is None else selected.weight
             return

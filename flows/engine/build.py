@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from aria_data.deduplicate import clusters
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Removal, Removals, Row, Subsets
 from aria_data.manifest.release import FinishedSegment, build_rows
+from aria_data.manifest.split_history import SplitHistory
 from aria_data.manifest.tombstones import Known, named_segments, sweep
 from aria_data.measure import PruneLimits, load_limits, passing
 from aria_data.measure.prune import prune
@@ -36,6 +36,7 @@ from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.exclusions import find_excluded
 from flows.engine.items import ITEMS, LOCAL, BuildState
+from flows.engine.observations import ingested_sha256, is_news, latest
 from flows.engine.provenance import facts_of
 from flows.engine.publish import publish
 from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRANSCRIBE
@@ -104,26 +105,26 @@ class Build:
         found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
-        known = _latest(table)
+        known = latest(table)
         opt_outs = opt_outs_of(self.context.root, self.context.config)
         num_before = len(known)
         num_new = 0
         if Path(self.source).is_dir() and self.source:
-            folder = collect_folder(Path(self.source), known, _ingested_sha256(self.context.root))
+            folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root))
             self.left_aside = folder.left_aside
             new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
             if not self.dry_run:
                 table.append(observation(candidate) for candidate in new)
             before = dict(known)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
-            num_new = sum(_is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
+            num_new = sum(is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
             with self.progress.stage(COLLECT, 0, 0.0, 0):
                 summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
-            known = _latest(table)
+            known = latest(table)
             num_new = len(known) - num_before
         self.found.candidates = dict(sorted(known.items()))
         self._leave_alone(opt_outs)
@@ -265,7 +266,9 @@ class Build:
         known = Known.read(root) if previous and self.not_done else Known([], {})
         carried = carried_rows(self.found, waiting, previous, known)
         finished = self._finished(carried.recording_ids)
-        rows = build_rows(finished, self.context.config.release, previous, newest + 1, removals, carried.rows)
+        history = SplitHistory(root)
+        config = self.context.config.release
+        rows = build_rows(finished, config, previous, newest + 1, removals, carried.rows, history.read())
         rows = Subsets(root).apply(rows, lambda limits: self._passing(limits, carried.segment_ids))
         newest_sha256 = manifest.content_sha256(newest) if newest else ""
         rows = mark_reachable(self.context, self.found, rows, carried.segment_ids, newest_sha256)
@@ -277,6 +280,7 @@ class Build:
         reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
         facts = facts_of(self.context, rows, self.name, reasons)
         version, is_new = publish(root, rows, facts=facts)
+        history.add(present)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
         return self._summary(version, is_new, present, *balances)
@@ -374,29 +378,6 @@ class Build:
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
         )
-
-
-def _latest(table: StageTable) -> dict[str, Candidate]:
-    """The latest observation of every candidate. Earlier code did not count observations, it only dated them."""
-    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: (one.observation, one.collected_at))
-    return {candidate.candidate_id: candidate for candidate in observed}
-
-
-def _is_news(candidate: Candidate, before: Candidate | None) -> bool:
-    """Whether an observation gives later stages work, rather than only a new state of the same file."""
-    names = ("location", "num_bytes", "modified_ns", "content_sha256", "title", "description", "tags")
-    return before is None or any(getattr(candidate, name) != getattr(before, name) for name in names)
-
-
-def _ingested_sha256(root: Path) -> Callable[[str], str]:
-    """Give a function from a candidate's id to the hash of its file when it was ingested last; "" for never."""
-
-    @functools.cache
-    def all_of_them() -> dict[str, str]:
-        done = (outcome for outcome in StageTable(root, INGEST.name, Recording).all() if outcome.record is not None)
-        return {outcome.item_id: outcome.record.audio_sha256 for outcome in done}
-
-    return lambda candidate_id: all_of_them().get(candidate_id, "")
 
 
 def _line(rejection: Rejection) -> str:

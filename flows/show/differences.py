@@ -23,7 +23,8 @@ CAUSES = (  # of a change, by the columns that differ; the first that fits is na
     ("other tags", ("composer", "composer_id", "performer", "performer_id", "title", "catalogue", "catalogue_number")),
     ("other tags", ("piece_number", "movement", "form", "genre", "period", "key", "composition_id")),
     ("other clusters", ("audio_cluster", "recording_cluster", "notes_cluster", "is_cluster_lead")),
-    ("another split", ("split", "excluded_by")),
+    ("another exclusion list", ("excluded_by",)),
+    ("linked now to rows of a stricter split", ("split",)),
 )
 
 
@@ -87,6 +88,8 @@ def _cause(names: Iterable[str]) -> str:
     named, left = [], set(names)
     if not left:
         return "new columns"
+    if "excluded_by" in left:  # which decides the split
+        left.discard("split")
     for cause, its_columns in CAUSES:
         if left & set(its_columns):
             named.append(cause)

@@ -175,7 +175,9 @@ def test_a_column_that_older_code_did_not_have_is_no_other_split(tmp_path):
     manifest.commit([manifest_row(f"r{n}_0", **(new | change)) for n, change in enumerate(changes)])
     for versions in ((1, 2), (2, 1)):
         reasons = reasons_of(tmp_path, manifest.diff(*versions), *versions).changed
-        assert list(reasons.values()) == ["new columns", "another split", "other tags", "another split"]
+        assert list(reasons.values()) == [
+            "new columns", "linked now to rows of a stricter split", "other tags", "another exclusion list",
+        ]  # fmt: skip
 
 
 def test_a_new_subset_is_called_a_subset(tmp_path):

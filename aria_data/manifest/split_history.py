@@ -1,0 +1,64 @@
+"""Which split a recording and a composition were given in any version. What was once in test stays out of train.
+
+A model is trained on one version and tested on another, so a row keeps the split of its earlier versions also after it
+was left out for a while, after the row that named its group was removed, and after its title was corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aria_data.manifest.manifest import Manifest, Row
+from aria_data.manifest.splits import STRICTNESS
+from aria_data.storage.tables import RecordTable
+
+REMEMBERED = ("recording_id", "composition_id")  # columns whose values keep a split
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSplit:
+    """The split that a recording or composition was given."""
+
+    label: str  # `label_of` one of the columns `REMEMBERED`
+    split: str  # train, validation or test; of several the strictest
+
+
+class SplitHistory:
+    """The splits given by the versions of the dataset at `root`."""
+
+    def __init__(self, root: Path):
+        self._root, self._table = root, RecordTable(root, "splits", GivenSplit)
+
+    def read(self) -> dict[str, str]:
+        """Give the split of each label. Versions that were released before splits were recorded are read for theirs."""
+        manifest = Manifest(self._root)
+        given = {one.label: one.split for one in self._table.read()}
+        newest = manifest.version()
+        for version in range(1, newest + 1) if not given else (newest,):  # a kill may come between version and table
+            names = ["split", *REMEMBERED]
+            rows = manifest.query("removed_in IS NULL", version, columns=names).to_pylist() if version else []
+            _add(given, rows)
+        return given
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Record the splits of a version's rows."""
+        given = {one.label: one.split for one in self._table.read()}
+        before = dict(given)
+        _add(given, rows)
+        if given != before:
+            self._table.replace([GivenSplit(label, split) for label, split in sorted(given.items())])
+
+
+def labels_of(row: Mapping[str, object]) -> list[str]:
+    """The labels under which a row's split is remembered."""
+    return [f"{name}={row[name]}" for name in REMEMBERED if row[name]]
+
+
+def _add(given: dict[str, str], rows: Iterable[Mapping[str, object]]) -> None:
+    for row in rows:
+        split = str(row["split"])
+        if split in STRICTNESS:
+            for label in labels_of(row):
+                given[label] = max(given.get(label, split), split, key=STRICTNESS.index)
