@@ -293,7 +293,9 @@ def test_the_first_version_of_a_row_is_kept_through_later_versions(dataset, buil
 
 def test_a_changed_setting_makes_a_version_and_taking_it_back_makes_the_first_content_again(dataset, build):
     first = Manifest(dataset).versions()[0].content_sha256
-    changed = build(dataset.parent / "in", dataset, settings=("segment.min_segment_s=5", "segment.lead_s=0.5"))
+    (dataset.parent / "any.toml").write_text("min_num_notes = 1\n")
+    lenient = f"release.pruned_limits={dataset.parent / 'any.toml'}"
+    changed = build(dataset.parent / "in", dataset, settings=("segment.min_segment_s=5", lenient))
     assert (changed.version, changed.is_new_version) == (2, True)
     assert Manifest(dataset).versions()[1].content_sha256 != first
     back = build(dataset.parent / "in", dataset, config_path=Path("defaults"))
