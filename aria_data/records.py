@@ -121,7 +121,7 @@ class Segment:
     """A contiguous span of solo piano inside one recording."""
 
     recording_id: str
-    number: int  # 0, 1, 2, ... in order of start_s
+    number: int  # of this music in its recording, whatever found it (`segment.identity`)
     start_s: float
     end_s: float
     audio_score: float  # mean probability of clean solo piano, 0 to 1

@@ -42,6 +42,7 @@ def build_dataset(
         build.reject_same_files()  # the same bytes again; what was removed for good
         build.run(CLASSIFY)  # a score a window
         build.run(SEGMENT)  # spans of solo piano
+        build.number_segments()  # the numbers that this music had before; what was removed is cut out
         build.run(FINGERPRINT)  # what it sounds like, to know it again
         build.run(TRANSCRIBE)  # notes and pedals, a .mid a segment
         build.run(MEASURE)  # numbers about the notes

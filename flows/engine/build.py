@@ -36,10 +36,11 @@ from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.exclusions import find_excluded
 from flows.engine.items import ITEMS, LOCAL, BuildState
+from flows.engine.numbering import Numbers
 from flows.engine.observations import ingested_sha256, is_news, latest
 from flows.engine.provenance import facts_of
 from flows.engine.publish import publish
-from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, TRANSCRIBE
+from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
@@ -220,14 +221,25 @@ class Build:
         is_gone = not self.context.path_of(recording.location).exists()
         return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
 
+    def number_segments(self) -> None:
+        """Give each segment the number that its music had before, and cut out what was removed for good."""
+        numbers, found = Numbers(self.context.root), self.found
+        removed, min_segment_s = found.removals.keys(), self.context.config.segment.min_segment_s
+        for recording_id, segmentation in found.records(SEGMENT.name).items():
+            found.numbered[recording_id], again = numbers.give(segmentation, removed, min_segment_s)
+            found.found_again |= again
+        if not self.dry_run:
+            numbers.record(found.segments().values())
+
     def prune(self) -> None:
         """Reject segments that were removed for good or have too few notes; check the others against each limit.
 
         Being outside a subset's limits is no rejection.
         """
-        for segment_id, segment in self.found.removed_segments().items():
+        for segment_id in sorted(self.found.found_again):
             outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
-            self._reject(REMOVE, self.found.candidate_of(segment).candidate_id, outcome)
+            recording = self.found.recordings[segment_id.rpartition("_")[0]]
+            self._reject(REMOVE, recording.candidate_id, outcome)
         config = self.context.config.release
         limits = {
             "in_pruned": load_limits(config.pruned_limits),

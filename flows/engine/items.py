@@ -26,6 +26,8 @@ class BuildState:
     removals: dict[str, Removal] = field(default_factory=dict)  # by the id they name
     left_alone: set[str] = field(default_factory=set)  # candidates that opted out
     only: set[str] | None = None  # candidates that may be fetched; None: all
+    numbered: dict[str, list[Segment]] = field(default_factory=dict)  # the segments of each recording
+    found_again: set[str] = field(default_factory=set)  # ids of removed segments whose music was found
     num_marks: dict[str, int] = field(default_factory=dict)  # candidate_id -> how often a person asked to try again
 
     def records(self, stage_name: str) -> dict[str, Any]:
@@ -34,23 +36,12 @@ class BuildState:
 
     def segments(self) -> dict[str, Segment]:
         """All segments by segment_id, without those removed for good."""
-        return {key: segment for key, segment in self._all_segments().items() if key not in self.removals}
-
-    def removed_segments(self) -> dict[str, Segment]:
-        """The segments that were removed for good, by segment_id."""
-        return {key: segment for key, segment in self._all_segments().items() if key in self.removals}
+        return {one.segment_id: one for _, found in sorted(self.numbered.items()) for one in found}
 
     def removal_of(self, row: Row) -> Removal | None:
         """The removal that names a row, by its segment, its recording or its address."""
         names = (row["segment_id"], row["recording_id"], row["source_url"])
         return next((self.removals[name] for name in names if name in self.removals), None)
-
-    def _all_segments(self) -> dict[str, Segment]:
-        return {
-            segment.segment_id: segment
-            for _, segmentation in sorted(self.records(SEGMENT.name).items())
-            for segment in segmentation.segments
-        }
 
     def candidate_of(self, segment: Segment) -> Candidate:
         return self.candidates[self.recordings[segment.recording_id].candidate_id]

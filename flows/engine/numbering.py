@@ -1,0 +1,86 @@
+"""The numbers of segments in one build: read from the dataset, given to what was found, recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from aria_data.manifest import Manifest
+from aria_data.records import Segment, Segmentation
+from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
+from aria_data.storage.tables import DONE, Outcome, StageTable, work_key
+
+TABLE = "numbers"
+
+
+class Numbers:
+    """Every number that a segment of the dataset at `root` ever had, with the spans that it stood for."""
+
+    def __init__(self, root: Path):
+        self._table = StageTable(root, TABLE, NumberedSpan)
+        recorded = sorted(self._table.all(), key=lambda outcome: outcome.measured or 0.0)
+        spans = [outcome.record for outcome in recorded] or spans_of_versions(Manifest(root))
+        self._count = len(recorded)
+        self._is_new = not recorded
+        self._of: dict[str, list[NumberedSpan]] = defaultdict(list)
+        for span in spans:
+            self._of[span.recording_id].append(span)
+
+    def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
+        """Every span that these segments ever stood for."""
+        wanted = {segment_id.rpartition("_")[0] for segment_id in segment_ids}
+        spans = (span for recording_id in wanted for span in self._of.get(recording_id, ()))
+        return [span for span in spans if span.segment_id in segment_ids]
+
+    def overlapping(self, removed: Iterable[NumberedSpan]) -> set[str]:
+        """The ids of segments that ever held a part of these spans."""
+        return {
+            span.segment_id
+            for gone in removed
+            for span in self._of.get(gone.recording_id, ())
+            if without_spans([_as_segment(span)], [gone], 0.0)[1]
+        }
+
+    def give(
+        self, segmentation: Segmentation, removed_ids: Collection[str], min_segment_s: float
+    ) -> tuple[list[Segment], set[str]]:
+        """Number what was found in one recording. Gives (segments, ids of removed segments that were found again)."""
+        recording_id = segmentation.recording_id
+        removed = self.spans_of([key for key in removed_ids if key.rpartition("_")[0] == recording_id])
+        latest = list({span.number: span for span in removed}.values())
+        left, hit = without_spans(segmentation.segments, latest, min_segment_s)
+        segments = number_segments(left, self._of.get(recording_id, ()))
+        return segments, {f"{recording_id}_{number}" for number in hit}
+
+    def record(self, segments: Iterable[Segment]) -> None:
+        """Record the numbers and spans that are new."""
+        known = {(span.recording_id, span.number): span for spans in self._of.values() for span in spans}
+        spans = [NumberedSpan(one.recording_id, one.number, one.start_s, one.end_s) for one in segments]
+        new = [span for span in spans if known.get((span.recording_id, span.number)) != span]
+        seeds = [span for spans in self._of.values() for span in spans] if self._is_new else []
+        outcomes = []
+        for span in (*seeds, *new):
+            self._count += 1
+            key = work_key(TABLE, 1, {}, {"span": (span.segment_id, span.start_s, span.end_s), "count": self._count})
+            outcomes.append(Outcome(span.segment_id, key, DONE, measured=float(self._count), record=span))
+        self._table.append(outcomes)
+
+
+def spans_of_versions(manifest: Manifest) -> list[NumberedSpan]:
+    """The spans in all versions of a dataset that was made before numbers were recorded, the oldest first.
+
+    A tombstone forgets its span; the versions before it have it.
+    """
+    names = ["recording_id", "number", "start_s", "end_s"]
+    found: dict[NumberedSpan, None] = {}
+    for version in range(1, manifest.version() + 1):
+        for row in manifest.query("removed_in IS NULL", version, columns=names).to_pylist():
+            span = NumberedSpan(*(row[name] for name in names))
+            found.pop(span, None)
+            found[span] = None
+    return list(found)
+
+
+def _as_segment(span: NumberedSpan) -> Segment:
+    return Segment(span.recording_id, span.number, span.start_s, span.end_s, 0.0)
