@@ -11,8 +11,8 @@ from prefect import flow
 
 from aria_data.storage import not_writable
 from aria_data.transcribe import Compute
+from flows.build.assemble import Build
 from flows.engine import BuildOrder, order_build, quiet_prefect
-from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import ANYWHERE
 from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready

@@ -13,7 +13,7 @@ from aria_data.measure.prune import PRESETS
 from aria_data.records import Measurement
 from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.tables import StageTable
-from flows.engine.publish import publish
+from flows.build.publish import publish
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:

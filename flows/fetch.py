@@ -12,8 +12,8 @@ from aria_data.errors import DatasetNotFound
 from aria_data.storage import exclusive_lock
 from aria_data.web import KINDS
 from aria_data.web.failures import require_kind
+from flows.build.assemble import Build
 from flows.engine.attempts import Attempts
-from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import SCREEN
 from flows.show.summaries import FetchSummary

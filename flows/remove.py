@@ -14,7 +14,7 @@ from aria_data.manifest import Manifest, Removals, Row
 from aria_data.manifest.tombstones import Known, copies_left, midi_files, named_segments, remove_rows, sweep
 from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
-from flows.engine.publish import publish
+from flows.build.publish import publish
 from flows.show.removal import Removed
 
 

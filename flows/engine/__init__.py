@@ -1,8 +1,8 @@
-"""What runs a build: stages, shards of work as Prefect tasks, Prefect's API, provenance. Recipes are built on it.
+"""What runs stages: shards of work as Prefect tasks, Prefect's API, attempts to fetch, crawls.
 
-In: a `BuildOrder`. Out: rows of stage tables, a released version, a `BuildSummary`.
+In: items of a stage. Out: rows of stage tables.
 `stages` defines each step and its work key, `items` makes the items of each step, `tasks` works on shards of them,
-`context` holds models and paths, `build` runs the stages and releases the version.
+`context` holds models and paths; `orders` checks what is asked for, `prefect_api` starts and stops Prefect's server.
 """
 
 from flows.engine.orders import BuildOrder, order_build

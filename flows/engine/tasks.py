@@ -1,4 +1,4 @@
-"""Shards of work as Prefect tasks. A task takes one shard, whose items `flows.engine.build` found to be not done.
+"""Shards of work as Prefect tasks. A task takes one shard, whose items `flows.build.assemble` found to be not done.
 
 Outcomes are appended to the stage's table while the task runs, so a build that is killed loses seconds of work. Prefect
 adds retries and its records of the run; without it (`work_on.fn`) the results are the same.

@@ -42,8 +42,8 @@ from aria_data.records import Rejection
 from aria_data.storage import exclusive_lock, files, printable, tables
 from aria_data.storage.files import from_location
 from aria_data.storage.tables import RecordTable
+from flows.build.assemble import BuildSummary
 from flows.cli.jobs import run_build
-from flows.engine.build import BuildSummary
 from flows.remove import remove_items
 from flows.show.build_tables import closing_tables
 

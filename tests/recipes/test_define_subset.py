@@ -370,7 +370,7 @@ def test_a_version_whose_card_could_not_be_written_keeps_its_definition(root, mo
     def full(*arguments):
         raise DatasetNotWritable("no space left on the device")
 
-    monkeypatch.setattr("flows.engine.publish.write_card", full)
+    monkeypatch.setattr("flows.build.publish.write_card", full)
     with pytest.raises(DatasetNotWritable):
         subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 200"))
     assert inside(root, "one") == ["02"]

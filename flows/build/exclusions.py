@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def find_excluded(context: BuildContext, found: BuildState) -> Mapping[str, str]:
     """Give `{segment_id: why}` for segments that a list of `release.exclude` names. Raises `ConfigInvalid`."""
-    from flows.engine.copies import notes_of
+    from flows.build.copies import notes_of
     from flows.engine.stages import ANNOTATE, TRANSCRIBE
 
     config = context.config.release

@@ -9,7 +9,7 @@ from typing import Any
 from aria_data.manifest import Manifest, Row, dataset_card
 from aria_data.manifest.release import release
 from aria_data.storage import write_whole
-from flows.engine.provenance import counts_of
+from flows.build.provenance import counts_of
 
 
 def publish(
