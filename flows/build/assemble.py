@@ -30,16 +30,16 @@ from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
 from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable
-from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.build.copies import Copies, find_copies
-from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
-from flows.engine.downloads import DOWNLOAD
 from flows.build.exclusions import find_excluded
-from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
+from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
+from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime

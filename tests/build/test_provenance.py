@@ -16,8 +16,8 @@ import aria_data
 from aria_data import exports
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
-from flows.cli.command import cli
 from flows.build.provenance import code
+from flows.cli.command import cli
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_a_version_made_from_a_checkout_names_its_commit():
 def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):
     from aria_data.config import load_config
     from aria_data.transcribe import Compute
-    from flows.engine.context import BuildContext
     from flows.build.provenance import facts_of
+    from flows.engine.context import BuildContext
 
     config = load_config(None, ["screen.scorer=llm", "annotate.annotator=llm", "llm.model=some-model"])
     facts = facts_of(BuildContext(tmp_path, config, Compute()), [])
