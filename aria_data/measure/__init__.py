@@ -1,8 +1,8 @@
 """Measure a transcription: its notes, and how well they fit the sound; and judge it by limits on these measures.
 
 In: notes and the sound they come from. Out: `Measurement`s; from `prune` a verdict a subset.
-Rejection: `too_few_notes` (the floor of every subset). Other limits (`prune_light.toml`, `prune_heavy.toml`) keep a
-segment in the manifest but out of a subset.
+Rejection: `too_few_notes` (the floor of every subset). Other limits (`limits_of_in_pruned.toml`,
+`limits_of_in_deduplicated.toml`) keep a segment in the manifest but out of a subset.
 
 `measures` describes the notes, `quality` compares them with the sound, `measurement` gathers both; they never decide.
 `prune` decides.

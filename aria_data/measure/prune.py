@@ -1,7 +1,7 @@
 """Judge measures by limits: a verdict with its reason and its number.
 
-Limits are data (`prune_light.toml`, `prune_heavy.toml`, or a user's file). Their keys are `min_` or `max_` and the name
-of a measure. `measures` and `quality` compute the measures.
+Limits are data (`limits_of_in_pruned.toml`, `limits_of_in_deduplicated.toml`, or a user's file). Their keys are
+`min_` or `max_` and the name of a measure. `measures` and `quality` compute the measures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from aria_data.errors import ConfigInvalid
 from aria_data.measure.measures import MEASURES
 from aria_data.records import Verdict
 
-PRESETS = ("light", "heavy")
+PRESETS = {
+    "light": "limits_of_in_pruned.toml",
+    "heavy": "limits_of_in_deduplicated.toml",
+}  # name -> file beside this one
 FLOOR_KEY = "min_num_notes"
 FLOOR_NUM_NOTES = 8  # ours: fewer notes are no performance, whatever the other limits say
 LIMIT_KEYS = tuple(f"{bound}_{name}" for name in MEASURES for bound in ("min", "max"))  # also the order of judging
@@ -57,7 +60,7 @@ def load_limits(path_or_preset: str | Path) -> PruneLimits:
     name = str(path_or_preset)
     try:
         if name in PRESETS:
-            text = resources.files("aria_data.measure").joinpath(f"prune_{name}.toml").read_text(encoding="utf-8")
+            text = resources.files("aria_data.measure").joinpath(PRESETS[name]).read_text(encoding="utf-8")
         else:
             text = Path(path_or_preset).read_text(encoding="utf-8")
         return PruneLimits(tomllib.loads(text), name)

@@ -3,7 +3,7 @@
 In: window scores (`classifiers.predict`). Out: `Segment`s.
 Rejections: `no_solo_piano`, `segment_shorter_than_min`, `audio_score_below_min`.
 
-`segmentation` finds and judges segments, `identity` numbers them; `boundaries` measures how well
+`segmentation` finds and judges segments, `identity` numbers them; `accuracy` measures how well
 they fit the true ones.
 """
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from aria_data.audio import mono_blocks
 from aria_data.errors import AriaDataError, UsageError
 from aria_data.segment import Scored, SegmentConfig, find_segments
-from aria_data.segment.boundaries import SecondsFit, SegmentFit, Span, fit_of_seconds, fit_of_segments
+from aria_data.segment.accuracy import SecondsFit, SegmentFit, Span, fit_of_seconds, fit_of_segments
 from aria_data.storage import printable
 from flows.evaluate.published_rules import AriaRule, aria_segments, giantmidi_segments
 from flows.tools.classify_files import NUM_READERS, judged

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aria_data.segment import Scored
-from aria_data.segment.boundaries import Span
+from aria_data.segment.accuracy import Span
 
 
 @dataclass(frozen=True)

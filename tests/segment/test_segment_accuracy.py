@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.segment import Scored
-from aria_data.segment.boundaries import fit_of_seconds, fit_of_segments
+from aria_data.segment.accuracy import fit_of_seconds, fit_of_segments
 from flows.evaluate.published_rules import AriaRule, aria_segments, giantmidi_segments
 
 
