@@ -4,6 +4,7 @@ The only room that knows how tables lie on disk. `tables` loads pyarrow, so its 
 """
 
 from aria_data.storage.files import (
+    HELD,
     PARTIAL,
     exclusive_lock,
     not_writable,
@@ -13,4 +14,13 @@ from aria_data.storage.files import (
     write_whole,
 )
 
-__all__ = ["PARTIAL", "exclusive_lock", "not_writable", "printable", "require_space", "sha256_file", "write_whole"]
+__all__ = [
+    "HELD",
+    "PARTIAL",
+    "exclusive_lock",
+    "not_writable",
+    "printable",
+    "require_space",
+    "sha256_file",
+    "write_whole",
+]
