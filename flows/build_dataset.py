@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from prefect import flow
 
 from aria_data.storage import not_writable
 from aria_data.transcribe import Compute
-from flows.engine import BuildOrder, order_build, quiet_prefect
+from flows.engine import BuildOrder, order_build
 from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import ANYWHERE
-from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.show.summaries import BuildSummary
 
@@ -76,19 +75,14 @@ def build(
 def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = True) -> BuildSummary:
     """Carry out a checked order. Prefect's API runs as long as the build does; its records are kept in the dataset.
 
-    A dry run, and a build without Prefect, start no API. Raises `DatasetNotWritable` where `out` cannot be made.
+    A dry run, and a build without Prefect, start no API; a build whose API cannot be had goes on without. The
+    environment is as before afterwards. Raises `DatasetNotWritable` where `out` cannot be made.
     """
     plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
     if order.is_dry_run or not with_prefect:
-        with quiet_prefect():
-            return build_dataset.fn(*plain)
+        return run_alone(build_dataset, plain, verbose)
     try:
         order.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(order.out, error) from error
-    with temporary_api(order.out.absolute() / ".prefect", verbose), warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
-        wait_until_ready()
-        with settings_of_environment():
-            return build_dataset(*plain)
+    return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)

@@ -19,7 +19,7 @@ from aria_data.storage.tables import address_of
 from aria_data.transcribe import Compute
 from flows.engine import order_build, quiet_prefect
 from flows.engine.orders import ANYWHERE, check_seeds, settings_of
-from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.prefect_api import temporary_api
 
 if TYPE_CHECKING:
     from aria_data.collect import CrawlSummary
@@ -42,11 +42,9 @@ def run_build(
 ) -> BuildSummary:
     """Check the order, then build; see `build_dataset.build`, which a notebook calls."""
     order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name)
-    has_run = with_prefect and not dry_run
-    with quiet_prefect(out.absolute() / ".prefect" if has_run else None, verbose):
+    with quiet_prefect(verbose):
         from flows.build_dataset import carry_out
-
-        return carry_out(order, verbose, with_prefect)
+    return carry_out(order, verbose, with_prefect)
 
 
 def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:
@@ -110,10 +108,8 @@ def run_serve(
     with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):
         from flows.serve import Schedule, run_schedule
 
-        wait_until_ready()
-        with settings_of_environment():
-            values = json.loads(json.dumps(to_values(config)))
-            run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
+        values = json.loads(json.dumps(to_values(config)))
+        run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
 
 
 def _interval_s(text: str) -> float:

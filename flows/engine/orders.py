@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +101,16 @@ def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) ->
     kept = changed_settings(load_own_config(own)[0])
     if kept:
         shown = ", ".join(kept[:MAX_SHOWN]) + (f" and {len(kept) - MAX_SHOWN} more" if len(kept) > MAX_SHOWN else "")
-        _report(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
+        report(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
     if unknown:
-        _report(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
+        report(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
     return config
 
 
-def _report(line: str) -> None:
-    print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
+def report(line: str) -> None:
+    """Say one line to the person who started the command."""
+    with suppress(BrokenPipeError):
+        print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
 
 
 def own_config(root: Path) -> Path | None:
