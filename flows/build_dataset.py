@@ -30,10 +30,14 @@ def build_dataset(
 ) -> BuildSummary:
     """Build the dataset at `out` from `source`: a folder, an address or a list of addresses.
 
-    Without a source it works on what earlier builds and crawls found. Work that is done already is not repeated. A new
-    version is released only if something changed, or to give it a `name`.
+    Without a source it works on what earlier builds and crawls found. Settings that `config` does not name are those
+    that the dataset was last built with. Work that is done already is not repeated. A new version is released only if
+    something changed, or to give it a `name`. Raises `UsageError` or `ConfigInvalid` as the command does.
     """
-    with Build.open(source, out, config, compute, dry_run, name) as build:
+    order = order_build(
+        source, Path(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
+    )
+    with Build.open(order.source, out, order.config, order.compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.run(SCREEN)  # the text: likely solo piano?
         build.run(DOWNLOAD)  # what is not here yet: fetched, verified

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.config import for_crawl, to_toml, to_values
+from aria_data.config import for_crawl, to_values
 from aria_data.errors import UsageError
-from aria_data.storage import printable, write_whole
+from aria_data.storage import printable
 from aria_data.storage.tables import address_of
 from aria_data.transcribe import Compute
 from flows.engine import order_build, quiet_prefect
@@ -49,15 +49,12 @@ def run_build(
 
 def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:
     """Crawl into the dataset at `out`, in this process, and note the configuration for the build that follows."""
-    config = for_crawl(settings_of(out, config_path, settings))
-    check_seeds(config)
-    address_of(out.absolute())
     with quiet_prefect():
-        from flows.crawl import crawl_into
+        from flows.crawl import crawl_and_note, settings_of_crawl
 
-        summary = crawl_into(out, config, report)
-    write_whole(out / "dataset.toml", to_toml(config).encode())
-    return summary
+        config = settings_of_crawl(out, config_path, settings)
+        address_of(out.absolute())
+        return crawl_and_note(out, config, report)
 
 
 def run_fetch(
