@@ -129,7 +129,10 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         if kind == "system":
             _require_not_held(held)
             _sign(descriptor)
-            yield
+            try:
+                yield
+            finally:
+                _unsign(descriptor)
         else:
             with _held(held):
                 yield
@@ -161,7 +164,7 @@ def _lock(descriptor: int, path: Path, is_needed: bool) -> None:
         if error.errno in IS_HELD:
             who = _who(lambda: os.pread(descriptor, 1000, 0), must_run=True)
             raise DatasetLocked(
-                f"{path.parent}: another build is working in this folder{who and f' ({who})'}. Wait for it to end."
+                f"{path.parent}: another build is working in this folder. Wait for it to end.{who and f' It is {who}.'}"
             ) from error
         if error.errno not in HAS_NO_LOCKS:
             raise not_writable(path, error) from error
@@ -204,8 +207,8 @@ def _require_not_held(held: Path) -> None:
             f"{held}: was left behind ({who}; it has ended). Delete this file and run the command again."
         )
     raise DatasetLocked(
-        f"{held.parent}: another build is working in this folder{who and f' ({who})'}. Wait for it to end; if it was "
-        f"killed, delete {held}."
+        f"{held.parent}: another build is working in this folder. Wait for it to end.{who and f' It is {who}.'} "
+        f"If it was killed, delete {held}."
     )
 
 
@@ -216,6 +219,11 @@ def _sign(descriptor: int) -> None:
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+
+
+def _unsign(descriptor: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def _user() -> str:

@@ -102,9 +102,9 @@ def test_a_lock_that_is_held_says_by_whom(tmp_path):
     with another_process_holds(tmp_path / ".lock") as child, pytest.raises(DatasetLocked) as refused:
         exclusive_lock(tmp_path / ".lock").__enter__()
     said = str(refused.value)
-    assert said.startswith(f"{tmp_path}: another build is working in this folder (process {child.pid} on ")
-    assert f"on {socket.gethostname()}, user " in said
-    assert said.endswith("UTC). Wait for it to end.")
+    expected = f"{tmp_path}: another build is working in this folder. Wait for it to end. It is process {child.pid} on "
+    assert said.startswith(f"{expected}{socket.gethostname()}, user ")
+    assert said.endswith("UTC.")
 
 
 @pytest.mark.parametrize("written", [b"", b"{", b"[]", b'{"pid": "x"}', b'{"pid": 1}', b"\xff\xfe"])
@@ -174,7 +174,7 @@ def test_a_lock_by_a_file_of_another_machine_is_not_taken_over(tmp_path, monkeyp
     monkeypatch.setenv("ARIA_DATA_LOCK", "file")
     holder = {"pid": 2**22 + 1, "host": "another-host", "user": "u", "since": "2026-01-01 00:00:00 UTC"}
     (tmp_path / ".lock.held").write_text(json.dumps(holder))
-    with pytest.raises(DatasetLocked, match=r"on another-host.* if it was killed, delete .*\.lock\.held\.$"):
+    with pytest.raises(DatasetLocked, match=r"on another-host.* If it was killed, delete .*\.lock\.held\.$"):
         exclusive_lock(tmp_path / ".lock").__enter__()
     assert (tmp_path / ".lock.held").exists()
 
