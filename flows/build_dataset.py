@@ -14,6 +14,7 @@ from flows.engine import BuildOrder, order_build
 from flows.engine.build import Build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import ANYWHERE
+from flows.engine.prefect_environment import kept_environment
 from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.show.summaries import BuildSummary
@@ -83,10 +84,11 @@ def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = Tru
     environment is as before afterwards. Raises `DatasetNotWritable` where `out` cannot be made.
     """
     plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
-    if order.is_dry_run or not with_prefect:
-        return run_alone(build_dataset, plain, verbose)
-    try:
-        order.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_writable(order.out, error) from error
-    return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)
+    with kept_environment():
+        if order.is_dry_run or not with_prefect:
+            return run_alone(build_dataset, plain, verbose)
+        try:
+            order.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(order.out, error) from error
+        return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)

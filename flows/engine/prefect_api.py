@@ -41,7 +41,8 @@ FREE_BYTES = 20_000_000  # Prefect's own database; without room for it the serve
 START_TIMEOUT_S = 120.0  # a fresh home took 25 s on a busy machine
 ANSWER_TIMEOUT_S = 5.0  # a server of the user's own that takes longer is not there
 MAX_RETRIES = 2  # of a request to the build's own server, which is on this machine
-ADVICE = f"Mend or unset {URL}, or use --no-prefect."
+TO_API = "PREFECT_LOGGING_TO_API_ENABLED"  # the log of a run holds nothing; where its server dies, Prefect would say so
+ADVICE = f"Mend or unset {URL}, or build with --no-prefect."
 
 
 class PrefectNotAnswering(DatasetError):
@@ -68,7 +69,8 @@ def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False
     """
     url = os.environ.get(URL)
     if url:
-        changes: dict[str, str | None] = {"DO_NOT_TRACK": "1", **loopback_without_proxy()}
+        changes: dict[str, str | None] = {"DO_NOT_TRACK": "1", TO_API: os.environ.get(TO_API, "false")}
+        changes |= loopback_without_proxy()
         with changed_environment(changes), _settings(url):
             _require_answer(url)
             yield Api(url, lambda: None)

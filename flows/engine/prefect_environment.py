@@ -12,7 +12,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,6 +89,16 @@ def changed_environment(changes: Mapping[str, str | None]) -> Iterator[None]:
         _set(before)
 
 
+@contextmanager
+def kept_environment() -> Iterator[None]:
+    """Give every environment variable its former value afterwards, also those that imported libraries set."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        _set({name: before.get(name) for name in {*before, *os.environ}})
+
+
 def _set(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value is None:
@@ -140,25 +150,42 @@ def _local_clients(ended: Ended | None) -> Iterator[None]:
     """
     from prefect.client import orchestration
 
+    gone: list[Exception] = []  # a request that failed to the last attempt; the next ones need no attempts
+
     def refuse(request: Any) -> None:
-        if ended and ended() is not None:
+        if gone or (ended and ended() is not None):
             raise ConnectionError("Prefect's API has ended.")
 
     async def refuse_async(request: Any) -> None:
         refuse(request)
 
-    with ExitStack() as stack:
-        for name, hook in (("PrefectHttpxSyncClient", refuse), ("PrefectHttpxAsyncClient", refuse_async)):
-            client = _local(getattr(orchestration, name), hook)
-            stack.enter_context(_replaced(orchestration, name, client))
+    sync, asynchronous = orchestration.PrefectHttpxSyncClient, orchestration.PrefectHttpxAsyncClient
+    with (
+        _replaced(orchestration, "PrefectHttpxSyncClient", _local(sync, refuse, gone)),
+        _replaced(orchestration, "PrefectHttpxAsyncClient", _local(asynchronous, refuse_async)),
+    ):
         yield
 
 
-def _local(client: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+def _local(client: Callable[..., Any], hook: Callable[..., Any], gone: list[Exception] | None = None) -> Any:
+    """Make a client's class one that asks this machine directly, calls `hook` first, and notes in `gone` a failure."""
+    from httpx import TransportError
+
     def make(**settings: Any) -> Any:
-        if is_loopback(settings.get("base_url", "")):
-            settings |= {"trust_env": False, "event_hooks": {"request": [hook]}}
-        return client(**settings)
+        trust = {"trust_env": False} if is_loopback(settings.get("base_url", "")) else {}
+        made = client(**{**settings, **trust, "event_hooks": {"request": [hook]}})
+        send = made.send
+
+        def noting(*arguments: Any, **named: Any) -> Any:
+            try:
+                return send(*arguments, **named)
+            except TransportError as error:
+                gone.append(error)  # type: ignore[union-attr]
+                raise
+
+        if gone is not None:
+            made.send = noting
+        return made
 
     return make
 
@@ -186,3 +213,20 @@ def _prefect_loggers_at(level: str, internal_level: str) -> Iterator[None]:
     finally:
         for name, number in before.items():
             logging.getLogger(name).setLevel(number)
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keep Prefect's log from the terminal while the block runs."""
+    handlers = [*logging.getLogger().handlers, *logging.getLogger("prefect._internal").handlers]
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return not record.name.startswith("prefect")
+
+    for handler in handlers:
+        handler.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_of_others)

@@ -22,7 +22,7 @@ from aria_data.errors import DatasetError
 from aria_data.storage import printable
 from flows.engine.orders import report
 from flows.engine.prefect_api import Api, temporary_api
-from flows.engine.prefect_environment import URL, quiet_prefect
+from flows.engine.prefect_environment import URL, quiet_log, quiet_prefect
 
 DRAIN_S = 20.0  # the last events of a run take less than a second; a server that hangs may not hold up a build
 
@@ -83,9 +83,11 @@ def _watched(recipe: Flow, arguments: Sequence[Any], api: Api, verbose: bool) ->
     outcome = Outcome()
     watched = recipe.with_options()
     watched.fn = outcome.of(recipe.fn)
-    with warnings.catch_warnings(), _Events(api) as events:
+    with ExitStack() as stack:
         if not verbose:
-            warnings.simplefilter("ignore")
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            stack.enter_context(quiet_log())
+        events = stack.enter_context(_Events(api))
         fault: Exception | None = None
         try:
             watched(*arguments)

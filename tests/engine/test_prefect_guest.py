@@ -4,12 +4,14 @@ leaves nothing behind. The servers are real; the networks are the stand-ins of `
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import prefect
@@ -60,8 +62,7 @@ def out_of(world: Path, home: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The environment without what torch sets when it is imported."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}
+    return dict(os.environ)
 
 
 def runs_in(home: Path) -> dict[str, set[str]]:
@@ -156,7 +157,7 @@ def test_a_dead_api_url_is_said_by_name_with_what_to_do(url, says, world, monkey
         pass
     assert str(refused.value).startswith(f"PREFECT_API_URL={url}: ")
     assert says in str(refused.value)
-    assert str(refused.value).endswith("Mend or unset PREFECT_API_URL, or use --no-prefect.")
+    assert str(refused.value).endswith("Mend or unset PREFECT_API_URL, or build with --no-prefect.")
     assert environment() == before
 
 
@@ -266,30 +267,50 @@ def test_the_environment_is_as_before_after_a_build_that_fails(world, prepared_h
     assert (environment(), children()) == (before, [])
 
 
-def test_a_server_of_the_users_own_is_used_with_the_users_settings(world, prepared_home, monkeypatch, capfd):
-    home = world / "theirs"
-    shutil.copytree(prepared_home, home)
-    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:secret")
-    variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
+@pytest.fixture
+def their_server(world, prepared_home, monkeypatch) -> Iterator[subprocess.Popen]:
+    """A server that belongs to the user, with a password, named in the environment."""
+    shutil.copytree(prepared_home, world / "theirs")
+    variables = {"PREFECT_HOME": str(world / "theirs"), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
     child = subprocess.Popen(
         [sys.executable, "-m", "flows.engine.prefect_api"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env=os.environ | variables,
     )  # fmt: skip
-    try:
+    with child:
         port = int(child.stdout.readline())
         prefect_api._wait_until_ready(port, lambda: None)
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
-        monkeypatch.setenv("http_proxy", CLOSED)
-        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:wrong")
-        with pytest.raises(PrefectNotAnswering, match="refuses access"), temporary_api(world / ".prefect"):
-            pass
         monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
-        assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
-    finally:
-        child.communicate()
-    assert said(capfd) == []
-    assert runs_in(home) == COMPLETED
+        yield child
+        child.kill()
+
+
+def test_a_server_of_the_users_own_is_used_with_the_users_settings(world, their_server, monkeypatch, capfd):
+    monkeypatch.setenv("http_proxy", CLOSED)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:wrong")
+    with pytest.raises(PrefectNotAnswering, match="refuses access"), temporary_api(world / ".prefect"):
+        pass
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    before = environment()
+    assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
+    assert (said(capfd), environment()) == ([], before)
+    assert runs_in(world / "theirs") == COMPLETED
     assert not (world / "out" / ".prefect").exists()
+
+
+def test_a_server_of_the_users_own_that_dies_during_a_build_costs_one_line(world, their_server, monkeypatch, capfd):
+    score = FakeClassifier.score_blocks
+
+    def kill_and_score(self, blocks):
+        their_server.kill()
+        return score(self, blocks)
+
+    monkeypatch.setattr(FakeClassifier, "score_blocks", kill_and_score)
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "1")
+    assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
+    errors = capfd.readouterr().err
+    (line,) = [line for line in errors.splitlines() if "x real time" not in line and not re.search(r"\d/\d in", line)]
+    assert line.startswith("aria-data: Prefect's API at http://127.0.0.1:")
 
 
 def test_a_build_inside_a_flow_of_the_users_is_no_part_of_it(world):
