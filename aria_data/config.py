@@ -96,6 +96,26 @@ def _known(record_type: type, values: Mapping[str, Any], prefix: str, unknown: l
     }
 
 
+def with_values(config: BuildConfig, values: Mapping[str, Any], where: str) -> BuildConfig:
+    """Change the settings that nested values name, such as `{"segment": {"min_segment_s": 20}}`, and no other.
+
+    Raises `ConfigInvalid`, whose message begins with `where`, as `load_config` does.
+    """
+    merged = to_values(config)
+    for stage, settings in values.items():
+        is_stage = isinstance(settings, Mapping) and stage in merged
+        merged[stage] = {**merged[stage], **settings} if is_stage else settings
+    return _settled(build_record(BuildConfig, merged, where), ())
+
+
+def names_all(values: Mapping[str, Any]) -> bool:
+    """Whether nested values name every setting, so that none is left to find elsewhere."""
+    every = to_values(BuildConfig())
+    return all(
+        isinstance(values.get(stage), Mapping) and every[stage].keys() <= values[stage].keys() for stage in every
+    )
+
+
 def changed_settings(config: BuildConfig) -> list[str]:
     """Give the settings that differ from their defaults, as lines `stage.key = value`."""
     defaults = to_values(BuildConfig())

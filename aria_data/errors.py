@@ -14,6 +14,7 @@
         ├── DatasetCorrupt
         ├── DatasetLocked
         ├── DatasetNotWritable
+        ├── LocksMissing
         └── DatasetNotFound
 
 A message is one line that names the file, what is wrong, and what to do. `error.reason` is the short name that is
@@ -119,6 +120,12 @@ class DatasetNotWritable(DatasetError):
     """No permission, or no space left."""
 
     reason = "dataset_not_writable"
+
+
+class LocksMissing(DatasetError):
+    """The file system has no locks, so nothing would keep two builds apart."""
+
+    reason = "locks_missing"
 
 
 class DatasetNotFound(DatasetError):

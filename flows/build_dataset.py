@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from prefect import flow
 from aria_data.storage import not_writable
 from aria_data.transcribe import Compute
 from flows.build.assemble import Build
-from flows.engine import BuildOrder, order_build, quiet_prefect
+from flows.engine import BuildOrder, order_build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import ANYWHERE
-from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.prefect_environment import kept_environment
+from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.show.summaries import BuildSummary
 
@@ -31,10 +31,14 @@ def build_dataset(
 ) -> BuildSummary:
     """Build the dataset at `out` from `source`: a folder, an address or a list of addresses.
 
-    Without a source it works on what earlier builds and crawls found. Work that is done already is not repeated. A new
-    version is released only if something changed, or to give it a `name`.
+    Without a source it works on what earlier builds and crawls found. Settings that `config` does not name are those
+    that the dataset was last built with. Work that is done already is not repeated. A new version is released only if
+    something changed, or to give it a `name`. Raises `UsageError` or `ConfigInvalid` as the command does.
     """
-    with Build.open(source, out, config, compute, dry_run, name) as build:
+    order = order_build(
+        source, Path(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
+    )
+    with Build.open(order.source, out, order.config, order.compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.run(SCREEN)  # the text: likely solo piano?
         build.run(DOWNLOAD)  # what is not here yet: fetched, verified
@@ -77,19 +81,15 @@ def build(
 def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = True) -> BuildSummary:
     """Carry out a checked order. Prefect's API runs as long as the build does; its records are kept in the dataset.
 
-    A dry run, and a build without Prefect, start no API. Raises `DatasetNotWritable` where `out` cannot be made.
+    A dry run, and a build without Prefect, start no API; a build whose API cannot be had goes on without. The
+    environment is as before afterwards. Raises `DatasetNotWritable` where `out` cannot be made.
     """
     plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
-    if order.is_dry_run or not with_prefect:
-        with quiet_prefect():
-            return build_dataset.fn(*plain)
-    try:
-        order.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_writable(order.out, error) from error
-    with temporary_api(order.out.absolute() / ".prefect", verbose), warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
-        wait_until_ready()
-        with settings_of_environment():
-            return build_dataset(*plain)
+    with kept_environment():
+        if order.is_dry_run or not with_prefect:
+            return run_alone(build_dataset, plain, verbose)
+        try:
+            order.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(order.out, error) from error
+        return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)

@@ -5,24 +5,48 @@ Budgets end it. It fetches no audio: `aria-data build` and `aria-data download` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from aria_data.collect import CrawlSummary
-from aria_data.config import BuildConfig, build_record
-from aria_data.storage import exclusive_lock
+from aria_data.config import BuildConfig, for_crawl, to_toml
+from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.tables import remove_orphans
 from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT, Report, opt_outs_of, run_crawl
+from flows.engine.orders import check_seeds, settings_of
 from flows.engine.stages import SCREEN
 
 
 @flow(name="crawl", persist_result=False, validate_parameters=False)
 def crawl(out: str, config: dict[str, Any] | None = None) -> CrawlSummary:
-    """Crawl into the dataset at `out`. It goes on where the last run stopped."""
-    return crawl_into(Path(out), build_record(BuildConfig, config or {}, "config"))
+    """Crawl into the dataset at `out`. It goes on where the last run stopped.
+
+    Settings that `config` does not name are those of the dataset.
+    """
+    return crawl_and_note(Path(out), settings_of_crawl(Path(out), values=config))
+
+
+def settings_of_crawl(
+    out: Path, config_path: Path | None = None, settings: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> BuildConfig:
+    """The configuration of a crawl into the dataset at `out`, found as that of a build (see `orders.settings_of`).
+
+    Raises `UsageError` where no seed is named, `ConfigInvalid`.
+    """
+    config = for_crawl(settings_of(out, config_path, settings, values))
+    check_seeds(config)
+    return config
+
+
+def crawl_and_note(root: Path, config: BuildConfig, report: Report = lambda summary: None) -> CrawlSummary:
+    """Crawl, and note the configuration for the build that follows. Raises `DatasetLocked`."""
+    summary = crawl_into(root, config, report)
+    write_whole(root / "dataset.toml", to_toml(config).encode())
+    return summary
 
 
 def crawl_into(root: Path, config: BuildConfig, report: Report = lambda summary: None) -> CrawlSummary:

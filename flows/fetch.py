@@ -19,10 +19,11 @@ from flows.engine.stages import SCREEN
 from flows.show.summaries import FetchSummary
 
 
-def fetch(root: Path, config: Mapping[str, Any], only: set[str] | None = None) -> FetchSummary:
+def fetch(root: Path, config: Mapping[str, Any] | None = None, only: set[str] | None = None) -> FetchSummary:
     """Fetch every candidate that passed screening and was not fetched yet; with `only`, none but these candidates.
 
-    Raises `DatasetNotFound` where nothing was ever collected, `DatasetLocked` when a build or crawl works there.
+    Settings that `config` does not name are those of the dataset. Raises `DatasetNotFound` where nothing was ever
+    collected, `DatasetLocked` when a build or crawl works there.
     """
     require_dataset(root)
     with Build.open(None, str(root), config, None, dry_run=False) as build:

@@ -21,10 +21,10 @@ from prefect import flow, serve
 from prefect.states import Cancelled
 from prefect.types.entrypoint import EntrypointType
 
-from aria_data.config import BuildConfig, build_record
+from aria_data.config import to_values
 from aria_data.errors import DatasetLocked, UsageError
 from flows.build_dataset import build_dataset
-from flows.crawl import crawl_into
+from flows.crawl import crawl_and_note, settings_of_crawl
 
 NAME = "crawl-and-build"
 log = logging.getLogger(__name__)
@@ -39,14 +39,19 @@ class Schedule:
 
 
 @flow(name=NAME, persist_result=False, validate_parameters=False)
-def crawl_and_build(out: str, config: Mapping[str, Any], compute: Mapping[str, Any] | None = None) -> Any:
-    """Crawl, then build a version from what is new. The run is cancelled at once where the dataset is locked."""
+def crawl_and_build(out: str, config: Mapping[str, Any] | None = None, compute: Mapping[str, Any] | None = None) -> Any:
+    """Crawl, then build a version from what is new, as `aria-data crawl --build` does.
+
+    Settings that `config` does not name are those of the dataset. The run is cancelled at once where the dataset is
+    locked.
+    """
+    settings = settings_of_crawl(Path(out), values=config)
     try:
-        found = crawl_into(Path(out), build_record(BuildConfig, config, "config"))
+        found = crawl_and_note(Path(out), settings)
     except DatasetLocked as error:
         return Cancelled(message=f"skipped: {error}")
     try:
-        built = build_dataset(None, out, dict(config), dict(compute or {}))
+        built = build_dataset(None, out, to_values(settings), dict(compute or {}))
     except DatasetLocked as error:
         return Cancelled(message=f"crawled ({found.num_new} new candidates), not built: {error}")
     return {"num_new": found.num_new, "num_accepted": found.num_accepted, "version": built.version}

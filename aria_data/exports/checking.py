@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound
-from aria_data.exports.writing import FACTS, LOCK, SUMS
+from aria_data.exports.writing import FACTS, LOCKS, SUMS
 from aria_data.storage import printable, sha256_file
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*)")
@@ -36,7 +36,7 @@ def verify(out: Path | str) -> dict[str, Any]:
             raise DatasetCorrupt(f"{path}: is damaged: its sha256 is {found}, not {expected}. Export again.")
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if not path.is_dir() and name not in sums and name not in (SUMS, LOCK):
+        if not path.is_dir() and name not in sums and name not in (SUMS, *LOCKS):
             raise DatasetCorrupt(f"{printable(str(path))}: is no file of the export. Take it away.")
     facts = _read_facts(root, sums)
     _check_counts(root, sums, facts)

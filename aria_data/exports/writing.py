@@ -22,10 +22,11 @@ from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
 from aria_data.manifest.dataset import Selection, read_midi_of, statistics
 from aria_data.manifest.manifest import arrow_schema
-from aria_data.storage import PARTIAL, exclusive_lock, not_writable, printable, sha256_file
+from aria_data.storage import HELD, PARTIAL, exclusive_lock, not_writable, printable, sha256_file
 
 LAYOUT_VERSION = 1
 SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"
+LOCKS = (LOCK, LOCK + HELD)  # the second where the file system has no locks
 MAX_FILES = 10_000  # in one folder or one tar
 NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # the path in the dataset; always null in an export
 SAY_EVERY = 100  # rows between two reports of progress
@@ -211,7 +212,7 @@ def _facts(dataset: Dataset, where: str, format_: str, selection: Selection) -> 
 
 def _require_new(target: Path) -> None:
     if target.is_dir():
-        if any(entry.name != LOCK for entry in target.iterdir()):
+        if any(entry.name not in LOCKS for entry in target.iterdir()):
             raise UsageError(f"{printable(str(target))}: is not empty; an export goes into a new or an empty folder.")
         if os.path.ismount(target):
             raise UsageError(f"{printable(str(target))}: is a whole disk; name a new folder in it.")
@@ -231,8 +232,8 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         try:
             stack.enter_context(exclusive_lock(partial / LOCK))
         except DatasetLocked as error:
-            text = f"{printable(str(target))}: another export is writing this folder. Wait for it to end."
-            raise DatasetLocked(text) from error
+            text = str(error).replace("another build is working in", "another export is writing")
+            raise DatasetLocked(text.replace(f"{partial}: ", f"{printable(str(target))}: ")) from error
         _require_new(target)
         try:
             _clear(partial)
@@ -241,15 +242,16 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        with suppress(OSError):
-            (target / LOCK).unlink()
+        for name in LOCKS:
+            with suppress(OSError):
+                (target / name).unlink()
 
 
 def _clear(partial: Path) -> None:
     for entry in partial.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != LOCK:
+        elif entry.name not in LOCKS:
             entry.unlink()
 
 

@@ -5,6 +5,7 @@ accounted for. Only this room knows how stage tables are stored. `tables` loads 
 """
 
 from aria_data.storage.files import (
+    HELD,
     PARTIAL,
     exclusive_lock,
     not_writable,
@@ -14,4 +15,13 @@ from aria_data.storage.files import (
     write_whole,
 )
 
-__all__ = ["PARTIAL", "exclusive_lock", "not_writable", "printable", "require_space", "sha256_file", "write_whole"]
+__all__ = [
+    "HELD",
+    "PARTIAL",
+    "exclusive_lock",
+    "not_writable",
+    "printable",
+    "require_space",
+    "sha256_file",
+    "write_whole",
+]

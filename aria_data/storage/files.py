@@ -1,22 +1,34 @@
-"""Files that are written whole or not at all, and their hashes. No tables, no audio."""
+"""Files that are written whole or not at all, their hashes, and the lock of a folder. No tables, no audio.
+
+The operating system's lock is free again however its process ends. Some file systems have none (NFS without a lock
+service, some FUSE and cluster file systems): there `ARIA_DATA_LOCK=file` locks by a file that one process can make.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import getpass
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable
+from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20
-SPARE_BYTES = 1 << 20  # asked for beyond the data: a commit's log entry takes some kilobytes
+SPARE_BYTES = 1 << 20  # a commit's log entry takes some kilobytes
+LOCKING = "ARIA_DATA_LOCK"  # an environment variable: `system` or `file`
+HELD = ".held"  # the ending of the file that is the lock, where the system has none
+IS_HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)  # the last by file systems that lock by other means
+HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -105,20 +117,140 @@ _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold the file `path` as a lock, which the system frees when the process ends, however it ends.
 
-    Raises `DatasetLocked` at once when another process holds it, and `DatasetNotWritable`.
+    Raises `DatasetLocked` at once when another process holds it, `LocksMissing` where the file system has no locks.
+    With `ARIA_DATA_LOCK=file`, the lock is a file that a killed process leaves behind; the message names it then.
+    """
+    kind = os.environ.get(LOCKING) or "system"
+    if kind not in ("system", "file"):
+        raise UsageError(f"{LOCKING}={printable(kind, 40)}: is `system` (without it, too) or `file`.")
+    held = path.with_name(path.name + HELD)
+    descriptor = _opened(path)
+    try:
+        _lock(descriptor, path, is_needed=kind == "system")
+        if kind == "system":
+            _require_not_held(held)
+            _sign(descriptor)
+            try:
+                yield
+            finally:
+                _unsign(descriptor)
+        else:
+            with _held(held):
+                yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Open the lock's file, which belongs to whom the umask says.
+
+    A file that another user of the group made, and nobody else may write, can be locked all the same.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except PermissionError:
+            if not os.access(path.parent, os.W_OK | os.X_OK):
+                raise
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise not_writable(path.parent, error) from error
+
+
+def _lock(descriptor: int, path: Path, is_needed: bool) -> None:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in IS_HELD:
+            who = _who(lambda: os.pread(descriptor, 1000, 0), must_run=True)
             raise DatasetLocked(
-                f"{path.parent}: another build is working in this folder. Wait for it to end."
+                f"{path.parent}: another build is working in this folder. Wait for it to end.{who and f' It is {who}.'}"
             ) from error
+        if error.errno not in HAS_NO_LOCKS:
+            raise not_writable(path, error) from error
+        if is_needed:
+            raise LocksMissing(
+                f"{path.parent}: this file system has no locks ({error.strerror}), which keep two commands out of one "
+                f"folder. Use another disk, or set {LOCKING}=file in the environment of every command that works here:"
+                f" then the file {path.name}{HELD} keeps them apart, and has to be deleted after a command was killed."
+            ) from error
+
+
+@contextmanager
+def _held(held: Path) -> Iterator[None]:
+    """Make the file that is the lock, and delete it at the end.
+
+    Making it succeeds for one process only, also on NFS. It is never taken over: that a process has ended cannot be
+    seen from another machine.
+    """
+    try:
+        descriptor = os.open(held, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        _require_not_held(held)
+        raise DatasetLocked(f"{held.parent}: another build was working in this folder. Try again.") from None
+    except OSError as error:
+        raise not_writable(held.parent, error) from error
+    try:
+        _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
+        held.unlink(missing_ok=True)
+
+
+def _require_not_held(held: Path) -> None:
+    if not held.exists():
+        return
+    who = _who(held.read_bytes)
+    if who and not _who(held.read_bytes, must_run=True):
+        raise DatasetLocked(
+            f"{held}: was left behind ({who}; it has ended). Delete this file and run the command again."
+        )
+    raise DatasetLocked(
+        f"{held.parent}: another build is working in this folder. Wait for it to end.{who and f' It is {who}.'} "
+        f"If it was killed, delete {held}."
+    )
+
+
+def _sign(descriptor: int) -> None:
+    """Write down who holds the lock, for those who find it held. A lock that cannot be written holds as well."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since}
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+
+
+def _unsign(descriptor: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name, as in some containers
+        return str(os.getuid())
+
+
+def _who(read: Callable[[], bytes], must_run: bool = False) -> str:
+    """Say who signed a lock; "" where that is not known, or, with `must_run`, where that process has ended."""
+    try:
+        holder = json.loads(read())
+        pid, host = int(holder["pid"]), str(holder["host"])
+        if must_run and host == socket.gethostname() and not _runs(pid):
+            return ""
+        return printable(f"process {pid} on {host}, user {holder['user']}, since {holder['since']}")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # it belongs to another user
+    return True

@@ -13,7 +13,7 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from aria_data.collect import collect_folder
-from aria_data.config import BuildConfig, build_record, to_toml
+from aria_data.config import to_toml
 from aria_data.deduplicate import clusters
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Removal, Removals, Row, Subsets
@@ -40,6 +40,7 @@ from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS, LOCAL, BuildState
+from flows.engine.orders import settings_of
 from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
@@ -78,10 +79,11 @@ class Build:
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
 
-        Raises `DatasetLocked` when another build or crawl works there.
+        Settings that `config` does not name are those of the dataset. Raises `DatasetLocked` when another build or
+        crawl works there.
         """
         root = Path(out).absolute()
-        context = BuildContext(root, build_record(BuildConfig, config or {}, "config"), Compute(**(compute or {})))
+        context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
         with show.progress() as progress, closing(context):
             build = cls(source or "", context, progress, dry_run, name)
             if dry_run:

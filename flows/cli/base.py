@@ -50,6 +50,17 @@ def compute_options(command: Any) -> Any:
     return command
 
 
+def prefect_option(command: Any) -> Any:
+    """Add the option that builds without Prefect; the command gets `prefect`, the arguments for `run_build`."""
+    return click.option(
+        "--no-prefect",
+        "prefect",
+        is_flag=True,
+        callback=lambda context, option, is_given: {"with_prefect": False} if is_given else {},
+        help="Build without Prefect's record of the run, and without its retries.",
+    )(command)
+
+
 def llm_options(who: str) -> Callable[[Any], Any]:
     """Add the options that say who reads, the rules or a model, and for how much; `who` names the first option."""
     options = (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options, prefect_option
 
 
 @click.command(
@@ -35,6 +37,7 @@ from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
 @click.option("--name", default="", help="Name the version that is released: spring-2027.")
 @compute_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@prefect_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Prefect's log and full errors.")
 def build(
@@ -48,6 +51,7 @@ def build(
     batch_size: int,
     threads: int,
     dry_run: bool,
+    prefect: dict[str, Any],
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -62,7 +66,7 @@ def build(
 
     compute = Compute(device, dtype, batch_size, threads)
     summary = run_build(
-        source, out, config_path, settings, compute=compute, dry_run=dry_run, verbose=verbose, name=name
+        source, out, config_path, settings, compute=compute, dry_run=dry_run, verbose=verbose, name=name, **prefect
     )
     from flows import show
 
@@ -79,7 +83,8 @@ def build(
 @click.command(cls=Examples, examples="aria-data demo\naria-data demo --out somewhere/demo_dataset")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo_dataset"), show_default=True)
 @click.option("--recordings", type=click.Path(path_type=Path), default=Path("demo_recordings"), show_default=True)
-def demo(out: Path, recordings: Path) -> None:
+@prefect_option
+def demo(out: Path, recordings: Path, prefect: dict[str, Any]) -> None:
     """Build a dataset from example recordings made here.
 
     Its notes are then compared with the scores that were played.
@@ -87,4 +92,4 @@ def demo(out: Path, recordings: Path) -> None:
     from flows.cli.jobs import run_build
     from flows.demo import run_demo
 
-    sys.exit(run_demo(recordings, out, run_build))
+    sys.exit(run_demo(recordings, out, functools.partial(run_build, **prefect)))

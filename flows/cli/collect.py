@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, prefect_option
 
 EXPECTED = {"robots", "opted-out", "refused"}  # leads that nobody may follow: no failure of the crawl
 REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or the site's
@@ -36,6 +36,7 @@ REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or th
 @click.option("--licence", help="Only what has one of these licences: cc0,pd,cc-by,cc-by-sa ...")
 @click.option("--scorer", type=click.Choice(["rules", "llm"]), help="Who judges what is found.")
 @click.option("--build", "is_built", is_flag=True, help="Then fetch what was accepted and build a version.")
+@prefect_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def crawl(
     seeds: tuple[str, ...],
@@ -49,6 +50,7 @@ def crawl(
     licence: str | None,
     scorer: str | None,
     is_built: bool,
+    prefect: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Find recordings on the web, from SEEDS on.
@@ -82,7 +84,7 @@ def crawl(
         sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
     from flows import show
 
-    built = jobs.run_build(None, out, out / "dataset.toml")
+    built = jobs.run_build(None, out, out / "dataset.toml", **prefect)
     show.closing_tables(built, str(out))
     sys.exit(DONE_WITH_FAILURES if built.failures or built.not_done or not built.version else DONE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -40,10 +40,19 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                _flush_errors()
+                sys.stdout.flush()  # now, where a reader that is gone can be seen
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave(sys.stdout)
             sys.exit(DONE)
+        except SystemExit as error:
+            if isinstance(error.__context__, BrokenPipeError):  # rich ends with 1 then
+                _leave(sys.stdout)
+                sys.exit(DONE)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by the step that they belong to, all in columns of one width."""
@@ -52,6 +61,19 @@ class Commands(click.Group):
             with formatter.section(title):
                 limit = formatter.width - width - 6
                 formatter.write_dl([(str(each.name).ljust(width), each.get_short_help_str(limit)) for each in commands])
+
+
+def _flush_errors() -> None:
+    """Messages that nobody reads any more are no reason to fail."""
+    try:
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _leave(sys.stderr)
+
+
+def _leave(stream: TextIO) -> None:
+    """Whatever is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aria_data.config import for_crawl, to_toml, to_values
+from aria_data.config import for_crawl, to_values
 from aria_data.errors import UsageError
-from aria_data.storage import printable, write_whole
+from aria_data.storage import printable
 from aria_data.storage.tables import address_of
 from aria_data.transcribe import Compute
 from flows.engine import order_build, quiet_prefect
 from flows.engine.orders import ANYWHERE, check_seeds, settings_of
-from flows.engine.prefect_api import settings_of_environment, temporary_api, wait_until_ready
+from flows.engine.prefect_api import temporary_api
 
 if TYPE_CHECKING:
     from aria_data.collect import CrawlSummary
@@ -42,24 +42,19 @@ def run_build(
 ) -> BuildSummary:
     """Check the order, then build; see `build_dataset.build`, which a notebook calls."""
     order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name)
-    has_run = with_prefect and not dry_run
-    with quiet_prefect(out.absolute() / ".prefect" if has_run else None, verbose):
+    with quiet_prefect(verbose):
         from flows.build_dataset import carry_out
-
-        return carry_out(order, verbose, with_prefect)
+    return carry_out(order, verbose, with_prefect)
 
 
 def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:
     """Crawl into the dataset at `out`, in this process, and note the configuration for the build that follows."""
-    config = for_crawl(settings_of(out, config_path, settings))
-    check_seeds(config)
-    address_of(out.absolute())
     with quiet_prefect():
-        from flows.crawl import crawl_into
+        from flows.crawl import crawl_and_note, settings_of_crawl
 
-        summary = crawl_into(out, config, report)
-    write_whole(out / "dataset.toml", to_toml(config).encode())
-    return summary
+        config = settings_of_crawl(out, config_path, settings)
+        address_of(out.absolute())
+        return crawl_and_note(out, config, report)
 
 
 def run_fetch(
@@ -110,10 +105,8 @@ def run_serve(
     with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):
         from flows.serve import Schedule, run_schedule
 
-        wait_until_ready()
-        with settings_of_environment():
-            values = json.loads(json.dumps(to_values(config)))
-            run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
+        values = json.loads(json.dumps(to_values(config)))
+        run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
 
 
 def _interval_s(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from typing import Any
 from aria_data.collect.sources import require
 from aria_data.collect.sources.base import parse_seed
 from aria_data.collect.sources.list import SUFFIXES as LIST_SUFFIXES
-from aria_data.config import BuildConfig, changed_settings, load_config, load_own_config, to_values
+from aria_data.config import (
+    BuildConfig,
+    build_record,
+    changed_settings,
+    load_config,
+    load_own_config,
+    names_all,
+    to_values,
+    with_values,
+)
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.manifest import Manifest
 from aria_data.storage import printable
@@ -42,16 +52,18 @@ def order_build(
     config_path: Path | None = None,
     settings: Sequence[str] = (),
     *,
+    values: Mapping[str, Any] | None = None,
     compute: Compute = ANYWHERE,
     dry_run: bool = False,
     name: str = "",
 ) -> BuildOrder:
-    """Check a request to build and give it as plain values. Nothing is written.
+    """Check a request to build, of a command or of a flow run, and give it as plain values. Nothing is written.
 
-    `config_path` is a TOML file or `defaults`; `settings` are single ones, such as `segment.min_segment_s=20`.
-    Raises `UsageError` for a wrong source, folder or name, `ConfigInvalid` for a wrong setting or an unknown source.
+    `config_path` is a TOML file or `defaults`; `settings` are single ones, such as `segment.min_segment_s=20`, and
+    `values` are some or all of them, nested. Raises `UsageError` for a wrong source, folder or name, `ConfigInvalid`
+    for a wrong setting or an unknown source.
     """
-    config = to_values(settings_of(out, config_path, settings))
+    config = to_values(settings_of(out, config_path, settings, values))
     checked = check_source(source, out)
     if name:
         Manifest(out).require_free(name)
@@ -84,15 +96,26 @@ def check_source(source: str | Path | None, out: Path) -> str | None:
     return text
 
 
-def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) -> BuildConfig:
-    """The configuration to work with: a file's, else the one the dataset was last built with; then single settings.
+def settings_of(
+    out: Path, config_path: Path | None, settings: Sequence[str], values: Mapping[str, Any] | None = None
+) -> BuildConfig:
+    """The configuration to work with: a file's, else the one the dataset was last built with; then what is named.
 
-    A dataset keeps its settings, so that adding files without naming settings does not change what is there. Those
-    that are kept are printed; `--config defaults` drops them. Raises `ConfigInvalid`.
+    `settings` name single ones, as a command does, `values` nested ones, as a flow run does. A dataset keeps its
+    settings, so that adding files without naming settings does not change what is there. Those that are kept are
+    printed; `--config defaults` drops them. Raises `ConfigInvalid`.
     """
+    if values is not None and names_all(values):  # of an order that was checked before
+        return build_record(BuildConfig, values, "config")
     own = own_config(out)
     if config_path is not None or own is None:
-        return load_config(None if config_path == DEFAULTS else config_path, settings)
+        config = load_config(None if config_path == DEFAULTS else config_path, settings)
+    else:
+        config = _kept_settings(own, settings)
+    return with_values(config, values, "config") if values else config
+
+
+def _kept_settings(own: Path, settings: Sequence[str]) -> BuildConfig:
     try:
         config, unknown = load_own_config(own, settings)
     except ConfigInvalid as error:
@@ -100,14 +123,16 @@ def settings_of(out: Path, config_path: Path | None, settings: Sequence[str]) ->
     kept = changed_settings(load_own_config(own)[0])
     if kept:
         shown = ", ".join(kept[:MAX_SHOWN]) + (f" and {len(kept) - MAX_SHOWN} more" if len(kept) > MAX_SHOWN else "")
-        _report(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
+        report(f"settings as last time ({own}): {shown}. --config defaults forgets them.")
     if unknown:
-        _report(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
+        report(f"{own}: {', '.join(unknown)} is of an older version and does nothing any more.")
     return config
 
 
-def _report(line: str) -> None:
-    print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
+def report(line: str) -> None:
+    """Say one line to the person who started the command."""
+    with suppress(BrokenPipeError):
+        print(f"aria-data: {printable(line, 1000)}", file=sys.stderr, flush=True)
 
 
 def own_config(root: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -85,10 +85,17 @@ class Progress:
         return f", about {duration((time.monotonic() - self._began) * (1 / share - 1))} left" if 0 < share < 1 else ""
 
 
+class _ProgressConsole(Console):
+    """Standard error. That nobody reads it any more, as after `2>&1 | head`, does not stop a build."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Give the progress display of this process."""
-    yield Progress(Console(stderr=True))
+    yield Progress(_ProgressConsole(stderr=True))
 
 
 @contextmanager
@@ -200,4 +207,5 @@ def plan_table(summary: BuildSummary, console: Console | None = None) -> None:
 
 def error(message: str) -> None:
     """Print one line on standard error."""
-    print(f"aria-data: {message}", file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):
+        print(f"aria-data: {message}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,11 +40,12 @@ class Report:
             f"crawl  {summary.num_leads} leads followed, {summary.num_waiting} wait; {summary.num_new} candidates, "
             f"{summary.num_accepted} accepted; {summary.num_requests} requests in {duration(summary.seconds)}"
         )
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{line[:150]}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._printed > LINE_EVERY_S:
-            self._printed = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):  # a crawl goes on when nobody reads this any more
+            if sys.stderr.isatty():
+                print(f"\r\x1b[K{line[:150]}", end="", file=sys.stderr, flush=True)
+            elif time.monotonic() - self._printed > LINE_EVERY_S:
+                self._printed = time.monotonic()
+                print(line, file=sys.stderr, flush=True)
 
 
 def crawl_table(summary: CrawlSummary, out: str) -> None:

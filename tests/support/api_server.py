@@ -54,6 +54,8 @@ def serving(answer: Callable[[str, dict[str, str]], Any]) -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(body)
 
+        do_POST = do_GET
+
         def log_message(self, *arguments: Any) -> None: ...
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
