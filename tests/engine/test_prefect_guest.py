@@ -260,7 +260,7 @@ def test_the_environment_is_as_before_after_a_build_that_fails(world, prepared_h
     def fail(self, blocks):
         raise AriaDataError("a fault of ours")
 
-    monkeypatch.setattr("flows.engine.build.Build.prune", fail)
+    monkeypatch.setattr("flows.build.assemble.Build.prune", fail)
     out, before = out_of(world, prepared_home), environment()
     with pytest.raises(TypeError):
         build(world / "in", out, settings=SETTINGS)
