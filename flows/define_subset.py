@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aria_data.errors import ConfigInvalid, DatasetCorrupt
 from aria_data.manifest import Manifest, SelectedRow, SubsetRecipe, Subsets
-from aria_data.measure import load_limits, passing
-from aria_data.measure.prune import PRESETS
+from aria_data.manifest.columns import arrow_schema, is_added
+from aria_data.manifest.reading import differs
+from aria_data.manifest.revising import Change
+from aria_data.manifest.subsets import JUDGED
+from aria_data.measure import load_limits
+from aria_data.measure.prune import PRESETS, is_passing
 from aria_data.records import Measurement
 from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.tables import StageTable
-from flows.build.publish import publish
+from flows.build.publish import DESCRIBED, publish_change
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
@@ -48,14 +56,48 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
         before = {path: path.read_bytes() if path.is_file() else None for path in subsets.files(name)}
         try:
             change(subsets)
-            rows = subsets.apply(manifest.rows(), lambda limits: _passing(root, limits), defining=name)
-            version, _ = publish(root, rows, note, subsets=subsets.definitions())
+            rows = manifest.table(columns=list(dict.fromkeys([*JUDGED, *DESCRIBED])))
+            present = rows.select(JUDGED).filter(pc.is_null(rows["removed_in"]))
+            passes = lambda limits: _passing(root, limits)  # noqa: E731
+            added = subsets.evaluate(present, manifest.present_where, passes, defining=name)
+            described = _with_columns(rows, added)
+            version = publish_change(root, _put(added), described, note, subsets=subsets.definitions())
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)
             if not is_other and manifest.version() == newest:  # a version without its card is a version
                 _restore(before)  # a recipe that cannot be applied must not stop the next build
             raise
-    return version, sum(bool(row.get(f"in_{name}")) for row in rows)
+    is_in_subset = added[f"in_{name}"] if f"in_{name}" in added.column_names else None
+    return version, 0 if is_in_subset is None else pc.sum(is_in_subset).as_py() or 0
+
+
+def _put(added: pa.Table) -> Change:
+    """The change that gives rows the columns `added` (by segment_id), and takes all others of users away."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        fixed = rows.select([name for name in rows.column_names if not is_added(name)])
+        then = _with_columns(fixed, added)
+        is_other = pa.chunked_array([pa.repeat(False, len(rows))])
+        for name in filter(is_added, {*rows.column_names, *added.column_names}):
+            was, now = (_column(each, name) for each in (rows, then))
+            is_other = pc.or_(is_other, differs(was, now))
+        return then.filter(is_other)
+
+    return change
+
+
+def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    if name in rows.column_names:
+        return rows[name]
+    return pa.chunked_array([pa.nulls(len(rows), arrow_schema([name]).field(name).type)])
+
+
+def _with_columns(rows: pa.Table, added: pa.Table) -> pa.Table:
+    """The rows with the other columns of `added`, which are matched by segment_id; null in those it does not have."""
+    places = pc.index_in(rows["segment_id"], value_set=added["segment_id"])
+    for name in added.column_names[1:]:
+        rows = rows.append_column(name, added[name].take(places))
+    return rows
 
 
 def _restore(before: Mapping[Path, bytes | None]) -> None:
@@ -83,12 +125,17 @@ def _own_limits(name: str, recipe: SubsetRecipe) -> Mapping[str, float] | None:
 
 def _passing(root: Path, limits: str) -> set[str]:
     """The ids of the segments whose latest measures are within `limits` (a preset or a file)."""
-    measures = {
-        one.item_id: one.record.measures
-        for one in StageTable(root, "measure", Measurement).all()
-        if one.record is not None
-    }
-    return passing(measures, load_limits(limits))
+    table, judged = StageTable(root, "measure", Measurement), load_limits(limits)
+    ids = (item_id for batch in table.columns([]) for item_id in batch.column("item_id").to_pylist())
+    latest = {item_id: place for place, item_id in enumerate(ids)}
+    passing: set[str] = set()
+    places = count()
+    for batch in table.columns(["measures"]):
+        is_latest = [latest[item_id] == next(places) for item_id in batch.column("item_id").to_pylist()]
+        batch = batch.filter(pa.array(is_latest, pa.bool_()))
+        kept = batch.filter(is_passing(batch.column("measures"), judged))
+        passing.update(kept.column("item_id").to_pylist())
+    return passing
 
 
 def _summary(recipe: SubsetRecipe) -> str:

@@ -6,15 +6,20 @@ then `sweep` deletes the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, Removals, Row
-from aria_data.manifest.tombstones import Known, copies_left, midi_files, named_segments, remove_rows, sweep
+from aria_data.manifest import Manifest, Removals
+from aria_data.manifest.columns import arrow_schema, is_added
+from aria_data.manifest.rows import is_in, rows_of
+from aria_data.manifest.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
 from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
-from flows.build.publish import publish
+from flows.build.publish import DESCRIBED, publish_change
 from flows.show.removal import Removed
 
 
@@ -35,28 +40,39 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
     if version == 0 and not (root / "tables" / "collect").is_dir():
         raise DatasetNotFound(f"{root}: holds no released dataset.")
     with exclusive_lock(root / ".lock"):
-        rows = manifest.rows() if version else []
+        rows = _read(manifest) if version else arrow_schema().empty_table()
         known = Known.read(root)
         _require_known(root, entries, rows, known)
         Removals(root).add(entries, reason)
-        named = named_segments(known, rows, Removals(root).by_id().values())
-        gone: list[Row] = []
-        for why in sorted(set(named.values())):
-            ids = {segment_id for segment_id, its_reason in named.items() if its_reason == why}
-            rows, of_reason = remove_rows(rows, ids, version + 1, why)
-            gone += of_reason
+        removals = Removals(root).by_id().values()
+        named = named_segments(known, rows_of(rows.select(NAMED)), removals)
+        gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).to_pylist()
         if gone:
-            version, _ = publish(root, rows, f"removed: {reason}")
+            rows = rows.filter(pc.invert(is_in(rows["segment_id"], named.keys())))
+            version = _publish(root, rows, named, version + 1, f"removed: {reason}")
         sweep(root, known)
-    return Removed(version, len(gone), tuple(copies_left(known, entries, rows, gone)))
+    return Removed(version, len(gone), tuple(copies_left(known, entries, rows, gone, removals)))
 
 
-def _require_known(root: Path, entries: Iterable[str], rows: list[Row], known: Known) -> None:
-    names = {row[name] for row in rows for name in ("segment_id", "recording_id", "source_url")}
-    names |= {name for one in known.candidates for name in (one.candidate_id, one.source_url)} | known.owners.keys()
+def _read(manifest: Manifest) -> pa.Table:
+    """All rows, with the columns that a removal, the facts of a version and the card need."""
+    added = filter(is_added, manifest.column_names())
+    return manifest.table(columns=list(dict.fromkeys([*NAMED, *DESCRIBED, *added])))
+
+
+def _publish(root: Path, left: pa.Table, named: Mapping[str, str], version: int, note: str) -> int:
+    """Release a version in which the rows that `named` has reasons for are tombstones, beside those that are left."""
+    blank = pa.table({"segment_id": sorted(named), "removed_in": pa.repeat(version, len(named))})
+    described = pa.concat_tables([left, blank], promote_options="default")
+    return publish_change(root, lambda rows: tombstones_of(rows, named, version), described, note, named.keys())
+
+
+def _require_known(root: Path, entries: Iterable[str], rows: pa.Table, known: Known) -> None:
+    names = ("segment_id", "recording_id", "source_url")
     for entry in entries:
         kind, name = kind_of_entry(entry)
         if not name:
             raise UsageError(f"{entry!r} names nothing. Write an id, an address, domain:HOST or uploader:NAME.")
-        if kind == "id" and name not in names and not any(midi_files(root, {name}, set())):
+        is_there = known.has(name) or any(pc.any(pc.equal(rows[each], name)).as_py() for each in names)
+        if kind == "id" and not is_there and not any(midi_files(root, {name}, set())):
             raise UsageError(f"{root}: has no segment, recording or source_url {entry!r}; nothing was removed.")

@@ -22,6 +22,9 @@ METADATA, CSV = "metadata.json", "segments.csv"
 FOLDERS = [first + second for first in ascii_lowercase for second in ascii_lowercase]
 ROWS_PER_FOLDER = 1_000  # more only if there are not enough folders
 
+# All columns that `tags` reads.
+TAGGED = "composer_id composer performer genre form period key catalogue catalogue_number piece_number".split()
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:

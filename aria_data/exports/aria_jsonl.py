@@ -15,7 +15,7 @@ import mido
 import pyarrow.compute as pc
 
 from aria_data.errors import MidiUnreadable
-from aria_data.exports.aria import tags
+from aria_data.exports.aria import TAGGED, tags
 from aria_data.exports.writing import Exported, Progress, exported, new_export, splits_of
 from aria_data.manifest import Dataset
 from aria_data.manifest.columns import is_added
@@ -27,7 +27,7 @@ KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  #
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
     """Write one file a split, in the order of segment ids. See `exports.export`; also raises `MidiUnreadable`."""
-    with new_export(dataset, out, where, "aria-jsonl", progress) as writer:
+    with new_export(dataset, out, where, "aria-jsonl", progress, (*KEPT, *TAGGED)) as writer:
         table = writer.selection.table
         added = list(filter(is_added, table.column_names))
         for split in splits_of(table):

@@ -17,7 +17,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aria_data.exports.writing import Exported, Progress, Writer, exported, exported_columns, new_export, splits_of
+from aria_data.exports.writing import (
+    MIN_SHARDS,
+    SPLITS,
+    Exported,
+    Progress,
+    Writer,
+    exported,
+    exported_columns,
+    new_export,
+    shards_of,
+    splits_of,
+)
 from aria_data.manifest import Dataset, Version, dataset_card
 from aria_data.manifest.card import cell, markdown_table
 from aria_data.manifest.columns import is_subset
@@ -43,17 +54,26 @@ class _Part:
     num_bytes: int  # in memory
 
 
-def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
-    """Write `data/<level>/<split>-00000-of-00003.parquet` and the card `README.md`. See `exports.export`."""
+def export(
+    dataset: Dataset,
+    out: Path | str,
+    where: str = "",
+    progress: Progress | None = None,
+    shards: int = MIN_SHARDS,
+) -> Exported:
+    """Write `data/<level>/<split>-00000-of-00008.parquet` and the card `README.md`. See `exports.export`.
+
+    `shards` are those of each split in each folder, at least, so that each configuration has as many.
+    """
     with new_export(dataset, out, where, "huggingface", progress) as writer:
         parts = [
-            _write_part(writer, level, split, rows)
+            _write_part(writer, level, split, rows, shards)
             for level, rows in _levels(writer.selection.table)
             for split in splits_of(rows)
         ]
         version = next((each for each in dataset.versions() if each.number == dataset.version), dataset.version)
         writer.write("README.md", card(writer.selection.table, parts, version, where).encode())
-    return exported(writer, dataset, out, "huggingface")
+    return exported(writer, dataset, out, "huggingface", _without_rows(parts))
 
 
 def _levels(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -64,13 +84,22 @@ def _levels(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         table = table.filter(pc.invert(is_in))
 
 
-def _write_part(writer: Writer, level: str, split: str, rows: pa.Table) -> _Part:
+def _write_part(writer: Writer, level: str, split: str, rows: pa.Table, at_least: int) -> _Part:
     rows = rows.filter(pc.equal(rows["split"], split))
-    num_shards, num_bytes = -(-rows.num_rows // ROWS_PER_SHARD), 0
-    for number in range(num_shards):
-        shard = rows.slice(number * ROWS_PER_SHARD, ROWS_PER_SHARD)
-        num_bytes += _write_shard(writer, f"data/{level}/{split}-{number:05d}-of-{num_shards:05d}.parquet", shard)
+    shards, num_bytes = shards_of(rows, at_least, ROWS_PER_SHARD), 0
+    for number, shard in enumerate(shards):
+        num_bytes += _write_shard(writer, f"data/{level}/{split}-{number:05d}-of-{len(shards):05d}.parquet", shard)
     return _Part(level, split, rows.num_rows, num_bytes)
+
+
+def _without_rows(parts: list[_Part]) -> list[str]:
+    """The configurations, and their splits, without rows. They are left out, because `datasets` cannot load them."""
+    configs, splits = _configs(parts), _splits(parts)
+    missing = [f"configuration {level}" for level, _ in LEVELS[::-1] if level not in configs]
+    for name, chosen in configs.items():
+        there = {part.split for part in chosen}
+        missing += [f"split {split} of configuration {name}" for split in splits if split not in there]
+    return missing
 
 
 def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
@@ -98,7 +127,12 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
 def card(table: pa.Table, parts: list[_Part], version: Version | int, where: str) -> str:
     """Give the dataset card as Markdown: front matter for programs, then the card for people and a table of columns."""
     template = resources.files("aria_data.exports").joinpath("card.md").read_text(encoding="utf-8")
-    reading = template.format(configs=markdown_table(("configuration", *_splits(parts)), _config_rows(parts)))
+    missing = [*(f"split {split}" for split in SPLITS if split not in _splits(parts)), *_without_rows(parts)]
+    reading = template.format(
+        split=_splits(parts)[0],
+        configs=markdown_table(("configuration", *_splits(parts)), _config_rows(parts)),
+        missing=f"\nWithout rows, and so not there: {', '.join(missing)}.\n" if missing else "",
+    )
     body = dataset_card(table, version, where=where, sections=[reading.strip()])
     described = _described(table)
     return f"{_front_matter(statistics(table), parts, described)}\n{body}\n{_columns(described)}"
@@ -179,9 +213,8 @@ def _info_lines(name: str, parts: list[_Part], described: list[dict[str, str]]) 
 
 def _splits(parts: list[_Part]) -> list[str]:
     """The splits of the parts: train, validation, test, then others by name."""
-    usual = ["train", "validation", "test"]
     found = {part.split for part in parts}
-    return [split for split in usual if split in found] + sorted(found - set(usual))
+    return [split for split in SPLITS if split in found] + sorted(found - set(SPLITS))
 
 
 def _config_rows(parts: list[_Part]) -> list[tuple[str, ...]]:

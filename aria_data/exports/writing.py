@@ -8,9 +8,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +21,8 @@ from aria_data import __version__
 from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
 from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
-from aria_data.manifest.dataset import Selection, read_midi_of, statistics
+from aria_data.manifest.dataset import READ_WITH_MIDI, Selection, read_midi_of
+from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import arrow_schema
 from aria_data.storage import HELD, PARTIAL, exclusive_lock, not_writable, printable, sha256_file
 
@@ -28,7 +30,10 @@ LAYOUT_VERSION = 1
 SUMS, FACTS, LOCK = "SHA256SUMS", "export.json", ".lock"
 LOCKS = (LOCK, LOCK + HELD)  # the second where the file system has no locks
 MAX_FILES = 10_000  # in one folder or one tar
+MIN_SHARDS = 8  # of a split, ours: enough for 2 ranks with 4 workers each, as a shard is read by one of them
+SPLITS = ("train", "validation", "test")  # those that every dataset may have
 NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # the path in the dataset; always null in an export
+NEEDED = (*READ_WITH_MIDI, *COUNTED)  # columns without which nothing is exported
 SAY_EVERY = 100  # rows between two reports of progress
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _PLAIN_SPLIT = re.compile(r"[A-Za-z0-9_]{1,40}")
@@ -46,6 +51,7 @@ class Exported:
     num_rows: int
     num_files: int  # on disk, checksums and facts included
     num_bytes: int
+    without_rows: tuple[str, ...] = ()  # splits and configurations that have no row, and so are not there
 
 
 def exported_columns(table: pa.Table | None = None) -> list[str]:
@@ -155,15 +161,25 @@ class Writer:
 
 @contextmanager
 def new_export(
-    dataset: Dataset, out: Path | str, where: str, format_: str, progress: Progress | None
+    dataset: Dataset,
+    out: Path | str,
+    where: str,
+    format_: str,
+    progress: Progress | None,
+    columns: Iterable[str] | None = None,
 ) -> Iterator[Writer]:
     """Give a writer for the rows for which `where` holds; `out` appears when the block has ended without an error.
 
+    Of the fixed columns only `columns` are read (None: all), and what the facts and the MIDI files need.
     Raises `UsageError` when `out` is not a new or empty folder, or no row is chosen, and `DatasetNotWritable`.
     """
     target = Path(os.path.realpath(out))
     _require_new(target)
-    selection = _without_empty_columns(dataset.select(where))
+    names = None
+    if columns is not None:
+        added = filter(is_added, dataset.column_names)
+        names = list(dict.fromkeys([*NEEDED, *columns, *added]))
+    selection = _without_empty_columns(dataset.select(where, names))
     if not len(selection):
         raise UsageError(f"{dataset.root}: version {dataset.version} has no MIDI file for which {where!r} holds.")
     if progress:
@@ -187,10 +203,13 @@ def _without_empty_columns(selection: Selection) -> Selection:
     return Selection(selection.root, table.drop_columns(empty)) if empty else selection
 
 
-def exported(writer: Writer, dataset: Dataset, out: Path | str, format_: str) -> Exported:
+def exported(
+    writer: Writer, dataset: Dataset, out: Path | str, format_: str, without_rows: Iterable[str] = ()
+) -> Exported:
     """Describe the export of a writer whose block has ended."""
-    num_rows = len(writer.selection)
-    return Exported(Path(out), format_, dataset.version, num_rows, writer.num_files, writer.num_bytes)
+    num_rows, there = len(writer.selection), set(splits_of(writer.selection.table))
+    missing = (*(f"split {split}" for split in SPLITS if split not in there), *without_rows)
+    return Exported(Path(out), format_, dataset.version, num_rows, writer.num_files, writer.num_bytes, missing)
 
 
 def _facts(dataset: Dataset, where: str, format_: str, selection: Selection) -> dict[str, Any]:
@@ -253,6 +272,17 @@ def _clear(partial: Path) -> None:
             shutil.rmtree(entry)
         elif entry.name not in LOCKS:
             entry.unlink()
+
+
+def shards_of(rows: pa.Table, at_least: int, max_rows: int) -> list[pa.Table]:
+    """Divide rows, in their order, into shards that differ by one row at most.
+
+    There are `at_least` so many: fewer only where there are fewer rows, more where one would have over `max_rows`.
+    """
+    num_rows = rows.num_rows
+    count = min(num_rows, max(at_least, -(-num_rows // max_rows)))
+    ends = [num_rows * number // count for number in range(count + 1)] if count else [0]
+    return [rows.slice(start, end - start) for start, end in pairwise(ends)]
 
 
 def splits_of(table: pa.Table) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aria_data.manifest.columns import added_columns
-from aria_data.manifest.figures import statistics
-from aria_data.manifest.manifest import Row, Version, arrow_schema
+from aria_data.manifest.figures import COUNTED, statistics
+from aria_data.manifest.manifest import Row, Version
+from aria_data.manifest.rows import table_of
 from aria_data.storage import printable
 from aria_data.web import licence_code
 
@@ -38,6 +38,8 @@ MODEL_COLUMNS = (  # what a model did; the manifest's columns with its name and 
     ("classifies", "", "classifier_sha256"),
     ("reads titles", "annotation_source", ""),
 )
+# All columns that a card reads, besides users' subsets and weights.
+DESCRIBED = (*COUNTED, *(name for _, *names in MODEL_COLUMNS for name in names if name))
 _MARKUP = frozenset("\\`*_[]|~#!$")
 _LINKS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)  # text that GitHub turns into links
 
@@ -51,12 +53,14 @@ def dataset_card(
 ) -> str:
     """Describe manifest rows as Markdown; removed rows are only counted. `where` is the condition that chose the rows.
 
+    A table has at least the columns `DESCRIBED`.
+
     `facts` default to the version's own. They may have the keys in `TEXTS` (strings), and those in `TABLES`, config and
     exclusions (mappings, or lists of them). `sections`, which are Markdown, come after the summary.
     """
     if facts is None:
         facts = version.facts if isinstance(version, Version) else {}
-    table = rows if isinstance(rows, pa.Table) else _table_of(list(rows))
+    table = rows if isinstance(rows, pa.Table) else table_of(list(rows))
     present = table.filter(pc.is_null(table["removed_in"]))
     counts = statistics(present)
     parts = (
@@ -73,11 +77,6 @@ def dataset_card(
         _citing(facts, version, counts),
     )
     return "\n\n".join(parts) + "\n"
-
-
-def _table_of(rows: Sequence[Row]) -> pa.Table:
-    added = added_columns({name for row in rows for name in row})
-    return pa.Table.from_pylist(list(rows), schema=arrow_schema(added))
 
 
 def _summary(counts: Mapping[str, Any], called: str, where: str, num_removed: int) -> str:
@@ -116,13 +115,17 @@ def _how_made(table: pa.Table, facts: Mapping[str, Any]) -> str:
 
 
 def _model_rows(table: pa.Table) -> list[tuple[str, ...]]:
+    """What each model did and to how many files; those after `MAX_LISTED` of a kind are summed."""
     found: list[tuple[str, ...]] = []
     for what, *names in MODEL_COLUMNS:
         columns = {each: pc.fill_null(table[each], "") for each in names if each}
-        groups = pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")]).to_pylist()
-        for group in sorted(groups, key=lambda group: (-group["count_all"], *map(group.get, columns))):
+        groups = pa.table(columns).group_by(list(columns)).aggregate([([], "count_all")])
+        groups = groups.sort_by([("count_all", "descending"), *((each, "ascending") for each in columns)])
+        for group in groups.slice(0, MAX_LISTED).to_pylist():
             name, sha256 = (str(group.get(each) or "") for each in names)
             found.append((what, cell(name) or "", _code(sha256) if sha256 else "", f"{group['count_all']:,}"))
+        if rest := groups["count_all"].to_pylist()[MAX_LISTED:]:
+            found.append((what, f"{len(rest):,} others", "", f"{sum(rest):,}"))
     return found
 
 

@@ -27,13 +27,15 @@ from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest.columns import is_subset, is_weight
 from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import Manifest, Row, Version
+from aria_data.manifest.removed import removal_of
+from aria_data.manifest.rows import rows_of
 from aria_data.storage import printable
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas
 
-BATCH_ROWS = 1000  # rows held as Python values at a time
+READ_WITH_MIDI = ("segment_id", "midi_path", "midi_sha256", "removed_in")  # columns that a MIDI file is read by
 
 
 class Dataset:
@@ -74,15 +76,18 @@ class Dataset:
 
     def rows(self, where: str = "", columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Yield rows as plain values, sorted by segment_id; see `table`."""
-        return _rows_of(self.table(where, columns))
+        return rows_of(self.table(where, columns))
 
     def to_pandas(self, where: str = "", columns: Sequence[str] | None = None) -> pandas.DataFrame:
         """Give rows as a pandas DataFrame; see `table`."""
         return self.table(where, columns).to_pandas()
 
-    def select(self, where: str = "") -> Selection:
-        """Choose rows that have a MIDI file: those not removed in this version or since."""
-        return Selection(self.root, self._present(self.table(where)))
+    def select(self, where: str = "", columns: Sequence[str] | None = None) -> Selection:
+        """Choose rows that have a MIDI file: those not removed in this version or since.
+
+        `columns` (None: all) must have those in `READ_WITH_MIDI`.
+        """
+        return Selection(self.root, self._present(self.table(where, columns)))
 
     def _present(self, table: pa.Table) -> pa.Table:
         """Leave out what was removed in this version or since."""
@@ -102,11 +107,11 @@ class Dataset:
         names = ["segment_id", "removed_in", "removal_reason"]
         return {
             row["segment_id"]: f"removed in version {row['removed_in']} ({printable(row['removal_reason'] or '')})"
-            for row in _rows_of(self._manifest.query("removed_in IS NOT NULL", newest, columns=names))
+            for row in rows_of(self._manifest.query("removed_in IS NOT NULL", newest, columns=names))
         }
 
     def iterate(self, where: str = "") -> Iterator[tuple[Row, bytes]]:
-        """Yield (row, bytes of its MIDI file), sorted by segment_id. Raises `DatasetCorrupt` as `read_midi_of` does."""
+        """Yield (row, bytes of its MIDI file), sorted by segment_id. Raises as `read_midi_of` does."""
         return iter(self.select(where))
 
     def __iter__(self) -> Iterator[tuple[Row, bytes]]:
@@ -145,7 +150,7 @@ class Dataset:
             raise UsageError(f"a sample of {n} rows cannot be drawn; ask for 0 or more.")
         ids = self._present(self.table(where, ["segment_id", "removed_in"]))["segment_id"].to_pylist()
         drawn = heapq.nsmallest(n, ids, key=lambda segment_id: _random_key(seed, segment_id))
-        rows = {row["segment_id"]: row for row in _rows_of(self._manifest.rows_of(drawn, self.version))}
+        rows = {row["segment_id"]: row for row in rows_of(self._manifest.rows_of(drawn, self.version))}
         return [rows[segment_id] for segment_id in drawn]
 
     def torch(self, where: str = "", load: Callable[[Row, bytes], Any] | None = None, *, weight: str = "") -> Any:
@@ -181,7 +186,7 @@ class Selection:
         return row, read_midi_of(self.root, row)
 
     def __iter__(self) -> Iterator[tuple[Row, bytes]]:
-        for row in _rows_of(self.table):
+        for row in rows_of(self.table):
             yield row, read_midi_of(self.root, row)
 
     def weights(self, column: str) -> np.ndarray:
@@ -211,11 +216,20 @@ def _is_numeric(type_: pa.DataType) -> bool:
 
 
 def read_midi_of(root: Path, row: Row) -> bytes:
-    """Read a row's MIDI file. Raises `DatasetCorrupt` when it cannot be read or its sha256 is not the row's."""
+    """Read a row's MIDI file.
+
+    Raises `DatasetNotFound` when it was removed since the row was read, and `DatasetCorrupt` when it cannot be read or
+    its sha256 is not the row's.
+    """
     segment_id, path = printable(row["segment_id"]), midi_path_of(root, row)
     try:
         content = path.read_bytes()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (removal := removal_of(root, row["segment_id"])):
+            raise DatasetNotFound(
+                f"{root}: segment {segment_id} was {removal}, after these rows were read. "
+                "Open the dataset again; it leaves the segment out."
+            ) from error
         raise DatasetCorrupt(
             f"{path}: the MIDI file of segment {segment_id} cannot be read ({error.strerror}). "
             "Restore it from a backup, or take the segment out with `aria-data remove`."
@@ -242,11 +256,6 @@ def _is_below(name: str | None) -> bool:
         return False
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
-
-
-def _rows_of(table: pa.Table) -> Iterator[Row]:
-    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-        yield from batch.to_pylist()
 
 
 def _random_key(seed: int, segment_id: str) -> bytes:

@@ -4,14 +4,17 @@ It is a Delta table at `<dataset>/manifest`, partitioned by a bucket of the segm
 empty table; every later Delta version is one release, so both numbers are the same.
 
     columns.py   the fixed columns, and the subsets and weights that users add
-    rows.py      rows to be committed: batches, digests, differences
+    rows.py      rows to be committed: batches, index, differences
+    digests.py   the hash of a row's content, and of a version's
+    revising.py  the newest version with some rows changed
+    removed.py   whether a segment was removed meanwhile, read without Delta
     versions.py  number, counts, name and facts of a release
     reading.py   conditions, and how the rows that they choose are read
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,19 +33,16 @@ from aria_data.manifest.columns import (
     subset_column,
     weight_column,
 )
+from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
 from aria_data.manifest.reading import LAYOUT, Content, changed_columns
+from aria_data.manifest.revising import Change, hours_of, index_of, revise
 from aria_data.manifest.rows import (
-    BATCH_ROWS,
     Incoming,
     Row,
     Rows,
     bucket_of,
     buckets_of,
     compare,
-    content_sha256,
-    digest_of,
-    hash_of,
-    indexed,
     is_in,
     read_once,
 )
@@ -143,10 +143,11 @@ class Manifest:
     def _content(self, version: int | str | None) -> Content:
         return Content(self.path, open_delta(self.path, self.number_of(version)))
 
-    def table(self, version: int | str | None = None) -> pa.Table:
-        """Read all rows of a version, including removed ones, sorted by segment_id."""
+    def table(self, version: int | str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read all rows of a version, including removed ones, sorted by segment_id; only `columns`, by default all."""
         content = self._content(version)
-        return content.read(content.schema.names).sort_by("segment_id")
+        names = content.schema.names if columns is None else list(columns)
+        return content.read(list(dict.fromkeys(["segment_id", *names]))).sort_by("segment_id").select(names)
 
     def rows(self, version: int | str | None = None) -> list[Row]:
         """Read all rows of a version as plain values."""
@@ -176,16 +177,23 @@ class Manifest:
         present = content.read(list(dict.fromkeys([*names, "segment_id"])), pads.field("removed_in").is_null())
         return present.sort_by("segment_id").select(names)
 
+    def present_where(self, where: str) -> pa.ChunkedArray:
+        """Find the ids of the newest version's rows, not removed, for which the condition of a subset holds.
+
+        It may use the fixed columns only, and no chance or clock. Raises `UsageError` in one line.
+        """
+        return self._content(None).present_where(where)
+
     def diff(self, old: int | str, new: int | str) -> Difference:
         """Compare two versions row by row. Rows with a `removed_in` count as removed."""
         before, after = self._content(old), self._content(new)
-        changes = compare(*(_index(content, only_present=True) for content in (before, after)))
+        changes = compare(*(index_of(content, where=pads.field("removed_in").is_null()) for content in (before, after)))
         changed = changed_columns(before, after, changes.changed)
         return Difference(sorted(changes.added.to_pylist()), sorted(changes.gone.to_pylist()), changed)
 
     def content_sha256(self, version: int | str | None = None) -> str:
         """The hash of a version's rows; it is the same for the same rows in any dataset."""
-        return hash_of(_index(self._content(version)))
+        return hash_of(index_of(self._content(version)))
 
     # ------------------------------------------------------------ writing
 
@@ -203,13 +211,13 @@ class Manifest:
         ids = incoming.index["segment_id"]
         is_chosen, buckets = None, None
         if newest := self.version():
-            changes = compare(_index(self._content(newest)), incoming.index)
+            changes = compare(index_of(self._content(newest)), incoming.index)
             if len(changes.gone) or len(changes.changed):
                 buckets = buckets_of(changes.all())
                 is_chosen = is_in(incoming.index[BUCKET], buckets)
             else:
                 is_chosen = is_in(ids, changes.added)
-        return self._write(incoming, is_chosen, buckets, _version(incoming, incoming.index, note, facts_json))
+        return self._write_chosen(incoming, is_chosen, buckets, _version(incoming, incoming.index, note, facts_json))
 
     def append(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
         """Release a version with additional rows, and give its number. Of the other rows only ids and digests are read.
@@ -222,36 +230,73 @@ class Manifest:
         history = self.versions()
         facts_json, before = facts_text(facts, history), history[-1]
         incoming = read_once(rows)
-        index = _index(self._content(newest))
+        index = index_of(self._content(newest))
         known = incoming.index.filter(is_in(incoming.index["segment_id"], index["segment_id"]))
         if known.num_rows:
             raise UsageError(f"{self.root}: has {known['segment_id'][0].as_py()} already; append only new rows.")
         keys = ["segment_id", DIGEST]
         whole = pa.concat_tables([index.select(keys), incoming.index.select(keys)])
-        return self._write(incoming, None, None, _version(incoming, whole, note, facts_json, before))
+        return self._write_chosen(incoming, None, None, _version(incoming, whole, note, facts_json, before))
 
-    def _write(
+    def revise(
+        self,
+        change: Change,
+        note: str = "",
+        facts: Mapping[str, Any] | None = None,
+        segment_ids: Collection[str] | None = None,
+        always: bool = False,
+    ) -> int:
+        """Release the newest version with some of its rows changed, and give its number; its own if none changes.
+
+        `change` gets the rows of one bucket after another, as a table, and gives those of them that change, as they
+        shall be; it is called twice with each. Only buckets of `segment_ids` are given to it (None: all). With `always`
+        a version is released even if no row changes. Raises as `commit` does.
+        """
+        newest = self.number_of()
+        facts_json = facts_text(facts, released(self.path))
+        revision = revise(self._content(newest), change, segment_ids)
+        if not revision.changed and not always:
+            return newest
+        num_present, hours = hours_of(revision.index)
+        num_removed, content = revision.index.num_rows - num_present, hash_of(revision.index)
+        version = Version(0, "", num_present, hours, num_removed, content, note=note, facts_json=facts_json)
+        buckets = set(revision.changed) or None
+        return self._write(revision.batches(), revision.schema, revision.num_bytes, buckets, version)
+
+    def _write_chosen(
         self, incoming: Incoming, is_chosen: pa.ChunkedArray | None, buckets: set[str] | None, version: Version
     ) -> int:
         """Add the chosen rows (None: all), or replace everything in `buckets` by them."""
-        from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
-
         num_rows = incoming.index.num_rows
         share = 1.0 if is_chosen is None or not num_rows else pc.sum(is_chosen).as_py() / num_rows
-        source = _Source(incoming.batches(is_chosen))
+        num_bytes = int(incoming.num_bytes * share)
+        return self._write(incoming.batches(is_chosen), incoming.schema, num_bytes, buckets, version)
+
+    def _write(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        schema: pa.Schema,
+        num_bytes: int,
+        buckets: set[str] | None,
+        version: Version,
+    ) -> int:
+        """Add rows, or replace everything in `buckets` by them, as one commit that is a version."""
+        from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+
+        source = _Source(batches)
         try:
-            require_space(self.path, int(incoming.num_bytes * share))
+            require_space(self.path, num_bytes)
             if open_delta(self.path) is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 address, configuration = address_of(self.path), KEEP_HISTORY
-                DeltaTable.create(address, schema=incoming.schema, partition_by=[BUCKET], configuration=configuration)
+                DeltaTable.create(address, schema=schema, partition_by=[BUCKET], configuration=configuration)
             mode: dict[str, Any] = {"mode": "append"}
             if buckets is not None:
                 named = ", ".join(map(repr, sorted(buckets)))
                 mode = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
             write_deltalake(
                 address_of(self.path),
-                pa.RecordBatchReader.from_batches(incoming.schema, source),
+                pa.RecordBatchReader.from_batches(schema, source),
                 schema_mode="merge",
                 commit_properties=CommitProperties(custom_metadata=metadata_of(version)),
                 writer_properties=WriterProperties(**LAYOUT),
@@ -275,16 +320,6 @@ class _Source:
         except AriaDataError as error:
             self.error = error
             raise
-
-
-def _index(content: Content, only_present: bool = False) -> pa.Table:
-    """`segment_id` and digest of a version's rows, by which versions are compared."""
-    where = pads.field("removed_in").is_null() if only_present else None
-    if content.has_digests:
-        index = content.read(["segment_id", DIGEST], where)
-        if index[DIGEST].null_count == 0:
-            return index
-    return indexed(content.read(content.schema.names, where).to_batches(max_chunksize=BATCH_ROWS))
 
 
 def _version(incoming: Incoming, index: pa.Table, note: str, facts_json: str, before: Version | None = None) -> Version:

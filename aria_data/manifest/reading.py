@@ -23,7 +23,7 @@ from aria_data.errors import DatasetCorrupt, UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
 from aria_data.manifest.rows import sorted_by_id
 from aria_data.storage import printable
-from aria_data.storage.tables import data_files
+from aria_data.storage.tables import data_files, lean
 
 FEW = 2_000  # up to so many rows are read page by page; deltalake's engine needs some 350 bytes of stack for each
 QUERY_S = 60.0  # time limit: a condition may never end
@@ -59,7 +59,7 @@ class Content:
     """The rows of one opened version. Every method raises `DatasetCorrupt` for a damaged file."""
 
     def __init__(self, path: Path, delta: Any):
-        self._path, self._delta = path, delta
+        self.path, self._delta = path, delta
         names = [field.name for field in delta.schema().fields]
         self.schema = arrow_schema(added_columns(name for name in names if is_added(name)))
         self.has_digests = DIGEST in names
@@ -72,9 +72,27 @@ class Content:
     def read(self, names: Sequence[str], where: pads.Expression | None = None) -> pa.Table:
         """Read columns of all rows, or of those that an Arrow expression chooses, in no particular order."""
         try:
-            return self._files.to_table(columns=list(names), filter=where)
+            found = self._files.to_table(columns=list(names), filter=where, **lean())
+            pa.default_memory_pool().release_unused()  # threads that read keep what they had
+            return found
         except (OSError, pa.ArrowException) as error:
-            raise damaged(self._path, error) from error
+            raise damaged(self.path, error) from error
+
+    def buckets(self) -> dict[str, pads.Dataset]:
+        """The data files of each bucket that has rows, for `read_bucket`."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        names = sorted(set(actions[f"partition.{BUCKET}"].to_pylist()))
+        newer = self.schema.append(pa.field(DIGEST, pa.string()))
+        return {name: data_files(self.path, self._delta, newer, {BUCKET: name}) for name in names}
+
+    def read_bucket(self, rows: pads.Dataset) -> pa.Table:
+        """Read the rows of one of `buckets`, sorted by segment_id, with their digests (null where none is stored)."""
+        try:
+            found = sorted_by_id(rows.to_table(columns=[*self.schema.names, DIGEST], **lean()))
+            pa.default_memory_pool().release_unused()
+            return found
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.path, error) from error
 
     def rows(self, segment_ids: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
         """Read columns of the rows with these ids, sorted by segment_id."""
@@ -97,14 +115,19 @@ class Content:
             engine = QueryBuilder().register("manifest", self._delta)
             found = pa.table(engine.execute(f"SELECT {columns} FROM manifest WHERE segment_id IN ({ids})"))
         except Exception as error:  # deltalake raises its own types
-            raise damaged(self._path, error) from error
+            raise damaged(self.path, error) from error
         schema = pa.schema([self.schema.field(name) for name in names])
         empty = {name: pa.nulls(found.num_rows, schema.field(name).type) for name in names if name not in there}
         return pa.table({name: empty.get(name, found[name] if name in there else None) for name in names}).cast(schema)
 
     def ids_where(self, where: str, limit: int | None = None) -> pa.ChunkedArray:
         """Find the ids of the rows for which an SQL condition holds; see the function `ids_where`."""
-        return ids_where(self._files, where, limit, self._path)
+        return ids_where(self._files, where, limit, self.path)
+
+    def present_where(self, where: str) -> pa.ChunkedArray:
+        """Find the ids of the rows, not removed, for which a condition of a subset holds: over fixed columns only."""
+        fixed = self._files.replace_schema(arrow_schema()).filter(pads.field("removed_in").is_null())
+        return ids_where(fixed, where, path=self.path, must_repeat=True)
 
 
 def ids_where(
@@ -218,8 +241,8 @@ def changed_columns(old: Content, new: Content, segment_ids: pa.ChunkedArray) ->
         group = names[start : start + at_once]
         was, now = (_rows_with(content, segment_ids, group) for content in (old, new))
         for name in group:
-            differs = _differs(was[name], now[name])
-            for place in pc.indices_nonzero(differs).to_pylist():
+            is_other = differs(was[name], now[name])
+            for place in pc.indices_nonzero(is_other).to_pylist():
                 found[ids[place]].append(name)
     return found
 
@@ -234,6 +257,7 @@ def _rows_with(content: Content, segment_ids: pa.ChunkedArray, names: Sequence[s
     return table
 
 
-def _differs(was: pa.ChunkedArray, now: pa.ChunkedArray) -> pa.ChunkedArray:
+def differs(was: pa.ChunkedArray, now: pa.ChunkedArray) -> pa.ChunkedArray:
+    """For each place, whether the two values differ; null differs from every value."""
     is_one_empty = pc.xor(pc.is_null(was), pc.is_null(now))
     return pc.or_(pc.fill_null(pc.not_equal(was, now), False), is_one_empty)

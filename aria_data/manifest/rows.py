@@ -1,4 +1,4 @@
-"""Rows to be committed: batches of one schema, their digests, and how they differ from other rows. No Delta tables.
+"""Rows to be committed: batches of one schema, their index, and how they differ from other rows. No Delta tables.
 
 Rows are read twice, so that a million of them are never in memory at once: first for their digests, then to be written.
 """
@@ -6,7 +6,6 @@ Rows are read twice, so that a million of them are never in memory at once: firs
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,10 +15,10 @@ import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_weight
+from aria_data.manifest.digests import BATCH_ROWS, digests_of
 from aria_data.storage import printable
 
-BATCH_ROWS = 10_000
-REACHABLE = ("audio_reachable", True)  # the usual state says nothing of the content
+PLAIN_ROWS = 1000  # held as Python values at a time
 
 Row = dict[str, Any]
 Batches: TypeAlias = "Iterable[pa.RecordBatch | pa.Table]"
@@ -49,7 +48,7 @@ class Incoming:
             known = self.index.slice(start, batch.num_rows)
             if not pa.chunked_array([batch.column("segment_id")]).equals(known["segment_id"]):
                 raise _not_the_same()
-            full = _conformed(batch, self.schema)
+            full = conformed(batch, self.schema)
             for name in (BUCKET, DIGEST):
                 full = full.set_column(full.schema.get_field_index(name), name, known[name].combine_chunks())
             if is_chosen is not None:
@@ -74,23 +73,23 @@ def read_once(rows: Rows) -> Incoming:
     for batch in read():
         added |= set(added_columns(batch.schema.names))
         ids.append(batch.column("segment_id"))
-        index = [(_bucket(row["segment_id"]), digest_of(row)) for row in batch.to_pylist()]
-        buckets.append(pa.array([bucket for bucket, _ in index], pa.string()))
-        digests.append(pa.array([digest for _, digest in index], pa.string()))
+        buckets.append(pa.array(map(_bucket, ids[-1].to_pylist()), pa.string()))
+        digests.append(digests_of(batch))
         present = batch.filter(pc.is_null(batch.column("removed_in")))
         num_present += present.num_rows
         seconds += pc.sum(present.column("duration_s")).as_py() or 0.0
         num_bytes += batch.nbytes
     index_of_all = pa.table([pa.chunked_array(one, pa.string()) for one in (ids, buckets, digests)], _INDEX)
     _require_unique(index_of_all["segment_id"])
-    schema = _with_index(arrow_schema(sorted(added)))
+    schema = with_index(arrow_schema(sorted(added)))
     return Incoming(read, index_of_all, schema, num_present, seconds, num_bytes)
 
 
 _INDEX = pa.schema([(name, pa.string()) for name in ("segment_id", BUCKET, DIGEST)])
 
 
-def _with_index(schema: pa.Schema) -> pa.Schema:
+def with_index(schema: pa.Schema) -> pa.Schema:
+    """The schema with the hidden columns, bucket and digest."""
     return schema.append(_INDEX.field(BUCKET)).append(_INDEX.field(DIGEST))
 
 
@@ -108,32 +107,40 @@ def _require_unique(ids: pa.ChunkedArray) -> None:
 def _reader(rows: Rows) -> Callable[[], Iterator[pa.RecordBatch]]:
     """Give a function that reads the rows from the start, as batches of one schema. A list or table is sorted first."""
     if callable(rows):
-        return lambda: _batches(rows())
-    table = rows if isinstance(rows, pa.Table) else _table_of(list(rows))
+        return lambda: batches_of(rows())
+    table = rows if isinstance(rows, pa.Table) else table_of(rows)
     ordered = [sorted_by_id(table)] if table.num_rows else []
-    return lambda: _batches(ordered)
+    return lambda: batches_of(ordered)
 
 
-def _table_of(rows: list[Row]) -> pa.Table:
+def table_of(rows: Sequence[Row]) -> pa.Table:
+    """Give rows as a table with the fixed columns and users' subsets and weights among them. Raises `UsageError`."""
     schema = arrow_schema(added_columns({name for row in rows for name in row}))
     try:
-        return pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(list(rows), schema=schema)
     except (pa.ArrowException, TypeError) as error:
         raise _not_rows(error) from error
 
 
-def _batches(given: Batches) -> Iterator[pa.RecordBatch]:
+def rows_of(table: pa.Table) -> Iterator[Row]:
+    """Yield a table's rows as plain values, of which few are in memory at once."""
+    for batch in table.to_batches(max_chunksize=PLAIN_ROWS):
+        yield from batch.to_pylist()
+
+
+def batches_of(given: Batches) -> Iterator[pa.RecordBatch]:
+    """Yield tables or batches as batches with the manifest's columns. Raises `UsageError` for rows that do not fit."""
     for one in given:
         table = one if isinstance(one, pa.Table) else pa.Table.from_batches([one])
         for start in range(0, table.num_rows, BATCH_ROWS):
             for batch in table.slice(start, BATCH_ROWS).combine_chunks().to_batches():
-                found = _conformed(batch, arrow_schema(added_columns(batch.schema.names)))
+                found = conformed(batch, arrow_schema(added_columns(batch.schema.names)))
                 _require_usable(found)
                 yield found
 
 
-def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with exactly the schema's columns; those it does not have are null."""
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with exactly the schema's columns; those it does not have are null. Raises `UsageError`."""
     there = set(batch.schema.names)
     try:
         values = [
@@ -165,42 +172,6 @@ def sorted_by_id(table: pa.Table) -> pa.Table:
     ids = table["segment_id"]
     is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
     return table if is_sorted else table.sort_by("segment_id")
-
-
-# ---------------------------------------------------------------- digests
-
-
-def indexed(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    """Compute `segment_id` and digest of rows that were released before digests were stored."""
-    found: list[tuple[str, str]] = []
-    for batch in batches:
-        found += [(row["segment_id"], digest_of(row)) for row in batch.to_pylist()]
-    columns = [pa.array([one[place] for one in found], pa.string()) for place in (0, 1)]
-    return pa.table(columns, names=["segment_id", DIGEST])
-
-
-def digest_of(row: Mapping[str, Any]) -> str:
-    """Hash a row's content: 32 hex digits.
-
-    Null columns are not counted, so a new column changes no old row; nor is `audio_reachable`, unless it is false.
-    """
-    values = {name: value for name, value in row.items() if value is not None and (name, value) != REACHABLE}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
-
-
-def content_sha256(rows: Iterable[Row]) -> str:
-    """Hash rows independently of their order: the same content gives the same hash anywhere."""
-    schema = pa.schema([("segment_id", pa.string()), (DIGEST, pa.string())])
-    return hash_of(pa.Table.from_pylist([{"segment_id": r["segment_id"], DIGEST: digest_of(r)} for r in rows], schema))
-
-
-def hash_of(index: pa.Table) -> str:
-    """Hash all rows of an index by their ids and digests, in any order."""
-    digest = hashlib.sha256()
-    for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
-        lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
-        digest.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
-    return digest.hexdigest()
 
 
 def bucket_of(row: Mapping[str, Any]) -> str:

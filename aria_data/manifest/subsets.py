@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
-from aria_data.manifest.manifest import Row, arrow_schema, columns, subset_column, weight_column
+from aria_data.manifest.manifest import Row, columns, subset_column, weight_column
 from aria_data.manifest.reading import ids_where
+from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.manifest.splits import EXCLUDED, STRICTNESS
 from aria_data.storage import printable, write_whole
 
@@ -41,6 +43,9 @@ SELECTED = pa.schema(
     ]
 )
 
+JUDGED = ("segment_id", "recording_id", "composition_id", "audio_score", "split")  # by a recipe, besides conditions
+
+Holds = Callable[[str], pa.ChunkedArray]  # an SQL condition -> the segment_ids for which it holds
 Passes = Callable[[str], Collection[str]]  # name or path of limits -> the segment_ids that pass them
 
 
@@ -166,6 +171,9 @@ class Subsets:
 
     def selection(self, name: str) -> dict[str, SelectedRow]:
         """The rows of a selection by segment_id. Raises `DatasetNotFound`, `DatasetCorrupt`."""
+        return {row["segment_id"]: SelectedRow(**row) for row in self._selected(name).to_pylist()}
+
+    def _selected(self, name: str) -> pa.Table:
         path, num_rows = self._file(name).with_suffix(".parquet"), self.about(name).get("num_rows")
         try:
             if not path.is_file() or pq.read_metadata(path).num_rows != num_rows:
@@ -174,10 +182,9 @@ class Subsets:
             table = table.select(SELECTED.names).cast(SELECTED)
             if table["segment_id"].null_count or table["weight"].null_count:
                 raise ValueError("rows without id or weight")
-            rows = {row["segment_id"]: SelectedRow(**row) for row in table.to_pylist()}
-            if len(rows) != num_rows:
+            if pc.count_distinct(table["segment_id"]).as_py() != num_rows:
                 raise ValueError("an id that is there twice")
-            return rows
+            return table
         except DAMAGED as error:
             raise DatasetCorrupt(
                 f"{path}: is missing or damaged. Select it again (`aria-data select --name {name}`), or forget it: "
@@ -187,47 +194,66 @@ class Subsets:
     def apply(self, rows: Sequence[Row], passes: Passes, defining: str = "") -> list[Row]:
         """Give the rows with the columns of each subset, without any that they had before. Removed rows have none.
 
-        `passes` gives the segment_ids that pass limits. Raises `ConfigInvalid`, naming the subset, when a recipe cannot
-        be evaluated (any more). `defining` names a subset that is being defined, for the message.
+        See `evaluate`, which does the same for rows that are not Python values.
         """
-        plain = [_without_subsets(row) for row in rows]
+        plain = [{column["name"]: row.get(column["name"]) for column in columns()} for row in rows]
+        if not self.names():
+            return plain
         present = [row for row in plain if row["removed_in"] is None]
+        table = table_of(present)
+        added = self.evaluate(table, lambda where: ids_where(table, where, must_repeat=True), passes, defining)
+        for row, values in zip(present, rows_of(added.drop_columns(["segment_id"])), strict=True):
+            row |= values
+        return plain
+
+    def evaluate(self, present: pa.Table, holds: Holds, passes: Passes, defining: str = "") -> pa.Table:
+        """Give `segment_id` and the columns of each subset for the rows that are not removed.
+
+        `present` has at least the columns `JUDGED`. `holds` gives the segment_ids for which a condition holds, `passes`
+        those that pass limits. Raises `ConfigInvalid`, naming the subset, when a recipe cannot be evaluated (any more).
+        `defining` names a subset that is being defined, for the message.
+        """
+        added = present.select(["segment_id"])
         for name in self.names():
             try:
-                self._add(name, present, passes)
+                for column, values in self._columns(name, present, holds, passes).items():
+                    added = added.append_column(column, values)
             except (UsageError, ConfigInvalid) as error:
                 advice = "" if name == defining else " Define it again, or delete it."
                 raise ConfigInvalid(f"subset {name}: {error}{advice}") from error
-        return plain
+        return added
 
-    def _add(self, name: str, present: list[Row], passes: Passes) -> None:
+    def _columns(self, name: str, present: pa.Table, holds: Holds, passes: Passes) -> dict[str, pa.ChunkedArray]:
         definition = self.about(name)
         if definition["kind"] == SELECTION:
-            chosen, splits = self.selection(name), definition.get("splits") or STRICTNESS
-            for row in present:
-                selected = chosen.get(row["segment_id"]) if row["split"] in splits else None
-                row[subset_column(name)] = selected is not None
-                row[weight_column(name)] = None if selected is None else selected.weight
-            return
+            selected = self._selected(name)
+            places = pc.index_in(present["segment_id"], value_set=selected["segment_id"])
+            splits = pa.array(definition.get("splits") or STRICTNESS, pa.string())
+            places = pc.if_else(pc.is_in(present["split"], value_set=splits), places, pa.scalar(None, pa.int32()))
+            weights = selected["weight"].take(places)
+            return {subset_column(name): places.is_valid(), weight_column(name): weights}
         if not isinstance(definition["limits"], str):
             definition["limits"] = str(self._file(name).with_suffix(".toml"))
-        recipe = _recipe_of(definition)
-        kept = rows_of_recipe(recipe, present, passes)
-        for row in present:
-            row[subset_column(name)] = row["segment_id"] in kept
+        return {subset_column(name): keeps(_recipe_of(definition), present, holds, passes)}
 
 
-def rows_of_recipe(recipe: SubsetRecipe, rows: Sequence[Row], passes: Passes) -> set[str]:
-    """Give the segment_ids that a recipe keeps of these rows. Raises `UsageError` for a bad condition."""
-    chosen = {row["segment_id"] for row in rows if row["split"] != EXCLUDED}
+def keeps(recipe: SubsetRecipe, present: pa.Table, holds: Holds, passes: Passes) -> pa.ChunkedArray:
+    """For each row, whether a recipe keeps it; see `Subsets.evaluate`. Raises `UsageError` for a bad condition."""
+    is_kept = _is_usable(present)
     if recipe.where.strip():
-        table = pa.Table.from_pylist(list(rows), schema=arrow_schema())
-        chosen &= set(ids_where(table, recipe.where, must_repeat=True).to_pylist())
+        is_kept = pc.and_(is_kept, is_in(present["segment_id"], holds(recipe.where)))
     if recipe.limits:
-        chosen &= set(passes(recipe.limits))
-    left = [row for row in rows if row["segment_id"] in chosen]
-    kept = recordings_kept(left, recipe.max_recordings_per_composition)
-    return {row["segment_id"] for row in left if row["recording_id"] in kept}
+        is_kept = pc.and_(is_kept, is_in(present["segment_id"], passes(recipe.limits)))
+    if recipe.max_recordings_per_composition:
+        left = present.select(["composition_id", "recording_id", "audio_score"]).filter(is_kept)
+        kept = recordings_kept(rows_of(left), recipe.max_recordings_per_composition)
+        is_kept = pc.and_(is_kept, is_in(present["recording_id"], kept))
+    return is_kept
+
+
+def _is_usable(present: pa.Table) -> pa.ChunkedArray:
+    """For each row, whether it may be trained on: an exclusion list names the others."""
+    return pc.fill_null(pc.not_equal(present["split"], EXCLUDED), True)
 
 
 def _recipe_of(definition: Mapping[str, Any]) -> SubsetRecipe:
@@ -236,10 +262,6 @@ def _recipe_of(definition: Mapping[str, Any]) -> SubsetRecipe:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _without_subsets(row: Row) -> Row:
-    return {column["name"]: row.get(column["name"]) for column in columns()}
 
 
 def _json(definition: Mapping[str, Any]) -> bytes:

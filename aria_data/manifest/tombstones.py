@@ -10,36 +10,79 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aria_data.download.partial_files import forget, partial_path
 from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.removals import Removal, Removals
+from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
 from aria_data.storage.tables import StageTable
 from aria_data.web import OptOuts
+from aria_data.web.opt_outs import may_be_named
 
 NAMES = ("segment_id", "recording_id", "source_url")  # columns by which a removal may name a row
 CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # column -> `Copy.sameness`, the closest first
 
 
-@dataclass(frozen=True)
+NAMED = (*NAMES, *CLUSTERS, "source", "uploader", "removed_in")  # all columns that the functions here read of rows
+KEPT = ("segment_id", "recording_id", "number", "source", "first_version")  # what a tombstone keeps of a row
+_SAID = ("candidate_id", "source", "location", "source_url", "uploader", "uploader_url")  # what may name a candidate
+
+
 class Known:
     """All candidates and recordings that a dataset ever had, in any version or in none."""
 
-    candidates: list[Candidate]  # every observation of each
-    owners: Mapping[str, set[str]]  # recording_id -> candidate_ids; several if their files have the same bytes
+    def __init__(self, observed: pa.Table, owners: Mapping[str, set[str]]):
+        self.observed = observed  # what may name each candidate, in each observation of it
+        self.owners = owners  # recording_id -> candidate_ids; several if their files have the same bytes
+        self._named: dict[tuple[tuple[str, str], ...], list[tuple[Candidate, str]]] = {}
 
     @classmethod
     def read(cls, root: Path) -> Known:
         """Read the tables of the dataset at `root`. Raises `DatasetCorrupt`."""
         owners: dict[str, set[str]] = defaultdict(set)
-        for outcome in StageTable(root, "ingest", Recording).all():
-            if outcome.record is not None:
-                owners[outcome.record.recording_id].add(outcome.record.candidate_id)
-        return cls([outcome.record for outcome in StageTable(root, "collect", Candidate).all()], dict(owners))
+        for batch in StageTable(root, "ingest", Recording).columns(["recording_id", "candidate_id"]):
+            for recording_id, candidate_id in zip(batch[1].to_pylist(), batch[2].to_pylist(), strict=True):
+                owners[recording_id].add(candidate_id)
+        schema = pa.schema([(name, pa.string()) for name in _SAID])
+        observed = (batch.select(_SAID) for batch in StageTable(root, "collect", Candidate).columns(_SAID))
+        return cls(pa.Table.from_batches(observed, schema), dict(owners))
+
+    def has(self, name: str) -> bool:
+        """Whether a candidate or recording, or the place of one, has this name."""
+        places = (self.observed[column] for column in ("candidate_id", "source_url"))
+        return name in self.owners or any(pc.any(pc.equal(place, name)).as_py() for place in places)
+
+    def named_by(self, removals: Iterable[Removal]) -> list[tuple[Candidate, str]]:
+        """Give the observations of candidates that removals name, each with the reason.
+
+        The candidates have only what may name one; their other fields are empty.
+        """
+        key = tuple((removal.item_id, removal.reason) for removal in removals)
+        if key not in self._named:
+            opt_outs = OptOuts()
+            opt_outs.add(key)
+            reasons = ((one, opt_outs.reason_for(one)) for one in map(_candidate_named, rows_of(self._maybe(opt_outs))))
+            self._named[key] = [(one, reason) for one, reason in reasons if reason is not None]
+        return self._named[key]
+
+    def _maybe(self, opt_outs: OptOuts) -> pa.Table:
+        """The observations that opt-outs may name. A few of them too many: `OptOuts.reason_for` looks at each."""
+        if opt_outs.uploaders:
+            return self.observed
+        places = [
+            is_in(self.observed[name], opt_outs.ids.keys()) for name in ("candidate_id", "source_url", "location")
+        ]
+        for name in ("source_url", "location") if opt_outs.has_more_than_ids else ():
+            places.append(may_be_named(self.observed[name], opt_outs))
+        return self.observed.filter(reduce(pc.or_, places))
 
     def is_row_of(self, row: Row, candidate: Candidate) -> bool:
         """Whether a row was made from a candidate's file. A tombstone is of all candidates with the same bytes."""
@@ -49,6 +92,10 @@ class Known:
         if owners is None:  # the table of recordings is lost
             return row["source_url"] == candidate.source_url
         return candidate.candidate_id in owners and row["source_url"] in (None, candidate.source_url)
+
+
+def _candidate_named(row: Row) -> Candidate:
+    return Candidate(title="", **{name: row[name] or "" for name in _SAID})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +108,37 @@ class Copy:
     original: str  # what was removed: a segment_id, or the source_url of a file rejected as `same_bytes`
 
 
-def remove_rows(rows: Iterable[Row], item_ids: set[str], version: int, reason: str) -> tuple[list[Row], list[Row]]:
-    """Turn the present rows that `item_ids` name into tombstones. Gives (all rows, the rows that were removed now).
-
-    A tombstone keeps a row's identity and history, and nothing that comes from its text or audio.
-    """
-    kept: list[Row] = []
-    gone: list[Row] = []
-    for row in rows:
-        if row["removed_in"] is None and {row[name] for name in NAMES} & item_ids:
-            gone.append(row)
-            row = tombstone(row, version, reason)
-        kept.append(row)
-    return kept, gone
+def tombstones_of(rows: pa.Table, reasons: Mapping[str, str], version: int) -> pa.Table:
+    """Give the tombstones of those rows, not removed before, that `reasons` names by segment_id."""
+    is_named = pc.and_(pc.is_null(rows["removed_in"]), is_in(rows["segment_id"], reasons.keys()))
+    chosen = rows_of(rows.filter(is_named).select(KEPT))
+    return table_of([tombstone(row, version, reasons[row["segment_id"]]) for row in chosen])
 
 
 def tombstone(row: Row, version: int, reason: str) -> Row:
-    """Give the tombstone of a row: its ids, number, source and first version, and when and why it was removed."""
-    kept = ("segment_id", "recording_id", "number", "source", "first_version")
+    """Give the tombstone of a row: its ids, number, source and first version, and when and why it was removed.
+
+    Nothing stays that comes from its text or audio.
+    """
     blank = {column["name"]: None for column in columns()}
-    return blank | {name: row[name] for name in kept} | {"removed_in": version, "removal_reason": reason}
+    return blank | {name: row[name] for name in KEPT} | {"removed_in": version, "removal_reason": reason}
 
 
 def named_segments(known: Known, rows: Iterable[Row], removals: Iterable[Removal]) -> dict[str, str]:
     """Give `{segment_id: reason}` for the present rows that removals name, by the row's own ids or its candidate's."""
+    removals = list(removals)
     opt_outs = _opt_outs(removals)
-    of_url: dict[str, list[tuple[Candidate, str | None]]] = defaultdict(list)
-    for one in known.candidates:
-        of_url[one.source_url].append((one, opt_outs.reason_for(one)))
+    urls, of_url = set(known.observed["source_url"].to_pylist()), defaultdict(list)
+    for one, why in known.named_by(removals):
+        of_url[one.source_url].append((one, why))
     named: dict[str, str] = {}
     for row in rows:
         if row["removed_in"] is not None:
             continue
-        reasons = [opt_outs.ids.get(row[name]) for name in NAMES]
-        if row["source_url"] in of_url:
-            reasons += [reason for one, reason in of_url[row["source_url"]] if known.is_row_of(row, one)]
-        else:
+        reasons: list[str | None] = [opt_outs.ids.get(row[name]) for name in NAMES]
+        if row["source_url"] in urls:
+            reasons += [reason for one, reason in of_url.get(row["source_url"], ()) if known.is_row_of(row, one)]
+        elif opt_outs.has_more_than_ids:
             reasons.append(opt_outs.reason_for(_candidate_of(row)))
         if reason := next(filter(None, reasons), None):
             named[row["segment_id"]] = reason
@@ -115,8 +157,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
         return 0
     present = manifest.query(columns=keys).to_pydict() if is_released else dict.fromkeys(keys, ())
     known = known or Known.read(root)
-    opt_outs = _opt_outs(removals.values())
-    candidate_ids = {one.candidate_id for one in known.candidates if opt_outs.reason_for(one) is not None}
+    candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
     owned = {recording_id for recording_id, owners in known.owners.items() if owners & candidate_ids}
     segment_ids = ({row["segment_id"] for row in stones} | removals.keys()) - set(present["segment_id"])
     recording_ids = (removals.keys() | candidate_ids | owned) - set(present["recording_id"])
@@ -140,27 +181,31 @@ def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> It
                 yield file
 
 
-def copies_left(known: Known, entries: Iterable[str], rows: Iterable[Row], gone: Iterable[Row]) -> Iterator[Copy]:
+def copies_left(
+    known: Known, entries: Collection[str], rows: pa.Table, gone: Iterable[Row], removals: Iterable[Removal]
+) -> Iterator[Copy]:
     """Yield the rows that stay although they are copies: of a removed file with the same bytes, or of a removed row.
 
-    `entries` are the ids and addresses that were removed, `gone` the rows as they were before.
+    `entries` are the ids and addresses that were removed now, `removals` all that there are; `gone` are the rows as
+    they were before.
     """
     opt_outs = OptOuts()
     opt_outs.add((entry, entry) for entry in entries)
-    named = {one.candidate_id: one.source_url for one in known.candidates if opt_outs.reason_for(one) is not None}
+    removed = (one for one, _ in known.named_by(removals))
+    named = {one.candidate_id: one.source_url for one in removed if opt_outs.reason_for(one) is not None}
+    owned = {recording_id for recording_id, owners in known.owners.items() if owners & named.keys()}
     originals: dict[tuple[str, str], str] = {}
     for row in gone:
         for name in CLUSTERS:
             if row[name]:
                 originals.setdefault((name, row[name]), row["segment_id"])
-    for row in rows:
-        if row["removed_in"] is not None:
-            continue
+    may_be = [is_in(rows[name], {key for column, key in originals if column == name}) for name in CLUSTERS]
+    is_copy = reduce(pc.or_, [is_in(rows["recording_id"], owned), *may_be])
+    for row in rows_of(rows.filter(pc.and_(is_copy, pc.is_null(rows["removed_in"])))):
         same_file = sorted(named[key] for key in known.owners.get(row["recording_id"], set()) & named.keys())
         found = [("file", url) for url in same_file]
         found += [(word, originals[key]) for name, word in CLUSTERS.items() if (key := (name, row[name])) in originals]
-        if found:
-            yield Copy(row["segment_id"], row["source_url"], *found[0])
+        yield Copy(row["segment_id"], row["source_url"], *found[0])
 
 
 def _opt_outs(removals: Iterable[Removal]) -> OptOuts:

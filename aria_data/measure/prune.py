@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aria_data.errors import ConfigInvalid
 from aria_data.measure.measures import MEASURES
 from aria_data.records import Verdict
@@ -84,6 +87,26 @@ def passing(measures: Mapping[str, Mapping[str, float]], limits: PruneLimits) ->
     return {key for key, measured in measures.items() if prune(measured, limits).is_kept}
 
 
+def is_passing(measures: pa.Array, limits: PruneLimits) -> pa.Array:
+    """For each map of measures by name, whether they pass all limits: `prune` for many at once.
+
+    Raises `ConfigInvalid` for a limit on a measure that is missing in one of them.
+    """
+    kept = pa.repeat(True, len(measures))
+    for key, limit in ((key, limits.limits[key]) for key in LIMIT_KEYS if key in limits.limits):
+        bound, _, measure = key.partition("_")
+        measured = pc.map_lookup(measures, measure, "last")
+        if measured.null_count:
+            raise _not_measured(limits, key, measure)
+        is_kept = pc.greater_equal(measured, limit) if bound == "min" else pc.less_equal(measured, limit)
+        kept = pc.and_(kept, pc.or_(pc.is_nan(measured), is_kept))
+    return kept
+
+
+def _not_measured(limits: PruneLimits, key: str, measure: str) -> ConfigInvalid:
+    return ConfigInvalid(f"{limits.name}: {key} limits {measure}, which was not measured. Measure again or drop it.")
+
+
 def all_verdicts(measures: Mapping[str, float], limits: PruneLimits) -> dict[str, Verdict]:
     """Give the verdict of each limit by itself, keyed as the limits, in the order of `LIMIT_KEYS`."""
     return {key: _verdict(key, measures, limits) for key in LIMIT_KEYS if key in limits.limits}
@@ -92,7 +115,7 @@ def all_verdicts(measures: Mapping[str, float], limits: PruneLimits) -> dict[str
 def _verdict(key: str, measures: Mapping[str, float], limits: PruneLimits) -> Verdict:
     bound, _, measure = key.partition("_")
     if measure not in measures:
-        raise ConfigInvalid(f"{limits.name}: {key} limits {measure}, which was not measured. Measure again or drop it.")
+        raise _not_measured(limits, key, measure)
     measured, limit = float(measures[measure]), limits.limits[key]
     if math.isnan(measured) or (measured >= limit if bound == "min" else measured <= limit):
         return Verdict(True, "", measured)

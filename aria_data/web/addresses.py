@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from aria_data.errors import PermanentError
@@ -124,6 +125,7 @@ def is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
+@lru_cache(maxsize=64)  # a candidate's place and its audio often have the same address
 def canonical(url: str) -> str:
     """Give one spelling for all addresses of the same page: host in lower case, no default port, fragment or tracking.
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from aria_data.manifest import Row
-from aria_data.manifest.rows import content_sha256
+from aria_data.manifest.digests import content_sha256
 from aria_data.manifest.tombstones import Known
 from flows.engine.context import BuildContext, Pending
 from flows.engine.items import BuildState

@@ -12,8 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aria_data.config import BuildConfig, to_values
 from aria_data.manifest import Subsets, find_exclusion
+from aria_data.manifest.rows import table_of
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row
@@ -134,16 +138,26 @@ def _prompts(config: BuildConfig) -> dict[str, str]:
     return {name: hashlib.sha256(load_prompt(room, name).encode()).hexdigest() for room, name in used.items()}
 
 
-def counts_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """Numbers of files, notes, recordings and compositions, and of files by subset and split, without removed rows."""
-    present = [row for row in rows if row["removed_in"] is None]
-    subsets = sorted({name for row in present for name in row if name.startswith("in_")})
+# All columns that `counts_of` reads, besides subsets.
+COUNTED = ("recording_id", "composition_id", "num_notes", "is_cluster_lead", "split", "removed_in")
+
+
+def counts_of(rows: Sequence[Row] | pa.Table) -> dict[str, Any]:
+    """Numbers of files, notes, recordings and compositions, and of files by subset and split, without removed rows.
+
+    A table has at least the columns `COUNTED`; those of subsets are counted if it has them.
+    """
+    table = rows if isinstance(rows, pa.Table) else table_of(rows)
+    present = table.filter(pc.is_null(table["removed_in"]))
+    subsets = sorted(name for name in present.column_names if name.startswith("in_") and present.num_rows)
+    compositions = present["composition_id"].filter(pc.not_equal(present["composition_id"], ""))
+    splits = present["split"].value_counts().to_pylist()
     return {
-        "num_files": len(present),
-        "num_notes": sum(row["num_notes"] or 0 for row in present),
-        "num_recordings": len({row["recording_id"] for row in present}),
-        "num_compositions": len({row["composition_id"] for row in present if row["composition_id"]}),
-        "num_copies": sum(not row["is_cluster_lead"] for row in present),
-        "subsets": {name: sum(bool(row.get(name)) for row in present) for name in subsets},
-        "splits": dict(sorted(Counter(row["split"] for row in present).items())),
+        "num_files": present.num_rows,
+        "num_notes": pc.sum(present["num_notes"]).as_py() or 0,
+        "num_recordings": pc.count_distinct(present["recording_id"]).as_py(),
+        "num_compositions": pc.count_distinct(compositions).as_py(),
+        "num_copies": present.num_rows - (pc.sum(present["is_cluster_lead"]).as_py() or 0),
+        "subsets": {name: pc.sum(present[name]).as_py() or 0 for name in subsets},
+        "splits": {each["values"]: each["counts"] for each in sorted(splits, key=lambda each: each["values"])},
     }

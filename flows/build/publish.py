@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aria_data.manifest import Manifest, Row, dataset_card
+import pyarrow as pa
+
+from aria_data.manifest import Manifest, Row, card, dataset_card
 from aria_data.manifest.release import release
+from aria_data.manifest.revising import Change
 from aria_data.storage import write_whole
-from flows.build.provenance import counts_of
+from flows.build.provenance import COUNTED, counts_of
+
+DESCRIBED = tuple(dict.fromkeys(["segment_id", *COUNTED, *card.DESCRIBED]))  # columns that facts and the card need
 
 
 def publish(
@@ -17,16 +22,13 @@ def publish(
     rows: Sequence[Row],
     note: str = "",
     facts: Mapping[str, Any] | None = None,
-    subsets: Mapping[str, Any] | None = None,
 ) -> tuple[int, bool]:
     """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
 
-    Without `facts` the newest version's are kept, except for its name and counts. `subsets` are the definitions of all
-    subsets, where they changed.
+    Without `facts` the newest version's are kept, except for its name and counts.
     """
     manifest = Manifest(root)
     new_facts = dict(_inherited(manifest, rows) if facts is None else facts)
-    new_facts |= {} if subsets is None else {"subsets": dict(subsets)}
     if new_facts.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
         version, is_new = manifest.commit(rows, note, new_facts), True
     else:
@@ -36,7 +38,29 @@ def publish(
     return version, is_new
 
 
-def _inherited(manifest: Manifest, rows: Sequence[Row]) -> dict[str, Any]:
+def publish_change(
+    root: Path,
+    change: Change,
+    described: pa.Table,
+    note: str,
+    segment_ids: Collection[str] | None = None,
+    subsets: Mapping[str, Any] | None = None,
+) -> int:
+    """Commit the newest version with some rows changed (`Manifest.revise`), and give the version.
+
+    `described` are all rows of the version to be, in any order, with the columns `DESCRIBED`, users' subsets
+    and weights. `segment_ids` are the rows that may change (None: any), `subsets` the definitions of all subsets,
+    where they changed.
+    """
+    manifest = Manifest(root)
+    facts = _inherited(manifest, described) | ({} if subsets is None else {"subsets": dict(subsets)})
+    is_defined_anew = facts.get("subsets", {}) != _last(manifest).get("subsets", {})
+    version = manifest.revise(change, note, facts, segment_ids, always=is_defined_anew)
+    write_card(root, described)
+    return version
+
+
+def _inherited(manifest: Manifest, rows: Sequence[Row] | pa.Table) -> dict[str, Any]:
     last = _last(manifest)
     kept = {key: value for key, value in last.items() if key not in ("name", "counts")}
     return kept | {"counts": counts_of(rows) | _rejections(last)}
@@ -51,7 +75,7 @@ def _rejections(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"rejections": counts["rejections"]} if isinstance(counts, Mapping) and "rejections" in counts else {}
 
 
-def write_card(root: Path, rows: Sequence[Row]) -> None:
+def write_card(root: Path, rows: Sequence[Row] | pa.Table) -> None:
     """Make `CARD.md` describe the newest version, also where a kill came between a commit and its card."""
     text = dataset_card(rows, Manifest(root).versions()[-1]).encode()
     path = root / "CARD.md"

@@ -18,6 +18,7 @@ FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those
     examples="""
     aria-data export dataset/ --format huggingface --out export/
     aria-data export dataset/ --format webdataset --out shards/ --where "in_pruned and licence like 'CC%'"
+    aria-data export dataset/ --format webdataset --out shards/ --shards 64
     aria-data export dataset/ --format folder --out midi/ --version 3 --where "composer_id = 'chopin'"
     """,
 )
@@ -26,12 +27,15 @@ FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder that is new or empty.")
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--version", help="A version's number or name; the newest without it.")
+@click.option("--shards", type=click.IntRange(min=1), help="Files a split, at least: webdataset and huggingface. [8]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")
-def export(dataset: Path, format_: str, out: Path, where: str, version: str | None, as_json: bool) -> None:
+def export(
+    dataset: Path, format_: str, out: Path, where: str, version: str | None, shards: int | None, as_json: bool
+) -> None:
     """Copy a version into a layout that others read.
 
     MIDI files and rows, whole or not at all, with checksums (SHA256SUMS) and counts (export.json). What was removed
-    is never exported.
+    is never exported. A split has at least 8 shards, so that several workers can read them.
     """
     import aria_data
     from aria_data import exports
@@ -48,13 +52,16 @@ def export(dataset: Path, format_: str, out: Path, where: str, version: str | No
             shown.advance(0.0, num_rows - done)
             done = num_rows
 
-        result = exports.export(aria_data.Dataset(dataset, version), out, format_, where, report)
+        result = exports.export(aria_data.Dataset(dataset, version), out, format_, where, report, shards)
     if as_json:
         facts = {"out": str(out), "format": format_, "version": result.version, "num_rows": result.num_rows}
-        click.echo(json.dumps({**facts, "num_files": result.num_files, "num_bytes": result.num_bytes}))
+        facts |= {"num_files": result.num_files, "num_bytes": result.num_bytes}
+        click.echo(json.dumps({**facts, "without_rows": result.without_rows}))
     else:
         size = f"{result.num_files:,} files, {result.num_bytes / 1e6:,.2f} MB"
         click.echo(f"Exported {result.num_rows:,} MIDI files of version {result.version} to {out} ({size}).")
+        if result.without_rows:
+            click.echo(f"Without rows, and so not there: {', '.join(result.without_rows)}.")
 
 
 @click.command(

@@ -9,11 +9,13 @@ from typing import Any
 
 from aria_data.config import load_config
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, Removals, Row, SubsetRecipe, Subsets
+from aria_data.manifest import Manifest, Removals, Row, Subsets
 from aria_data.manifest.columns import is_subset
 from aria_data.manifest.manifest import subset_column
+from aria_data.manifest.reading import ids_where
+from aria_data.manifest.rows import table_of
 from aria_data.manifest.splits import EXCLUDED
-from aria_data.manifest.subsets import SELECTION, rows_of_recipe
+from aria_data.manifest.subsets import SELECTION
 from aria_data.manifest.tombstones import Known
 from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import all_verdicts, prune
@@ -46,7 +48,8 @@ def explain(root: Path, item_id: str) -> Explanation:
     manifest, known = Manifest(root), Known.read(root)
     rows = manifest.rows() if manifest.version() else []
     found = Explanation(item_id, rows=[row for row in rows if item_id in _names(row)])
-    observed = _observed(known, item_id, found.rows)
+    candidates = [outcome.record for outcome in StageTable(root, "collect", Candidate).all()]
+    observed = _observed(known, candidates, item_id, found.rows)
     if any(item_id in (one.candidate_id, one.source_url, one.location) for one in observed):
         found.rows = [row for row in rows if any(known.is_row_of(row, one) for one in observed)]
     candidate = max(observed, key=lambda one: one.collected_at, default=None)
@@ -67,17 +70,17 @@ def _names(row: Row) -> set[str]:
     return {row["segment_id"], row["recording_id"], row["source_url"]}
 
 
-def _observed(known: Known, item_id: str, rows: list[Row]) -> list[Candidate]:
+def _observed(known: Known, candidates: list[Candidate], item_id: str, rows: list[Row]) -> list[Candidate]:
     """All observations of the one candidate that `item_id` means; of several with the same bytes, the first by path."""
     names = {item_id} | {row["source_url"] for row in rows} | {row["recording_id"] for row in rows}
-    found = [one for one in known.candidates if names & {one.candidate_id, one.source_url, one.location}]
+    found = [one for one in candidates if names & {one.candidate_id, one.source_url, one.location}]
     if not found:
         recordings = {item_id} | {row["recording_id"] for row in rows}
         owners = set().union(*(known.owners.get(recording_id, set()) for recording_id in recordings))
-        found = [one for one in known.candidates if one.candidate_id in owners]
+        found = [one for one in candidates if one.candidate_id in owners]
     latest = {one.candidate_id: one for one in sorted(found, key=lambda one: one.collected_at)}
     meant = min(latest.values(), key=lambda one: (one.source_url, one.candidate_id), default=None)
-    return [one for one in known.candidates if meant is not None and one.candidate_id == meant.candidate_id]
+    return [one for one in candidates if meant is not None and one.candidate_id == meant.candidate_id]
 
 
 def _facts(root: Path, candidate: Candidate) -> dict[str, Any]:
@@ -157,8 +160,8 @@ def _outside(root: Path, about: Mapping[str, Any], row: Row, rows: list[Row]) ->
     if row["split"] == EXCLUDED:
         return "it is excluded from training"
     if where:
-        present = [one for one in rows if one["removed_in"] is None]
-        if row["segment_id"] not in rows_of_recipe(SubsetRecipe(where=where), present, lambda limits: ()):
+        present = table_of([one for one in rows if one["removed_in"] is None])
+        if row["segment_id"] not in ids_where(present, where, must_repeat=True).to_pylist():
             return f"its condition does not hold: {where}"
     limits, measures = _limits_of(about), _measures(root, row)
     if limits is not None and measures is not None:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
-from aria_data.manifest import Version
+from aria_data.manifest import Row, Version
 from aria_data.manifest.caps import recordings_kept
+from aria_data.manifest.rows import rows_of
 from aria_data.storage import printable, write_whole
 from aria_data.storage.tables import arrow_type, to_row
 
@@ -67,6 +68,11 @@ def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Pat
     if format_ == "table" and output is None:
         _print_table(table if all_columns else table.select([name for name in SHOWN if name in table.column_names]))
         return
+    if format_ == "jsonl" and output is None:  # never all of it in memory
+        for row in rows_of(table):
+            sys.stdout.buffer.write(_line(row))
+        sys.stdout.buffer.flush()
+        return
     content = _content(table, format_, dataset)
     if output is not None:
         write_whole(output, content)
@@ -103,9 +109,13 @@ def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:
         for path in table["midi_path"].to_pylist():
             buffer.write(f"{dataset / path}\n".encode() if path else b"")
     else:
-        for row in table.to_pylist():
-            buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        for row in rows_of(table):
+            buffer.write(_line(row))
     return buffer.getvalue()
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _print_table(table: pa.Table) -> None:

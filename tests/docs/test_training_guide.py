@@ -18,8 +18,7 @@ GUIDE = ROOT / "docs" / "training.md"
 
 
 def code() -> str:
-    (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    return block
+    return re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[0]
 
 
 @pytest.fixture

@@ -148,3 +148,10 @@ def test_a_long_list_ends_in_what_is_left_over():
 
 def test_a_card_of_no_rows_is_a_card():
     assert "0 MIDI files" in dataset_card([], 0)
+
+
+def test_of_very_many_models_the_first_are_named_and_the_others_counted():
+    some = [row for number in range(25) for row in rows(1, transcriber_sha256=f"{number:064x}")]
+    found = section(dataset_card(some, VERSION), "How it was made")
+    assert found.count("| transcribes |") == 21
+    assert "| transcribes | 5 others |  | 5 |" in found

@@ -15,9 +15,11 @@ from fakes import manifest_row
 import aria_data
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
-from aria_data.manifest.dataset import BATCH_ROWS, read_midi_of
+from aria_data.manifest.dataset import read_midi_of
 from aria_data.manifest.manifest import arrow_schema
+from aria_data.manifest.rows import PLAIN_ROWS
 from flows.cli import look as dataset_commands
+from flows.remove import remove_items
 
 
 @pytest.fixture
@@ -60,8 +62,8 @@ def test_rows_are_the_manifests_in_order_and_narrowed_by_a_condition_and_columns
 
 
 def test_many_rows_come_a_batch_at_a_time(tmp_path):
-    Manifest(tmp_path).commit([manifest_row(f"local-{number:05d}_0") for number in range(2 * BATCH_ROWS + 1)])
-    assert sum(1 for _ in aria_data.Dataset(tmp_path).rows()) == 2 * BATCH_ROWS + 1
+    Manifest(tmp_path).commit([manifest_row(f"local-{number:05d}_0") for number in range(2 * PLAIN_ROWS + 1)])
+    assert sum(1 for _ in aria_data.Dataset(tmp_path).rows()) == 2 * PLAIN_ROWS + 1
 
 
 def test_iteration_pairs_each_row_with_the_bytes_of_its_file(dataset, rows):
@@ -239,3 +241,37 @@ def test_the_sample_command_prints_rows_in_any_format(tmp_path, dataset, rows):
     (path,) = run(dataset_commands.sample, tmp_path, "-n", "1", "--format", "paths").splitlines()
     assert Path(path).exists()
     assert "2 rows" in run(dataset_commands.sample, tmp_path, "-n", "2")
+
+
+def made_by_a_build(root: Path, number: int) -> dict:
+    """A row whose MIDI file is where a build puts it, and a removal finds it."""
+    content, recording_id = song(number), f"local-{number}"
+    sha256, shelf = hashlib.sha256(content).hexdigest(), hashlib.sha256(recording_id.encode()).hexdigest()[:2]
+    path = f"midi/{shelf}/{recording_id}_0.{sha256[:8]}.mid"
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(content)
+    return manifest_row(f"{recording_id}_0", midi_path=path, midi_sha256=sha256)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training_that_is_open_while_a_removal_runs_hears_of_it(tmp_path, num_workers):
+    from torch.utils.data import DataLoader
+
+    rows = [made_by_a_build(tmp_path, number) for number in range(6)]
+    Manifest(tmp_path).commit(rows)
+    train = aria_data.Dataset(tmp_path).torch()
+    remove_items(tmp_path, ["local-3_0"], "takedown")
+    with pytest.raises(DatasetNotFound, match=r"segment local-3_0 was removed in version 2 \(takedown\)"):
+        list(DataLoader(train, batch_size=None, num_workers=num_workers))
+    again = aria_data.Dataset(tmp_path).torch()
+    assert len(list(DataLoader(again, batch_size=None, num_workers=num_workers))) == 5
+
+
+def test_a_midi_file_that_is_lost_is_not_called_removed(tmp_path):
+    rows = [made_by_a_build(tmp_path, number) for number in range(2)]
+    Manifest(tmp_path).commit(rows)
+    opened = aria_data.Dataset(tmp_path)
+    remove_items(tmp_path, ["local-0_0"], "takedown")
+    (tmp_path / rows[1]["midi_path"]).unlink()
+    with pytest.raises(DatasetCorrupt, match="segment local-1_0 cannot be read"):
+        list(opened.iterate())

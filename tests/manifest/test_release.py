@@ -14,8 +14,9 @@ from aria_data.deduplicate.clusters import AudioCluster
 from aria_data.manifest import ReleaseConfig
 from aria_data.manifest.manifest import columns
 from aria_data.manifest.release import FinishedSegment, build_rows
+from aria_data.manifest.rows import table_of
 from aria_data.manifest.splits import split_of
-from aria_data.manifest.tombstones import remove_rows, tombstone
+from aria_data.manifest.tombstones import tombstone, tombstones_of
 from aria_data.measure import MEASURES
 from aria_data.measure.measures import measure
 from aria_data.midi import Note
@@ -193,6 +194,12 @@ def test_splits_have_the_shares_that_were_asked_for_and_never_move():
     assert split_of("x", 0.0, 0.0) == "train"
 
 
+def removed(rows: list[dict], reasons: dict[str, str], version: int) -> list[dict]:
+    """The rows after a removal: tombstones in the place of those that `reasons` names."""
+    stones = {row["segment_id"]: row for row in tombstones_of(table_of(rows), reasons, version).to_pylist()}
+    return [stones.get(row["segment_id"], row) for row in rows]
+
+
 def test_a_row_keeps_its_first_version_and_a_new_one_gets_the_next():
     first = build_rows([finished("a")], CONFIG, [], 1)
     second = rows_by_id([finished("a"), finished("b")], first, 2)
@@ -201,21 +208,23 @@ def test_a_row_keeps_its_first_version_and_a_new_one_gets_the_next():
 
 def test_what_is_found_no_more_is_gone_and_tombstones_are_carried_on():
     first = build_rows([finished("a"), finished("b"), finished("c")], CONFIG, [], 1)
-    second, gone = remove_rows(first, {"b"}, 2, "takedown")
-    assert [row["segment_id"] for row in gone] == ["b_0"]
+    second = removed(first, {"b_0": "takedown"}, 2)
+    assert [row["segment_id"] for row in second if row["removed_in"]] == ["b_0"]
     third = rows_by_id([finished("a")], second, 3)
     assert list(third) == ["a_0", "b_0"]
     assert third["b_0"] == tombstone(first[1], 2, "takedown")
 
 
-def test_a_removal_finds_segments_recordings_and_addresses_once():
+def test_a_row_becomes_a_tombstone_once():
     rows = build_rows([finished("a"), finished("a", 1), finished("b"), finished("c")], CONFIG, [], 1)
-    kept, gone = remove_rows(rows, {"a_1", "b", "c.wav"}, 2, "x")
-    assert [row["segment_id"] for row in gone] == ["a_1", "b_0", "c_0"]
-    assert [row["removed_in"] for row in kept] == [None, 2, 2, 2]
-    again, gone = remove_rows(kept, {"a_1"}, 3, "y")
-    assert gone == []
-    assert again == kept
+    kept = removed(rows, {"a_1": "x", "b_0": "y"}, 2)
+    assert [(row["removed_in"], row["removal_reason"]) for row in kept] == [
+        (None, None),
+        (2, "x"),
+        (2, "y"),
+        (None, None),
+    ]
+    assert tombstones_of(table_of(kept), {"a_1": "z"}, 3).num_rows == 0
 
 
 def test_the_order_of_the_segments_changes_nothing():

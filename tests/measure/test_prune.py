@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aria_data.errors import ConfigInvalid
 from aria_data.measure import MEASURES, PruneLimits, load_limits
 from aria_data.measure.measures import measure
-from aria_data.measure.prune import LIMIT_KEYS, all_verdicts, prune
+from aria_data.measure.prune import LIMIT_KEYS, all_verdicts, is_passing, prune
 from aria_data.midi import Note
 from aria_data.records import Verdict
 
@@ -121,3 +124,19 @@ def test_a_file_that_is_not_there_is_refused():
 def test_a_limit_on_what_was_not_measured_is_refused():
     with pytest.raises(ConfigInvalid, match="was not measured"):
         prune({"num_notes": 100.0}, PruneLimits({"max_note_density": 30}))
+
+
+@given(
+    st.lists(st.fixed_dictionaries({name: st.floats() for name in ("num_notes", "note_density")}), min_size=1),
+    st.fixed_dictionaries({}, optional={"min_num_notes": st.floats(0, 99), "max_note_density": st.floats(0, 99)}),
+)
+def test_many_measures_at_once_are_judged_as_one_by_one(measures, values):
+    limits = PruneLimits(values)
+    column = pa.array([list(each.items()) for each in measures], pa.map_(pa.string(), pa.float64()))
+    assert is_passing(column, limits).to_pylist() == [prune(each, limits).is_kept for each in measures]
+
+
+def test_a_measure_that_one_of_many_lacks_is_one_line():
+    column = pa.array([[("num_notes", 9.0)]], pa.map_(pa.string(), pa.float64()))
+    with pytest.raises(ConfigInvalid, match="max_note_density limits note_density, which was not measured"):
+        is_passing(column, PruneLimits({"max_note_density": 3.0}))

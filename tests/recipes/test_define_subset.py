@@ -12,6 +12,7 @@ from fakes import manifest_row, melody, write_audio
 
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, DatasetNotWritable, UsageError
 from aria_data.manifest import Manifest, SelectedRow, SubsetRecipe, Subsets
+from aria_data.measure import load_limits, passing
 from flows import define_subset as subsetting
 from flows.cli.command import cli
 
@@ -284,9 +285,7 @@ def test_words_in_quotes_are_no_functions(root):
 def measured(root, monkeypatch):
     """Measures of the rows, in place of a stage table: number of notes by segment."""
     measures = {row["segment_id"]: {"num_notes": row["num_notes"]} for row in Manifest(root).rows()}
-    monkeypatch.setattr(
-        subsetting, "_passing", lambda root, limits: subsetting.passing(measures, subsetting.load_limits(limits))
-    )
+    monkeypatch.setattr(subsetting, "_passing", lambda root, limits: passing(measures, load_limits(limits)))
 
 
 def test_limits_of_a_file_are_kept_with_the_subset(root, tmp_path, monkeypatch):
@@ -360,7 +359,7 @@ def test_a_commit_that_fails_leaves_the_definition_as_it_was(root, monkeypatch, 
     def full(*arguments, **values):
         raise DatasetNotWritable("no space left on the device")
 
-    monkeypatch.setattr(Manifest, "commit", full)
+    monkeypatch.setattr(Manifest, "revise", full)
     with pytest.raises(DatasetNotWritable):
         subsetting.define_recipe(root, "one", SubsetRecipe(where="num_notes = 200"))
     assert [one["where"] for one in Subsets(root).definitions().values()] == ([was] if was else [])

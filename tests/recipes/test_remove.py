@@ -91,7 +91,7 @@ def test_a_candidate_of_the_same_path_below_another_folder_stays(dataset, build)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_removal_killed_before_its_commit_is_completed_by_the_next_build(dataset, build, kind):
     gone = by_url(dataset)["a.wav"]
-    remove_killed_at("publish", dataset, name_of(dataset, kind), "takedown")
+    remove_killed_at("publish_change", dataset, name_of(dataset, kind), "takedown")
     assert present(dataset) == {"a.wav", "b.wav"}
     assert (dataset / gone["midi_path"]).exists()
     summary = build(dataset.parent / "in", dataset)
@@ -103,7 +103,7 @@ def test_a_removal_killed_before_its_commit_is_completed_by_the_next_build(datas
 
 def test_a_removal_killed_before_its_commit_stays_out_when_the_same_bytes_come_under_another_name(dataset, build):
     gone = by_url(dataset)["a.wav"]
-    remove_killed_at("publish", dataset, candidate_ids(dataset)["a.wav"], "takedown")
+    remove_killed_at("publish_change", dataset, candidate_ids(dataset)["a.wav"], "takedown")
     shutil.copy(dataset.parent / "in" / "a.wav", dataset.parent / "in" / "z.wav")
     build(dataset.parent / "in", dataset)
     assert stone_of(dataset, gone) == (2, "takedown")
@@ -112,7 +112,7 @@ def test_a_removal_killed_before_its_commit_stays_out_when_the_same_bytes_come_u
 
 def test_a_removal_killed_before_its_commit_is_completed_by_the_next_removal_with_its_own_reason(dataset):
     rows = by_url(dataset)
-    remove_killed_at("publish", dataset, rows["a.wav"]["recording_id"], "first")
+    remove_killed_at("publish_change", dataset, rows["a.wav"]["recording_id"], "first")
     assert remove_items(dataset, [rows["b.wav"]["recording_id"]], "second").num_removed == 2
     assert [stone_of(dataset, rows[name]) for name in ("a.wav", "b.wav")] == [(2, "first"), (2, "second")]
     assert not list((dataset / "midi").rglob("*.mid"))

@@ -1,0 +1,141 @@
+"""Change some rows of a version: only those are digested, and only their buckets are read and written.
+
+Rows are held a bucket at a time, so that memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+
+from aria_data.errors import UsageError
+from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
+from aria_data.manifest.digests import BATCH_ROWS, digests_of
+from aria_data.manifest.reading import Content
+from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, sorted_by_id, with_index
+
+Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
+COUNTED = ("removed_in", "duration_s")  # what a version's counts are made of
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The next version: the newest with some rows changed."""
+
+    index: pa.Table  # segment_id, digest and `COUNTED` of all rows, sorted by segment_id
+    changed: Mapping[str, pa.Table]  # by bucket, the same of the rows that change; buckets without any are left out
+    schema: pa.Schema  # with bucket and digest
+    num_bytes: int  # in memory, of the buckets to be written
+    content: Content
+    change: Change
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of the changed buckets, with bucket and digest. Raises `UsageError` as `revise` does."""
+        for name, rows in self.content.buckets().items():
+            if name in self.changed:
+                yield from self._whole(name, self.content.read_bucket(rows)).to_batches(max_chunksize=BATCH_ROWS)
+
+    def _whole(self, bucket: str, was: pa.Table) -> pa.Table:
+        """All rows of a bucket as they shall be, sorted by segment_id."""
+        then, digests = _changed(self.change, was), self.changed[bucket]
+        now = then.append_column(DIGEST, digests[DIGEST].take(_places(then, digests)))
+        now = now.filter(now[DIGEST].is_valid())  # the change may also give rows that it leaves as they are
+        kept = _digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), self.content.schema)
+        whole = pa.concat_tables(_conformed(each, self.schema, bucket) for each in (kept, now))
+        return sorted_by_id(whole)
+
+
+def revise(content: Content, change: Change, segment_ids: Collection[str] | None = None) -> Revision:
+    """Find what `change` changes in a version; of it, only the rows with these ids may change (None: any).
+
+    `change` is called twice with each bucket, and gives the same rows twice. Raises `UsageError` for rows that do not
+    fit the columns, or that were not among those given.
+    """
+    may_change = None if segment_ids is None else buckets_of(pa.chunked_array([pa.array(sorted(segment_ids))]))
+    found, added, num_bytes = {}, set(content.schema.names), 0
+    for name, rows in content.buckets().items():
+        if may_change is None or name in may_change:
+            was = content.read_bucket(rows)
+            now = _changed(change, was)
+            summary = _summary(now)
+            is_other = pc.not_equal(summary[DIGEST], was[DIGEST].take(_places(now, was)))
+            summary = summary.filter(pc.fill_null(is_other, True))
+            if summary.num_rows:
+                found[name] = summary
+                added |= set(now.column_names)
+                num_bytes += was.nbytes + now.nbytes
+    index = index_of(content, COUNTED)
+    replaced = pa.concat_tables([index.slice(0, 0), *found.values()])
+    kept = index.filter(pc.invert(is_in(index["segment_id"], replaced["segment_id"])))
+    whole = pa.concat_tables([kept, replaced]).sort_by("segment_id")
+    return Revision(whole, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
+
+
+def _changed(change: Change, rows: pa.Table) -> pa.Table:
+    """What a change gives of a bucket's rows, checked."""
+    given = change(rows.drop_columns([DIGEST]))
+    ids = given["segment_id"]
+    is_known = pc.all(is_in(ids, rows["segment_id"]), min_count=0).as_py()
+    if not is_known or pc.count_distinct(ids).as_py() != len(ids):
+        raise UsageError("a change gives rows that it was not given, or one row twice; no version was written.")
+    return given
+
+
+def _places(rows: pa.Table, among: pa.Table) -> pa.ChunkedArray:
+    """For each row, the place of its segment_id in another table; null where it is not there."""
+    return pc.index_in(rows["segment_id"], value_set=among["segment_id"])
+
+
+def _digested(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with digests, also of those that were released before digests were stored."""
+    if not rows[DIGEST].null_count:
+        return rows
+    digests = [digests_of(batch) for batch in rows.select(schema.names).to_batches()]
+    return rows.set_column(rows.schema.get_field_index(DIGEST), DIGEST, pa.chunked_array(digests, pa.string()))
+
+
+def _conformed(rows: pa.Table, schema: pa.Schema, bucket: str) -> pa.Table:
+    rows = rows.append_column(BUCKET, pa.repeat(bucket, len(rows)))
+    return pa.Table.from_batches([conformed(batch, schema) for batch in rows.to_batches()], schema)
+
+
+def _summary(rows: pa.Table) -> pa.Table:
+    """`segment_id`, digest and `COUNTED` of rows."""
+    names = ["segment_id", *COUNTED]
+    schema = pa.schema([*(arrow_schema().field(name) for name in names), pa.field(DIGEST, pa.string())])
+    parts = [
+        pa.RecordBatch.from_arrays([*(batch.column(name) for name in names), digests_of(batch)], schema=schema)
+        for batch in batches_of([rows])
+    ]
+    return pa.Table.from_batches(parts, schema).select(["segment_id", DIGEST, *COUNTED])
+
+
+def index_of(content: Content, also: Collection[str] = (), where: pads.Expression | None = None) -> pa.Table:
+    """`segment_id` and digest of a version's rows, by which versions are compared, and the columns `also`.
+
+    Rows that were released before digests were stored are read whole and digested now.
+    """
+    names = ["segment_id", DIGEST, *also]
+    if content.has_digests:
+        index = content.read(names, where)
+        if index[DIGEST].null_count == 0:
+            return index
+    rows = content.read(content.schema.names, where)
+    batches = rows.to_batches(max_chunksize=BATCH_ROWS)
+    digests = pa.chunked_array([digests_of(batch) for batch in batches], pa.string())
+    return rows.select(["segment_id", *also]).append_column(DIGEST, digests).select(names)
+
+
+def hours_of(index: pa.Table) -> tuple[int, float]:
+    """Give (number of rows that are not removed, their hours). Summed in the order in which a commit sums them."""
+    num_present, seconds = 0, 0.0
+    for start in range(0, index.num_rows, BATCH_ROWS):
+        part = index.slice(start, BATCH_ROWS).combine_chunks()
+        present = part.filter(pc.is_null(part["removed_in"]))
+        num_present += present.num_rows
+        seconds += pc.sum(present["duration_s"]).as_py() or 0.0
+    return num_present, seconds / 3600
