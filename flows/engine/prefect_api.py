@@ -78,11 +78,31 @@ def temporary_api(home: Path, verbose: bool = False, has_schedules: bool = False
     retries = {} if has_schedules else {"PREFECT_CLIENT_MAX_RETRIES": str(MAX_RETRIES)}
     with (
         changed_environment(own_environment(home, verbose) | retries),
+        _proxies_for_runs(has_schedules),
         _server(home, has_schedules, port) as api,
         changed_environment({URL: api.url}),
         _settings(api.url, api.last_words),
     ):
         yield api
+
+
+@contextmanager
+def _proxies_for_runs(has_schedules: bool) -> Iterator[None]:
+    """Raise `PrefectNotAnswering` where scheduled runs, which are processes of Prefect's own, would fail at a proxy.
+
+    They ask the API directly, but httpx fails at a proxy or a `no_proxy` that it does not know all the same.
+    """
+    import httpx
+
+    try:
+        if has_schedules:
+            httpx.Client().close()
+    except Exception as error:  # of three libraries, for three faults
+        raise PrefectNotAnswering(
+            f"scheduled runs cannot start with the proxy variables of this environment ({printable(str(error))}). "
+            "Unset them for this command; --set web.proxy=ADDRESS is the proxy of crawls."
+        ) from error
+    yield
 
 
 @contextmanager

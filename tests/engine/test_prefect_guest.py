@@ -104,6 +104,17 @@ def test_a_build_never_asks_its_own_api_through_a_proxy(surroundings, world, pre
     assert runs_in(out / ".prefect") == COMPLETED
 
 
+@pytest.mark.parametrize(
+    "surroundings", [{"all_proxy": "socks://127.0.0.1:9"}, {"http_proxy": CLOSED, "no_proxy": "[::1"}]
+)
+def test_a_schedule_whose_runs_would_fail_at_a_proxy_says_so_at_once(surroundings, world, monkeypatch):
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    refused = pytest.raises(PrefectNotAnswering, match=r"proxy variables .* --set web\.proxy=ADDRESS")
+    with refused, temporary_api(world / ".prefect", has_schedules=True):
+        pass
+
+
 def test_neither_variables_nor_profiles_nor_files_of_the_user_reach_the_builds_own_api(
     world, prepared_home, monkeypatch, capfd
 ):
