@@ -250,21 +250,21 @@ def measure_commands(root: Path, count: int) -> None:
     print(f"\n{count:,} rows")
     for name, command, *rest in COMMANDS:
         arguments = [str(root / "out") if one == "OUT" else one for one in rest]
-        took_s, peak_gb = command_figures([command, str(root / "dataset"), *arguments])
+        took_s, cpu_s, peak_gb = command_figures([command, str(root / "dataset"), *arguments])
         limit_s, limit_gb = COMMAND_LIMITS[command]
-        times = f"{took_s:8.2f} s   limit {limit_s:4g}"
+        times = f"{took_s:8.2f} s   limit {limit_s:4g}   cores {cpu_s:6.2f} s"
         print(f"{name:20s} {times}   peak {peak_gb:5.2f} GB   limit {limit_gb:g}", flush=True)
 
 
-def command_figures(arguments: list[str]) -> tuple[float, float]:
-    """Give (seconds, peak GB) of `aria-data` with these arguments. A new process, so that the peak is its own."""
+def command_figures(arguments: list[str]) -> tuple[float, float, float]:
+    """Give (seconds, seconds of the cores, peak GB) of `aria-data` with these arguments, in a process of its own."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(arguments)}: ended with status {status}")
     process.returncode = 0
-    return time.perf_counter() - began, usage.ru_maxrss / 1e6
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def measured(step: Callable[[Path, int], int], root: Path, count: int, pipe: Any) -> None:
