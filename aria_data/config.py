@@ -23,8 +23,8 @@ from aria_data.deduplicate import DeduplicateConfig
 from aria_data.download import DownloadConfig
 from aria_data.errors import ConfigInvalid
 from aria_data.llm import LlmConfig
-from aria_data.manifest import ReleaseConfig, find_exclusion
 from aria_data.measure import MeasureConfig, load_limits
+from aria_data.release import ReleaseConfig, find_exclusion
 from aria_data.screen import ScreenConfig
 from aria_data.segment import SegmentConfig
 from aria_data.transcribe import TranscribeConfig, backends

@@ -252,15 +252,12 @@ def measure_commands(root: Path, count: int) -> None:
         arguments = [str(root / "out") if one == "OUT" else one for one in rest]
         took_s, cpu_s, peak_gb = command_figures([command, str(root / "dataset"), *arguments])
         limit_s, limit_gb = COMMAND_LIMITS[command]
-        times = f"{took_s:8.2f} s   limit {limit_s:4g}   {cpu_s:6.2f} s of the cores"
+        times = f"{took_s:8.2f} s   limit {limit_s:4g}   cores {cpu_s:6.2f} s"
         print(f"{name:20s} {times}   peak {peak_gb:5.2f} GB   limit {limit_gb:g}", flush=True)
 
 
 def command_figures(arguments: list[str]) -> tuple[float, float, float]:
-    """Give (seconds, seconds of the cores, peak GB) of `aria-data` with these arguments.
-
-    A new process, so that the peak is its own.
-    """
+    """Give (seconds, seconds of the cores, peak GB) of `aria-data` with these arguments, in a process of its own."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

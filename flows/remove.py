@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, Removals
+from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.rows import is_in, rows_of
-from aria_data.manifest.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
+from aria_data.release import Removals
+from aria_data.release.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
 from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
 from flows.build.publish import DESCRIBED, publish_change

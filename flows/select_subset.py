@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest import Dataset, Manifest, SelectedRow
+from aria_data.manifest import Dataset, Manifest
 from aria_data.manifest.dataset import midi_path_of
-from aria_data.manifest.splits import EXCLUDED
 from aria_data.pruning import Pool, ScoreTable, SelectConfig, Selection, select
 from aria_data.pruning.score_table import SCORE_NAME
 from aria_data.pruning.selection import BY_SCORE
+from aria_data.release import SelectedRow
+from aria_data.release.splits import EXCLUDED
 from aria_data.storage import exclusive_lock, printable
 from flows.define_subset import define_selection
 

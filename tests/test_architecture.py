@@ -40,7 +40,7 @@ def test_every_room_has_its_place_in_the_contracts():
     assert all(each["exhaustive"] in (True, "True") for each in layered.values())
 
 
-@pytest.mark.parametrize("planted", ["import aria_data.manifest.release", "import flows.show"])
+@pytest.mark.parametrize("planted", ["import aria_data.release.rows_of_segments", "import flows.show"])
 def test_an_import_against_the_direction_is_found(planted, tmp_path):
     """The contracts would be worth nothing if they were kept by a tree that breaks them."""
     for package in PACKAGES:

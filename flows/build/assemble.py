@@ -16,13 +16,14 @@ from aria_data.collect import collect_folder
 from aria_data.config import to_toml
 from aria_data.deduplicate import clusters
 from aria_data.download import settle
-from aria_data.manifest import Manifest, Removal, Removals, Row, Subsets
-from aria_data.manifest.release import FinishedSegment, build_rows
-from aria_data.manifest.split_history import SplitHistory
-from aria_data.manifest.tombstones import Known, named_segments, sweep
+from aria_data.manifest import Manifest, Row
 from aria_data.measure import PruneLimits, load_limits, passing
 from aria_data.measure.prune import prune
 from aria_data.records import Candidate, Measurement, Recording, Rejection, Verdict
+from aria_data.release import Removal, Removals, Subsets
+from aria_data.release.rows_of_segments import FinishedSegment, build_rows
+from aria_data.release.split_history import SplitHistory
+from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
 from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aria_data.manifest import Row
 from aria_data.manifest.digests import content_sha256
-from aria_data.manifest.tombstones import Known
+from aria_data.release.tombstones import Known
 from flows.engine.context import BuildContext, Pending
 from flows.engine.items import BuildState
 

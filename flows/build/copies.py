@@ -21,7 +21,6 @@ from aria_data.deduplicate import (
 )
 from aria_data.deduplicate.clusters import Item as Copied
 from aria_data.errors import PermanentError
-from aria_data.manifest.exclusions import notes_in
 from aria_data.records import (
     Annotation,
     AudioCluster,
@@ -30,6 +29,7 @@ from aria_data.records import (
     Transcription,
     Verdict,
 )
+from aria_data.release.exclusions import notes_in
 from flows.engine.context import BuildContext
 from flows.engine.stages import ANNOTATE, FINGERPRINT, MEASURE, TRANSCRIBE
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from aria_data.manifest import find_exclusion
-from aria_data.manifest.exclusions import excluded_by
 from aria_data.records import Annotation, Transcription
+from aria_data.release import find_exclusion
+from aria_data.release.exclusions import excluded_by
 
 if TYPE_CHECKING:
     from flows.engine.context import BuildContext

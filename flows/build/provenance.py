@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.config import BuildConfig, to_values
-from aria_data.manifest import Subsets, find_exclusion
 from aria_data.manifest.rows import table_of
+from aria_data.release import Subsets, find_exclusion
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row

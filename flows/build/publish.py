@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.manifest import Manifest, Row, card, dataset_card
-from aria_data.manifest.release import release
 from aria_data.manifest.revising import Change
+from aria_data.release.rows_of_segments import release
 from aria_data.storage import write_whole
 from flows.build.provenance import COUNTED, counts_of
 

@@ -15,7 +15,7 @@ from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples
 
 if TYPE_CHECKING:
     from aria_data.deduplicate import Notes
-    from aria_data.manifest.exclusions import Exclusion, Titled
+    from aria_data.release.exclusions import Exclusion, Titled
 
 MIDI_SUFFIXES = (".mid", ".midi")
 FILE_COLUMNS = ("midi_filename", "midi_performance", "file", "midi_path")  # MAESTRO's, ASAP's, one's own
@@ -113,7 +113,7 @@ class _Making:
         self.wrong: list[str] = []
 
     def exclusion(self, with_notes: bool) -> Exclusion:
-        from aria_data.manifest.exclusions import make_exclusion
+        from aria_data.release.exclusions import make_exclusion
         from flows import show
 
         with show.progress() as progress, progress.stage("read", len(self.titled), 0.0, 0):
@@ -135,7 +135,7 @@ class _Making:
 
     def _read(self, path: Path) -> Notes | None:
         from aria_data.errors import MidiUnreadable
-        from aria_data.manifest.exclusions import notes_in
+        from aria_data.release.exclusions import notes_in
 
         try:
             return notes_in(path)
@@ -147,7 +147,7 @@ class _Making:
 def _from_table(folder: Path, titles: Path, split: str) -> Iterator[Titled]:
     """Yield the rows of a table as performances. Raises `UsageError` for a table that does not say what is needed."""
     from aria_data.errors import UsageError
-    from aria_data.manifest.exclusions import Titled
+    from aria_data.release.exclusions import Titled
     from aria_data.storage import printable
     from flows.tools.title_lists import read_rows
 
@@ -178,7 +178,7 @@ def _below(folder: Path, file: str) -> Path | None:
 
 def _from_paths(folder: Path) -> Iterator[Titled]:
     from aria_data.errors import UsageError
-    from aria_data.manifest.exclusions import Titled
+    from aria_data.release.exclusions import Titled
     from aria_data.repertoire import find_composer
     from aria_data.storage import printable
 

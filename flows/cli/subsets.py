@@ -39,7 +39,7 @@ def subset(
     """
     from aria_data.config import build_record
     from aria_data.errors import UsageError
-    from aria_data.manifest import SubsetRecipe
+    from aria_data.release import SubsetRecipe
     from flows import define_subset as subsetting
 
     wanted = {"where": where, "limits": limits, "max_recordings_per_composition": cap, "note": note}
@@ -75,7 +75,8 @@ def subsets(dataset: Path, as_json: bool) -> None:
 
     For each: how many files the newest version has in it, and what it is.
     """
-    from aria_data.manifest import Manifest, Subsets
+    from aria_data.manifest import Manifest
+    from aria_data.release import Subsets
     from aria_data.storage import printable
 
     manifest, known = Manifest(dataset), Subsets(dataset)

@@ -12,8 +12,8 @@ from pathlib import Path
 from aria_data.collect import Crawl, CrawlConfig, CrawlSummary, Frontier
 from aria_data.collect.queries import queries_by_model
 from aria_data.config import BuildConfig
-from aria_data.manifest import Removals
 from aria_data.records import Candidate, Screening
+from aria_data.release import Removals
 from aria_data.screen import ScreenConfig, screen
 from aria_data.storage.tables import Outcome, StageTable, from_row, work_key
 from aria_data.web import OptOuts, read_opt_outs

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aria_data.manifest import Removal, Row
+from aria_data.manifest import Row
 from aria_data.records import Candidate, Recording, Segment
+from aria_data.release import Removal
 from aria_data.storage.tables import Outcome
 from flows.engine.context import Item
 from flows.engine.downloads import DOWNLOAD

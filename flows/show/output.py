@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
 from aria_data.manifest import Row, Version
-from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.rows import rows_of
+from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.storage import printable, write_whole
 from aria_data.storage.tables import arrow_type, to_row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aria_data.manifest.tombstones import Copy
+from aria_data.release.tombstones import Copy
 from aria_data.storage import printable
 
 MAX_LINES = 20  # at most so many remaining copies are listed

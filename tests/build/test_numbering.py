@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fakes import FakeClassifier, melody, noise, write_audio
 
-from aria_data.manifest import Manifest, SelectedRow
+from aria_data.manifest import Manifest
+from aria_data.release import SelectedRow
 from flows.define_subset import define_selection
 from flows.engine.context import BuildContext
 from flows.remove import remove_items

@@ -12,8 +12,9 @@ import pytest
 from fakes import melody, write_audio
 from places import DATA
 
-from aria_data.manifest import Manifest, Subsets
+from aria_data.manifest import Manifest
 from aria_data.pruning import ScoreTable
+from aria_data.release import Subsets
 from flows.remove import remove_items
 
 CONTENT = {  # what the code of that time gave for its versions

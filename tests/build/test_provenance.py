@@ -105,7 +105,7 @@ def test_versions_are_listed_with_their_names_and_what_they_were_made_from(build
 
 
 def test_what_an_exclusion_list_names_is_in_no_split(build, source, tmp_path):
-    from aria_data.manifest.exclusions import Titled, make_exclusion, notes_in
+    from aria_data.release.exclusions import Titled, make_exclusion, notes_in
 
     dataset = tmp_path / "dataset"
     build(source, dataset)

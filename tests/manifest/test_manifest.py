@@ -14,8 +14,8 @@ from fakes import manifest_row, melody, write_audio
 from aria_data.errors import DatasetNotFound, DatasetNotWritable, UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import BUCKET, DIGEST, arrow_schema, bucket_of, columns, content_sha256
-from aria_data.manifest.release import release
 from aria_data.midi import read_midi
+from aria_data.release.rows_of_segments import release
 from flows.remove import remove_items
 
 

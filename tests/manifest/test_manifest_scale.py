@@ -20,7 +20,7 @@ import aria_data
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import Manifest, reading
 from aria_data.manifest.manifest import BATCH_ROWS, arrow_schema, content_sha256
-from aria_data.manifest.release import release
+from aria_data.release.rows_of_segments import release
 from flows.cli.base import INTERRUPTED
 
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.errors import UsageError
-from aria_data.manifest import Manifest, SubsetRecipe, Subsets
+from aria_data.manifest import Manifest
 from aria_data.manifest.columns import DIGEST, arrow_schema
 from aria_data.manifest.digests import digest_of, digests_of
 from aria_data.manifest.manifest import content_sha256
-from aria_data.manifest.removals import Removals
-from aria_data.manifest.tombstones import Known, named_segments, tombstone
+from aria_data.release import SubsetRecipe, Subsets
+from aria_data.release.removals import Removals
+from aria_data.release.tombstones import Known, named_segments, tombstone
 from aria_data.storage.tables import open_delta
 from flows.define_subset import define_recipe, forget
 from flows.remove import remove_items
@@ -145,7 +146,7 @@ def test_a_revision_may_not_bring_rows_that_were_not_there(tmp_path):
 def in_whole_rows(root, change, note: str, subsets: dict | None = None) -> None:
     """The next version as it was made before there were revisions: all rows as Python values, committed."""
     manifest = Manifest(root)
-    from flows.engine.publish import publish
+    from flows.build.publish import publish
 
     kept = {key: value for key, value in manifest.versions()[-1].facts.items() if key not in ("name", "counts")}
     rows = change(manifest.rows())

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from fakes import manifest_row, melody, write_audio
 
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, DatasetNotWritable, UsageError
-from aria_data.manifest import Manifest, SelectedRow, SubsetRecipe, Subsets
+from aria_data.manifest import Manifest
 from aria_data.measure import load_limits, passing
+from aria_data.release import SelectedRow, SubsetRecipe, Subsets
 from flows import define_subset as subsetting
 from flows.cli.command import cli
 

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from fakes import manifest_row, melody, write_audio
 
 from aria_data.errors import UsageError
-from aria_data.manifest import Manifest, ReleaseConfig, Removals, Row
-from aria_data.manifest.release import build_rows
+from aria_data.manifest import Manifest, Row
 from aria_data.records import Candidate, Download
+from aria_data.release import ReleaseConfig, Removals
+from aria_data.release.rows_of_segments import build_rows
 from aria_data.storage.tables import DONE, Outcome, StageTable
 from flows import remove as removing
 from flows.cli.command import cli

@@ -13,9 +13,10 @@ from fakes import manifest_row
 
 import aria_data
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, Subsets
+from aria_data.manifest import Manifest
 from aria_data.pruning import Budget, ScoreTable, SelectConfig
 from aria_data.pruning.selection import METHODS
+from aria_data.release import Subsets
 from flows.cli import select
 from flows.cli.command import cli
 from flows.select_subset import ScoreRequest, SelectRequest, load_scores, score_dataset, select_subset

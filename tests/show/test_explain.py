@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from fakes import manifest_row, melody, noise, write_audio
 
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, SelectedRow, SubsetRecipe
+from aria_data.manifest import Manifest
 from aria_data.measure import MEASURES
 from aria_data.records import Measurement
+from aria_data.release import SelectedRow, SubsetRecipe
 from aria_data.storage.tables import DONE, Outcome, StageTable
 from flows import define_subset as subsetting
 from flows.cli.command import cli

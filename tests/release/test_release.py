@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.deduplicate.clusters import AudioCluster
-from aria_data.manifest import ReleaseConfig
 from aria_data.manifest.manifest import columns
-from aria_data.manifest.release import FinishedSegment, build_rows
 from aria_data.manifest.rows import table_of
-from aria_data.manifest.splits import split_of
-from aria_data.manifest.tombstones import tombstone, tombstones_of
 from aria_data.measure import MEASURES
 from aria_data.measure.measures import measure
 from aria_data.midi import Note
 from aria_data.records import Annotation, Candidate, Measurement, Recording, Screening, Segment, Transcription
+from aria_data.release import ReleaseConfig
+from aria_data.release.rows_of_segments import FinishedSegment, build_rows
+from aria_data.release.splits import split_of
+from aria_data.release.tombstones import tombstone, tombstones_of
 
 CONFIG = ReleaseConfig()
 NOTES = [Note(i / 2, i / 2 + 0.25, 60 + i, 64) for i in range(20)]

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from aria_data.download.partial_files import forget, partial_path
 from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
-from aria_data.manifest.removals import Removal, Removals
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
+from aria_data.release.removals import Removal, Removals
 from aria_data.storage.tables import StageTable
 from aria_data.web import OptOuts
 from aria_data.web.opt_outs import may_be_named

@@ -7,9 +7,10 @@ import json
 import pytest
 from fakes import manifest_row, melody, write_audio
 
-from aria_data.manifest import Manifest, ReleaseConfig
-from aria_data.manifest.release import build_rows
-from aria_data.manifest.split_history import SplitHistory, labels_of
+from aria_data.manifest import Manifest
+from aria_data.release import ReleaseConfig
+from aria_data.release.rows_of_segments import build_rows
+from aria_data.release.split_history import SplitHistory, labels_of
 from flows.remove import remove_items
 
 

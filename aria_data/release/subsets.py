@@ -24,12 +24,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
 from aria_data.manifest.manifest import Row, columns, subset_column, weight_column
 from aria_data.manifest.reading import ids_where
 from aria_data.manifest.rows import is_in, rows_of, table_of
-from aria_data.manifest.splits import EXCLUDED, STRICTNESS
+from aria_data.release.recordings_per_composition import recordings_kept
+from aria_data.release.splits import EXCLUDED, STRICTNESS
 from aria_data.storage import printable, write_whole
 
 RECIPE, SELECTION = "recipe", "selection"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aria_data.manifest.manifest import Manifest, Row
-from aria_data.manifest.splits import STRICTNESS
+from aria_data.release.splits import STRICTNESS
 from aria_data.storage.tables import RecordTable
 
 REMEMBERED = ("recording_id", "composition_id")  # columns whose values keep a split

@@ -26,7 +26,7 @@ from aria_data.manifest.manifest import (
     subset_column,
     weight_column,
 )
-from aria_data.manifest.release import release
+from aria_data.release.rows_of_segments import release
 
 SUBSET, WEIGHT = "in_calm", "weight_el2n_30"
 

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from aria_data.manifest.caps import recordings_kept
 from aria_data.manifest.manifest import Manifest, Row, columns, content_sha256
-from aria_data.manifest.split_history import labels_of
-from aria_data.manifest.splits import EXCLUDED, STRICTNESS, groups_of, split_of
-from aria_data.manifest.tombstones import NAMES, tombstone
 from aria_data.records import (
     Annotation,
     AudioCluster,
@@ -23,6 +19,10 @@ from aria_data.records import (
     Segment,
     Transcription,
 )
+from aria_data.release.recordings_per_composition import recordings_kept
+from aria_data.release.split_history import labels_of
+from aria_data.release.splits import EXCLUDED, STRICTNESS, groups_of, split_of
+from aria_data.release.tombstones import NAMES, tombstone
 
 CUT_LEVEL_DB = -20.0  # ours: a segment whose edge is louder, relative to its loud parts, was cut inside the music
 

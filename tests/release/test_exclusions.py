@@ -17,9 +17,9 @@ from places import ROOT
 from aria_data.annotate import annotate
 from aria_data.deduplicate import Notes
 from aria_data.errors import ConfigInvalid, MidiUnreadable, UsageError
-from aria_data.manifest import find_exclusion
-from aria_data.manifest.exclusions import Exclusion, Performed, Titled, excluded_by, make_exclusion, notes_in, wholes_of
 from aria_data.midi import Note, Performance, midi_bytes
+from aria_data.release import find_exclusion
+from aria_data.release.exclusions import Exclusion, Performed, Titled, excluded_by, make_exclusion, notes_in, wholes_of
 from flows.cli.exclusions import exclude
 
 NOWHERE = Path("nowhere.mid")
@@ -115,7 +115,7 @@ def test_both_ways_together_name_what_either_names():
 
 
 def test_segments_are_found_in_every_batch(monkeypatch):
-    monkeypatch.setattr("aria_data.manifest.exclusions.BATCH", 2)
+    monkeypatch.setattr("aria_data.release.exclusions.BATCH", 2)
     notes_of = {f"s{number}_0": playing(number) for number in range(5)}
     benchmark = naming(notes={"first": transcribed_again(playing(0)), "last": transcribed_again(playing(4))})
     segments = [(each, "", Path(each)) for each in notes_of]
