@@ -150,7 +150,7 @@ def in_whole_rows(root, change, note: str, subsets: dict | None = None) -> None:
 
     kept = {key: value for key, value in manifest.versions()[-1].facts.items() if key not in ("name", "counts")}
     rows = change(manifest.rows())
-    from flows.engine.provenance import counts_of
+    from flows.build.provenance import counts_of
 
     facts = kept | {"counts": counts_of(rows)} | ({} if subsets is None else {"subsets": subsets})
     publish(root, rows, note, facts)
