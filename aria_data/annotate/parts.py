@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from aria_data.annotate.readings import Reading
 from aria_data.repertoire import CatalogueNumber, find_composers, find_forms, find_key, known_work
+from aria_data.repertoire.catalogues import owner_of
 from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import form_numbers, word_list
 from aria_data.repertoire.movements import (
@@ -60,7 +61,10 @@ def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNu
     reading.put("title", shown, shown)
     code = _composition_code(reading, head, tail, known, bool(numbers) and numbers[0].number != "posth")
     if composer_id and code:
-        reading.put("composition_id", f"{composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title")
+        owner = owner_of(numbers[0].catalogue) if numbers else owner_of(reading.get("catalogue"))
+        reading.put(
+            "composition_id", f"{owner or composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title"
+        )
 
 
 def _form_and_words(text: str) -> tuple[str, str] | None:
@@ -90,7 +94,7 @@ def _with_known_piece(
 
 def _put_known(reading: Reading, code: str, words: str) -> None:
     number, _, piece = code.partition(":")[0].partition("-")
-    if match := re.fullmatch(r"([a-z]+)([0-9].*)", number):
+    if match := re.fullmatch(r"([a-z]+?)((?:anh)?[0-9].*)", number):
         reading.put("catalogue", match[1], words, "known title")
         reading.put("catalogue_number", match[2], words)
     if piece.isdigit():
@@ -172,7 +176,7 @@ def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, 
     if reading.get("form") in _DANCES_IN and is_multi:
         movement = dance(fold(tail)) or movement
     work = same_work(composer_id, work)
-    work += f"-{piece}" if work and piece else ""
+    work = same_work(composer_id, f"{work}-{piece}") if work and piece else work
     return f"{work}:{movement}" if work and movement else work
 
 

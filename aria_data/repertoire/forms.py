@@ -15,7 +15,7 @@ from itertools import zip_longest
 from aria_data.text import clean, fold
 
 EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
-NUMBER_SIGN = r"(?:no?s?|nr|num|numero|numer|n[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, 第2
+NUMBER_SIGN = r"(?:n\.o|no?s?|nr|num|numero|numer|n\.?[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, n.º 2, 第2
 
 _MAJOR = "major|maj|dur|majeur|maggiore|mayor|maior|мажор|groot|grote terts"
 _MINOR = "minor|min|moll|mineur|minore|menor|минор|klein"
@@ -43,6 +43,7 @@ _ENHARMONIC = {"e#": "f", "b#": "c", "fb": "e"}
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
 _FORM_NUMBER = re.compile(
     rf"(?P<gap>[^:0-9]{{0,40}}?){NUMBER_SIGN}\s?(?P<n>[0-9]{{1,3}}|[ivx]{{1,5}}\b)|\s(?P<m>[0-9]{{1,2}})\b(?!\s?[.:)])"
+    r"|[^:0-9]{0,10}?(?P<k>[0-9]{1,3})\s?[번番号號]|[^:0-9]{0,10}? c\. ?(?P<c>[0-9]{1,2})\b"  # 14번, Czech: č. 7
 )
 _COUNT = re.compile(r"\W{0,2}([0-9]{1,2}) (?=[a-z])")
 _OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # a No. after it is that of a piece
@@ -104,7 +105,7 @@ def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
     """The number written after each form: "French Suite No. 5" gives ("suite", 5)."""
     for form, _, _, end in find_forms(folded):
         match = _FORM_NUMBER.match(folded, end)
-        number = arabic(match["n"] or match["m"]) if match else 0
+        number = arabic(match["n"] or match["m"] or match["k"] or match["c"]) if match else 0
         if match and number and not _OTHER_NUMBER.search(match["gap"] or ""):
             yield form, number
 
