@@ -20,13 +20,15 @@ from aria_data.repertoire.movements import (
     find_variation,
     head_and_tail,
     is_multi_movement,
+    names_several_movements,
     number_in_pair,
     part_in_words,
     prelude_or_fugue,
     theme_of,
 )
 from aria_data.repertoire.opuses import piece_in_key, same_work
-from aria_data.repertoire.works import is_title_first, numbered_work, quoted, title_in_words
+from aria_data.repertoire.wholes import is_range
+from aria_data.repertoire.works import is_sonata, is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
 _DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of their movements, not on the names
@@ -84,7 +86,8 @@ def _with_known_piece(
 ) -> list[CatalogueNumber]:
     """Correct the piece by the list of works: "Sonata No. 3, Op. 2" is its No. 3, "Op. 109 No. 30" has no piece."""
     first = numbers[0]
-    work, _, piece = known[0].partition(":")[0].partition("-") if known else ("", "", "")
+    is_one = known is not None and not is_range(known[0])
+    work, _, piece = known[0].partition(":")[0].partition("-") if known and is_one else ("", "", "")
     if piece.isdigit() and work == first.catalogue + first.number and not any(n.piece for n in numbers):
         return [replace(first, piece=piece), *numbers[1:]]
     if first.piece and numbered_work(composer_id, form, int(first.piece)) == first.catalogue + first.number:
@@ -93,7 +96,7 @@ def _with_known_piece(
 
 
 def _put_known(reading: Reading, code: str, words: str) -> None:
-    number, _, piece = code.partition(":")[0].partition("-")
+    number, _, piece = ("", "", "") if is_range(code) else code.partition(":")[0].partition("-")
     if match := re.fullmatch(r"([a-z]+?)((?:anh)?[0-9].*)", number):
         reading.put("catalogue", match[1], words, "known title")
         reading.put("catalogue_number", match[2], words)
@@ -115,6 +118,8 @@ def _read_part(reading: Reading, head: str, tail: str, body: str) -> None:
     """Put the movement of a work, or the piece of a set, from what follows the work in the title."""
     is_multi, has_piece = _has_movements(reading, head), bool(reading.get("piece_number"))
     catalogue, number = reading.get("catalogue"), reading.get("catalogue_number")
+    if is_multi and names_several_movements(body):
+        return None
     marked = find_marker(tail, is_multi) if is_multi and tail else None
     if not marked and (variation := find_variation(head, tail)):
         return reading.put("movement", variation, tail)
@@ -147,7 +152,9 @@ def _put_numbered_part(reading: Reading, tail: str, body: str, is_multi: bool, h
 
 
 def _has_movements(reading: Reading, head: str) -> bool:
-    return is_multi_movement(head) and reading.get("composer_id") not in _ONE_MOVEMENT
+    composer_id, piece = reading.get("composer_id"), reading.get("piece_number")
+    code = reading.get("catalogue") + reading.get("catalogue_number") + (f"-{piece}" if piece else "")
+    return composer_id not in _ONE_MOVEMENT and (is_multi_movement(head) or is_sonata(composer_id, code))
 
 
 def _stands_before_number(reading: Reading, words: str, body: str) -> bool:
@@ -171,13 +178,14 @@ def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, 
     else:
         work = title_in_words(head, reading.get("key"), [match.text for match in find_composers(head)])
     is_multi = _has_movements(reading, head)
-    if tail and not movement and not is_known_piece and (is_multi or not piece):
+    is_whole = is_multi and names_several_movements(f"{head}: {tail}")
+    if tail and not movement and not is_known_piece and not is_whole and (is_multi or not piece):
         movement = part_in_words(tail, is_multi)
     if reading.get("form") in _DANCES_IN and is_multi:
         movement = dance(fold(tail)) or movement
     work = same_work(composer_id, work)
     work = same_work(composer_id, f"{work}-{piece}") if work and piece else work
-    return f"{work}:{movement}" if work and movement else work
+    return same_work(composer_id, f"{work}:{movement}") if work and movement else work
 
 
 def read_manner(reading: Reading, text: str) -> None:

@@ -50,6 +50,11 @@ def work_labels(composition_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
+def is_range(code: str) -> bool:
+    """Whether a code is a range of one catalogue, such as `bwv846-869`, and not a piece of an opus."""
+    return _RANGE.fullmatch(code) is not None
+
+
 def _without_movement(code: str) -> str:
     catalogue = match[0] if (match := _HOBOKEN.match(code)) else ""
     return catalogue + code.removeprefix(catalogue).partition(":")[0]
@@ -57,7 +62,7 @@ def _without_movement(code: str) -> str:
 
 def _set_of(work: str) -> str:
     """The code of the set that a piece is numbered in: `op15` for `op15-7`; "" if it is none, or a range."""
-    piece = None if _RANGE.fullmatch(work) else _PIECE.fullmatch(work)
+    piece = None if is_range(work) else _PIECE.fullmatch(work)
     return piece["work"] if piece else ""
 
 
