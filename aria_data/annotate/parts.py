@@ -27,7 +27,7 @@ from aria_data.repertoire.movements import (
     theme_of,
 )
 from aria_data.repertoire.opuses import piece_in_key, same_work
-from aria_data.repertoire.wholes import is_range
+from aria_data.repertoire.wholes import is_range, piece_of_range
 from aria_data.repertoire.works import is_sonata, is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
@@ -57,7 +57,7 @@ def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNu
     _read_part(reading, head, tail, body)
     if numbers:
         _read_piece_by_key(reading, head)
-    if known and not numbers and not is_multi_movement(head):
+    if known and ((not numbers and not is_multi_movement(head)) or _is_a_part(known[0], composer_id, body)):
         reading.put("movement", known[0].partition(":")[2], quoted(known[1], body))
     shown = body.strip(" ,-:") or title
     reading.put("title", shown, shown)
@@ -67,6 +67,13 @@ def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNu
         reading.put(
             "composition_id", f"{owner or composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title"
         )
+
+
+def _is_a_part(code: str, composer_id: str, body: str) -> bool:
+    """Whether the last part of a title names the movement alone: "Sonata, K. 331 - Rondo alla turca"."""
+    *others, last = re.split(r":| - ", body)
+    known = known_work(composer_id, fold(last)) if others and ":" in code else None
+    return known is not None and known[0] == code
 
 
 def _form_and_words(text: str) -> tuple[str, str] | None:
@@ -163,6 +170,12 @@ def _stands_before_number(reading: Reading, words: str, body: str) -> bool:
     return reading.get("catalogue") in _OWN_NUMBERS and body.find(number) > body.find(words)
 
 
+def _is_numbered_in(reading: Reading, tail: str) -> bool:
+    """Whether the number in the tail is that of a whole work: "Anonymous: Musette in D, BWV Anh. 126"."""
+    number = reading.evidence.get("catalogue_number", "")
+    return reading.get("catalogue") in _OWN_NUMBERS and bool(number) and number in tail
+
+
 def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, str] | None, has_number: bool) -> str:
     """The code of the composition: `op27-2:3`, `bwv847:fugue`, `maple-leaf-rag`; "" if nothing identifies it."""
     composer_id = reading.get("composer_id")
@@ -179,10 +192,14 @@ def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, 
         work = title_in_words(head, reading.get("key"), [match.text for match in find_composers(head)])
     is_multi = _has_movements(reading, head)
     is_whole = is_multi and names_several_movements(f"{head}: {tail}")
+    is_whole = is_whole or _is_numbered_in(reading, tail)
     if tail and not movement and not is_known_piece and not is_whole and (is_multi or not piece):
         movement = part_in_words(tail, is_multi)
     if reading.get("form") in _DANCES_IN and is_multi:
         movement = dance(fold(tail)) or movement
+    if is_range(work):
+        piece = piece or piece_in_key(composer_id, work, reading.get("key"))
+        work, piece = piece_of_range(work, int(piece) if piece.isdigit() else 0) or work, ""
     work = same_work(composer_id, work)
     work = same_work(composer_id, f"{work}-{piece}") if work and piece else work
     return same_work(composer_id, f"{work}:{movement}") if work and movement else work

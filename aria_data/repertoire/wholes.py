@@ -55,6 +55,13 @@ def is_range(code: str) -> bool:
     return _RANGE.fullmatch(code) is not None
 
 
+def piece_of_range(code: str, place: int) -> str:
+    """The code of a piece of a range by its place: `bwv847` is the second of `bwv846-869`; "" if it has none."""
+    found = _RANGE.fullmatch(code)
+    number = int(found["first"]) + place - 1 if found else 0
+    return f"{found['catalogue']}{number}" if found and place > 0 and number <= int(found["last"]) else ""
+
+
 def _without_movement(code: str) -> str:
     catalogue = match[0] if (match := _HOBOKEN.match(code)) else ""
     return catalogue + code.removeprefix(catalogue).partition(":")[0]

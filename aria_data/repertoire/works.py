@@ -32,10 +32,11 @@ _FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})(?![0-9a-z
 _NUMBER_AFTER = re.compile(rf",? ?(?:{NUMBER_SIGN}\s?)?([0-9]{{1,2}}|[ivx]{{1,4}})(?![^\W_])")
 _PART = re.compile(r": ?([0-9]{1,2}|[ivx]{1,5})[.:]")
 _BOOK = re.compile(
-    r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|книга|тетрадь)\.? ?(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
+    r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|series?|книга|тетрадь|том)\.? ?"
+    r"(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
     r"|(?<=clavier)[ ,]{1,2}(?P<d>[12]|i{1,2})\b"
-    r"|\b(?P<b>[12])(?:er|re|e|eme|nd|st)? (?:livre|cahier|book)"
-    r"|\b(?P<c>premier|deuxieme|first|second) (?:livre|book|cahier)"
+    r"|\b(?P<b>[12])(?:ere?|re|e|eme|nd|st)? (?:livre|cahier|book|serie|series)"
+    r"|\b(?P<c>premiere?|deuxieme|first|second) (?:livre|book|cahier|serie|series)"
 )
 _CLAVIER = re.compile(
     r"\bw\.?t\.?[ck]\b|wohltemperierte\w* (?:klavier|clavier)|(?:clavier|clave|clavecin) bien tempera?[ed]\w*|"
@@ -165,7 +166,7 @@ def _has_all(name: tuple[str, ...], text: _Words) -> bool:
 
 
 def _book_mark(match: re.Match[str]) -> str:
-    number = {"premier": 1, "first": 1, "deuxieme": 2, "second": 2}.get(match["c"] or "") or arabic(
+    number = {"premier": 1, "premiere": 1, "first": 1, "deuxieme": 2, "second": 2}.get(match["c"] or "") or arabic(
         match["a"] or match["b"] or match["d"] or ""
     )
     return f" book{number} "
