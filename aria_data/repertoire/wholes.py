@@ -50,6 +50,11 @@ def work_labels(composition_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
+def is_in_range(composition_id: str, whole_id: str) -> bool:
+    """Whether a composition is in a range of its catalogue: `bach:bwv847:fugue` is in `bach:bwv846-869`."""
+    return whole_id in _ranges_with(work_of(composition_id), _ranges_in([whole_id]))
+
+
 def is_range(code: str) -> bool:
     """Whether a code is a range of one catalogue, such as `bwv846-869`, and not a piece of an opus."""
     return _RANGE.fullmatch(code) is not None
