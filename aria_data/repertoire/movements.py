@@ -80,7 +80,7 @@ def names_several_movements(text: str) -> bool:
     """Whether a title names several movements: "I-III", "1st-3rd mov.", "all movements", "I. Allegro - II. Adagio"."""
     folded = fold(text)
     listed = [arabic(match["number"]) for match in _LISTED.finditer(folded)]
-    if any(n > 0 and after == n + 1 for n, after in pairwise(listed)):
+    if (1, 2) in pairwise(listed):  # "2. Allegretto - 3. Più allegro" is called by its first
         return True
     return bool(_SEVERAL.search(folded) or (not listed and _ROMAN_RANGE.search(folded)))
 
