@@ -90,6 +90,7 @@ def read_catalogue(reading: Reading, title: str) -> list[CatalogueNumber]:
     elif composer and not any(n.catalogue in composer.catalogues for n in numbers):
         # "12 Lieder von Schubert, S. 558" is a work of Liszt's
         others = [n for n in catalogue_numbers(title) if n.composer_id not in ("", composer.composer_id)]
+        others = [n for n in others if not n.number.startswith("anh")]  # an appendix lists works by others
         if others and reading.evidence["composer"].startswith("tag"):
             reading.has_conflict = True
         elif others:

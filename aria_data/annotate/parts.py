@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from aria_data.annotate.readings import Reading
 from aria_data.repertoire import CatalogueNumber, find_composers, find_forms, find_key, known_work
+from aria_data.repertoire.catalogues import owner_of
 from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import form_numbers, word_list
 from aria_data.repertoire.movements import (
@@ -19,13 +20,15 @@ from aria_data.repertoire.movements import (
     find_variation,
     head_and_tail,
     is_multi_movement,
+    names_several_movements,
     number_in_pair,
     part_in_words,
     prelude_or_fugue,
     theme_of,
 )
 from aria_data.repertoire.opuses import piece_in_key, same_work
-from aria_data.repertoire.works import is_title_first, numbered_work, quoted, title_in_words
+from aria_data.repertoire.wholes import is_range, piece_of_range
+from aria_data.repertoire.works import is_sonata, is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
 _DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of their movements, not on the names
@@ -54,13 +57,23 @@ def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNu
     _read_part(reading, head, tail, body)
     if numbers:
         _read_piece_by_key(reading, head)
-    if known and not numbers and not is_multi_movement(head):
+    if known and ((not numbers and not is_multi_movement(head)) or _is_a_part(known[0], composer_id, body)):
         reading.put("movement", known[0].partition(":")[2], quoted(known[1], body))
     shown = body.strip(" ,-:") or title
     reading.put("title", shown, shown)
     code = _composition_code(reading, head, tail, known, bool(numbers) and numbers[0].number != "posth")
     if composer_id and code:
-        reading.put("composition_id", f"{composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title")
+        owner = owner_of(numbers[0].catalogue) if numbers else owner_of(reading.get("catalogue"))
+        reading.put(
+            "composition_id", f"{owner or composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title"
+        )
+
+
+def _is_a_part(code: str, composer_id: str, body: str) -> bool:
+    """Whether the last part of a title names the movement alone: "Sonata, K. 331 - Rondo alla turca"."""
+    *others, last = re.split(r":| - ", body)
+    known = known_work(composer_id, fold(last)) if others and ":" in code else None
+    return known is not None and known[0] == code
 
 
 def _form_and_words(text: str) -> tuple[str, str] | None:
@@ -80,7 +93,8 @@ def _with_known_piece(
 ) -> list[CatalogueNumber]:
     """Correct the piece by the list of works: "Sonata No. 3, Op. 2" is its No. 3, "Op. 109 No. 30" has no piece."""
     first = numbers[0]
-    work, _, piece = known[0].partition(":")[0].partition("-") if known else ("", "", "")
+    is_one = known is not None and not is_range(known[0])
+    work, _, piece = known[0].partition(":")[0].partition("-") if known and is_one else ("", "", "")
     if piece.isdigit() and work == first.catalogue + first.number and not any(n.piece for n in numbers):
         return [replace(first, piece=piece), *numbers[1:]]
     if first.piece and numbered_work(composer_id, form, int(first.piece)) == first.catalogue + first.number:
@@ -89,8 +103,8 @@ def _with_known_piece(
 
 
 def _put_known(reading: Reading, code: str, words: str) -> None:
-    number, _, piece = code.partition(":")[0].partition("-")
-    if match := re.fullmatch(r"([a-z]+)([0-9].*)", number):
+    number, _, piece = ("", "", "") if is_range(code) else code.partition(":")[0].partition("-")
+    if match := re.fullmatch(r"([a-z]+?)((?:anh)?[0-9].*)", number):
         reading.put("catalogue", match[1], words, "known title")
         reading.put("catalogue_number", match[2], words)
     if piece.isdigit():
@@ -111,6 +125,8 @@ def _read_part(reading: Reading, head: str, tail: str, body: str) -> None:
     """Put the movement of a work, or the piece of a set, from what follows the work in the title."""
     is_multi, has_piece = _has_movements(reading, head), bool(reading.get("piece_number"))
     catalogue, number = reading.get("catalogue"), reading.get("catalogue_number")
+    if is_multi and names_several_movements(body):
+        return None
     marked = find_marker(tail, is_multi) if is_multi and tail else None
     if not marked and (variation := find_variation(head, tail)):
         return reading.put("movement", variation, tail)
@@ -143,13 +159,21 @@ def _put_numbered_part(reading: Reading, tail: str, body: str, is_multi: bool, h
 
 
 def _has_movements(reading: Reading, head: str) -> bool:
-    return is_multi_movement(head) and reading.get("composer_id") not in _ONE_MOVEMENT
+    composer_id, piece = reading.get("composer_id"), reading.get("piece_number")
+    code = reading.get("catalogue") + reading.get("catalogue_number") + (f"-{piece}" if piece else "")
+    return composer_id not in _ONE_MOVEMENT and (is_multi_movement(head) or is_sonata(composer_id, code))
 
 
 def _stands_before_number(reading: Reading, words: str, body: str) -> bool:
     """Whether the catalogue number is the piece's own, as in "4 Duettos: No. 1 in E minor, BWV 802"."""
     number = reading.evidence.get("catalogue_number", "")
     return reading.get("catalogue") in _OWN_NUMBERS and body.find(number) > body.find(words)
+
+
+def _is_numbered_in(reading: Reading, tail: str) -> bool:
+    """Whether the number in the tail is that of a whole work: "Anonymous: Musette in D, BWV Anh. 126"."""
+    number = reading.evidence.get("catalogue_number", "")
+    return reading.get("catalogue") in _OWN_NUMBERS and bool(number) and number in tail
 
 
 def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, str] | None, has_number: bool) -> str:
@@ -167,13 +191,18 @@ def _composition_code(reading: Reading, head: str, tail: str, known: tuple[str, 
     else:
         work = title_in_words(head, reading.get("key"), [match.text for match in find_composers(head)])
     is_multi = _has_movements(reading, head)
-    if tail and not movement and not is_known_piece and (is_multi or not piece):
+    is_whole = is_multi and names_several_movements(f"{head}: {tail}")
+    is_whole = is_whole or _is_numbered_in(reading, tail)
+    if tail and not movement and not is_known_piece and not is_whole and (is_multi or not piece):
         movement = part_in_words(tail, is_multi)
     if reading.get("form") in _DANCES_IN and is_multi:
         movement = dance(fold(tail)) or movement
+    if is_range(work):
+        piece = piece or piece_in_key(composer_id, work, reading.get("key"))
+        work, piece = piece_of_range(work, int(piece) if piece.isdigit() else 0) or work, ""
     work = same_work(composer_id, work)
-    work += f"-{piece}" if work and piece else ""
-    return f"{work}:{movement}" if work and movement else work
+    work = same_work(composer_id, f"{work}-{piece}") if work and piece else work
+    return same_work(composer_id, f"{work}:{movement}") if work and movement else work
 
 
 def read_manner(reading: Reading, text: str) -> None:

@@ -175,7 +175,7 @@ def _contents(table: pa.Table, counts: Mapping[str, Any]) -> str:
         "## What is in it",
         group_table("split", groups["split"], "none"),
         markdown_table(("subset", "what it is", "files", "hours"), subsets),
-        "Of the first three, each is part of the one before. A composition, a recording and its copies share a split.",
+        "Of the first three, each is part of the one before. A work, a recording and its copies share a split.",
         group_table("composer, as read from the text", groups["composer"], "not known"),
         group_table("period", groups["period"], "not known"),
         group_table("source", groups["source"], NOT_SAID),

@@ -27,6 +27,7 @@ from aria_data.deduplicate import NoteIndex, NoteIndexConfig, Notes
 from aria_data.deduplicate.note_index import is_same
 from aria_data.errors import ConfigInvalid
 from aria_data.midi import read_midi
+from aria_data.repertoire.wholes import is_in_range, is_range
 from aria_data.storage import printable, write_whole
 
 FORMAT = "aria-data exclusion list 1"
@@ -209,8 +210,15 @@ class _Compositions:
         for each in (composition_id, *wholes_of(composition_id)):
             if name := self._named.get(each):
                 return f"{name}: composition {each}"
-        name, part = self._part_of.get(composition_id, ("", ""))
+        name, part = self._part_of.get(composition_id) or self._listed_in(composition_id)
         return f"{name}: composition {part}" if name else ""
+
+    def _listed_in(self, composition_id: str) -> tuple[str, str]:
+        """The list's name and its first composition in a range such as `bach:bwv846-869`; empty if there is none."""
+        if not is_range(composition_id.partition(":")[2]):
+            return "", ""
+        parts = ((name, each) for each, name in self._named.items() if is_in_range(each, composition_id))
+        return next(parts, ("", ""))
 
 
 # ---------------------------------------------------------------- notes

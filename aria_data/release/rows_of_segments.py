@@ -23,6 +23,7 @@ from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.release.split_history import labels_of
 from aria_data.release.splits import EXCLUDED, STRICTNESS, groups_of, split_of
 from aria_data.release.tombstones import NAMES, tombstone
+from aria_data.repertoire import work_labels
 
 CUT_LEVEL_DB = -20.0  # ours: a segment whose edge is louder, relative to its loud parts, was cut inside the music
 
@@ -116,7 +117,12 @@ def _split(rows: list[Row], config: ReleaseConfig, given: Mapping[str, str]) -> 
     """
     by_id = {row["segment_id"]: row for row in rows}
     together = ("recording_id", "audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
-    labels = {key: [f"{name}={row[name]}" for name in together if row[name]] for key, row in by_id.items()}
+    works = work_labels({row["composition_id"] for row in rows})  # a work and its movements are one group
+    labels = {
+        key: [f"{name}={row[name]}" for name in together if row[name]]
+        + [f"work={work}" for work in works.get(row["composition_id"], ())]
+        for key, row in by_id.items()
+    }
     for group in groups_of(labels):
         members = [by_id[key] for key in group]
         first = min(members, key=lambda row: (row["first_version"], not row["composition_id"], row["segment_id"]))

@@ -19,7 +19,7 @@ _LONG_NAMES = {
     "bmv": "bwv", "hob": "hob", "hoboken": "hob", "hwv": "hwv", "rv": "rv", "woo": "woo", "wq": "wq", "sz": "sz",
     "bb": "bb", "th": "th", "twv": "twv", "buxwv": "buxwv", "rct": "rct", "wwv": "wwv", "fwv": "fwv", "trv": "trv",
     "mwv": "mwv", "hess": "hess", "bi": "bi", "eg": "eg", "cd": "cd", "fp": "fp", "js": "js", "jw": "jw", "bv": "bv",
-    "lw": "lw", "ct": "ct", "fs": "fs", "hu": "hu", "cff": "cff", "warb": "warb", "fk": "fk",
+    "lw": "lw", "kp": "k", "ct": "ct", "fs": "fs", "hu": "hu", "cff": "cff", "warb": "warb", "fk": "fk",
     "koechel": "k", "kochel": "k", "deutsch": "d", "longo": "l", "kirkpatrick": "k", "searle": "s", "анх": "anh",
 }  # fmt: skip
 _ALWAYS = frozenset(
@@ -49,6 +49,7 @@ _COMPOSER_OF = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "kv": "mozart", 
                 "rct": "rameau", "wwv": "wagner", "bb": "bartok", "fwv": "franck", "mwv": "mendelssohn",
                 "trv": "strauss_richard", "longo": "scarlatti", "kirkpatrick": "scarlatti", "deutsch": "schubert",
                 "searle": "liszt"}  # fmt: skip
+_OWNERS = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "buxwv": "buxtehude", "twv": "telemann", "sz": "bartok"}
 _MOZART_SONATAS = {279: "c", 280: "f", 281: "bb", 282: "eb", 283: "g", 284: "d", 309: "c", 310: "a", 311: "d", 330: "c",
                    331: "a", 332: "f", 333: "bb", 457: "c", 533: "f", 545: "c", 570: "bb", 576: "d"}  # fmt: skip
 _NOT_SCARLATTIS = frozenset({"rondo", "fantasia", "variations", "concerto", "symphony", "suite", "serenade", "romance",
@@ -73,6 +74,9 @@ _CATALOGUE = re.compile(
 _HOBOKEN = re.compile(
     r"(?<![a-z0-9])(?:hob(?:oken)?|h)(?:\.|\s|:){0,2}(?P<group>[ivx]{1,6})(?:a|bis)?[\s.:/,\-–]{0,3}"
     r"(?:no?\.?\s?)?(?P<number>[a-z]{0,2}[0-9]{1,3})"
+)
+_KOBYLANSKA = re.compile(
+    r"(?<![a-z0-9])kk\.? ?(?P<group>[ivx]{1,4}[a-c]?)[ /.,:-]{1,3}(?:no?\.? ?|nr\.? ?)?(?P<number>[0-9]{1,2})"
 )
 _LONGO_TOO = re.compile(r"\bl\.? ?[0-9]{1,3}\b")  # Mozart's works have no number in Longo's list
 _OTHER_PLAYERS = re.compile(r"violin|viola|cello|flute|organ|church|kirchen|four hands|4 hands|two pianos|duo|bassoon")
@@ -102,7 +106,7 @@ def catalogue_numbers(cleaned: str, catalogues: tuple[str, ...] = ()) -> list[Ca
     composer, if it is written like one: a dot and three digits ("K. 331"), or one of these beside a form or a key.
     """
     folded = fold(cleaned)
-    found = [*_hoboken_numbers(cleaned, folded, catalogues)]
+    found = [*_hoboken_numbers(cleaned, folded, catalogues), *_kobylanska_numbers(cleaned, folded)]
     taken = [(number.start, number.end) for number in found]
     for match in _CATALOGUE.finditer(folded):
         if any(match.start() < end and start < match.end() for start, end in taken):
@@ -125,6 +129,18 @@ def _hoboken_numbers(cleaned: str, folded: str, catalogues: tuple[str, ...]) -> 
             start, end = match.span()
             number = f"{match['group']}:{match['number']}"
             yield CatalogueNumber("hob", number, "", start, end, cleaned[start:end], "haydn")
+
+
+def _kobylanska_numbers(cleaned: str, folded: str) -> Iterator[CatalogueNumber]:
+    """Numbers in Kobylańska's list of Chopin's works, "KK IVa/16"; KK. with a plain number is Kirkpatrick's."""
+    for match in _KOBYLANSKA.finditer(folded):
+        start, end = match.span()
+        yield CatalogueNumber("kk", f"{match['group']}/{match['number']}", "", start, end, cleaned[start:end], "chopin")
+
+
+def owner_of(catalogue: str) -> str:
+    """The composer whose works a catalogue lists, also those by others in it: "bach" for BWV Anh. 114; else ""."""
+    return _OWNERS.get(catalogue, "")
 
 
 def _is_catalogue(match: re.Match[str], catalogue: str, cleaned: str, folded: str, catalogues: tuple[str, ...]) -> bool:
@@ -164,7 +180,7 @@ def _to_number(match: re.Match[str], catalogue: str, cleaned: str, folded: str) 
     elif match["range"]:
         end = match.start("range")
     piece = str(arabic(piece)) if piece and arabic(piece) else ""
-    anh = re.sub(r"[\s.]", "", match["anh"] or "")
+    anh = "anh" if match["anh"] else ""  # BWV Anh. II 114 and BWV Anhang 114 are BWV Anh. 114
     composer_id = _COMPOSER_OF.get(match["name"], "")
     if len(match["name"]) == 1 and (match["dot"] or len(match["number"]) == 3):
         composer_id = _UNMISTAKABLE_LETTER.get(match["name"], "")

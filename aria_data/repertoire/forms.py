@@ -15,7 +15,7 @@ from itertools import zip_longest
 from aria_data.text import clean, fold
 
 EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
-NUMBER_SIGN = r"(?:no?s?|nr|num|numero|numer|n[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, 第2
+NUMBER_SIGN = r"(?:n\.o|no?s?|nr|num|numero|numer|n\.?[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, n.º 2, 第2
 
 _MAJOR = "major|maj|dur|majeur|maggiore|mayor|maior|мажор|groot|grote terts"
 _MINOR = "minor|min|moll|mineur|minore|menor|минор|klein"
@@ -43,6 +43,30 @@ _ENHARMONIC = {"e#": "f", "b#": "c", "fb": "e"}
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
 _FORM_NUMBER = re.compile(
     rf"(?P<gap>[^:0-9]{{0,40}}?){NUMBER_SIGN}\s?(?P<n>[0-9]{{1,3}}|[ivx]{{1,5}}\b)|\s(?P<m>[0-9]{{1,2}})\b(?!\s?[.:)])"
+    r"|[^:0-9]{0,10}?(?P<k>[0-9]{1,3})\s?[번番号號]|[^:0-9]{0,10}? c\. ?(?P<c>[0-9]{1,2})\b"  # 14번, Czech: č. 7
+)
+ORDINALS = {
+    word: number
+    for number, words in enumerate(
+        (
+            "first erster erste ersten premier premiere primer primera primero primeiro primeira primo prima "
+            "pierwszy pierwsza eerste первыи первая 一",
+            "second zweiter zweite zweiten deuxieme seconde segundo segunda secondo seconda drugi druga tweede "
+            "вторая второи 二",
+            "third dritter dritte dritten troisieme tercer tercera tercero terceiro terceira terzo terza trzeci "
+            "trzecia derde третья третии 三",
+            "fourth vierter vierte vierten quatrieme cuarto cuarta quarto quarta czwarty czwarta vierde четвертая "
+            "четвертыи 四",
+            "fifth funfte cinquieme quinto quinta пятая пятыи 五",
+        ),
+        1,
+    )
+    for word in words.split()
+}
+ORDINAL_END = r"(?:st|nd|rd|th|ere?|re|(?:i?e)?me|e|o|a|º|ª|-?[иы]?я|-и)"  # 1st, 2ème, 3e, 1º, 2-я
+_NUMBER_BEFORE = re.compile(
+    rf"(?<!\w)(?:(?P<n>[0-9]{{1,2}}){ORDINAL_END}|(?P<w>{'|'.join(ORDINALS)})) "
+    r"(?!mov|mvt|mvmt|satz|part|част|teil|book|livre|cahier|heft|year|annee|jahr)(?:[^\W\d_]+ )?$"
 )
 _COUNT = re.compile(r"\W{0,2}([0-9]{1,2}) (?=[a-z])")
 _OTHER_NUMBER = re.compile(r"\b(?:op|opus|bwv|hob|k|kv|d|s|l|m)\b")  # a No. after it is that of a piece
@@ -101,12 +125,20 @@ def _is_only_an_adjective(found: tuple, after: tuple | None) -> bool:
 
 
 def form_numbers(folded: str) -> Iterator[tuple[str, int]]:
-    """The number written after each form: "French Suite No. 5" gives ("suite", 5)."""
-    for form, _, _, end in find_forms(folded):
+    """The number written after each form, or before: "French Suite No. 5", "5ème Suite" give ("suite", 5)."""
+    for form, _, start, end in find_forms(folded):
         match = _FORM_NUMBER.match(folded, end)
-        number = arabic(match["n"] or match["m"]) if match else 0
-        if match and number and not _OTHER_NUMBER.search(match["gap"] or ""):
+        number = arabic(match["n"] or match["m"] or match["k"] or match["c"]) if match else 0
+        if match and _OTHER_NUMBER.search(match["gap"] or ""):
+            number = 0
+        if number := number or number_before(folded[:start]):
             yield form, number
+
+
+def number_before(folded: str) -> int:
+    """The ordinal with which a text ends: 2 for "2nd ", "deuxième "; 0 if it has none. One word may come after it."""
+    match = _NUMBER_BEFORE.search(folded[-40:])
+    return ORDINALS[match["w"]] if match and match["w"] else int(match["n"]) if match else 0
 
 
 def count_of(folded: str) -> int:

@@ -6,12 +6,13 @@ Functions that return a number and the words it was read from give both as strin
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
-from aria_data.repertoire.forms import NUMBER_SIGN, arabic, find_form, find_forms, word_list
+from aria_data.repertoire.forms import NUMBER_SIGN, ORDINAL_END, ORDINALS, arabic, find_form, find_forms, word_list
 from aria_data.text import fold
 
-_MULTI_MOVEMENT = frozenset({"sonata", "sonatina", "suite", "partita", "concerto", "symphony", "serenade", "overture"})
-COUNTED_THROUGH = _MULTI_MOVEMENT | {"rhapsody", "ballade", "scherzo", "barcarolle", "impromptu", "invention"}
+MULTI_MOVEMENT = frozenset({"sonata", "sonatina", "suite", "partita", "concerto", "symphony", "serenade", "overture"})
+COUNTED_THROUGH = MULTI_MOVEMENT | {"rhapsody", "ballade", "scherzo", "barcarolle", "impromptu", "invention"}
 GENERIC = frozenset(
     {"major", "minor", "flat", "sharp", "dur", "moll", "for", "and", "the", "from", "posth", "opus", "book", "arr"}
 )
@@ -26,18 +27,27 @@ _PAIRS = re.compile(
 _PAIR_NUMBER = re.compile(r"\bno\.? ?([0-9]{1,2})\b")
 _HOBOKEN_COLON = re.compile(r"\b[Hh](?:ob)?[.\s]{0,2}[IVXivx]{1,6}:")
 _THEME = re.compile(r"\b(?:aria|thema|theme|tema)\b")
-_ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "erster": 1, "zweiter": 2, "dritter": 3,
-             "vierter": 4, "premier": 1, "deuxieme": 2, "troisieme": 3, "quatrieme": 4, "primer": 1, "segundo": 2,
-             "tercer": 3, "cuarto": 4, "primo": 1, "secondo": 2, "terzo": 3, "quarto": 4, "первая": 1, "вторая": 2,
-             "третья": 3, "一": 1, "二": 2, "三": 3, "四": 4, "五": 5}  # fmt: skip
 _MOVEMENT_WORD = (
-    r"(?:mov(?:ement|imiento|imento|t)?s?|mvmt|mvt|mouvement|satz|deel|czesc|часть|ч\.|楽章|乐章|樂章|악장)"
+    r"(?:mov(?:ement|imiento|imento|t)?s?|mvmt|mvt|mouvement|satz|sats|deel|czesc|cz\.|veta|tetel|часть|ч\.|"
+    r"楽章|乐章|樂章|악장)"
 )
 _MOVEMENT_AFTER = re.compile(rf"(?<![a-zа-я]){_MOVEMENT_WORD}\.? ?(?P<written>[0-9]{{1,2}}|[ivx]{{1,4}})(?!\w)")
 _MOVEMENT_BEFORE = re.compile(
-    rf"(?<!\w)第?(?P<written>[0-9]{{1,2}}|[ivx]{{1,4}}|{'|'.join(_ORDINALS)})"
+    rf"(?<!\w)第?(?P<written>[0-9]{{1,2}}|[ivx]{{1,4}}|{'|'.join(ORDINALS)})"
     rf"(?:st|nd|rd|th|er|re|eme|e|o|a|º|ª|-я|\.)?[ .]{{0,2}}{_MOVEMENT_WORD}"
 )
+_AND = r"\s?(?:[-–&+,/]|to|bis|a|and|und|et|y|e|i|и|до)\s?(?:(?:and|und|et|&)\s)?"
+_SEVERAL = re.compile(
+    # 1st-3rd mov., mov. 1, 2 & 3, I-III, all movements
+    rf"(?<!\w)[1-4]{ORDINAL_END}?\.?(?:{_AND}[2-5]{ORDINAL_END}?\.?)+ ?(?:{_MOVEMENT_WORD}|satze|части|частеи)"
+    rf"|(?<![a-zа-я]){_MOVEMENT_WORD}\.? ?(?:[1-4](?:{_AND}[2-5])+|i{{1,3}}(?:{_AND}(?:i{{1,3}}|iv))+)(?!\w)"
+    r"|(?<!\w)(?:[2-5]|two|three|four|drei|vier|trois|quatre|tres|tre|cuatro|quatro|quattro|trzy|три|четыре|all|alle|"
+    r"tous les|todos los|todos os|tutti i|все|wszystkie) "
+    r"(?:mov(?:ement|imiento|imento|t)?s|movimenti|mvts|mouvements|satze|delen|satser|czesci|части|часте)"
+    r"|全[1-5]?(?:楽章|乐章|樂章)|전악장"
+)
+_ROMAN_RANGE = re.compile(r"(?<!\w)i{1,3}(?:\s?[-–&+,/]\s?(?:i{2,3}|iv|v))+(?![.\w])")  # of movements, or "Menuet I-II"
+_LISTED = re.compile(r"(?<![^\s(:/,;–-])(?<!var\. )(?<!var )(?P<number>[ivx]{1,4}|[1-9])[.)]\s?(?=[^\W\d])")
 _MARKER = re.compile(
     r"\s*(?P<number>[0-9]{1,2}|[ivx]{1,5})(?:(?P<letter>[a-d]?)(?:[.):]|\s?[-–](?=\s)|$)(?!\s?[0-9])"
     r"(?:\s?\((?P<inner>[a-d])\))?)"
@@ -62,8 +72,17 @@ _BOOK_OF = re.compile(r"\b(?:book|buch|livre|heft|band|vol|volume|cahier|libro)\
 def find_movement_words(folded: str) -> tuple[str, str] | None:
     """A movement in words: "3rd movement", "2. Satz", "mvt 1", 第1楽章."""
     match = _MOVEMENT_AFTER.search(folded) or _MOVEMENT_BEFORE.search(folded)
-    number = (_ORDINALS.get(match["written"]) or arabic(match["written"])) if match else 0
+    number = (ORDINALS.get(match["written"]) or arabic(match["written"])) if match else 0
     return (str(number), match.group()) if match and number else None
+
+
+def names_several_movements(text: str) -> bool:
+    """Whether a title names several movements: "I-III", "1st-3rd mov.", "all movements", "I. Allegro - II. Adagio"."""
+    folded = fold(text)
+    listed = [arabic(match["number"]) for match in _LISTED.finditer(folded)]
+    if (1, 2) in pairwise(listed):  # "2. Allegretto - 3. Più allegro" is called by its first
+        return True
+    return bool(_SEVERAL.search(folded) or (not listed and _ROMAN_RANGE.search(folded)))
 
 
 def find_marker(tail: str, is_multi: bool = False) -> tuple[str, str] | None:
@@ -127,7 +146,7 @@ def head_and_tail(body: str) -> tuple[str, str]:
 def is_multi_movement(head: str) -> bool:
     """Whether "III." after this head is a movement, not a piece of a set. "Sonatas" are a set."""
     return any(
-        form in _MULTI_MOVEMENT and word not in ("sonatas", "sonaten", "sonates")
+        form in MULTI_MOVEMENT and word not in ("sonatas", "sonaten", "sonates")
         for form, word, _, _ in find_forms(fold(head))
     )
 

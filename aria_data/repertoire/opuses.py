@@ -5,6 +5,7 @@ Many titles name no composer: "Nocturne in E-Flat Major, Op. 9 No. 2". Form, num
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from collections.abc import Collection, Sequence
@@ -105,5 +106,21 @@ def piece_in_key(composer_id: str, code: str, key: str, numbers: Collection[int]
 
 
 def same_work(composer_id: str, code: str) -> str:
-    """The one code that is used for a work with several: d899 for Schubert's op. 90. Other codes stay as they are."""
-    return _tables().get(composer_id, ({}, {}))[1].get(code, code)
+    """The one code that is used for a work with several: d899 for Schubert's op. 90. Other codes stay as they are.
+
+    Scarlatti's sonatas are known by the numbers of Kirkpatrick (used here), Longo and Pestelli.
+    """
+    same = _scarlatti_numbers() if composer_id == "scarlatti" else _tables().get(composer_id, ({}, {}))[1]
+    return same.get(code, code)
+
+
+@cache
+def _scarlatti_numbers() -> dict[str, str]:
+    """Kirkpatrick's number by Longo's and Pestelli's: {"l422": "k141", "p271": "k141"}."""
+    source = resources.files("aria_data.repertoire").joinpath("scarlatti_numbers.csv").read_text(encoding="utf-8")
+    return {
+        letter + row[name]: f"k{row['kirkpatrick']}"
+        for row in csv.DictReader(source.splitlines())
+        for letter, name in (("l", "longo"), ("p", "pestelli"))
+        if row[name]
+    }

@@ -8,23 +8,35 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 
 from aria_data.repertoire.catalogues import catalogue_numbers
-from aria_data.repertoire.forms import EAST_ASIAN, NUMBER_SIGN, arabic, find_forms, form_numbers, word_list
-from aria_data.repertoire.movements import COUNTED_THROUGH, GENERIC, NOISE
+from aria_data.repertoire.forms import (
+    EAST_ASIAN,
+    NUMBER_SIGN,
+    arabic,
+    find_forms,
+    find_key,
+    form_numbers,
+    number_before,
+    word_list,
+)
+from aria_data.repertoire.movements import COUNTED_THROUGH, GENERIC, MULTI_MOVEMENT, NOISE
 from aria_data.text import clean, fold
 
 _ANY_CATALOGUE = ("op", "bwv", "k", "d", "s", "l", "m", "hob", "woo", "fwv", "sz", "b")
-_FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})\b")
+_FIRST_NUMBER = re.compile(rf"(?<![a-z]){NUMBER_SIGN}\s?([0-9]{{1,2}})(?![0-9a-z])|([0-9]{{1,2}})\s?[번番号號]")
+_NUMBER_AFTER = re.compile(rf",? ?(?:{NUMBER_SIGN}\s?)?([0-9]{{1,2}}|[ivx]{{1,4}})(?![^\W_])")
 _PART = re.compile(r": ?([0-9]{1,2}|[ivx]{1,5})[.:]")
 _BOOK = re.compile(
-    r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|книга|тетрадь)\.? ?(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
+    r"\b(?:book|buch|livre|heft|band|teil|vol|volume|cahier|libro|series?|книга|тетрадь|том)\.? ?"
+    r"(?P<a>[0-9]{1,2}|[ivx]{1,4})\b"
     r"|(?<=clavier)[ ,]{1,2}(?P<d>[12]|i{1,2})\b"
-    r"|\b(?P<b>[12])(?:er|re|e|eme|nd|st)? (?:livre|cahier|book)"
-    r"|\b(?P<c>premier|deuxieme|first|second) (?:livre|book|cahier)"
+    r"|\b(?P<b>[12])(?:ere?|re|e|eme|nd|st)? (?:livre|cahier|book|serie|series)"
+    r"|\b(?P<c>premiere?|deuxieme|first|second) (?:livre|book|cahier|serie|series)"
 )
 _CLAVIER = re.compile(
     r"\bw\.?t\.?[ck]\b|wohltemperierte\w* (?:klavier|clavier)|(?:clavier|clave|clavecin) bien tempera?[ed]\w*|"
@@ -47,10 +59,22 @@ class _Words:
 def _words_of(folded: str) -> _Words:
     marked = _BOOK.sub(_book_mark, _CLAVIER.sub("well tempered clavier", folded))
     sign, part = _FIRST_NUMBER.search(marked), _PART.search(marked)
-    words = frozenset(re.findall(r"[^\W_]+", marked))
+    words = frozenset([*re.findall(r"[^\W_]+", marked), *_words_of_any_language(marked)])
     return _Words(
-        marked, words, tuple(form_numbers(marked)), int(sign[1]) if sign else 0, arabic(part[1]) if part else 0
+        marked,
+        words,
+        tuple(form_numbers(marked)),
+        int(sign[1] or sign[2]) if sign else 0,
+        arabic(part[1]) if part else 0,
     )
+
+
+def _words_of_any_language(marked: str) -> Iterator[str]:
+    """Forms and the key in English, so that names with them are found in any language; the key also as one word."""
+    yield from (form for form, *_ in find_forms(marked))
+    if key := find_key(marked):
+        note, mode = key[0].split()
+        yield from (note[0], *{"#": ["sharp"], "b": ["flat"]}.get(note[1:], []), mode, note + mode)
 
 
 def known_work(composer_id: str, folded: str) -> tuple[str, str] | None:
@@ -66,7 +90,13 @@ def known_work(composer_id: str, folded: str) -> tuple[str, str] | None:
     if named:
         _, _, code, name = max(named)
         return code, " ".join(name)
-    return _numbered_work(works["numbered"], text)
+    return _numbered_work(works["numbered"], text) or _set_of_works(works["sets"], text)
+
+
+def _set_of_works(sets: dict[str, list[tuple[str, ...]]], text: _Words) -> tuple[str, str] | None:
+    """The set that a text names, if it names none of its pieces: "Two-Part Inventions" are BWV 772-786."""
+    found = [(len(name), code, name) for code, names in sets.items() for name in names if _has_all(name, text)]
+    return (max(found)[1], " ".join(max(found)[2])) if found else None
 
 
 def _named(works: dict, text: _Words) -> list[tuple[bool, int, str, tuple[str, ...]]]:
@@ -80,12 +110,15 @@ def _named(works: dict, text: _Words) -> list[tuple[bool, int, str, tuple[str, .
 
 def _numbered_work(numbered: dict[str, list[str]], text: _Words) -> tuple[str, str] | None:
     for name, codes in numbered.items():
-        *others, last = name.split()
-        if last in word_list("forms")[1].values():
+        others, last = name.split(), _form_at_end(name)
+        if last:
+            others = name.removesuffix(last).split()
             number = next((n for form, n in text.form_numbers if form == last), 0)
         else:
-            others, number = [*others, last], text.number or next((n for _, n in text.form_numbers), 0)
-            number = number or (text.part if last.endswith("*") else 0)
+            number = text.number or next((n for _, n in text.form_numbers), 0)
+            number = number or (
+                _number_beside(name, text.marked) or text.part if "*" in name or EAST_ASIAN.search(name) else 0
+            )
         if 0 < number <= len(codes) and codes[number - 1] and _has_all(tuple(others), text):
             return codes[number - 1], f"{name} {number}"
     return None
@@ -95,6 +128,32 @@ def numbered_work(composer_id: str, form: str, number: int) -> str:
     """The code of the composer's work of that form and number, or ""."""
     codes = _works().get(composer_id, {"numbered": {}})["numbered"].get(form, [])
     return codes[number - 1] if 0 < number <= len(codes) else ""
+
+
+@cache
+def _form_at_end(name: str) -> str:
+    """The form that a numbered name ends with: "suite", "moment musical"; "" if it is only a name."""
+    forms = [form for form in word_list("forms")[1].values() if f" {name}".endswith(f" {form}")]
+    return max(forms, key=len, default="")
+
+
+def is_sonata(composer_id: str, code: str) -> bool:
+    """Whether a code is one of the composer's numbered sonatas or suites, which have movements."""
+    numbered = _works().get(composer_id, {}).get("numbered", {})
+    return any(code in codes for name, codes in numbered.items() if _form_at_end(name) in MULTI_MOVEMENT)
+
+
+def _number_beside(name: str, marked: str) -> int:
+    """The number next to a name: "Gnossienne III", "Gymnopédies, 1.", "1ère Gymnopédie", "3. Gnossienne"; else 0."""
+    words = r"\W{1,3}(?:\w+\W)?".join(re.escape(part).replace(r"\*", r"\w*") for part in name.split())
+    for match in re.finditer(rf"(?<![^\W_]){words}", marked):
+        if after := _NUMBER_AFTER.match(marked, match.end()):
+            return arabic(after[1])
+        if before := number_before(marked[: match.start()]):
+            return before
+        if dotted := re.search(r"(?<!\w)([0-9]{1,2})\. ?$", marked[: match.start()]):
+            return int(dotted[1])
+    return 0
 
 
 def _has_all(name: tuple[str, ...], text: _Words) -> bool:
@@ -107,7 +166,7 @@ def _has_all(name: tuple[str, ...], text: _Words) -> bool:
 
 
 def _book_mark(match: re.Match[str]) -> str:
-    number = {"premier": 1, "first": 1, "deuxieme": 2, "second": 2}.get(match["c"] or "") or arabic(
+    number = {"premier": 1, "premiere": 1, "first": 1, "deuxieme": 2, "second": 2}.get(match["c"] or "") or arabic(
         match["a"] or match["b"] or match["d"] or ""
     )
     return f" book{number} "
@@ -200,10 +259,19 @@ def _works() -> dict[str, dict]:
     works = {}
     for composer_id, table in tomllib.loads(source).items():
         numbered, title_first = table.pop("numbered", {}), table.pop("title_first", False)
+        same = {alias: name for alias, name in numbered.items() if isinstance(name, str)}  # in other languages
+        numbered |= {alias: numbered[name] for alias, name in same.items()}
         alone = frozenset(table.pop("alone", ()))
-        names = {code: [tuple(fold(clean(name, 200)).split()) for name in names] for code, names in table.items()}
-        works[composer_id] = {"names": names, "numbered": numbered, "title_first": title_first, "alone": alone}
+        alone |= {alias for alias, name in same.items() if name in alone}
+        sets = _folded_names(table.pop("sets", {}))
+        names = _folded_names(table)
+        works[composer_id] = {"names": names, "numbered": numbered, "sets": sets, "title_first": title_first}
+        works[composer_id]["alone"] = alone
     return works
+
+
+def _folded_names(table: dict[str, list[str]]) -> dict[str, list[tuple[str, ...]]]:
+    return {code: [tuple(fold(clean(name, 200)).split()) for name in names] for code, names in table.items()}
 
 
 def title_in_words(head: str, key: str, without: list[str]) -> str:

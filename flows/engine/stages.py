@@ -265,4 +265,4 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     return settings | model
 
 
-ANNOTATE = Stage("annotate", 2, Annotation, _annotate, _annotate_settings)
+ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

@@ -90,6 +90,12 @@ def test_a_part_of_a_listed_whole_and_the_whole_of_a_listed_part_are_named():
     assert reason_of("haydn:hobxvi:49:1", naming("haydn:hobxvi:50:1")) == ""
 
 
+def test_a_book_of_a_catalogue_with_a_listed_number_in_it_is_named():
+    listed = naming("bach:bwv847:fugue")
+    assert reason_of("bach:bwv846-869", listed) == "asap: composition bach:bwv847:fugue"
+    assert reason_of("bach:bwv870-893", listed) == reason_of("handel:bwv846-869", listed) == ""
+
+
 def test_of_several_lists_the_first_is_named():
     lists = naming("chopin:op10-4", name="maestro"), naming("chopin:op10-4", name="asap")
     assert reason_of("chopin:op10-4", *lists) == "maestro: composition chopin:op10-4"

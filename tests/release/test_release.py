@@ -158,6 +158,16 @@ def test_a_chain_of_common_labels_lies_in_one_split_whatever_it_is_made_of(chose
         assert all(len(splits) == 1 for splits in splits_of({row["segment_id"]: row for row in rows}, name).values())
 
 
+def test_a_whole_work_and_its_movements_share_a_split():
+    works = {"beethoven:op27-2": ("", ":1", ":3"), "schumann:op15": ("", "-1", "-7"), "chopin:op10": ("", "-3", "-12")}
+    for work, parts in works.items():
+        found = [finished(part or "whole", composition_id=work + part) for part in parts]
+        others = [finished(f"other-{i}", composition_id=f"other:op{i}") for i in range(20)]
+        splits = {row["composition_id"]: row["split"] for row in build_rows(found + others, CONFIG, [], 1)}
+        assert len({splits[work + part] for part in parts}) == 1
+        assert len(set(splits.values())) > 1
+
+
 def test_a_copy_that_comes_later_does_not_move_what_was_there():
     first = [finished(f"r{n}") for n in range(100)]
     before = rows_by_id(first)
