@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from aria_data.manifest.splits import groups_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aria_data.release.splits import groups_of
 from aria_data.repertoire import work_labels, work_of
 
 
