@@ -253,7 +253,7 @@ def made_by_a_build(root: Path, number: int) -> dict:
     return manifest_row(f"{recording_id}_0", midi_path=path, midi_sha256=sha256)
 
 
-# A worker forked from a process that ran much else may end with code 1 when it is shut down: seen once in the whole suite.
+# A worker forked from a process that ran much else may end with code 1 at its shutdown: seen once in a whole run.
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_training_that_is_open_while_a_removal_runs_hears_of_it(tmp_path, num_workers):
     from torch.utils.data import DataLoader
