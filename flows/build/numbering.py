@@ -33,15 +33,6 @@ class Numbers:
         spans = (span for recording_id in wanted for span in self._of.get(recording_id, ()))
         return [span for span in spans if span.segment_id in segment_ids]
 
-    def overlapping(self, removed: Iterable[NumberedSpan]) -> set[str]:
-        """The ids of segments that ever held a part of these spans."""
-        return {
-            span.segment_id
-            for gone in removed
-            for span in self._of.get(gone.recording_id, ())
-            if without_spans([_as_segment(span)], [gone], 0.0)[1]
-        }
-
     def give(
         self, segmentation: Segmentation, removed_ids: Collection[str], min_segment_s: float
     ) -> tuple[list[Segment], set[str]]:
@@ -80,7 +71,3 @@ def spans_of_versions(manifest: Manifest) -> list[NumberedSpan]:
             found.pop(span, None)
             found[span] = None
     return list(found)
-
-
-def _as_segment(span: NumberedSpan) -> Segment:
-    return Segment(span.recording_id, span.number, span.start_s, span.end_s, 0.0)
