@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from aria_data.annotate import annotate
 from aria_data.records import Annotation
-from aria_data.repertoire import find_composer, opuses, works
+from aria_data.repertoire import find_composer, opuses, work_names
 from aria_data.text import fold
 
 WRITTEN = re.compile(
@@ -72,18 +72,18 @@ def report_held_out(rows: list[dict], num_shown: int) -> None:
     for name in sorted({row["composer"] for row in rows}):
         own = [row for row in rows if row["composer"] == name]
         composer_id = true_composer(name)
-        known = {key: value for key, value in works._works().items() if key != composer_id}
+        known = {key: value for key, value in work_names._works().items() if key != composer_id}
         tables = {key: value for key, value in opuses._tables().items() if key != composer_id}
-        with patch.multiple(works, _works=lambda known=known: known):
+        with patch.multiple(work_names, _works=lambda known=known: known):
             opuses_patch = patch.multiple(opuses, _tables=lambda tables=tables: tables)
-            works._index.cache_clear()
+            work_names._index.cache_clear()
             with opuses_patch:
                 found = [annotate(f"{name}: {row['title']}") for row in own]
         print(f"\n{name}: {len(own)} titles")
         report_numbers(own, [row["title"] for row in own], found, 0)
         report_clusters(own, [row["title"] for row in own], found, 0)
         read += found
-    works._index.cache_clear()
+    work_names._index.cache_clear()
     texts = [row["title"] for row in rows]
     print("\nall, each composer held out")
     report_numbers(rows, texts, read, num_shown)

@@ -226,7 +226,7 @@ def _midi_file(root: Path, number: int) -> tuple[str, str]:
 
 
 def _append(root: Path, stage: str, records: list[Any]) -> None:
-    from aria_data.storage.tables import DONE, Outcome, StageTable
+    from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 
     name = "segment_id" if stage == "measure" else "candidate_id"
     items = [(getattr(record, name), record) for record in records]

@@ -14,7 +14,7 @@ from prefect import flow
 from aria_data.collect import CrawlSummary
 from aria_data.config import BuildConfig, for_crawl, to_toml
 from aria_data.storage import exclusive_lock, write_whole
-from aria_data.storage.tables import remove_orphans
+from aria_data.storage.delta_tables import remove_orphans
 from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT, Report, opt_outs_of, run_crawl
 from flows.engine.orders import check_seeds, settings_of

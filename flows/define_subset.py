@@ -13,15 +13,15 @@ import pyarrow.compute as pc
 from aria_data.errors import ConfigInvalid, DatasetCorrupt
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
-from aria_data.manifest.reading import differs
 from aria_data.manifest.revising import Change
+from aria_data.manifest.row_queries import differs
 from aria_data.measure import load_limits
 from aria_data.measure.prune import PRESETS, is_passing
 from aria_data.records import Measurement
 from aria_data.release import SelectedRow, SubsetRecipe, Subsets
 from aria_data.release.subsets import JUDGED
 from aria_data.storage import exclusive_lock, write_whole
-from aria_data.storage.tables import StageTable
+from aria_data.storage.stage_tables import StageTable
 from flows.build.publish import DESCRIBED, publish_change
 
 

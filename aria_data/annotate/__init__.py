@@ -3,8 +3,8 @@
 In: title, description, uploader, tags. Out: `Annotation`s.
 Rejects nothing.
 
-`credits` finds composer and performer (with `performers`), `parts` the work and the part of it; `readings` collects
-what was found. `model_tags` asks a language model instead. The knowledge of music is in `aria_data.repertoire`.
+`credits` finds composer and performer (with `performers`), `composition_id` the work and the part of it; `readings`
+collects what was found. `model_tags` asks a language model instead. `aria_data.repertoire` knows the music.
 """
 
 from aria_data.annotate.annotation import AnnotateConfig, annotate, annotate_many

@@ -1,8 +1,8 @@
 """Annotate: text -> composer, performer, title, catalogue, number, form, genre, period, key; by rules or by a model.
 
 A field is filled only from words of the text, and `evidence` quotes them. Genre and period may come from the composer;
-then the evidence names the composer. The rules are in `credits` (people) and `parts` (the work). A model gives the same
-fields with a quote each (`model_tags.py`), and its values go through the same lists and parsers.
+then the evidence names the composer. The rules are in `credits` (people) and `composition_id` (the work). A model
+gives the same fields with a quote each (`model_tags.py`), and its values go through the same lists and parsers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from aria_data.annotate.composition_id import read_manner, read_work
 from aria_data.annotate.credits import read_catalogue, read_composer, read_performer, without_people
 from aria_data.annotate.model_tags import (
     annotation_of,
@@ -18,7 +19,6 @@ from aria_data.annotate.model_tags import (
     held_by_rules,
     tags_of,
 )
-from aria_data.annotate.parts import read_manner, read_work
 from aria_data.annotate.readings import Reading, says_work
 from aria_data.llm import Llm, Question
 from aria_data.llm.batch import ask_in_batches

@@ -23,7 +23,7 @@ from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import count_of, word_list
 from aria_data.repertoire.movements import find_marker, head_and_tail
 from aria_data.repertoire.opuses import composer_of_opus
-from aria_data.repertoire.works import composer_of_name, composer_of_work
+from aria_data.repertoire.work_names import composer_of_name, composer_of_work
 from aria_data.text import fold
 
 MAX_DESCRIPTION_NAMES_IN = 400  # characters; only the first lines of a description name this music

@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from aria_data.annotate.composition_id import read_manner, read_work
 from aria_data.annotate.credits import put_performer, without_people
-from aria_data.annotate.parts import read_manner, read_work
 from aria_data.annotate.readings import MAX_EVIDENCE_CHARS, Reading
 from aria_data.llm import Answer, Question, Task
 from aria_data.llm.questions import Payload, load_prompt

@@ -3,8 +3,8 @@
 In: rows. Out: versions of a Delta table with their facts; what trainers and people read of them.
 Rejects nothing.
 
-`manifest` is the table, with its `columns`, `rows`, `digests`, `versions`, `reading` and `revising`; `dataset` is how
-training reads a version, `removed` says what is gone meanwhile; `card` and `figures` describe it.
+`manifest` is the table, with its `columns`, `rows`, `digests`, `delta_commits`, `row_queries` and `revising`;
+`dataset` is how training reads a version, `removed` says what is gone meanwhile; `card` and `figures` describe it.
 """
 
 from aria_data.manifest.card import dataset_card

@@ -3,13 +3,13 @@
 It is a Delta table at `<dataset>/manifest`, partitioned by a bucket of the segment's id. Version 0 is the
 empty table; every later Delta version is one release, so both numbers are the same.
 
-    columns.py   the fixed columns, and the subsets and weights that users add
-    rows.py      rows to be committed: batches, index, differences
-    digests.py   the hash of a row's content, and of a version's
-    revising.py  the newest version with some rows changed
-    removed.py   whether a segment was removed meanwhile, read without Delta
-    versions.py  number, counts, name and facts of a release
-    reading.py   conditions, and how the rows that they choose are read
+    columns.py        the fixed columns, and the subsets and weights that users add
+    rows.py           rows to be committed: batches, index, differences
+    digests.py        the hash of a row's content, and of a version's
+    revising.py       the newest version with some rows changed
+    removed.py        whether a segment was removed meanwhile, read without Delta
+    delta_commits.py  number, counts, name and facts of a release
+    row_queries.py    conditions, and how the rows that they choose are read
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from aria_data.manifest.columns import (
     subset_column,
     weight_column,
 )
+from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, released, require_free
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
-from aria_data.manifest.reading import LAYOUT, Content, changed_columns
 from aria_data.manifest.revising import Change, hours_of, index_of, revise
+from aria_data.manifest.row_queries import LAYOUT, Content, changed_columns
 from aria_data.manifest.rows import (
     Incoming,
     Row,
@@ -46,9 +47,8 @@ from aria_data.manifest.rows import (
     is_in,
     read_once,
 )
-from aria_data.manifest.versions import Version, facts_text, metadata_of, released, require_free
 from aria_data.storage import printable, require_space
-from aria_data.storage.tables import KEEP_HISTORY, address_of, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, open_delta, table_error
 
 __all__ = [
     "BATCH_ROWS",
@@ -168,7 +168,8 @@ class Manifest:
         """Select the rows for which the SQL condition `where` holds, sorted by segment_id.
 
         Removed rows are left out unless the condition names `removed_in`. Only `columns` are read, by default all. The
-        condition is not trusted: see `reading.ids_where`. Raises `UsageError` in one line for one that cannot be used.
+        condition is not trusted: see `row_queries.ids_where`. Raises `UsageError` in one line for one that cannot be
+        used.
         """
         content = self._content(version)
         names = [name for name in content.schema.names if columns is None or name in set(columns)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aria_data.storage.tables import DONE, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 
 
 @dataclass(frozen=True, slots=True)

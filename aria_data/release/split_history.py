@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.release.splits import STRICTNESS
-from aria_data.storage.tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable
 
 REMEMBERED = ("recording_id", "composition_id")  # columns whose values keep a split
 

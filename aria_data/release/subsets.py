@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from aria_data.errors import ConfigInvalid, DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest.columns import SUBSET_PREFIX, is_subset
 from aria_data.manifest.manifest import Row, columns, subset_column, weight_column
-from aria_data.manifest.reading import ids_where
+from aria_data.manifest.row_queries import ids_where
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.release.splits import EXCLUDED, STRICTNESS

@@ -11,7 +11,7 @@ from aria_data.repertoire.composers import Composer, ComposerMatch, find_compose
 from aria_data.repertoire.forms import find_form, find_forms, find_key
 from aria_data.repertoire.pianists import find_pianist
 from aria_data.repertoire.wholes import work_labels, work_of
-from aria_data.repertoire.works import known_work
+from aria_data.repertoire.work_names import known_work
 
 __all__ = [
     "CatalogueNumber",

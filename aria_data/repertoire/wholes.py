@@ -1,6 +1,7 @@
 """Find the whole work that a composition is part of, so that a work and its movements stay together.
 
-A composition id is `composer:work`, `composer:work-piece` or either with `:movement` (`annotate/parts.py` makes it).
+A composition id is `composer:work`, `composer:work-piece` or either with `:movement` (made by
+`annotate/composition_id.py`).
 What counts as one work:
 
 - a movement, variation, prelude or fugue belongs to its work: `beethoven:op27-2:3` to `beethoven:op27-2`;

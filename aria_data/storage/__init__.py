@@ -1,7 +1,10 @@
 """The dataset folder: stage tables, files written whole or not at all, and the balance of a build.
 
-`files` writes and hashes files, `tables` keeps what is done in Delta tables, `ledger` checks that every candidate is
-accounted for. Only this room knows how stage tables are stored. `tables` loads pyarrow, so import its names from there.
+In: records and files to keep. Out: stage tables and files below the dataset folder, whole or not at all.
+
+`files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`;
+`rows_of_records` turns records into rows. `ledger` checks that every candidate is accounted for. Only this room knows
+how stage tables are stored. All but `files` and `ledger` load pyarrow, so import their names from there.
 """
 
 from aria_data.storage.files import (

@@ -25,8 +25,9 @@ from aria_data.release.rows_of_segments import FinishedSegment, build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
-from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable, remove_orphans
+from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show

@@ -9,7 +9,8 @@ from pathlib import Path
 from aria_data.manifest import Manifest
 from aria_data.records import Segment, Segmentation
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
-from aria_data.storage.tables import DONE, Outcome, StageTable, work_key
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
+from aria_data.storage.work_keys import work_key
 
 TABLE = "numbers"
 

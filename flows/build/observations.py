@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aria_data.records import Candidate, Recording
-from aria_data.storage.tables import StageTable
+from aria_data.storage.stage_tables import StageTable
 from flows.engine.stages import INGEST
 
 

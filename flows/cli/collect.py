@@ -159,7 +159,7 @@ def attempts(dataset: Path, kinds: tuple[str, ...], format_: str) -> None:
     A row for each candidate and run: when, from where, how long it took, why it failed.
     """
     from aria_data.records import Attempt
-    from aria_data.storage.tables import StageTable
+    from aria_data.storage.stage_tables import StageTable
     from aria_data.web.failures import require_kind
     from flows.engine import quiet_prefect
     from flows.fetch import require_dataset

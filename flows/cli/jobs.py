@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aria_data.config import for_crawl, to_values
 from aria_data.errors import UsageError
 from aria_data.storage import printable
-from aria_data.storage.tables import address_of
+from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
 from flows.engine import order_build, quiet_prefect
 from flows.engine.orders import ANYWHERE, check_seeds, settings_of

@@ -93,7 +93,7 @@ def rejections(dataset: Path, format_: str) -> None:
     """
     from aria_data.manifest import Manifest
     from aria_data.records import Rejection
-    from aria_data.storage.tables import RecordTable
+    from aria_data.storage.stage_tables import RecordTable
     from flows.show.output import records_table, write_table
 
     records = RecordTable(dataset, "rejections", Rejection).read()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aria_data.download import DownloadConfig, settle
 from aria_data.records import Attempt
-from aria_data.storage.tables import DONE, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.web import FetchDelayed
 
 MARK = "retry"  # kind of the row that `aria-data retry` adds: a person wants the candidate tried again

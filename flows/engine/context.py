@@ -22,7 +22,8 @@ from aria_data.llm import Llm
 from aria_data.records import Download, Verdict
 from aria_data.storage import printable
 from aria_data.storage.files import from_location
-from aria_data.storage.tables import DONE, FAILED, REJECTED, Outcome, StageTable, work_key
+from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
+from aria_data.storage.work_keys import work_key
 from aria_data.transcribe import Compute, backends, devices
 from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts

@@ -15,7 +15,9 @@ from aria_data.config import BuildConfig
 from aria_data.records import Candidate, Screening
 from aria_data.release import Removals
 from aria_data.screen import ScreenConfig, screen
-from aria_data.storage.tables import Outcome, StageTable, from_row, work_key
+from aria_data.storage.rows_of_records import from_row
+from aria_data.storage.stage_tables import Outcome, StageTable
+from aria_data.storage.work_keys import work_key
 from aria_data.web import OptOuts, read_opt_outs
 from flows.engine.context import BuildContext, NotDone
 from flows.engine.items import screening_item

@@ -9,7 +9,7 @@ from aria_data.download import download
 from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
 from aria_data.records import Attempt, Candidate, Download, Verdict
 from aria_data.storage import printable
-from aria_data.storage.tables import Outcome
+from aria_data.storage.stage_tables import Outcome
 from aria_data.web import HostResting, host_of, kind_of
 from flows.engine.attempts import now
 from flows.engine.context import BuildContext, Item, Stage, each_item

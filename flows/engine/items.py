@@ -9,7 +9,7 @@ from typing import Any
 from aria_data.manifest import Row
 from aria_data.records import Candidate, Recording, Segment
 from aria_data.release import Removal
-from aria_data.storage.tables import Outcome
+from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import Item
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE

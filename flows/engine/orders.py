@@ -26,7 +26,7 @@ from aria_data.config import (
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.manifest import Manifest
 from aria_data.storage import printable
-from aria_data.storage.tables import address_of
+from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
 
 ANYWHERE = Compute()

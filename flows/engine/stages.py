@@ -41,7 +41,7 @@ from aria_data.screen.screening import PROMPT
 from aria_data.screen.screening import verdict as screening_verdict
 from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
-from aria_data.storage.tables import Outcome
+from aria_data.storage.stage_tables import Outcome
 from aria_data.transcribe import TranscriptionResult, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from aria_data.storage.tables import Outcome, StageTable
+from aria_data.storage.stage_tables import Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.show.build_tables import Progress
 

@@ -13,7 +13,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import Difference, columns
 from aria_data.records import Rejection
 from aria_data.storage import printable
-from aria_data.storage.tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable
 
 MAX_LINES = 50  # of rows added, removed and changed each; --json has all
 CAUSES = (  # of a change, by the columns that differ; the first that fits is named first

@@ -12,7 +12,7 @@ from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest, Row
 from aria_data.manifest.columns import is_subset
 from aria_data.manifest.manifest import subset_column
-from aria_data.manifest.reading import ids_where
+from aria_data.manifest.row_queries import ids_where
 from aria_data.manifest.rows import table_of
 from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import all_verdicts, prune
@@ -22,7 +22,7 @@ from aria_data.release.splits import EXCLUDED
 from aria_data.release.subsets import SELECTION
 from aria_data.release.tombstones import Known
 from aria_data.storage import printable
-from aria_data.storage.tables import RecordTable, StageTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
 from aria_data.web import OptOuts
 
 SUBSETS = ("in_pruned", "in_deduplicated", "in_unique")

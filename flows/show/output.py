@@ -18,7 +18,7 @@ from aria_data.manifest import Row, Version
 from aria_data.manifest.rows import rows_of
 from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.storage import printable, write_whole
-from aria_data.storage.tables import arrow_type, to_row
+from aria_data.storage.rows_of_records import arrow_type, to_row
 
 # The columns that a terminal has room for; other formats have all.
 SHOWN = (

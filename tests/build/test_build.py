@@ -26,7 +26,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import content_sha256
 from aria_data.records import Rejection
 from aria_data.storage import sha256_file
-from aria_data.storage.tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable
 from flows.cli.jobs import run_build
 from flows.engine.context import BuildContext
 from flows.remove import remove_items

@@ -19,7 +19,7 @@ from aria_data.errors import DatasetNotWritable, UsageError
 from aria_data.manifest import Manifest
 from aria_data.records import Attempt, Candidate, Download, Rejection
 from aria_data.release import Removals
-from aria_data.storage.tables import RecordTable, StageTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
 from flows.cli.jobs import run_build, run_crawl, run_fetch, run_retry
 from flows.engine import downloads
 

@@ -13,7 +13,7 @@ from aria_data.audio import reachable
 from aria_data.errors import AudioUnreachable
 from aria_data.manifest import Manifest
 from aria_data.records import Recording
-from aria_data.storage.tables import FAILED, Outcome, StageTable
+from aria_data.storage.stage_tables import FAILED, Outcome, StageTable
 from flows.engine.context import BuildContext
 from flows.remove import remove_items
 

@@ -36,7 +36,7 @@ from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotWritable, 
 from aria_data.records import Attempt, Candidate, Download, Screening
 from aria_data.screen import ScreenConfig, screen
 from aria_data.storage import exclusive_lock
-from aria_data.storage.tables import StageTable
+from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts, RequestBudget, Web, WebConfig, kind_of
 from flows.show.crawl_tree import draw
 

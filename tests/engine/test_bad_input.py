@@ -39,9 +39,9 @@ from aria_data.errors import (
 from aria_data.manifest import Manifest, manifest
 from aria_data.midi import read_midi
 from aria_data.records import Rejection
-from aria_data.storage import exclusive_lock, files, printable, tables
+from aria_data.storage import exclusive_lock, files, printable, stage_tables
 from aria_data.storage.files import from_location
-from aria_data.storage.tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable
 from flows.build.assemble import BuildSummary
 from flows.cli.jobs import run_build
 from flows.remove import remove_items
@@ -615,7 +615,7 @@ def test_a_full_disk_stops_the_build_in_one_line_wherever_it_happens_and_space_m
     reference = build(tmp_path / "in", tmp_path / "reference")
     spare = files.SPARE_BYTES if is_seen_before else 0
     if not is_seen_before:
-        for module in (tables, manifest):
+        for module in (stage_tables, manifest):
             monkeypatch.setattr(module, "require_space", lambda path, num_bytes: None)
     lines = []
     for free_kib in range(0, 180, 12):

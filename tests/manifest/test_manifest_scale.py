@@ -18,7 +18,7 @@ from fakes import manifest_row
 
 import aria_data
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
-from aria_data.manifest import Manifest, reading
+from aria_data.manifest import Manifest, row_queries
 from aria_data.manifest.manifest import BATCH_ROWS, arrow_schema, content_sha256
 from aria_data.release.rows_of_segments import release
 from flows.cli.base import INTERRUPTED
@@ -135,7 +135,7 @@ def test_rows_are_the_same_however_they_are_read(manifest, monkeypatch, few):
     rows = [manifest_row(f"local-{number:04d}_0", num_notes=number, title="abc"[number % 3]) for number in range(90)]
     rows[4] |= {"removed_in": 1, "removal_reason": "x"}
     manifest.commit(rows)
-    monkeypatch.setattr(reading, "FEW", few)
+    monkeypatch.setattr(row_queries, "FEW", few)
     tests = [
         lambda row: row["removed_in"] is None,
         lambda row: row["removed_in"] is None,
@@ -192,7 +192,7 @@ ENDLESS = "exists(with recursive t as (select 1 x union all select x + 1 from t)
 
 def test_a_condition_that_never_ends_is_stopped(manifest, monkeypatch):
     manifest.commit(rows_of(1, 2))
-    monkeypatch.setattr(reading, "QUERY_S", 0.3)
+    monkeypatch.setattr(row_queries, "QUERY_S", 0.3)
     with pytest.raises(UsageError, match=r"the query was stopped after 0\.3 s"):
         manifest.query(ENDLESS)
     monkeypatch.undo()
@@ -200,12 +200,12 @@ def test_a_condition_that_never_ends_is_stopped(manifest, monkeypatch):
 
 
 def test_a_call_that_hears_no_interrupt_is_left_behind(monkeypatch):
-    monkeypatch.setattr(reading, "QUERY_S", 0.1)
-    monkeypatch.setattr(reading, "GRACE_S", 0.1)
+    monkeypatch.setattr(row_queries, "QUERY_S", 0.1)
+    monkeypatch.setattr(row_queries, "GRACE_S", 0.1)
     can_end = threading.Event()
     try:
         with pytest.raises(UsageError, match=r"stopped after 0\.1 s"):
-            reading._in_time(can_end.wait, lambda: None)
+            row_queries._in_time(can_end.wait, lambda: None)
     finally:
         can_end.set()
 
@@ -213,14 +213,14 @@ def test_a_call_that_hears_no_interrupt_is_left_behind(monkeypatch):
 SAYS_WHEN_ASKED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
-from aria_data.manifest import reading
+from aria_data.manifest import row_queries
 from flows.cli.command import main
 
-def search(*arguments, search=reading._search):
+def search(*arguments, search=row_queries._search):
     print("asked", flush=True)
     return search(*arguments)
 
-reading._search = search
+row_queries._search = search
 main()
 """
 
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_a_condition_that_never_ends(tmp_path, manifest):
 
 def test_memory_beyond_the_limit_is_one_line(manifest, monkeypatch):
     manifest.commit(rows_of(1, 2))
-    monkeypatch.setattr(reading, "MEMORY", "20MB")
+    monkeypatch.setattr(row_queries, "MEMORY", "20MB")
     with pytest.raises(UsageError, match="the query cannot be understood: Out of Memory Error"):
         manifest.query("(select count(distinct x) from range(20000000) t(x)) > 0")
 
@@ -270,7 +270,7 @@ def test_a_deep_condition_is_still_one(manifest):
 
 def test_a_data_file_lost_between_the_two_steps_is_one_line(manifest, monkeypatch):
     manifest.commit(rows_of(1, 2))
-    find = reading.ids_where
+    find = row_queries.ids_where
 
     def find_and_lose(*arguments):
         found = find(*arguments)
@@ -278,7 +278,7 @@ def test_a_data_file_lost_between_the_two_steps_is_one_line(manifest, monkeypatc
             path.unlink()
         return found
 
-    monkeypatch.setattr(reading, "ids_where", find_and_lose)
+    monkeypatch.setattr(row_queries, "ids_where", find_and_lose)
     with pytest.raises(DatasetCorrupt, match="a data file is missing or damaged") as error:
         manifest.query("num_notes > 0")
     assert "\n" not in str(error.value)
@@ -295,7 +295,7 @@ def test_a_column_newer_than_the_table_is_read_as_empty(tmp_path, manifest, monk
     write_deltalake(str(other.path), table.slice(0, 0), partition_by=["bucket"])
     write_deltalake(str(other.path), table, mode="append")
     for few in (0, 10):
-        monkeypatch.setattr(reading, "FEW", few)
+        monkeypatch.setattr(row_queries, "FEW", few)
         assert other.query("num_notes > 0").to_pylist() == rows_of(1, 2, title=None)
         assert other.query("title is null", columns=["title"]).to_pylist() == [{"title": None}] * 2
     assert other.diff(1, 1).changed == {}
@@ -307,7 +307,7 @@ def test_a_diff_of_many_rows_is_that_of_few(manifest, monkeypatch):
     manifest.commit([{**row, "title": "new", "genre": None} if row["num_notes"] % 2 else row for row in rows])
     found = manifest.diff(1, 2)
     assert found.changed == {row["segment_id"]: ["title", "genre"] for row in rows[1::2]}
-    monkeypatch.setattr(reading, "FEW", 3)
+    monkeypatch.setattr(row_queries, "FEW", 3)
     assert manifest.diff(1, 2) == found
 
 

@@ -19,7 +19,7 @@ from aria_data.manifest.manifest import content_sha256
 from aria_data.release import SubsetRecipe, Subsets
 from aria_data.release.removals import Removals
 from aria_data.release.tombstones import Known, named_segments, tombstone
-from aria_data.storage.tables import open_delta
+from aria_data.storage.delta_tables import open_delta
 from flows.define_subset import define_recipe, forget
 from flows.remove import remove_items
 
@@ -197,7 +197,7 @@ def test_subsets_give_the_versions_and_cards_that_all_rows_gave(tmp_path):
 
 def test_a_removal_names_rows_by_what_any_candidate_said(tmp_path):
     from aria_data.records import Candidate
-    from aria_data.storage.tables import DONE, Outcome, StageTable
+    from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 
     table = StageTable(tmp_path, "collect", Candidate)
     for name in ("a", "b"):

@@ -15,7 +15,7 @@ from aria_data.manifest import Manifest, Row
 from aria_data.records import Candidate, Download
 from aria_data.release import ReleaseConfig, Removals
 from aria_data.release.rows_of_segments import build_rows
-from aria_data.storage.tables import DONE, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from flows import remove as removing
 from flows.cli.command import cli
 from flows.remove import remove_items, sweep

@@ -18,7 +18,7 @@ from aria_data.config import BuildConfig, load_config
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage import exclusive_lock
-from aria_data.storage.tables import StageTable
+from aria_data.storage.stage_tables import StageTable
 from flows.cli.command import cli
 from flows.cli.jobs import run_serve
 from flows.tools import doctor

@@ -15,7 +15,7 @@ from aria_data.manifest import Manifest
 from aria_data.measure import MEASURES
 from aria_data.records import Measurement
 from aria_data.release import SelectedRow, SubsetRecipe
-from aria_data.storage.tables import DONE, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from flows import define_subset as subsetting
 from flows.cli.command import cli
 from flows.remove import remove_items

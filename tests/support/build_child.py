@@ -94,7 +94,7 @@ def take_long() -> None:
 def die_at(place: str, is_before: bool) -> None:
     """Make this process kill itself right before or right after a write of that kind."""
     from aria_data.manifest import Manifest
-    from aria_data.storage.tables import RecordTable, StageTable
+    from aria_data.storage.stage_tables import RecordTable, StageTable
     from aria_data.transcribe import midi_output
 
     owner = {"append": StageTable, "commit": Manifest, "replace": RecordTable, "write_whole": midi_output}[place]

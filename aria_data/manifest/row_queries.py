@@ -23,7 +23,7 @@ from aria_data.errors import DatasetCorrupt, UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
 from aria_data.manifest.rows import sorted_by_id
 from aria_data.storage import printable
-from aria_data.storage.tables import data_files, lean
+from aria_data.storage.delta_tables import data_files, lean
 
 FEW = 2_000  # up to so many rows are read page by page; deltalake's engine needs some 350 bytes of stack for each
 QUERY_S = 60.0  # time limit: a condition may never end

@@ -17,16 +17,9 @@ from hypothesis import strategies as st
 from aria_data import records
 from aria_data.errors import DatasetCorrupt, DatasetNotWritable, UsageError
 from aria_data.records import Recording, Rejection, Segment, Segmentation, Transcription
-from aria_data.storage.tables import (
-    DONE,
-    FAILED,
-    Outcome,
-    RecordTable,
-    StageTable,
-    address_of,
-    remove_orphans,
-    work_key,
-)
+from aria_data.storage.delta_tables import address_of, remove_orphans
+from aria_data.storage.stage_tables import DONE, FAILED, Outcome, RecordTable, StageTable
+from aria_data.storage.work_keys import work_key
 
 RECORD_TYPES = [value for value in vars(records).values() if dataclasses.is_dataclass(value)]
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

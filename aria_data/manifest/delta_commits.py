@@ -12,7 +12,7 @@ from typing import Any
 
 from aria_data.errors import UsageError
 from aria_data.storage import printable
-from aria_data.storage.tables import table_error
+from aria_data.storage.delta_tables import table_error
 
 _NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 

@@ -28,7 +28,7 @@ from aria_data.repertoire.movements import (
 )
 from aria_data.repertoire.opuses import piece_in_key, same_work
 from aria_data.repertoire.wholes import is_range, piece_of_range
-from aria_data.repertoire.works import is_sonata, is_title_first, numbered_work, quoted, title_in_words
+from aria_data.repertoire.work_names import is_sonata, is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
 _DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of their movements, not on the names

@@ -1,0 +1,148 @@
+"""The stage tables of a dataset folder: what is already done, appended atomically, never changed.
+
+A stage table is a cache keyed by content: a row's `key` hashes the stage's name, version and configuration, and the
+values it worked on. An item is *done* when a row with the expected key exists. Rows with other keys (of an older
+configuration) stay and are ignored, so nothing is lost when a setting is tried and taken back. A `RecordTable` is the
+other kind: it is replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
+from aria_data.storage.files import require_space
+from aria_data.storage.rows_of_records import arrow_type, from_row, to_row
+
+DONE, REJECTED, FAILED = "done", "rejected", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stage's result for one item: a record, or a rejection or failure with its reason and the measured number."""
+
+    item_id: str
+    key: str  # from `work_key`
+    status: str  # DONE, REJECTED or FAILED
+    reason: str = ""  # why it was rejected or failed
+    measured: float | None = None  # the number that a rejection compared with a limit
+    detail: str = ""
+    record: Any = None
+
+
+class StageTable:
+    """One stage's outcomes, in a Delta table at `root/tables/<name>`. `record_type`, a dataclass, gives the columns."""
+
+    def __init__(self, root: Path, name: str, record_type: type):
+        self.name = name
+        self.path = root / "tables" / name
+        self.record_type = record_type
+        self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
+
+    def lookup(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Give the outcomes that exist for these keys, by key. Raises `DatasetCorrupt` for an unreadable table."""
+        table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string()))) if keys else None
+        return {row["key"]: self._outcome(row) for row in table.to_pylist()} if table else {}
+
+    def all(self) -> list[Outcome]:
+        """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
+        table = self._read(None)
+        return [self._outcome(row) for row in table.to_pylist()] if table else []
+
+    def columns(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield `item_id` and these fields of the record of every outcome that has one, in the order of `all`.
+
+        For tables whose outcomes are too many to be in memory at once. Raises `DatasetCorrupt`.
+        """
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return
+        wanted = {"item_id": pads.field("item_id")} | {name: pads.field("record", name) for name in names}
+        try:
+            files = data_files(self.path, dataset)
+            yield from files.to_batches(columns=wanted, filter=pads.field("record").is_valid(), **lean())
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def append(self, outcomes: Iterable[Outcome]) -> None:
+        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission)."""
+        from deltalake import write_deltalake
+
+        rows = [{**_plain(outcome), "record": to_row(outcome.record)} for outcome in outcomes]
+        if not rows:
+            return
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        try:
+            require_space(self.path, table.nbytes)
+            write_deltalake(
+                address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
+            )
+        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
+            raise table_error(self.path, error, writing=True) from error
+
+    def _read(self, filter_: pads.Expression | None) -> pa.Table | None:
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return None
+        try:
+            return data_files(self.path, dataset).to_table(filter=filter_)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def _outcome(self, row: dict[str, Any]) -> Outcome:
+        record = row.pop("record")
+        return Outcome(**row, record=None if record is None else from_row(self.record_type, record))
+
+
+_OUTCOME_FIELDS = [
+    pa.field("item_id", pa.string(), nullable=False),
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+    pa.field("measured", pa.float64()),
+    pa.field("detail", pa.string()),
+]
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in ("item_id", "key", "status", "reason", "measured", "detail")}
+
+
+class RecordTable:
+    """A Delta table at `root/tables/<name>` that is replaced whole, and only when its content changed."""
+
+    def __init__(self, root: Path, name: str, record_type: type):
+        self.path = root / "tables" / name
+        self.record_type = record_type
+        struct = arrow_type(record_type)
+        self.schema = pa.schema([struct.field(index) for index in range(struct.num_fields)])
+
+    def read(self) -> list[Any]:
+        """Read all records, in the order they were written. Raises `DatasetCorrupt`."""
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return []
+        try:
+            table = data_files(self.path, dataset).to_table()
+            return [from_row(self.record_type, row) for row in table.to_pylist()]
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def replace(self, records: Sequence[Any]) -> None:
+        """Make the table hold exactly these records, in one atomic commit. Raises `DatasetNotWritable`."""
+        from deltalake import write_deltalake
+
+        if self.read() == list(records):
+            return
+        table = pa.Table.from_pylist([to_row(record) for record in records], schema=self.schema)
+        try:
+            require_space(self.path, table.nbytes)
+            write_deltalake(address_of(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
+        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
+            raise table_error(self.path, error, writing=True) from error
