@@ -36,6 +36,10 @@ from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructi
 PROMPT = "annotate-1"
 FIELDS = ("composer", "performer", "title", "catalogue", "piece_number", "movement", "form", "genre", "period", "key")
 MAX_SOURCE_CHARS = 200
+_NO_PEOPLE = frozenset(
+    "piano pianist pianoforte fortepiano keyboard klavier steinway yamaha bosendorfer violin viola cello guitar flute "
+    "organ harpsichord orchestra quartet solo unknown anonymous various none n/a composer performer artist".split()
+)
 _PERIODS = ("renaissance", "baroque", "classical", "romantic", "impressionist", "modern", "contemporary")
 
 
@@ -121,15 +125,33 @@ _Fields = Mapping[str, tuple[str, str]]  # of each field the value and the quote
 
 def _put_people(reading: Reading, fields: _Fields, texts: Sequence[str]) -> None:
     value, quote = fields["composer"]
-    if match := find_composer(value, is_name=True):
-        reading.put_composer(match.composer_id, quote, "")
-    elif is_quoted(value, texts):
+    named = find_composer(quote)
+    match = find_composer(value, is_name=True)
+    if match and (named is None or named.composer_id == match.composer_id) and _may_name(match.composer_id, quote):
+        reading.put_composer(match.composer_id, quote, "composer surname")
+    elif not match and is_quoted(value, [quote]) and _is_person(value):
         reading.put("composer", value, quote)
     value, quote = fields["performer"]
-    if value:
+    player = find_pianist(value, is_name=True)
+    if player and find_pianist(quote) or is_quoted(value, [quote]) and _is_person(value):
         put_performer(reading, value if is_quoted(value, texts) else quote, quote)
-        if player := find_pianist(value, is_name=True):
+        if player:
             reading.put("performer_id", player.pianist_id, quote)
+
+
+def _may_name(composer_id: str, quote: str) -> bool:
+    """Whether a quote names the composer, or a work that is known to be theirs."""
+    found = find_composer(quote)
+    if found is not None:
+        return found.composer_id == composer_id
+    own = composers()[composer_id].catalogues
+    return bool(known_work(composer_id, fold(quote))) or bool(own and catalogue_numbers(quote, own))
+
+
+def _is_person(name: str) -> bool:
+    """Whether a name can be a person's: not an instrument, a form, or a word of music."""
+    words = set(fold(name).replace(".", " ").split())
+    return bool(words) and not words & _NO_PEOPLE and not find_form(fold(name)) and not name.strip().isdigit()
 
 
 def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNumber]:

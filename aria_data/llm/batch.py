@@ -26,7 +26,8 @@ from aria_data.llm.exchange import Asked
 from aria_data.llm.ledger import BudgetSpent
 from aria_data.llm.limits import backoff_s
 from aria_data.llm.prices import Price, Usage
-from aria_data.llm.questions import AnswerInvalid, Question, Task, check_answers, question_key, request_body
+from aria_data.llm.questions import Question, Task, question_key, request_body
+from aria_data.llm.replies import AnswerInvalid, check_answers
 from aria_data.llm.wire import MAX_BATCH_BYTES, LlmStopped, NotLikeThat, NotNow
 
 MAX_LINES = 10_000  # requests in a batch; OpenAI takes 50,000 and 200 MB
@@ -274,7 +275,7 @@ class _Batches:
 
     def _learn(self, said: str) -> None:
         """Change the dialect after a refusal, so that a second batch is not refused for the same form of request."""
-        following = self._spoken.after(NotLikeThat(said, said.lower()), may_guess=False)
+        following = self._spoken.after(said.lower(), may_guess=False)
         if following is not None and self.llm.exchange.dialect == self._spoken:
             self.llm.exchange.dialect = following
 

@@ -22,15 +22,23 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import NetworkError, TemporaryError, UsageError
-from aria_data.llm.exchange import Asked, Exchange, LlmConfig
+from aria_data.llm.exchange import Asked, Exchange, Say, TooMany
+from aria_data.llm.forecast import Forecast, forecast_of
 from aria_data.llm.ledger import BudgetSpent, Ledger, Limits
+from aria_data.llm.patience import NothingUsable
 from aria_data.llm.prices import Price, find_price, to_picodollars, unknown_price
-from aria_data.llm.questions import Forecast, Payload, Question, Task, forecast_of, question_key
+from aria_data.llm.questions import Payload, Question, Task, question_key
+from aria_data.llm.settings import LlmConfig
 from aria_data.llm.wire import Endpoint, LlmStopped, NotLikeThat, NotNow
 
 __all__ = ["Answer", "BudgetSpent", "Forecast", "Llm", "LlmConfig", "LlmStopped", "Question", "Task"]
 NOTHING_LEFT = (UsageError, LlmStopped)  # errors that every other question would meet too
-HOPELESS_ALONE = (NotNow, NotLikeThat, BudgetSpent)  # after one of these, a request for one item is not repeated
+HOPELESS_ALONE = (
+    NotNow,
+    NotLikeThat,
+    BudgetSpent,
+    NothingUsable,
+)  # after one of these, a request for one item is not repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +60,22 @@ class Llm:
     """
 
     def __init__(
-        self, config: LlmConfig, ledger_path: Path, environ: Mapping[str, str] | None = None, run_id: str = ""
+        self,
+        config: LlmConfig,
+        ledger_path: Path,
+        environ: Mapping[str, str] | None = None,
+        run_id: str = "",
+        say: Say = lambda line: None,
     ):
-        self.config = config
         self.endpoint = Endpoint(config.base_url, config.model, environ)
+        self.config = config = config.for_server(self.endpoint.is_local)
         self.model = self.endpoint.model
         self.run_id = run_id or secrets.token_hex(8)
         self.limits = Limits(_limit(config.max_dollars), _limit(config.max_total_dollars))
         self.price = self._find_price(in_batch=False)
         self.batch_price = self._find_price(in_batch=True)
         self.ledger = Ledger(ledger_path)
-        self.exchange = Exchange(config, self.endpoint, self.ledger, self.run_id, self.limits, self.price)
+        self.exchange = Exchange(config, self.endpoint, self.ledger, self.run_id, self.limits, self.price, say)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -123,13 +136,17 @@ class Llm:
         return None if fields is None else Answer(fields, self.model, was_cached=True)
 
     def forecast(self, task: Task, questions: Iterable[Question], in_batch: bool = False) -> Forecast:
-        """Estimate tokens and cost, without asking. Raises `UsageError` when the model's price is not known."""
-        price = self.batch_price if in_batch else self.price
-        if price is None:
-            raise unknown_price(self.endpoint.scrub(self.model))
-        usual = self.ledger.tokens_an_item(task.name, self.model)
+        """Estimate requests, tokens, time and, for a model whose price is known, the cost, without asking."""
         is_cached = lambda payload: self.cached(task, payload) is not None  # noqa: E731
-        return forecast_of(task, questions, is_cached, price, self.config, usual)
+        return forecast_of(
+            task,
+            questions,
+            is_cached,
+            self.batch_price if in_batch else self.price,
+            self.config.items_per_request,
+            self.config.extra_output_tokens,
+            self.ledger.seen(task.name, self.model),
+        )
 
     def ask(self, task: Task, payload: Payload) -> Answer:
         """Ask one question. Raises `TemporaryError` when it is not answered, and the errors of `ask_many`."""
@@ -197,7 +214,7 @@ class Llm:
                 yield question, Answer(fields, self.model, was_cached=True)
                 continue
             waiting[key] = [question]
-            if question.is_alone:
+            if question.is_alone or task.choices:
                 yield [(key, question.payload)]
                 continue
             group.append((key, question.payload))
@@ -210,12 +227,18 @@ class Llm:
     async def _answer(self, task: Task, group: list[Asked], report: Report) -> None:
         """Ask a group together, then each item without a valid answer alone. Every item is reported once."""
         left: dict[str, tuple[Payload, Exception]] = {key: (payload, NetworkError("")) for key, payload in group}
+        was_alone: set[str] = set()
 
         async def ask(part: list[Asked], attempt: int) -> None:
             try:
                 found = await self.exchange.ask(task, part, attempt)
+            except TooMany:
+                most = min(self.exchange.most_items, max(1, len(part) // 2))
+                await asyncio.gather(*(ask(part[start : start + most], 0) for start in range(0, len(part), most)))
+                return
             except (TemporaryError, UsageError) as error:
                 found = {key: error for key, _ in part}
+            was_alone.update(key for key, _ in part if len(part) == 1)
             for key, fields in found.items():
                 if isinstance(fields, TemporaryError) and not isinstance(fields, LlmStopped):
                     left[key] = (left[key][0], fields)
@@ -226,15 +249,13 @@ class Llm:
 
         try:
             await ask(group, 0)
-            was_alone = len(group) == 1
-            for attempt in range(1, 1 + self.config.max_asks_alone):
+            for attempt in range(1, 1 + (0 if task.choices else self.config.max_asks_alone)):
                 again = [
                     (key, payload)
                     for key, (payload, error) in left.items()
-                    if not (was_alone and isinstance(error, HOPELESS_ALONE))
+                    if not (key in was_alone and isinstance(error, HOPELESS_ALONE))
                 ]
                 await asyncio.gather(*(ask([each], attempt) for each in again))
-                was_alone = True
         except Exception as error:  # a fault of this program or of the disk is reported with each item left
             left = {key: (payload, error) for key, (payload, _) in left.items()}
         for key, (_, failure) in left.items():

@@ -9,49 +9,30 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aria_data.errors import NetworkError, UsageError
+from aria_data.llm.dialect import Dialect
 from aria_data.llm.ledger import BudgetSpent, Ledger, Limits
 from aria_data.llm.limits import Limiter, backoff_s
+from aria_data.llm.patience import MAX_PAUSE_S, Patience
 from aria_data.llm.prices import Price, Usage
-from aria_data.llm.questions import Payload, Task, check_answers, request_body
-from aria_data.llm.wire import Endpoint, LlmStopped, NotAllowed, NotLikeThat, NotNow, Reply
+from aria_data.llm.questions import Payload, Task, request_body
+from aria_data.llm.replies import check_answers
+from aria_data.llm.settings import LlmConfig
+from aria_data.llm.wire import Endpoint, LlmStopped, NotAllowed, NotLikeThat, NotNow, Reply, TooLong
 
 UNSEEN_TOKENS = 256  # tokens of a server's chat template: roles, separators, its own preamble
-MAX_FAILURES_IN_ROW = 24  # requests, after which no further ones are sent
+MIN_OUTPUT = 100  # tokens: less than an answer has
+MAX_LATE = 2  # attempts at one item that does not get its answer in time
+Say = Callable[[str], None]
 Asked = tuple[str, Payload]  # a question's key and payload
 
 
-@dataclass(frozen=True)
-class LlmConfig:
-    """Which model to ask, how, and for how much. The key is not part of it: it comes from OPENAI_API_KEY."""
-
-    base_url: str = ""  # empty: OPENAI_BASE_URL, else OpenAI's own
-    model: str = ""  # empty: ARIA_DATA_MODEL
-    max_dollars: float = 1.0  # of one run; below 0: no limit. Ours: a mistake costs a dollar, not a rent
-    max_total_dollars: float = -1.0  # of everything in the ledger; below 0: no limit
-    input_price: float = -1.0  # dollars per million tokens; below 0: from llm_prices.toml
-    output_price: float = -1.0
-    items_per_request: int = 10  # ours: the cost of the prompt falls to a tenth, and a failed request affects ten items
-    max_asks_alone: int = 2  # ours: more requests for an item without a valid answer
-    max_attempts: int = 6  # ours: with waits that double from 1 s, this bridges half a minute of failures
-    first_wait_s: float = 1.0
-    max_wait_s: float = 120.0  # if a server asks to wait longer, the item fails
-    deadline_s: float = 120.0  # of one request, to its last byte; reasoning models take a minute
-    start_concurrency: int = 4
-    max_concurrency: int = 16  # ours; the limit is adapted to refusals (429)
-    extra_output_tokens: int = 0  # a request; reasoning models need some thousand
-    seed: int = 0
-    batch_poll_s: float = 30.0
-    batch_wait_s: float = 90000.0  # a batch may take 24 h (OpenAI), and an hour for its files
-
-    def __post_init__(self) -> None:
-        counts = (self.items_per_request, self.max_attempts, self.start_concurrency, self.max_concurrency)
-        if min(counts) < 1 or self.max_asks_alone < 0:
-            raise ValueError("items_per_request, max_attempts and both concurrencies are 1 or more.")
+class TooMany(Exception):
+    """The items of a request are too many for this server; they are to be asked in smaller groups."""
 
 
 class Exchange:
@@ -65,16 +46,21 @@ class Exchange:
         run_id: str,
         limits: Limits,
         price: Price | None,
+        say: Say = lambda line: None,
     ):
         self.config, self.endpoint, self.ledger = config, endpoint, ledger
-        self.run_id, self.limits = run_id, limits
+        self.run_id, self.limits, self.say = run_id, limits, say
         self.price = price
         self.dialect = endpoint.first_dialect()
         self.has_succeeded = False
-        self._failures_in_row = 0
+        self.most_items = config.items_per_request
+        self.patience = Patience(endpoint.name, config.patience_s, config.first_wait_s)
+        self._num_poor = 0  # requests in a row in which most items were not answered
         self._in_flight = 0
         self._closed_until = 0.0  # when a server that asked to wait longer than `max_wait_s` may be asked again
         self._largest_output = 0  # tokens of an output beyond its limit: such a server ignores limits
+        self._most_output = 1 << 30  # tokens of an answer that fit into the model's context
+        self._least_prompt: dict[str, int] = {}  # tokens seen of a request, by its instructions
 
     async def start(self) -> None:
         """Make the client and the limiter, inside the event loop."""
@@ -90,29 +76,55 @@ class Exchange:
         """Make one request with all its attempts. Gives each item's fields or error, by key.
 
         `attempt` is 0 for a group's first request; later ones are for one item, are retried less and may have longer
-        answers. Raises the last error when no attempt succeeded.
+        answers. Raises `TooMany` when the items are to be asked in smaller groups, and the last error when no attempt
+        succeeded.
         """
-        failure: Exception = NetworkError(f"{self.endpoint.name}: was not asked.")
-        num_failures, most_failures = 0, self.config.max_attempts if attempt == 0 else 2
-        while num_failures < most_failures:
+        num_failures, num_waits = 0, 0
+        most_failures = self.config.max_attempts if attempt == 0 else 2
+        while True:
+            most_tokens = task.output_tokens(len(group)) * 2**attempt + self.config.extra_output_tokens
+            most_tokens = min(most_tokens, self._most_output)
             try:
-                return await self._ask_once(task, group, attempt)
+                return await self._ask_once(task, group, attempt, most_tokens)
+            except TooLong as refusal:
+                self._fewer(len(group), "do not fit into the model's context")
+                if most_tokens <= MIN_OUTPUT:
+                    raise TooLong(f"{refusal} Start the server with a larger context.", "") from None
+                self._most_output = min(self._most_output, max(MIN_OUTPUT, most_tokens // 2))
             except NotLikeThat as refusal:
-                failure = refusal
                 self._adapt(refusal)
             except NotNow as trouble:
-                failure = trouble
-                num_failures += 1
-                wait_s = trouble.wait_s or 0.0
-                if wait_s > self.config.max_wait_s:
-                    self._closed_until = time.monotonic() + wait_s
-                elif num_failures < most_failures:
-                    await asyncio.sleep(max(backoff_s(num_failures - 1, self.config.first_wait_s), wait_s))
-        raise failure
+                if trouble.is_late:
+                    self._fewer(len(group), "were not answered in time")
+                    most_failures = min(most_failures, MAX_LATE)
+                is_waiting = self.patience.waits_for(trouble)
+                num_waits, num_failures = num_waits + is_waiting, num_failures + (not is_waiting)
+                if num_failures >= most_failures:
+                    raise
+                await self._pause(trouble, max(num_failures, num_waits))
 
-    def _check_open(self) -> None:
-        if self._failures_in_row >= MAX_FAILURES_IN_ROW:
-            raise NetworkError(f"{self.endpoint.name}: nothing has come through for a while. Run again later.")
+    async def _pause(self, trouble: NotNow, number: int) -> None:
+        """Wait before the next attempt, unless the server asks for more patience than there is."""
+        wait_s = trouble.wait_s or 0.0
+        if wait_s > self.config.max_wait_s:
+            self._closed_until = time.monotonic() + wait_s
+            raise trouble
+        most_s = MAX_PAUSE_S if trouble.is_away else 60.0
+        await asyncio.sleep(max(backoff_s(number - 1, self.config.first_wait_s, most_s), wait_s))
+
+    def _fewer(self, num_items: int, why: str) -> None:
+        """Put fewer items into requests from now on. Raises `TooMany` if this one had several."""
+        if num_items == 1:
+            return
+        if num_items <= self.most_items:
+            self.most_items = num_items // 2
+            self.say(f"{num_items} items {why}; from now on at most {self.most_items} a request.")
+        raise TooMany
+
+    def _check_open(self, task: Task, num_items: int) -> None:
+        if num_items > self.most_items:
+            raise TooMany
+        self.patience.check(task.name)
         if self._closed_until > time.monotonic():
             raise NetworkError(
                 f"{self.endpoint.name}: asks to wait {self._closed_until - time.monotonic():.0f} s; run again then."
@@ -122,50 +134,81 @@ class Exchange:
         """Use a plainer dialect from now on, unless another request has changed it already."""
         if refusal.dialect != self.dialect:
             return
-        following = self.dialect.after(refusal, may_guess=not self.has_succeeded)
+        following = self.dialect.after(refusal.names, may_guess=not self.has_succeeded)
         if following is None:
             if not self.has_succeeded:  # then no guess was right
                 self.dialect = self.endpoint.first_dialect()
             raise refusal
         self.dialect = following
 
-    async def _ask_once(self, task: Task, group: Sequence[Asked], attempt: int) -> dict[str, Any]:
+    async def _ask_once(self, task: Task, group: Sequence[Asked], attempt: int, most_tokens: int) -> dict[str, Any]:
         ids = {secrets.token_hex(6): asked for asked in group}
         sent = {item_id: payload for item_id, (_, payload) in ids.items()}
-        most_tokens = task.output_tokens(len(group)) * 2**attempt + self.config.extra_output_tokens
         async with self._limiter.slot() as taken_at:
-            self._check_open()  # the state may have changed while waiting
+            self._check_open(task, len(group))  # the state may have changed while waiting
             dialect = self.dialect
-            body = request_body(task, sent, self.endpoint.model, dialect, most_tokens, self.config.seed)
+            body = request_body(task, sent, self.endpoint.model, dialect, most_tokens, self.config.seed, attempt)
             request_id, bound = await self._reserve(task, body, len(group), most_tokens)
-            try:
-                reply = await self.endpoint.ask(self.client, body, self.config.deadline_s)
-                if reply.complaint and reply.usage is None:
-                    raise NotNow(f"{self.endpoint.name}: the answer {reply.complaint}.", may_be_charged=True)
-            except NotNow as trouble:
-                self._count_failure(trouble, taken_at)
-                await self._settle(request_id, is_refused=not trouble.may_be_charged)
-                raise
-            except (NotLikeThat, UsageError, LlmStopped) as refusal:
-                await self._settle(request_id, is_refused=True)
-                if isinstance(refusal, NotAllowed) and self.has_succeeded:  # moderation may answer so too
-                    refusal = NotLikeThat(str(refusal), "")
-                if isinstance(refusal, NotLikeThat):
-                    refusal.dialect = dialect
-                raise refusal from None
-            except BaseException:
-                self._in_flight -= 1  # sent and not seen: what was reserved stays spent
-                raise
-            self._failures_in_row = 0
+            reply = await self._send(task, body, request_id, dialect, taken_at)
             self._limiter.answered(reply.headers or {}, self.config.max_wait_s)
             found = check_answers(task, sent, reply)
             good = {ids[item_id][0]: fields for item_id, fields in found.items() if isinstance(fields, dict)}
-            self.has_succeeded = self.has_succeeded or bool(good)
-            await self._settle(request_id, self.believed(reply, bound), good)
+            usage = self.believed(reply, bound)
+            await self._settle(request_id, usage, good)
+            self._learn(task, body, usage, reply, [found[item_id] for item_id in sent], dialect)
         return {ids[item_id][0]: each for item_id, each in found.items()}
 
-    def _count_failure(self, trouble: NotNow, taken_at: float) -> None:
-        self._failures_in_row += not trouble.is_refusal
+    async def _send(self, task: Task, body: Any, request_id: int, dialect: Dialect, taken_at: float) -> Reply:
+        """Send a request; if it fails, settle what was reserved for it, and raise why."""
+        try:
+            reply = await self.endpoint.ask(self.client, body, self.config.deadline_s)
+            if reply.complaint and reply.usage is None:
+                raise NotNow(f"{self.endpoint.name}: the answer {reply.complaint}.", may_be_charged=True)
+            self.patience.answered()
+            return reply
+        except NotNow as trouble:
+            self._count_failure(task, trouble, taken_at)
+            await self._settle(request_id, is_refused=not trouble.may_be_charged)
+            raise
+        except (NotLikeThat, UsageError, LlmStopped) as refusal:
+            self.patience.answered()
+            await self._settle(request_id, is_refused=True)
+            if isinstance(refusal, NotAllowed) and self.has_succeeded:  # moderation may answer so too
+                refusal = NotLikeThat(str(refusal), "")
+            if isinstance(refusal, NotLikeThat):
+                refusal.dialect = dialect
+            raise refusal from None
+        except BaseException:
+            self._in_flight -= 1  # sent and not seen: what was reserved stays spent
+            raise
+
+    def _learn(
+        self, task: Task, body: Any, usage: Usage | None, reply: Reply, found: Sequence[Any], dialect: Dialect
+    ) -> None:
+        """Draw conclusions from an answer: what a prompt costs, how many items fit, whether the form is understood."""
+        if usage is not None and (instructions := _instructions(body)):
+            least = self._least_prompt.get(instructions, usage.prompt_tokens)
+            self._least_prompt[instructions] = min(least, usage.prompt_tokens)
+        num_good = sum(isinstance(each, dict) for each in found)
+        self.has_succeeded = self.has_succeeded or bool(num_good)
+        words = next((str(each) for each in found if isinstance(each, Exception)), "")
+        self.patience.judge(task.name, bool(num_good), words)
+        is_of_another_form = not num_good and not task.choices and (not reply.complaint or "empty" in reply.complaint)
+        if is_of_another_form and not reply.is_cut and not self.has_succeeded and dialect == self.dialect:
+            self.dialect = self.dialect.after_unusable() or self.dialect
+        self._num_poor = self._num_poor + 1 if 2 * num_good < len(found) else 0
+        if self._num_poor >= 2 and len(found) > 1:
+            self._num_poor = 0
+            with suppress(TooMany):
+                self._fewer(len(found), "were mostly left unanswered")
+
+    def _count_failure(self, task: Task, trouble: NotNow, taken_at: float) -> None:
+        if trouble.is_late:
+            self._limiter.refused(taken_at, 0.0)
+            if self.most_items == 1:  # even one item is too slow
+                self.patience.judge(task.name, False, str(trouble))
+        elif trouble.is_away or not trouble.is_refusal:
+            self.patience.failed(trouble, self._limiter)
         if trouble.is_refusal:
             wait_s = backoff_s(0, self.config.first_wait_s) if trouble.wait_s is None else trouble.wait_s
             self._limiter.refused(taken_at, wait_s if wait_s <= self.config.max_wait_s else 0.0)
@@ -208,9 +251,11 @@ class Exchange:
                 self._settled.notify_all()
 
     def bound(self, body: Any, most_tokens: int) -> Usage:
-        """The most tokens a request can use, since a token has at least one byte."""
-        num_bytes = len(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
-        return Usage(num_bytes + UNSEEN_TOKENS, max(most_tokens, self._largest_output))
+        """The most tokens a request can use: a token has at least one byte, and what instructions cost is learned."""
+        most_prompt = _num_bytes(body) + UNSEEN_TOKENS
+        if (instructions := _instructions(body)) in self._least_prompt:  # that request had the same instructions
+            most_prompt = min(most_prompt, self._least_prompt[instructions] + _num_bytes(body["messages"][-1]))
+        return Usage(most_prompt, max(most_tokens, self._largest_output))
 
     def believed(self, reply: Reply, bound: Usage) -> Usage | None:
         """The reported usage, or None if it cannot be true; then the reserved worst case counts.
@@ -230,3 +275,13 @@ class Exchange:
                 return None
             self._largest_output = max(self._largest_output, usage.completion_tokens)
         return usage
+
+
+def _instructions(body: Any) -> str:
+    """What all requests of a task have in common; "" where it is not apart from the items."""
+    messages = body["messages"]
+    return f"{messages[0]['content']}{sorted(body)}" if len(messages) > 1 else ""
+
+
+def _num_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

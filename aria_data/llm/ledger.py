@@ -64,6 +64,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What the ledger has seen of a task and a model; None where it has seen nothing."""
+
+    tokens_an_item: float | None = None  # of answers
+    seconds_an_item: float | None = None  # from the request to its answer, with what the server made it wait
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """Requests, tokens and costs of one model for one task. `picodollars` includes unsettled reservations."""
 
@@ -252,15 +260,16 @@ class Ledger:
             ).fetchall()
         return [Spent(*row) for row in rows]
 
-    def tokens_an_item(self, task: str, model: str) -> float | None:
-        """The mean number of completion tokens an item, as seen so far; None when there are none."""
+    def seen(self, task: str, model: str) -> Seen:
+        """The mean completion tokens and seconds an item so far; seconds without batches."""
         with self._locked() as database:
-            tokens, items = database.execute(
-                "SELECT SUM(completion_tokens), SUM(num_items) FROM requests"
-                " WHERE model = ? AND task = ? AND completion_tokens IS NOT NULL",
+            tokens, items, seconds, live_items = database.execute(
+                "SELECT SUM(completion_tokens), SUM(num_items), SUM((settled_at - sent_at) * NOT is_batch),"
+                " SUM(num_items * NOT is_batch)"
+                " FROM requests WHERE model = ? AND task = ? AND completion_tokens IS NOT NULL",
                 (model, task),
             ).fetchone()
-        return tokens / items if items else None
+        return Seen(tokens / items if items else None, seconds / live_items if live_items else None)
 
     def open_batch(self, label: str, task: str, model: str, lines: Mapping[str, tuple[int, Any]]) -> None:
         """Record a batch before it is submitted: for each line, the request's number and what is sent in it."""

@@ -11,15 +11,17 @@ A server's messages are printed only through `Endpoint.scrub`: bounded, printabl
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from aria_data.errors import NetworkError, TemporaryError, UsageError
+from aria_data.llm.dialect import Dialect, refuses_form, says_too_long
 from aria_data.llm.limits import retry_after_s
 from aria_data.llm.prices import Usage
 from aria_data.storage import printable
@@ -29,7 +31,6 @@ MAX_RESPONSE_BYTES = 8 << 20  # ours; ten answers are some kilobytes
 MAX_BATCH_BYTES = 512 << 20  # a batch has at most 200 MB of input (OpenAI's limit)
 CONNECT_S = 10.0
 _SECRETS = re.compile(r"(?i)\bsk-[\w-]{6,}|\bbearer\s+\S+|\bauthorization\b\W{0,4}\S+(?:\s+\S+)?|(?<=://)[^/@\s]+(?=@)")
-FORMATS = ("json_schema", "json_object", "text")  # from the strictest to what every server has
 
 
 class LlmStopped(TemporaryError):
@@ -45,9 +46,19 @@ class NotAllowed(UsageError):
 class NotNow(NetworkError):
     """The server did not answer, or its answer cannot be read."""
 
-    def __init__(self, message: str, may_be_charged: bool, wait_s: float | None = None, is_refusal: bool = False):
+    def __init__(
+        self,
+        message: str,
+        may_be_charged: bool,
+        wait_s: float | None = None,
+        is_refusal: bool = False,
+        is_away: bool = False,
+        is_late: bool = False,
+    ):
         super().__init__(message)
         self.may_be_charged, self.wait_s, self.is_refusal = may_be_charged, wait_s, is_refusal
+        self.is_away = is_away  # no connection, or a server that is starting: no item is at fault
+        self.is_late = is_late  # the deadline passed
 
 
 class NotLikeThat(TemporaryError):
@@ -61,6 +72,10 @@ class NotLikeThat(TemporaryError):
         self.dialect: Dialect | None = None  # of the refused request
 
 
+class TooLong(NotLikeThat):
+    """The request does not fit into the model's context."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A reply: text, or a `complaint` that tells why there is none. `usage` is as the server claims it."""
@@ -70,35 +85,8 @@ class Reply:
     complaint: str = ""
     is_cut: bool = False
     headers: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The form of requests that the server accepts. It starts as the strictest, and is relaxed after a refusal."""
-
-    format: str = FORMATS[0]
-    limit_name: str = "max_tokens"
-    has_other_limit_name: bool = True
-    has_temperature: bool = True
-    has_seed: bool = True
-
-    def after(self, refusal: NotLikeThat, may_guess: bool) -> Dialect | None:
-        """The dialect to try next, or None when the refusal is not about the form."""
-        names = refusal.names
-        if any(word in names for word in ("response_format", "json_schema", "json_object", "structured", "schema")):
-            return self._plainer()
-        if "max_tokens" in names or "max_completion_tokens" in names:
-            other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[self.limit_name]
-            return replace(self, limit_name=other, has_other_limit_name=False) if self.has_other_limit_name else None
-        if self.has_temperature and "temperature" in names:
-            return replace(self, has_temperature=False)
-        if self.has_seed and "seed" in names:
-            return replace(self, has_seed=False)
-        return self._plainer() if may_guess else None
-
-    def _plainer(self) -> Dialect | None:
-        place = FORMATS.index(self.format) + 1
-        return replace(self, format=FORMATS[place]) if place < len(FORMATS) else None
+    shown: str = ""  # the beginning of the text, fit to print
+    first_token: Mapping[str, float] = field(default_factory=dict)  # log probabilities of what could stand first
 
 
 class Endpoint:
@@ -119,7 +107,9 @@ class Endpoint:
         if not self.model:
             raise UsageError("no model named: set ARIA_DATA_MODEL or give --model, for example gpt-4o-mini.")
         self._check_address()
-        self.is_openai = urlsplit(self.base_url).hostname == "api.openai.com"
+        host = urlsplit(self.base_url).hostname or ""
+        self.is_openai = host == "api.openai.com"
+        self.is_local = _is_local(host)
 
     def _check_address(self) -> None:
         try:
@@ -145,7 +135,8 @@ class Endpoint:
 
     def first_dialect(self) -> Dialect:
         """The dialect to begin with. OpenAI has `max_completion_tokens`; every other server knows `max_tokens`."""
-        return Dialect(limit_name="max_completion_tokens" if self.is_openai else "max_tokens")
+        limit_name = "max_completion_tokens" if self.is_openai else "max_tokens"
+        return Dialect(limit_name=limit_name, has_bounds=not self.is_openai)
 
     def scrub(self, text: object, limit: int = 200) -> str:
         """Make a server's text fit to print: one short line without key, password or control characters."""
@@ -199,14 +190,17 @@ class Endpoint:
             async with asyncio.timeout(deadline_s):
                 return await request
         except TimeoutError:
-            raise NotNow(f"{self.name}: no whole answer within {deadline_s:g} s.", may_be_charged=True) from None
+            late = f"{self.name}: no whole answer within {deadline_s:g} s (llm.deadline_s)."
+            raise NotNow(late, may_be_charged=True, is_late=True) from None
         except openai.APIStatusError as error:
             failure = self._explain(error)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             may_be_charged = type(cause).__name__ not in ("ConnectError", "ConnectTimeout", "PoolTimeout")
             what = self.scrub(str(cause) or type(cause).__name__)
-            failure = NotNow(f"{self.name}: the connection failed ({what}).", may_be_charged)
+            failure = NotNow(
+                f"{self.name}: the connection failed ({what}).", may_be_charged, is_away=not may_be_charged
+            )
         except (openai.OpenAIError, ValueError, RecursionError) as error:
             failure = NotNow(f"{self.name}: answered nothing that can be read ({self.scrub(error)}).", True)
         raise failure from None  # the client's own errors carry the request, and the request the key
@@ -221,10 +215,15 @@ class Endpoint:
             return UsageError(f"{text} It redirects; give the final address as OPENAI_BASE_URL.")
         if status == 402 or (status == 429 and "insufficient_quota" in f"{error.code} {error.type}"):
             return LlmStopped(f"{text} The account has nothing left; top it up and run again.")
+        if status != 429 and says_too_long(names):
+            return TooLong(text, names)
+        if status in (404, 500, 501) and refuses_form(names):
+            return NotLikeThat(text, names)
         if status in (429, 503):
-            return NotNow(text, may_be_charged=status == 503, wait_s=retry_after_s(headers), is_refusal=True)
+            is_away = status == 503
+            return NotNow(text, is_away, wait_s=retry_after_s(headers), is_refusal=True, is_away=is_away)
         if status in (408, 409) or status >= 500:
-            return NotNow(text, may_be_charged=True, wait_s=retry_after_s(headers))
+            return NotNow(text, may_be_charged=True, wait_s=retry_after_s(headers), is_away=status in (502, 504))
         if status in (403, 404):
             return NotAllowed(f"{text} Check the model {self.scrub(self.model)!r} and OPENAI_BASE_URL.")
         return NotLikeThat(text, names)
@@ -245,14 +244,18 @@ class Endpoint:
         choice = choices[0] if isinstance(choices, list) and choices else None
         message, finish = _get(choice, "message"), _get(choice, "finish_reason")
         text = _text(_get(message, "content"))
+        if not text and finish != "length":  # some servers take an answer for reasoning
+            text = _text(_get(message, "reasoning_content")) or _text(_get(message, "reasoning"))
         complaint = ""
         if choice is None:
             complaint = f"holds no choice ({self.scrub(_get(body, 'error') or 'no reason given')})"
         elif _get(message, "refusal") or finish == "content_filter":
             complaint = f"is a refusal ({self.scrub(_get(message, 'refusal') or finish)})"
         elif not text:
-            complaint = "is empty"
-        return Reply(text, usage, complaint, finish == "length", headers)
+            is_reasoning = finish == "length" and _get(message, "reasoning_content")
+            complaint = "is empty" if not is_reasoning else "is only reasoning (raise llm.extra_output_tokens)"
+        first = _first_token(_get(choice, "logprobs"))
+        return Reply(text, usage, complaint, finish == "length", headers, self.scrub(text, 120), first)
 
 
 def _refuse(constant: str) -> Any:
@@ -267,6 +270,30 @@ def _text(content: Any) -> str:
     if isinstance(content, list):  # parts, as some servers give them
         content = "".join(part for part in (_get(each, "text") for each in content) if isinstance(part, str))
     return content.strip() if isinstance(content, str) else ""
+
+
+def _first_token(logprobs: Any) -> dict[str, float]:
+    """Log probabilities of the tokens that could stand first, by their text; empty if the server gives none."""
+    content = _get(logprobs, "content")
+    first = content[0] if isinstance(content, list) and content else None
+    tops = _get(first, "top_logprobs")
+    found: dict[str, float] = {}
+    for each in [*(tops if isinstance(tops, list) else []), first]:
+        token, value = _get(each, "token"), _get(each, "logprob")
+        if isinstance(token, str) and isinstance(value, int | float) and not isinstance(value, bool):
+            found.setdefault(token, float(value))
+    return found
+
+
+def _is_local(host: str) -> bool:
+    """Whether a host is this machine or one at home: a name without dots, `.local`, a loopback or private address."""
+    if host == "localhost" or host.endswith((".local", ".lan", ".home.arpa", ".internal")):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host
+    return address.is_loopback or address.is_private or address.is_link_local
 
 
 def _usage(claimed: Any) -> Usage | None:

@@ -19,13 +19,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from aria_data.llm import Answer, Llm, Question, Task
 from aria_data.llm.batch import ask_in_batches
+from aria_data.llm.patience import NothingUsable
 from aria_data.llm.questions import Payload, load_prompt
+from aria_data.llm.replies import AnswerInvalid
+from aria_data.llm.wire import NotLikeThat
 from aria_data.records import Candidate, Screening, Verdict
 from aria_data.repertoire import find_composer
+from aria_data.screen.digits import (
+    Combination,
+    digit_task,
+    expected_digit,
+    log_odds_of_score,
+    read_combination,
+    score_of,
+)
 from aria_data.storage import printable
 from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructions
 
@@ -97,6 +109,13 @@ def screen_many(
         return
     if llm is None:
         raise ValueError("the scorer llm needs an Llm")
+    if llm.config.scoring == "digits" and not in_batches:
+        left: list[Candidate] = []
+        yield from _by_digits(candidates, config, llm, left)
+        if not left:
+            return
+        say(f"{len(left)} titles have no probabilities of the digits 1 to 5, so the answers are asked for in JSON.")
+        candidates = left
     questions = screen_questions(candidates, config)
     task = screen_task()
     answers = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
@@ -107,6 +126,33 @@ def screen_many(
         else:
             screening = _by_model(candidate, answer)
             yield candidate, _limited(screening, _by_rules(cleaned, config)) if question.is_alone else screening
+
+
+def _by_digits(
+    candidates: Iterable[Candidate], config: ScreenConfig, llm: Llm, left: list[Candidate]
+) -> Iterator[tuple[Candidate, Screening | Exception]]:
+    """Screen by the probabilities of the digits; `left` gets the candidates for which the server gives none."""
+    combination = read_combination(Path(llm.config.combination)) if llm.config.combination else Combination()
+    scorer = printable(llm.model, MAX_EVIDENCE_CHARS)
+    for question, answer in llm.ask_many(digit_task(), screen_questions(candidates, config)):
+        candidate, cleaned = question.tag
+        if isinstance(answer, AnswerInvalid | NotLikeThat | NothingUsable):
+            left.append(candidate)
+        elif isinstance(answer, Exception):
+            yield candidate, answer
+        else:
+            other, expected = _by_rules(cleaned, config), expected_digit(answer)
+            probability = combination.probability(log_odds_of(cleaned, config), expected)
+            reason = f"The digits' mean is {expected:.2f} of 5; with the words, {probability:.2f} for solo piano."
+            screening = Screening(
+                candidate.candidate_id, score_of(probability), scorer, other.evidence, reason[:MAX_REASON_CHARS]
+            )
+            yield candidate, _limited(screening, _by_rules(cleaned, config)) if question.is_alone else screening
+
+
+def log_odds_of(candidate: Candidate, config: ScreenConfig) -> float:
+    """The log odds of solo piano by the scorer that needs no model: what a model's digits are combined with."""
+    return log_odds_of_score(_by_rules(candidate, config).relevance_score)
 
 
 @cache

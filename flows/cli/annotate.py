@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options
-from flows.cli.screen import _count, _dollars, _opened, show_line
+from flows.cli import base
+from flows.cli.base import Examples, Reader, llm_options
 
 if TYPE_CHECKING:
     from aria_data.annotate import AnnotateConfig
-    from aria_data.llm import Llm
+    from aria_data.llm import Forecast, Llm
+    from aria_data.records import Candidate
+    from flows.tools.title_lists import ReadMany
 
 
 @click.command(
@@ -30,18 +32,7 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), help="JSONL: one object a row, in order.")
 @llm_options("annotator")
 @click.option("--forecast", is_flag=True, help="Say what it would take; ask nothing.")
-def annotate_command(
-    source: Path,
-    output: Path | None,
-    annotator: str,
-    model: str,
-    max_dollars: float | None,
-    input_price: float | None,
-    output_price: float | None,
-    ledger: Path | None,
-    in_batches: bool,
-    forecast: bool,
-) -> None:
+def annotate_command(reader: Reader, source: Path, output: Path | None, forecast: bool) -> None:
     """Read composer, performer, work and more from titles.
 
     Also number, movement, form and key, each with the words it was read from.
@@ -49,29 +40,9 @@ def annotate_command(
     same name. What the text does not say stays empty. The annotator llm asks the server at OPENAI_BASE_URL with the
     key OPENAI_API_KEY; what was answered once is never asked, or paid for, again.
     """
-    from aria_data.annotate import AnnotateConfig
-    from aria_data.errors import UsageError
-    from flows import show
-    from flows.tools import annotation_lists
+    from flows.tools.annotation_lists import annotated_line
 
-    config = AnnotateConfig(annotator=annotator, model=model)
-    if output is not None and output.exists() and source.exists() and output.samefile(source):
-        raise UsageError(f"{output}: is the input. Name another file for the tags.")
-    if output is None and not forecast:
-        raise UsageError("name --output, the file for the tags, or --forecast.")
-    with _opened(annotator, model, max_dollars, input_price, output_price, ledger) as llm:
-        if forecast or (llm and llm.price):
-            click.echo(_forecast(source, config, llm, in_batches), err=not forecast)
-        if forecast or output is None:
-            sys.exit(DONE)
-        with show.progress() as progress, progress.stage("annotate", _count(source), 0.0, 0):
-            advance = lambda: progress.advance(0.0)  # noqa: E731
-            done = annotation_lists.annotate_list(source, output, config, llm, in_batches, show_line, advance)
-        spent = f", {_dollars(llm.spent())} spent" if llm else ""
-    click.echo(f"{done.num_rows - done.num_failed} of {done.num_rows} titles read by {annotator}{spent}.", err=True)
-    if done.num_failed:
-        show.error(f"{done.num_failed} not read: {done.error}")
-    sys.exit(DONE_WITH_FAILURES if done.num_failed else DONE)
+    base.write_list(reader, base.Step("annotate", "read", _reader, annotated_line, _forecast), source, output, forecast)
 
 
 @click.command(
@@ -85,49 +56,33 @@ def annotate_command(
 @click.option("--labels", required=True, type=click.Path(path_type=Path), help="CSV: title, and columns with labels.")
 @llm_options("annotator")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_annotate_command(
-    labels: Path,
-    annotator: str,
-    model: str,
-    max_dollars: float | None,
-    input_price: float | None,
-    output_price: float | None,
-    ledger: Path | None,
-    in_batches: bool,
-    as_json: bool,
-) -> None:
+def evaluate_annotate_command(reader: Reader, labels: Path, as_json: bool) -> None:
     """Measure an annotator on labelled titles: accuracy and coverage per field, and of composition_id the pairs.
 
     Columns: title, description, uploader, and any of composer, composer_id, performer, catalogue, catalogue_number,
     piece_number, movement, form, genre, period, key, composition_id. An empty label counts for nothing.
     """
-    from aria_data.annotate import AnnotateConfig
-    from flows import show
     from flows.evaluate import annotate
 
-    with _opened(annotator, model, max_dollars, input_price, output_price, ledger) as llm:
-        config, name = AnnotateConfig(annotator=annotator, model=model), llm.model if llm else annotator
-        judged, errors = annotate.judge_labels(labels, config, llm, in_batches, show_line)
+    config = base.configured(reader, "annotate")
+    with base.opened(reader, config) as llm:
+        judged, errors = annotate.judge_labels(labels, _reader(config.annotate, llm, reader.in_batches))
+        name = llm.model if llm else reader.who
     if as_json:
         click.echo(json.dumps(annotate.as_json(judged, name, errors), ensure_ascii=False))
     else:
         annotate.print_table(judged, name)
-    for title, error in list(errors.items())[:5]:
-        show.error(f"{title}: {error}")
-    sys.exit(DONE_WITH_FAILURES if errors else DONE)
+    base.show_errors(errors)
 
 
-def _forecast(source: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool) -> str:
+def _reader(config: AnnotateConfig, llm: Llm | None, in_batches: bool) -> ReadMany:
+    from aria_data.annotate import annotate_many
+
+    return lambda candidates: annotate_many(candidates, config, llm, in_batches, base.show_line)
+
+
+def _forecast(llm: Llm, config: AnnotateConfig, candidates: Iterable[Candidate], in_batches: bool) -> Forecast:
     from aria_data.annotate.annotation import questions_about
     from aria_data.annotate.model_tags import annotation_task
-    from flows.tools.title_lists import candidate_of, read_rows
 
-    if llm is None:
-        return f"{_count(source)} titles by rules: no request, no cost."
-    candidates = (candidate_of(number, row) for number, row in enumerate(read_rows(source)))
-    found = llm.forecast(annotation_task(), questions_about(candidates, config), in_batches)
-    return (
-        f"{found.num_items} titles, {found.num_cached} answered before: {found.num_requests} requests, about "
-        f"{found.input_tokens} tokens in and {found.output_tokens} out, about ${found.dollars:.4f} "
-        f"(at most ${found.worst_dollars:.4f} if each is answered at once)."
-    )
+    return llm.forecast(annotation_task(), questions_about(candidates, config), in_batches)

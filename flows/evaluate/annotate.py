@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from aria_data.annotate import AnnotateConfig
 from aria_data.errors import UsageError
-from aria_data.llm import Llm
 from aria_data.records import Annotation
 from aria_data.repertoire import find_composer, find_form, find_key, find_pianist
 from aria_data.repertoire.forms import arabic
 from aria_data.storage import printable
 from aria_data.text import clean, fold
-from flows.tools.annotation_lists import annotate_rows
-from flows.tools.title_lists import Row, read_rows
+from flows.tools.title_lists import ReadMany, Row, in_order, read_rows
 
 FIELDS = (
     "composer", "composer_id", "performer", "catalogue", "catalogue_number", "piece_number", "movement", "form",
@@ -64,16 +61,14 @@ class Judged:
     found: Annotation
 
 
-def judge_labels(
-    labels: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
-) -> tuple[list[Judged], dict[str, str]]:
+def judge_labels(labels: Path, read_many: ReadMany) -> tuple[list[Judged], dict[str, str]]:
     """Annotate every row. Gives the rows (with an empty annotation where it failed) and the errors by title.
 
     Raises `UsageError` for a file that cannot be read or has no column with labels.
     """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
-    for row, found in annotate_rows(_labelled(labels), config, llm, in_batches, say):
+    for row, found in in_order(_labelled(labels), read_many):
         if isinstance(found, Exception):
             errors[printable(str(row["title"]), 60)] = str(found)
         judged.append(Judged(row, Annotation() if isinstance(found, Exception) else found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,11 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aria_data.errors import UsageError
-from aria_data.llm import Llm
 from aria_data.records import Screening
-from aria_data.screen import ScreenConfig
 from aria_data.storage import printable
-from flows.tools.title_lists import Row, read_rows, screen_rows
+from flows.tools.title_lists import ReadMany, Row, in_order, read_rows
 
 THRESHOLDS = (2, 3, 4, 5)
 MAX_WIDTH = 160
@@ -42,16 +40,14 @@ class Accuracy:
     f1: float | None
 
 
-def judge_labels(
-    labels: Path, config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
-) -> tuple[list[Judged], dict[str, str]]:
+def judge_labels(labels: Path, read_many: ReadMany) -> tuple[list[Judged], dict[str, str]]:
     """Score every labelled row. Gives the rows and the errors by title.
 
     Raises `UsageError` for a file that cannot be read or a label other than 0 and 1.
     """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
-    for row, found in screen_rows(_labelled(labels), config, llm, in_batches, say):
+    for row, found in in_order(_labelled(labels), read_many):
         score = found.relevance_score if isinstance(found, Screening) else 0
         if isinstance(found, Exception):
             errors[printable(str(row["title"]), 60)] = str(found)

@@ -1,24 +1,24 @@
-"""Lists of titles: read from CSV, TSV or JSONL, screened, and written in the order of the list. `aria-data screen`."""
+"""Lists of titles: read from CSV, TSV or JSONL, and what was read of each, written in the order of the list."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aria_data.errors import UsageError
-from aria_data.llm import Llm
 from aria_data.records import Candidate, Screening
-from aria_data.screen import ScreenConfig, screen_many
 from aria_data.storage import PARTIAL, not_writable, printable
 
 MAX_LINE_CHARS = 1 << 20  # a description has some thousand characters
 TEXTS = ("title", "description", "uploader")
 Row = dict[str, Any]
+ReadMany = Callable[[Iterable[Candidate]], Iterator[tuple[Candidate, Any]]]  # each candidate once, in any order
+Advance = Callable[[], None]
 
 
 @dataclass
@@ -101,12 +101,13 @@ def candidate_of(number: int, row: Mapping[str, Any]) -> Candidate:
     return Candidate(str(number), "list", "", "", title, description, uploader)
 
 
-def screen_rows(
-    rows: Iterator[Row], config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
-) -> Iterator[tuple[Row, Screening | Exception]]:
-    """Give the rows with their screenings (or errors) in the order of the rows; results that arrive early wait."""
+def in_order(rows: Iterable[Row], read_many: ReadMany, advance: Advance = lambda: None) -> Iterator[tuple[Row, Any]]:
+    """Give the rows with what was read of them (or errors), in the order of the rows; results that are early wait.
+
+    `advance` is called for each result when it arrives.
+    """
     waiting: dict[int, Row] = {}
-    arrived: dict[int, Screening | Exception] = {}
+    arrived: dict[int, Any] = {}
 
     def candidates() -> Iterator[Candidate]:
         for number, row in enumerate(rows):
@@ -114,23 +115,18 @@ def screen_rows(
             yield candidate_of(number, row)
 
     following = 0
-    for candidate, found in screen_many(candidates(), config, llm, in_batches, say):
+    for candidate, found in read_many(candidates()):
         arrived[int(candidate.candidate_id)] = found
+        advance()
         while following in arrived:
             yield waiting.pop(following), arrived.pop(following)
             following += 1
 
 
-def score_list(
-    source: Path,
-    output: Path,
-    config: ScreenConfig,
-    llm: Llm | None,
-    in_batches: bool,
-    say: Callable[[str], None],
-    advance: Callable[[], None],
+def write_list(
+    source: Path, output: Path, read_many: ReadMany, line: Callable[[Row, Any], Row], advance: Advance
 ) -> Scored:
-    """Write one JSON object for each row of `source`: its columns, and the screening. `advance` is called per row.
+    """Write one JSON object (`line`) for each row of `source`, to `.partial` as answers come.
 
     `output` appears when it is complete. Raises `UsageError` for a wrong `source`, `DatasetNotWritable`.
     """
@@ -139,20 +135,24 @@ def score_list(
     rows = read_rows(source)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
-            for row, found in screen_rows(rows, config, llm, in_batches, say):
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+            for row, found in in_order(rows, read_many, advance):
                 scored.num_rows += 1
                 if isinstance(found, Exception):
                     scored.num_failed += 1
                     scored.error = scored.error or str(found)
-                file.write(json.dumps({**row, **said(found)}, ensure_ascii=False) + "\n")
-                advance()
+                file.write(json.dumps(line(row, found), ensure_ascii=False) + "\n")
         os.replace(partial, output)
     except OSError as error:
         raise not_writable(output, error) from error
     finally:
         partial.unlink(missing_ok=True)
     return scored
+
+
+def screened_line(row: Row, found: Screening | Exception) -> Row:
+    """The row and its screening."""
+    return {**row, **said(found)}
 
 
 def said(found: Screening | Exception) -> Row:

@@ -17,7 +17,9 @@ from aria_data.records import Annotation, Candidate
 
 INJECTIONS = [json.loads(line) for line in (DATA / "injections.jsonl").read_text(encoding="utf-8").splitlines()]
 CONFIG = AnnotateConfig(annotator="llm")
-LLM_CONFIG = LlmConfig(input_price=1.0, output_price=4.0, first_wait_s=0.01, deadline_s=5.0)
+LLM_CONFIG = LlmConfig(
+    input_price=1.0, output_price=4.0, first_wait_s=0.01, deadline_s=5.0, items_per_request=10, scoring="json"
+)
 
 
 def candidate(number: int, title: str, description: str = "", uploader: str = "") -> Candidate:

@@ -17,7 +17,8 @@ from aria_data.llm.prices import to_picodollars
 from flows.cli.screen import evaluate_screen_command, screen_command
 
 LABELS = DATA / "screen_titles.csv"
-PRICES = ("--input-price", "1", "--output-price", "4")
+JSON = ("--set", "llm.scoring=json", "--set", "llm.items_per_request=10")
+PRICES = ("--input-price", "1", "--output-price", "4", *JSON)
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_a_forecast_asks_nothing(tmp_path, server):
 
 
 def test_a_batch_gives_the_same(tmp_path, server, monkeypatch):
-    monkeypatch.setattr("aria_data.llm.exchange.LlmConfig.batch_poll_s", 0.01, raising=False)
+    monkeypatch.setattr("aria_data.llm.settings.LlmConfig.batch_poll_s", 0.01, raising=False)
     source = write(tmp_path / "a.csv", "title\nSolo piano\nViolin duo\n")
     out = tmp_path / "scores.jsonl"
     server.batch_polls = 0
@@ -155,7 +156,7 @@ def test_the_rules_are_measured_on_labelled_titles():
 
 
 def test_a_model_is_measured_the_same_way(tmp_path, server):
-    result = run(evaluate_screen_command, "--labels", LABELS, "--scorer", "llm", "--json")
+    result = run(evaluate_screen_command, "--labels", LABELS, "--scorer", "llm", *JSON, "--json")
     by_rules = json.loads(run(evaluate_screen_command, "--labels", LABELS, "--json").stdout)
     found = json.loads(result.stdout)
     assert found["scorer"] == "test-model"
@@ -165,7 +166,7 @@ def test_a_model_is_measured_the_same_way(tmp_path, server):
 def test_what_could_not_be_scored_counts_as_not_kept(tmp_path, server):
     server.poison = lambda items: "refusal" if any("Solo" in str(item) for item in items) else ""
     labels = write(tmp_path / "l.csv", "title,label\nSolo piano,1\nViolin duo,0\n")
-    result = run(evaluate_screen_command, "--labels", labels, "--scorer", "llm", "--json")
+    result = run(evaluate_screen_command, "--labels", labels, "--scorer", "llm", *JSON, "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     assert found["num_unscored"] == 1

@@ -24,7 +24,9 @@ INJECTIONS = [json.loads(line) for line in (DATA / "injections.jsonl").read_text
 with open(DATA / "screen_titles.csv", encoding="utf-8", newline="") as _file:
     ROWS = list(csv.DictReader(_file))
 CONFIG = ScreenConfig(scorer="llm")
-LLM_CONFIG = LlmConfig(input_price=1.0, output_price=4.0, first_wait_s=0.01, deadline_s=5.0)
+LLM_CONFIG = LlmConfig(
+    input_price=1.0, output_price=4.0, first_wait_s=0.01, deadline_s=5.0, items_per_request=10, scoring="json"
+)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from aria_data.llm.batch import ask_in_batches
 TASK = Task("count", "count-1", "Say the number in `n`, and its name.", {"n": {"type": "integer"}})
 CONFIG = LlmConfig(
     items_per_request=5, input_price=1.0, output_price=4.0, first_wait_s=0.01, max_wait_s=2.0, deadline_s=5.0,
-    batch_poll_s=0.02, batch_wait_s=20.0,
+    batch_poll_s=0.02, batch_wait_s=20.0, start_concurrency=4, max_concurrency=16, patience_s=1.0,
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ each request, whatever it tells the client; tests compare budgets with that.
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 import time
@@ -30,13 +31,16 @@ class LlmServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]], seed: int = 0):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]], seed: int = 0, port: int = 0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.answer = answer  # from an item's data to its fields
         self.faults: deque[str] = deque()  # what the next requests meet; then `mixture`, then "ok"
         self.mixture: list[str] = []
         self.poison: Callable[[list[dict[str, Any]]], str] = lambda items: ""
         self.unknown: set[str] = set()  # parameters that are refused with 400
+        self.refusal: Callable[[dict[str, Any]], tuple[int, str]] = lambda body: (0, "")  # status and words
+        self.writes: Callable[[list[dict[str, Any]]], str] | None = None  # the whole text of an answer
+        self.has_probabilities = True
         self.delay_s = 0.0
         self.gullible: Callable[[list[dict[str, Any]]], dict[str, Any] | None] = lambda items: None
         self.bodies: list[dict[str, Any]] = []
@@ -100,8 +104,8 @@ class LlmServer(ThreadingHTTPServer):
             "prompt_tokens": asked // 3 + 7,
             "completion_tokens": min(limit, len(message["content"] or "") // 3 + 5),
         }
-        if fault == "wordy":  # as many tokens as there could be
-            usage = {"prompt_tokens": asked, "completion_tokens": limit}
+        if fault == "wordy":  # as many tokens as the answer could have
+            usage["completion_tokens"] = limit
         with self.lock:
             self.true_cost += usage["prompt_tokens"] * PROMPT_PRICE + usage["completion_tokens"] * COMPLETION_PRICE
         if fault == "no_usage":
@@ -111,6 +115,10 @@ class LlmServer(ThreadingHTTPServer):
         elif fault == "negative_usage":
             usage = {"prompt_tokens": -5, "completion_tokens": "many"}
         choices = [{"index": 0, "message": message, "finish_reason": finish}]
+        if body.get("logprobs"):
+            choices[0] = _rated(entries[0].get("relevance_score", 3), self.has_probabilities)
+        elif self.writes is not None:
+            message["content"] = self.writes(items)
         if fault == "empty_choices":
             choices = []
         elif fault == "parts":
@@ -123,8 +131,21 @@ class LlmServer(ThreadingHTTPServer):
         return {**reply, "usage": usage}
 
 
+def _rated(score: int, has_probabilities: bool) -> dict[str, Any]:
+    """A choice whose one token is a digit: its score with 0.6, the neighbours with 0.2, the rest with little."""
+    shares = {str(n): {0: 0.6, 1: 0.2}.get(abs(n - score), 0.01) for n in range(1, 6)} | {"The": 0.1}
+    tops = [{"token": token, "logprob": math.log(share)} for token, share in shares.items()]
+    choice = {"index": 0, "message": {"role": "assistant", "content": str(score)}, "finish_reason": "length"}
+    return choice | (
+        {"logprobs": {"content": [{**tops[score - 1], "top_logprobs": tops}]}} if has_probabilities else {}
+    )
+
+
 def items_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    return json.loads(body["messages"][-1]["content"])["items"]
+    text = body["messages"][-1]["content"].rpartition("The JSON document:\n")[2]
+    if body.get("logprobs"):
+        return [{"id": "", "data": json.loads(text)}]
+    return json.loads(text)["items"]
 
 
 def _content(entries: list[dict[str, Any]], fault: str) -> str:
@@ -135,7 +156,7 @@ def _content(entries: list[dict[str, Any]], fault: str) -> str:
     elif fault == "out_of_range":
         entries = [{**each, "relevance_score": 11, "n": -1} for each in entries]
     elif fault == "extra_fields":
-        entries = [{**each, "licence": "cc0", "title": "changed", "is_admin": True} for each in entries]
+        entries = [{"title": "changed", **each, "licence": "cc0", "is_admin": True} for each in entries]
     elif fault == "wrong_ids":
         entries = [{**each, "id": f"{number}"} for number, each in enumerate(entries)]
     elif fault == "swapped":
@@ -214,6 +235,9 @@ class Handler(BaseHTTPRequestHandler):
             if (name in body and name in server.unknown) or kind in server.unknown:
                 message = f"Unsupported parameter: '{name}' {kind or ''} is not supported with this model."
                 return self._json(400, {"error": {"message": message, "param": name, "type": "invalid_request_error"}})
+        status, words = server.refusal(body)
+        if status:
+            return self._json(status, {"error": {"message": words}})
         if "vague" in server.unknown and "response_format" in body:
             return self._json(422, {"detail": [{"loc": ["body"], "msg": "extra fields not permitted"}]})
         fault = server.poison(items_of(body)) or server.next_fault()
