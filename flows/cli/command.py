@@ -18,11 +18,10 @@ from flows.cli.compare import compare
 from flows.cli.exclusions import exclude
 from flows.cli.look import card, diff, explain, query, rejections, sample, stats, versions
 from flows.cli.machine import costs, doctor, serve
-from flows.cli.release import export, remove
+from flows.cli.release import export, remove, subset, subsets
 from flows.cli.report import report, show, sql
 from flows.cli.screen import evaluate_screen_command, screen_command
 from flows.cli.select import score, select
-from flows.cli.subsets import subset, subsets
 from flows.cli.tools import classify, evaluate, transcribe
 
 GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the steps of the work, in order

@@ -71,8 +71,9 @@ def show(dataset: Path, segment_id: str, version: str | None, width: int | None,
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl", "parquet"]))
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file. Needed for parquet.")
 def sql(dataset: Path, text: str, version: str | None, format_: str, output: Path | None) -> None:
-    """Answer a SELECT statement (DuckDB's SQL) over a dataset's tables. It can only read.
+    """Answer a SELECT over all tables; it can only read.
 
+    SQL is DuckDB's.
     Tables: manifest (with removed rows), present (without them), rejections, candidates, recordings, screenings,
     measures.
     """
