@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fakes import use_fakes
 
-from flows.engine.prefect_api import quiet_environment
+from flows.engine.prefect_api import quiet_environment, temporary_api
 
 # Prefect reads its settings when it is first imported; no test may touch the home of whoever runs it.
 _HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
@@ -29,6 +29,18 @@ def one_thread():
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory) -> Path:
+    """A home of Prefect's API with its tables made, which is half the start of a server. To be copied."""
+    home = tmp_path_factory.mktemp("prefect") / ".prefect"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "PREFECT_API_URL"]:
+            patch.delenv(name)
+        with temporary_api(home):
+            pass
+    return home
 
 
 @pytest.fixture

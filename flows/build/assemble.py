@@ -25,8 +25,8 @@ from aria_data.release.rows_of_segments import FinishedSegment, build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage.balance import Balance, balance_candidates, balance_segments
 from aria_data.storage.delta_tables import remove_orphans
-from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
@@ -269,7 +269,7 @@ class Build:
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 
-        Raises `LedgerBroken` before that where candidates or segments are not all accounted for.
+        Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
         root = self.context.root
         manifest = Manifest(root)
