@@ -34,7 +34,8 @@ class Decoded:
     lead_s: float  # silence before the first sample: the sound begins later than the picture
     missing_s: float  # of gaps between packets where sound should be
     num_faults: int  # packets that did not decode
-    num_wild: int  # samples that are no numbers, or far over full scale; each was clipped
+    num_wild: int  # samples far over full scale; each was clipped
+    num_not_finite: int  # samples that are no numbers
     early_end: str  # why it could not be read to its end, or the sign that its end is missing
     unread: str  # sound behind the end that the file announces
     share_there: float  # of the bytes that the container announces
@@ -48,7 +49,7 @@ class Decoded:
         """Give how much of what was announced is there, 0 to 1, and the seconds that were announced."""
         lasts_s = self.duration_s - self.lead_s
         heard_s = lasts_s - self.missing_s
-        shares = [(heard_s / lasts_s if lasts_s else 1.0, lasts_s)]
+        shares = [(1.0, lasts_s)]
         if self.share_there < 1:
             shares.append((self.share_there, self.container_s or heard_s / max(self.share_there, 1e-9)))
         if self.owned_s and not self.is_whole:
@@ -99,6 +100,7 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         missing_s=0.0 if has_pauses(opened.format_name) else timeline.silence_s,
         num_faults=tally.num_faults,
         num_wild=tally.num_wild,
+        num_not_finite=tally.num_not_finite,
         early_end=tally.early_end,
         unread=opened.ending.unread,
         share_there=opened.ending.share,
@@ -119,5 +121,5 @@ def _notes(tally: Tally) -> list[str]:
     if timeline.num_jumps:
         notes.append(f"{timeline.num_jumps} jumps of its time stamps are too long for gaps, and were left out")
     if tally.num_wild:
-        notes.append(f"{tally.num_wild} samples are no numbers or over {MAX_AMPLITUDE:g} times full scale: clipped")
+        notes.append(f"{tally.num_wild} samples over {MAX_AMPLITUDE:g} times full scale were clipped")
     return notes

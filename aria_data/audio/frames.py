@@ -31,7 +31,8 @@ class Tally:
     timeline: Timeline
     num_samples: int = 0  # of one channel
     num_faults: int = 0  # packets that did not decode
-    num_wild: int = 0  # samples that are no numbers, or far over full scale
+    num_wild: int = 0  # samples far over full scale
+    num_not_finite: int = 0  # samples that are no numbers
     early_end: str = ""
     reach_s: float = 0.0  # the end of the last packet of any stream
 
@@ -130,10 +131,11 @@ class _Converter:
             return block
         if not np.abs(block).max(initial=0.0) <= MAX_AMPLITUDE:  # also where one is no number
             is_number = np.isfinite(block)
-            is_wild = ~is_number | (np.abs(np.where(is_number, block, 0.0)) > MAX_AMPLITUDE)
+            self.tally.num_not_finite += int((~is_number).sum())
+            block = np.where(is_number, block, 0.0).astype(block.dtype)
+            is_wild = np.abs(block) > MAX_AMPLITUDE
             self.tally.num_wild += int(is_wild.sum())
-            clipped = np.clip(np.where(np.isnan(block), 0.0, block), -1.0, 1.0)
-            block = np.where(is_wild, clipped, block).astype(block.dtype)
+            block = np.where(is_wild, np.sign(block), block)
         if self.is_rounded:
             return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
         return block

@@ -16,11 +16,11 @@ class IntegrityLimits:
     min_decoded_share: float = 0.98  # of the duration the file announces; less means that it is cut short
     max_fault_share: float = 0.05  # packets that fail per second of audio
     max_faults: int = 3  # packets that may always fail: the join of two files costs one or two
-    max_wild_share: float = 0.001  # samples that are no sound, of all: one a second would be less
+    max_wild_share: float = 0.001  # of samples: what is clipped in fewer is a click or two
 
 
 def require_whole(name: str, found: Decoded, limits: IntegrityLimits) -> None:
-    """Raise `AudioUnreadable` (`truncated`, `sound_left_out`, `damaged`) unless the file is whole.
+    """Raise `AudioUnreadable` (`truncated`, `sound_left_out`, `damaged`, `samples_...`) unless the file is whole.
 
     The message begins with `name`. A length that belongs to a picture, or is a guess, is no proof that sound is missing.
     """
@@ -63,10 +63,16 @@ def _require_sound(name: str, found: Decoded, limits: IntegrityLimits) -> None:
             reason="damaged",
             measured=float(found.num_faults),
         )
+    if found.num_not_finite:
+        raise AudioUnreadable(
+            f"{name}: is damaged: {found.num_not_finite} samples are no numbers. Encode the file again.",
+            reason="samples_not_finite",
+            measured=float(found.num_not_finite),
+        )
     if found.num_wild > limits.max_wild_share * found.num_samples:
         raise AudioUnreadable(
-            f"{name}: is damaged: {found.num_wild} samples are no numbers, or far louder than full scale. Get the file "
-            "again, or save it with samples from -1 to 1.",
-            reason="damaged",
+            f"{name}: is damaged: {found.num_wild} samples are far louder than full scale. Save it with samples from "
+            "-1 to 1.",
+            reason="samples_out_of_range",
             measured=float(found.num_wild),
         )

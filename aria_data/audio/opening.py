@@ -60,7 +60,7 @@ def opened(path: Path) -> Iterator[Opened]:
             container = _container(path, before, ignore_length="1")
         streams = [each for each in container.streams.audio if each.codec_context is not None]
         number, note = _track(path, before, len(streams)) if len(streams) > 1 else (0, "")
-        stream = streams[number] if streams else None
+        stream: Any = streams[number] if streams else None
         _require_sound(printable(path.name), stream, len(container.streams.audio))
         stream.codec_context.thread_type = "AUTO"
         yield Opened(path, before, container, stream, ending, note)

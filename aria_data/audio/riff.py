@@ -94,7 +94,7 @@ def _wav(file: BinaryIO, num_bytes: int) -> Sizes:
             file.seek(at + 8)
             long_size = int.from_bytes(file.read(8), "little")
         if name == b"data":
-            if size == 0xFFFF_FFFF and 0 < long_size:
+            if size == 0xFFFF_FFFF and long_size > 0:
                 return _measured(file, num_bytes, at, long_size, order)
             is_stated = not is_unknown(size) or at + size <= num_bytes and size > 0
             return _measured(file, num_bytes, at, size, order) if is_stated else Sizes(sound_at=at)

@@ -57,8 +57,8 @@ def transcribe_file(
 ) -> TranscriptionResult:
     """Transcribe all of an audio file, piano or not, from a script or a notebook; write it where `midi` names a file.
 
-    The model is loaded once in a process. Raises `AudioUnreadable` for no audio, or audio that is cut short, `UsageError` or `ConfigInvalid`
-    for a device or a model that is not there.
+    The model is loaded once in a process. Raises `AudioUnreadable` for what is not whole, `UsageError` or
+    `ConfigInvalid` for a device or a model that is not there.
     """
     model = _loaded(config or TranscribeConfig(), compute or Compute())
     ((_, result),) = transcribe_spans(model, [Span(str(audio), Path(audio), limits=IntegrityLimits())])
