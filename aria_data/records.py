@@ -204,6 +204,7 @@ class Verdict:
     is_kept: bool
     reason: str = ""
     measured: float | None = None
+    note: str = ""  # what is odd about the item, and how it is read all the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,7 @@ class Build:
         table = StageTable(self.context.root, COLLECT, Candidate)
         known = latest(table)
         opt_outs = opt_outs_of(self.context.root, self.context.config)
-        num_before = len(known)
-        num_new = 0
+        num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
             folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root))
             self.left_aside = folder.left_aside
@@ -393,6 +392,7 @@ class Build:
             segments=segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
+            notes=self.found.notes(INGEST.name),
         )
 
 

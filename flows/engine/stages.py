@@ -87,7 +87,7 @@ def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         else:
             candidate: Candidate = item.payload
             recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
-        return stage.outcome(context, item, recording, verdict)
+        return stage.outcome(context, item, recording, verdict, verdict.note)
 
     yield from each_item(context, stage, items, one, num_threads=context.num_threads)
 
