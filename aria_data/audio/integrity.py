@@ -22,7 +22,7 @@ class IntegrityLimits:
 def require_whole(name: str, found: Decoded, limits: IntegrityLimits) -> None:
     """Raise `AudioUnreadable` (`truncated`, `sound_left_out`, `damaged`, `samples_...`) unless the file is whole.
 
-    The message begins with `name`. A length that belongs to a picture, or is a guess, is no proof that sound is missing.
+    The message begins with `name`. A length that belongs to a picture, or is a guess, does not prove missing sound.
     """
     name = printable(name)
     if found.num_samples == 0:
