@@ -22,7 +22,7 @@ class IntegrityLimits:
 def require_whole(name: str, found: Decoded, limits: IntegrityLimits) -> None:
     """Raise `AudioUnreadable` for a file that is not whole: `truncated`, `sound_left_out`, `damaged`, `samples_...`.
 
-    The message begins with `name`. A length that belongs to a picture, or is a guess, is no proof that sound is missing.
+    The message begins with `name`. A length that is a picture's, or a guess, proves nothing.
     """
     name = printable(name)
     if found.num_samples == 0:
