@@ -176,6 +176,9 @@ def _frames(tally: Tally) -> Iterator[Any]:
         _reach(tally, packet)
         if packet.stream_index != number:
             continue
+        if packet.stream.type != "audio":  # a damaged FLV file may change what its streams are
+            tally.num_faults += 1
+            continue
         try:
             yield from packet.decode()
         except (av.error.FFmpegError, ValueError):
