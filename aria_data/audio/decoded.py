@@ -43,6 +43,7 @@ class Decoded:
     owned_s: float | None  # the length that is announced for the sound itself
     container_s: float | None  # for the longest stream, where only that is announced
     reach_s: float  # the end of the last packet of any stream
+    film_s: float | None  # the length of the whole, picture and all, where that may be another
     notes: tuple[str, ...]
 
     def share_of_announced(self) -> tuple[float, float]:
@@ -108,6 +109,9 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         owned_s=owned_s,
         container_s=opened.container.duration / 1e6 if has_length and opened.container.duration else None,
         reach_s=tally.reach_s - begins_s,
+        film_s=opened.container.duration / 1e6
+        if has_pauses(opened.format_name) and opened.container.duration
+        else None,
         notes=(*info.notes, *_notes(tally)),
     )
 
