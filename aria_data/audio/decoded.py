@@ -43,6 +43,7 @@ class Decoded:
     owned_s: float | None  # the length that is announced for the sound itself
     container_s: float | None  # for the longest stream, where only that is announced
     reach_s: float  # the end of the last packet of any stream
+    film_s: float | None  # the length of the whole, picture and all, where that may be another
     notes: tuple[str, ...]
 
     def share_of_announced(self) -> tuple[float, float]:
@@ -90,7 +91,7 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
     owned_s = opened.ending.stated_s
     if owns_duration(opened.format_name) and opened.ending.share == 1 and not opened.ending.ignores_length:
         owned_s = _indexed_s(opened) or info.duration_s
-    is_container = is_of_container(opened.format_name) and opened.container.duration is not None
+    has_length = is_of_container(opened.format_name) and opened.format_name not in BROADCASTS
     begins_s = 0.0 if opened.format_name.startswith("matroska") else max(0.0, timeline.origin_s)
     return Decoded(
         info=info,
@@ -106,8 +107,11 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         share_there=opened.ending.share,
         is_whole=opened.ending.is_whole,
         owned_s=owned_s,
-        container_s=opened.container.duration / 1e6 if is_container else None,
+        container_s=opened.container.duration / 1e6 if has_length and opened.container.duration else None,
         reach_s=tally.reach_s - begins_s,
+        film_s=opened.container.duration / 1e6
+        if has_pauses(opened.format_name) and opened.container.duration
+        else None,
         notes=(*info.notes, *_notes(tally)),
     )
 

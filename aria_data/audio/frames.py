@@ -20,7 +20,8 @@ from aria_data.audio.timeline import Moment, Timeline
 BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
 MAX_AMPLITUDE = 4.0  # 12 dB over full scale: mixes in floating point reach 2, what is louder is no sound
 FLOATS = ("flt", "fltp", "dbl", "dblp")
-BROADCASTS = ("mpegts", "mpeg")
+BROADCASTS = ("mpegts", "mpeg")  # what they announce is FFmpeg's sum of what is there
+MAX_NEW = 1000  # packets of streams that begin later
 
 
 @dataclass(slots=True)
@@ -164,10 +165,19 @@ def _frames(tally: Tally) -> Iterator[Any]:
 
     opened = tally.opened
     number = opened.stream.index
-    packets = opened.container.demux(*(() if is_of_container(opened.format_name) else (opened.stream,)))
+    is_whole_read = is_of_container(opened.format_name) and opened.format_name not in BROADCASTS
+    packets = opened.container.demux(*(() if is_whole_read else (opened.stream,)))
+    num_new = 0
     while True:
         try:
             packet = next(packets, None)
+        except IndexError as error:  # PyAV's, of a stream that was not there when the file was opened
+            num_new += 1
+            if num_new > MAX_NEW:
+                tally.stop(error)
+                return
+            packets = opened.container.demux(opened.stream)
+            continue
         except (av.error.FFmpegError, OSError) as error:
             tally.stop(error)
             return
@@ -175,6 +185,9 @@ def _frames(tally: Tally) -> Iterator[Any]:
             return
         _reach(tally, packet)
         if packet.stream_index != number:
+            continue
+        if packet.stream.type != "audio":  # a damaged FLV file may change what its streams are
+            tally.num_faults += 1
             continue
         try:
             yield from packet.decode()

@@ -146,7 +146,8 @@ def _sounds(path: Path, before: State, number: int) -> bool:
         stream = [each for each in container.streams.audio if each.codec_context is not None][number]
         resampler = av.AudioResampler(format="flt", layout=stream.codec_context.layout.name, frame_size=16_384)
         try:
-            for packet in container.demux(stream):
+            packets = (packet for packet in container.demux(stream) if packet.stream.type == "audio")
+            for packet in packets:
                 for frame in packet.decode():
                     frame.pts = None
                     if any(np.abs(out.to_ndarray()).max(initial=0) > SOUNDS for out in resampler.resample(frame)):
