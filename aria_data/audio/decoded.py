@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aria_data.audio.containers import has_pauses, is_of_container, owns_duration
-from aria_data.audio.frames import MAX_AMPLITUDE, Tally
+from aria_data.audio.frames import BROADCASTS, MAX_AMPLITUDE, Tally
 from aria_data.audio.opening import Opened
 from aria_data.audio.reachable import is_short, require_readable
 from aria_data.audio.tags import decoded_tags
@@ -89,7 +89,7 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         require_readable(opened.path, opened.before)
     owned_s = opened.ending.stated_s
     if owns_duration(opened.format_name) and opened.ending.share == 1 and not opened.ending.ignores_length:
-        owned_s = info.duration_s
+        owned_s = _indexed_s(opened) or info.duration_s
     is_container = is_of_container(opened.format_name) and opened.container.duration is not None
     begins_s = 0.0 if opened.format_name.startswith("matroska") else max(0.0, timeline.origin_s)
     return Decoded(
@@ -112,10 +112,20 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
     )
 
 
+def _indexed_s(opened: Opened) -> float | None:
+    """Give the length that an AVI file's index states. What its header states counts empty frames, too."""
+    stream, at = opened.stream, opened.indexed
+    if at is None or stream.time_base is None:
+        return None
+    return float(at * stream.time_base)
+
+
 def _notes(tally: Tally) -> list[str]:
     timeline, notes = tally.timeline, []
     if timeline.lead_s:
         notes.append(f"its sound begins {timeline.lead_s:.2f} s after the file: silence stands before it")
+    elif timeline.origin_s > 0.05 and tally.opened.format_name not in (*BROADCASTS, "mp3"):
+        notes.append(f"its clock begins at {timeline.origin_s:.2f} s: positions count from its first sound")
     if timeline.num_gaps:
         notes.append(f"{timeline.num_gaps} gaps between its packets, {timeline.silence_s:.2f} s, are read as silence")
     if timeline.num_jumps:

@@ -50,12 +50,13 @@ class Tally:
 
 
 def _timeline(opened: Opened) -> Timeline:
-    """A film's sound begins when the film does; without a picture, MP4 alone says that there is silence first."""
-    start_s = (opened.container.start_time or 0) / 1e6
+    """A film begins with its first stream. MP4 and Matroska alone begin at 0, and the length that they state, too."""
+    start_s, length_s = (opened.container.start_time or 0) / 1e6, (opened.container.duration or 0) / 1e6
     is_absolute = opened.format_name.startswith("mov,") and not opened.ending.is_fragmented
+    is_absolute |= opened.format_name.startswith("matroska") and start_s < length_s
     end_s = None
-    if opened.container.duration and (owns_duration(opened.format_name) or is_of_container(opened.format_name)):
-        end_s = max(0.0, start_s) + opened.container.duration / 1e6
+    if length_s and (owns_duration(opened.format_name) or is_of_container(opened.format_name)):
+        end_s = max(0.0, start_s) + length_s
     return Timeline(min(start_s, 0.0) if is_absolute else start_s, end_s, opened.format_name in BROADCASTS)
 
 

@@ -41,6 +41,7 @@ class Opened:
     stream: Any  # av.AudioStream
     ending: Ending
     track_note: str = ""
+    indexed: int | None = None  # where the index of an AVI file ends, in the stream's units
 
     @property
     def format_name(self) -> str:
@@ -63,7 +64,7 @@ def opened(path: Path) -> Iterator[Opened]:
         stream: Any = streams[number] if streams else None
         _require_sound(printable(path.name), stream, len(container.streams.audio))
         stream.codec_context.thread_type = "AUTO"
-        yield Opened(path, before, container, stream, ending, note)
+        yield Opened(path, before, container, stream, ending, note, _end_of_index(container, stream))
     finally:
         container.close()
 
@@ -81,6 +82,15 @@ def _container(path: Path, before: State, **options: str) -> Any:
             "or cut short. Get the whole file again, or remove it.",
             reason="not_audio",
         ) from error
+
+
+def _end_of_index(container: Any, stream: Any) -> int | None:
+    """Give the end of the last entry of an AVI file's index: the last entry's time and the step to it."""
+    entries = stream.index_entries
+    if container.format.name != "avi" or len(entries) < 2:
+        return None
+    last, before = entries[len(entries) - 1].timestamp, entries[len(entries) - 2].timestamp
+    return int(last + max(0, last - before))
 
 
 def _require_sound(name: str, stream: Any, num_streams: int) -> None:
