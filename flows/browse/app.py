@@ -67,6 +67,7 @@ def serve(root: Path, host: str, port: int, version: int | str | None, announce:
     try:
         listening.bind((host, port))
     except (OSError, OverflowError) as error:
+        listening.close()
         raise UsageError(f"--host {host} --port {port}: cannot be listened on ({error}). Name another port.") from error
     announce(f"http://{host}:{listening.getsockname()[1]}/?token={token}")
     config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")

@@ -165,7 +165,8 @@ class Rows:
                     values.append(bound)
         if chosen.where.strip():
             self._require_condition(chosen.where)
-            parts.append(f"segment_id IN (SELECT segment_id FROM held WHERE (\n{chosen.where}\n))")
+            table = "present" if any(name in chosen.where.lower() for name in _LONG) else "held"
+            parts.append(f"segment_id IN (SELECT segment_id FROM {table} WHERE (\n{chosen.where}\n))")
         return " AND ".join(parts), values
 
     def _require_condition(self, where: str) -> None:
