@@ -16,6 +16,7 @@ from aria_data.storage.files import (
     require_space,
     sha256_file,
     write_whole,
+    writing_whole,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "require_space",
     "sha256_file",
     "write_whole",
+    "writing_whole",
 ]
