@@ -231,7 +231,7 @@ def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
     import torch
 
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(number, thread_name_prefix="hear", initializer=lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(number, thread_name_prefix="infer", initializer=lambda: torch.set_num_threads(1))
     try:
         yield pool
     finally:

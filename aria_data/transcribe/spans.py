@@ -68,8 +68,8 @@ def transcribe_spans(
 ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
     """Transcribe spans of files. Yields each key with its result, or its error, once it is finished, in any order.
 
-    `transcriber` is a `Transcriber`, or several (`devices.Several`). Give the spans of one file one after the other,
-    in order: this process then decodes the file once; readers in processes each decode it for themselves.
+    `transcriber` is a `Transcriber`, or several (`devices.TranscriberPool`). Give the spans of one file one after the
+    other, in order: this process then decodes the file once; readers in processes each decode it for themselves.
     `on_read` is called with a key and seconds of its audio as they are read.
     """
     if hasattr(transcriber, "transcribe_spans"):

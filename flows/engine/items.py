@@ -97,20 +97,15 @@ def _to_classify(found: BuildState) -> list[Item]:
             recording,
             recording.duration_s,
         )
-        for recording in found.recordings.values()
+        for _, recording in sorted(found.recordings.items())  # so a shard's scores lie in one file, for `_to_segment`
     ]
 
 
 def _to_segment(found: BuildState) -> list[Item]:
     scored = found.done[CLASSIFY.name]
     return [
-        Item(
-            recording_id,
-            recording.candidate_id,
-            {"scores": scored[recording_id].key},
-            (recording, scored[recording_id].record),
-        )
-        for recording_id, recording in found.recordings.items()
+        Item(recording_id, recording.candidate_id, {"scores": scored[recording_id].key}, recording)
+        for recording_id, recording in sorted(found.recordings.items())
         if recording_id in scored
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aria_data.storage.ledger import Balance
+from aria_data.storage.balance import Balance
 
 
 @dataclass(frozen=True)
