@@ -144,7 +144,7 @@ def _asf(file: BinaryIO, num_bytes: int) -> Ending:
 
 def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
     """A fragmented file has no table of all its samples: what is cut in it is its last box."""
-    start, is_fragmented, end = 0, False, 0
+    start, is_fragmented, end, num_indexes = 0, False, 0, 0
     for _ in range(1_000_000):
         file.seek(start)
         head = file.read(16)
@@ -153,6 +153,7 @@ def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         size = int.from_bytes(head[8:16], "big") if size == 1 else size or num_bytes - start
         is_fragmented |= name == b"moof"
+        num_indexes += name == b"moov"
         if size < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
             break
         start = end = start + size
@@ -160,6 +161,8 @@ def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
             break
     if is_fragmented and end > num_bytes:
         return Ending(early_end="its last fragment is cut", is_fragmented=True)
+    if num_indexes > 1 and not is_fragmented:
+        return Ending(unread="another file begins behind its end, and is not read")
     return Ending(is_fragmented=is_fragmented)
 
 

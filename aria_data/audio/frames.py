@@ -35,6 +35,7 @@ class Tally:
     num_wild: int = 0  # samples far over full scale
     num_not_finite: int = 0  # samples that are no numbers
     early_end: str = ""
+    first_s: float | None = None  # when the first packet of the sound begins
     reach_s: float = 0.0  # the end of the last packet of any stream
 
     @classmethod
@@ -147,6 +148,8 @@ def _with_silence(tally: Tally) -> Iterator[tuple[Any, float]]:
     """Yield each frame with the seconds of silence before it. A frame is held until the next one is known."""
     held: Any = None
     for frame in _frames(tally):
+        if held is None and not tally.num_faults:
+            tally.timeline.begin(tally.first_s, _moment(frame))
         if held is not None:
             yield held, tally.timeline.silence_before(_moment(held), _moment(frame))
         held = frame
@@ -186,6 +189,8 @@ def _frames(tally: Tally) -> Iterator[Any]:
         _reach(tally, packet)
         if packet.stream_index != number:
             continue
+        if tally.first_s is None and packet.pts is not None:
+            tally.first_s = float(packet.pts * packet.time_base)
         if packet.stream.type != "audio":  # a damaged FLV file may change what its streams are
             tally.num_faults += 1
             continue

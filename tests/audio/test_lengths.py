@@ -135,9 +135,11 @@ def test_what_lies_behind_the_sound_of_a_wav_is_not_taken_for_sound(tmp_path, be
     assert (inspect(tmp_path / "a.wav").duration_s, inspect(tmp_path / "a.wav").notes) == (4.0, ())
 
 
-@pytest.mark.parametrize("suffix", ["wav", "aiff"])
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "m4a"])
 def test_two_files_joined_into_one_are_refused_since_players_read_the_first_only(tmp_path, suffix):
-    content = write_audio(tmp_path / f"a.{suffix}", melody(4)).read_bytes()
+    path = tmp_path / f"a.{suffix}"
+    made = encode_audio(path, stereo(4), "aac") if suffix == "m4a" else write_audio(path, melody(4))
+    content = made.read_bytes()
     (tmp_path / f"two.{suffix}").write_bytes(content * 2)
     assert verdict(tmp_path / f"two.{suffix}") == "sound_left_out"
 
