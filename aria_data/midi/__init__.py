@@ -3,6 +3,7 @@
 from aria_data.midi.midi_files import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
+    MAX_FILE_BYTES,
     SOFT,
     SOSTENUTO,
     SUSTAIN,
@@ -10,12 +11,14 @@ from aria_data.midi.midi_files import (
     Pedal,
     Performance,
     midi_bytes,
+    performance_of,
     read_midi,
 )
 
 __all__ = [
     "HIGHEST_PITCH",
     "LOWEST_PITCH",
+    "MAX_FILE_BYTES",
     "Note",
     "Pedal",
     "Performance",
@@ -23,5 +26,6 @@ __all__ = [
     "SOSTENUTO",
     "SUSTAIN",
     "midi_bytes",
+    "performance_of",
     "read_midi",
 ]
