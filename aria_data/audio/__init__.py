@@ -8,7 +8,8 @@ Rejections of ingest: `silent`, `duration_below_min`, `duration_above_max`. Fail
 Steps before `ingest` use this room, too: collecting reads tags, downloading verifies what was fetched.
 """
 
-from aria_data.audio.decode import AudioFacts, AudioInfo, AudioReader, Readers, inspect, mono_blocks, probe
+from aria_data.audio.decode import AudioFacts, AudioReader, Readers, inspect, mono_blocks, probe
+from aria_data.audio.decoded import AudioInfo, Decoded
 from aria_data.audio.ingest import IngestConfig, ingest, ingest_download
 from aria_data.audio.integrity import IntegrityLimits, require_whole
 
@@ -16,6 +17,7 @@ __all__ = [
     "AudioFacts",
     "AudioInfo",
     "AudioReader",
+    "Decoded",
     "IngestConfig",
     "IntegrityLimits",
     "Readers",

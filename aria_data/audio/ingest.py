@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aria_data.audio.decode import inspect
@@ -27,7 +27,8 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     """Decode the file at `path` to its end and judge it.
 
     Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged) and for one longer than
-    `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them.
+    `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them, and a note
+    where the file is odd but can be read.
     """
     facts = inspect(path, config.max_duration_s)
     limits = IntegrityLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
@@ -46,7 +47,7 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
         loudness_db=round(facts.loudness_db, 2),
         peak_db=round(facts.peak_db, 2),
     )
-    return recording, verdict(recording, config)
+    return recording, replace(verdict(recording, config), note="; ".join(facts.notes))
 
 
 def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording, Verdict]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
 from aria_data.storage import not_writable, printable
 from aria_data.web.addresses import AddressConfig, without_secrets
-from aria_data.web.failures import fetch_error, kind_of_status, kind_said
+from aria_data.web.failures import fetch_error, kind_of_message, kind_of_status
 from aria_data.web.pacing import Pacer, PacingConfig
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
         if isinstance(one, HTTPError):
             if one.redirect_loop:
                 return "unsupported", "leads round in a circle of redirects", None
-            kind = kind_said(_words(chain[0]))
+            kind = kind_of_message(_words(chain[0]))
             kind = kind if kind in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
             return kind, f"the server answers {one.status} {printable(str(one.reason), 60)}", float(one.status)
         if isinstance(one, SSLError):
@@ -270,7 +270,7 @@ def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
     status = re.search(r"HTTP Error (\d{3})", _words(chain[0]))  # where a downloader has lost the cause
     if status:
         return kind_of_status(int(status[1])), f"the server answers {status[1]}", float(status[1])
-    return kind_said(_words(chain[0])), message, None
+    return kind_of_message(_words(chain[0])), message, None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -77,8 +77,8 @@ def score(
     given: dict[str, Any] = {} if where is None else {"where": where}
     request = ScoreRequest(version=version, groups=groups, seeds=seeds, only=names, table=table, **given)
     config = ScoringConfig(surrogate=SurrogateConfig(num_steps=steps, device=device))
-    with show.parts() as say:
-        name, found = score_dataset(dataset, request, config, say, os.cpu_count() or 1)
+    with show.parts() as progress:
+        name, found = score_dataset(dataset, request, config, progress, os.cpu_count() or 1)
     if as_json:
         click.echo(json.dumps({"table": name, "num_files": len(found), "columns": list(found.columns), **found.about}))
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from aria_data.storage import printable
 from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
 
 
@@ -109,6 +110,8 @@ def classify(
                 click.echo(json.dumps(result.as_json(), ensure_ascii=False))
             elif result.error:
                 show.error(result.error)
+            elif result.note:
+                show.error(f"{printable(Path(result.file).name)}: {result.note}")
     if not as_json:
         classify_files.print_table(results, time.perf_counter() - started)
     sys.exit(DONE_WITH_FAILURES if any(result.error for result in results) else DONE)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aria_data.audio import probe
+from aria_data.audio import IntegrityLimits, probe
 from aria_data.collect.folder import audio_files
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
 from aria_data.midi import midi_bytes
@@ -40,6 +40,7 @@ class FileResult:
     rtfx: float = 0.0  # seconds of audio per second of wall time since the file before was finished
     confidence: float = 0.0  # 0 to 1, `TranscriptionResult.confidence`
     error: str = ""
+    note: str = ""  # what is odd about the file, and how it was read all the same
 
 
 def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -94,7 +95,7 @@ def transcribe_files(
 
     with progress.stage("transcribe", len(durations), sum(durations.values()), 0):
         finished = time.perf_counter()
-        spans = (Span(str(audio), audio) for audio in durations)
+        spans = (Span(str(audio), audio, limits=IntegrityLimits()) for audio in durations)
         for key, result in transcribe_spans(transcriber, spans, on_read):
             audio = Path(key)
             took_s, finished = time.perf_counter() - finished, time.perf_counter()
@@ -124,6 +125,7 @@ def _written(
         round(duration_s, 3),
         round(duration_s / max(took_s, 1e-9), 2),
         round(result.confidence, 4),
+        note="; ".join(result.remarks),
     )
 
 
@@ -139,3 +141,5 @@ def print_result(result: FileResult, as_json: bool) -> None:
             f"{result.rtfx:.1f}x real time, confidence {result.confidence:.3f}",
             flush=True,
         )
+        if result.note:
+            print(f"aria-data: {printable(Path(result.file).name)}: {result.note}", file=sys.stderr, flush=True)

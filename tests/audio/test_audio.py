@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.audio import AudioReader, Readers, inspect, probe
-from aria_data.audio.containers import has_end, share_there, states_duration
+from aria_data.audio.containers import ending_of
 from aria_data.audio.decode import FLOOR_DB, to_db
 from aria_data.errors import AudioUnreadable
 
@@ -168,31 +168,29 @@ def test_a_file_that_was_replaced_by_a_shorter_one_gives_what_there_is(tmp_path)
 
 
 def test_which_containers_state_their_length(tmp_path, files):
-    assert states_duration(files["mp3"], "mp3")
+    assert probe(files["mp3"]).is_duration_stated
     bare = encode_audio(tmp_path / "a.mp3", melody(1, 0, 48_000), "libmp3lame", options={"write_xing": "0"})
-    assert not states_duration(bare, "mp3")
+    assert not probe(bare).is_duration_stated
     size = bytes([0, 0, 0x4E, 0x10])  # 10,000 bytes of tag before the sound
     (tmp_path / "tagged.mp3").write_bytes(b"ID3\x03\0\0" + size + bytes(10_000) + files["mp3"].read_bytes())
-    assert states_duration(tmp_path / "tagged.mp3", "mp3")
-    assert not states_duration(files["m4a"], "aac")
-    assert states_duration(files["flac"], "flac")
+    assert probe(tmp_path / "tagged.mp3").is_duration_stated
+    assert not probe(encode_audio(tmp_path / "a.aac", melody(1, 0, 48_000), "aac")).is_duration_stated
+    assert probe(files["flac"]).is_duration_stated
 
 
 def test_what_shows_that_a_container_was_cut(tmp_path, files):
-    assert has_end(files["ogg"], "ogg")
-    assert share_there(files["wav"], "wav") == 1.0
+    assert ending_of(files["ogg"], "ogg").early_end == ending_of(files["ogg"], "ogg").note == ""
+    assert ending_of(files["wav"], "wav").share == 1.0
     for name, share in (("wav", 0.25), ("ogg", 0.9)):
         content = files[name].read_bytes()
         (tmp_path / name).write_bytes(content[: round(len(content) * share)])
-    assert share_there(tmp_path / "wav", "wav") == pytest.approx(0.25, abs=1e-4)
-    assert not has_end(tmp_path / "ogg", "ogg")
+    assert ending_of(tmp_path / "wav", "wav").share == pytest.approx(0.25, abs=1e-4)
+    assert ending_of(tmp_path / "ogg", "ogg").early_end == "its last page is cut"
     ogg = files["ogg"].read_bytes()
-    (tmp_path / "at a page").write_bytes(ogg[: ogg.rindex(b"OggS")])
-    assert not has_end(tmp_path / "at a page", "ogg")
     (tmp_path / "with a tag behind").write_bytes(ogg + b"TAG" + bytes(125))
-    assert has_end(tmp_path / "with a tag behind", "ogg")
+    assert ending_of(tmp_path / "with a tag behind", "ogg").early_end == ""
     (tmp_path / "rf64").write_bytes(b"RF64\xff\xff\xff\xffWAVE")
-    assert share_there(tmp_path / "rf64", "wav") == 1.0
+    assert ending_of(tmp_path / "rf64", "wav").share == 1.0
 
 
 @pytest.mark.parametrize("rate", [1, 100_000_000])

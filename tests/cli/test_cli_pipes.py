@@ -24,7 +24,23 @@ COMMANDS = [
 ]  # fmt: skip
 RUN = """
 import json, os, sys
+import deltalake, duckdb, pandas, yt_dlp, flows.build_dataset  # once, here: each child would import them again
 from flows.cli.command import main
+
+def end_of(command):
+    # The exit code, as the interpreter ends: to take all modules down would cost each child a second.
+    code = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code or 0
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"Exception ignored: {error!r}", file=sys.stderr)
+        code = 120
+    return code
+
 for words in json.load(sys.stdin):
     sys.stdout.flush()
     process = os.fork()
@@ -33,8 +49,7 @@ for words in json.load(sys.stdin):
         os.close(reading)
         os.dup2(writing, 1)
         sys.argv = ["aria-data", *words]
-        main()
-        sys.exit(0)
+        os._exit(end_of(main))
     print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])), flush=True)
 """
 
