@@ -58,15 +58,17 @@ class Performance:
         return max(ends, default=0.0)
 
 
-def midi_bytes(performance: Performance) -> bytes:
+def midi_bytes(performance: Performance, text: str = "") -> bytes:
     """Write the performance as a type-1 MIDI file: one tempo, one piano track, 0.5 ms resolution up to 82 minutes.
 
     A longer one has coarser ticks, 1 ms up to 165 minutes and so on, since libraries refuse files of 10,000,000 ticks.
     The same performance gives the same bytes. At the same tick, releases come before strikes, so that the release of a
-    note never ends the next note of its pitch. A note lasts at least one tick.
+    note never ends the next note of its pitch. A note lasts at least one tick. `text` (ASCII) goes into a text event.
     """
     ticks_per_beat = next((each for each in TICKS_PER_BEAT if performance.end_s * _per_s(each) <= MAX_TICKS), 1)
-    meta = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US), mido.MetaMessage("end_of_track")])
+    meta = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)])
+    meta += [mido.MetaMessage("text", text=text)] if text else []
+    meta.append(mido.MetaMessage("end_of_track"))
     piano = mido.MidiTrack([mido.Message("program_change", program=0)])
     now = 0
     timed = _timed_messages(performance, _per_s(ticks_per_beat))
