@@ -10,6 +10,7 @@ how stage tables are stored. All but `files` and `balance` load pyarrow, so impo
 from aria_data.storage.files import (
     HELD,
     PARTIAL,
+    as_on_disk,
     exclusive_lock,
     not_writable,
     printable,
@@ -22,6 +23,7 @@ from aria_data.storage.files import (
 __all__ = [
     "HELD",
     "PARTIAL",
+    "as_on_disk",
     "exclusive_lock",
     "not_writable",
     "printable",

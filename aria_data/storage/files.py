@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -121,6 +122,15 @@ def printable(text: str | bytes, limit: int = 200) -> str:
         for char in text
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def as_on_disk(folder: Path, name: str) -> Path:
+    """Give the path of `name` below `folder`, with accents in one character or in two (NFC, NFD) as the file has them.
+
+    macOS and what copies from it write names in the second way, tables and other systems in the first.
+    """
+    paths = [folder / each for each in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
