@@ -42,7 +42,8 @@ SEVERAL = {
         for n in range(2)) + "</table>",
     "headings": "".join(f'<h2>Chopin Nocturne {n}</h2><audio src="/{n}.mp3"></audio>' for n in range(2)),
     "captions": "".join(
-        f'<figure><audio src="/{n}.mp3"></audio><figcaption>Chopin Nocturne {n}</figcaption></figure>' for n in range(2)),
+        f'<figure><audio src="/{n}.mp3"></audio><figcaption>Chopin Nocturne {n}</figcaption></figure>'
+        for n in range(2)),
     "items": "".join(f'<li>Chopin Nocturne {n} <a href="/{n}.mp3">MP3 (5.1 MB)</a></li>' for n in range(2)),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ best of: words of its link or player, its caption, the row of its table, the hea
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -134,8 +135,7 @@ class Players:
 
 
 def _repeated(values: list) -> set:
-    seen: set = set()
-    return {value for value in values if value in seen or seen.add(value)}
+    return {value for value, count in Counter(values).items() if count > 1}
 
 
 def _without_asides(row: str) -> str:
