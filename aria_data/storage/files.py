@@ -116,7 +116,8 @@ def as_on_disk(folder: Path, name: str) -> Path:
 
     macOS and what copies from it write names in the second way, tables and other systems in the first.
     """
-    paths = [folder / each for each in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))]
+    others = () if name.isascii() else (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    paths = [folder / each for each in (name, *others)]
     return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 

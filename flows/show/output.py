@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -107,7 +108,7 @@ def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:
         if "midi_path" not in table.column_names:
             raise UsageError("--format paths needs the column midi_path; leave --columns away.")
         for path in table["midi_path"].to_pylist():
-            buffer.write(f"{dataset / path}\n".encode() if path else b"")
+            buffer.write(os.fsencode(f"{dataset / path}\n") if path else b"")
     else:
         for row in rows_of(table):
             buffer.write(_line(row))
