@@ -14,6 +14,7 @@ from typing import Any
 
 from aria_data.audio import AudioInfo, probe
 from aria_data.collect.places import FileState, KnownPlaces, is_at
+from aria_data.collect.sources.base import text
 from aria_data.errors import AudioUnreachable, AudioUnreadable, UsageError
 from aria_data.records import Candidate
 from aria_data.storage import as_on_disk, printable
@@ -166,10 +167,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str):
-        return ""
-    kept = "".join(char for char in value[:MAX_TEXT] if char.isprintable() or char in "\n\t")
-    return kept.encode("utf-8", "replace").decode().strip()
+    return text(value, MAX_TEXT) if isinstance(value, str) else ""
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float | None:

@@ -18,6 +18,7 @@ from aria_data.storage.files import (
     require_space,
     sha256_file,
     write_whole,
+    writing_whole,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "require_space",
     "sha256_file",
     "write_whole",
+    "writing_whole",
 ]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
@@ -39,17 +39,29 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Makes the folder if need be. Raises `DatasetNotWritable` without permission or space, and leaves no `.partial`.
     """
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """As `write_whole`, for what is too long to be in memory: give a file, which is at `path` when the block ends.
+
+    A block that ends with an error leaves nothing.
+    """
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
         partial.unlink(missing_ok=True) if os.path.lexists(partial) else None
-        raise not_writable(path, error) from error
+        if isinstance(error, OSError):
+            raise not_writable(path, error) from error
+        raise
 
 
 def require_space(path: Path, num_bytes: int) -> None:

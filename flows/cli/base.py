@@ -70,8 +70,9 @@ def prefect_option(command: Any) -> Any:
 
 def llm_options(who: str) -> Callable[[Any], Any]:
     """Add the options that say who reads, the rules or a model, and for how much; `who` names the first option."""
+    choices = ["learned", "rules", "llm"] if who == "scorer" else ["rules", "llm"]
     options = (
-        click.option(f"--{who}", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
+        click.option(f"--{who}", type=click.Choice(choices), default=choices[0], show_default=True),
         click.option("--model", default="", help=f"Of the {who} llm; without it, ARIA_DATA_MODEL."),
         click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
         click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),

@@ -34,7 +34,7 @@ REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or th
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Of this run; 0: no limit.")
 @click.option("--max-dollars", type=click.FloatRange(min=0), help="For the language model in this run.")
 @click.option("--licence", help="Only what has one of these licences: cc0,pd,cc-by,cc-by-sa ...")
-@click.option("--scorer", type=click.Choice(["rules", "llm"]), help="Who judges what is found.")
+@click.option("--scorer", type=click.Choice(["learned", "rules", "llm"]), help="Who judges what is found.")
 @click.option("--build", "is_built", is_flag=True, help="Then fetch what was accepted and build a version.")
 @prefect_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")

@@ -125,8 +125,8 @@ def _opened(
     output_price: float | None,
     ledger: Path | None,
 ) -> Iterator[Llm | None]:
-    """The language model where it is asked for; nothing for the rules, which need neither key nor network."""
-    if scorer == "rules":
+    """The language model where it is asked for; nothing for the others, which need neither key nor network."""
+    if scorer != "llm":
         yield None
         return
     from aria_data.llm import Llm, LlmConfig
@@ -160,7 +160,7 @@ def _forecast(source: Path, config: Any, llm: Llm | None, in_batches: bool) -> s
     from flows.tools.title_lists import candidate_of, read_rows
 
     if llm is None:
-        return f"{_count(source)} titles by rules: no request, no cost."
+        return f"{_count(source)} titles by {config.scorer}: no request, no cost."
     candidates = (candidate_of(number, row) for number, row in enumerate(read_rows(source)))
     found = llm.forecast(screen_task(), screen_questions(candidates, config), in_batches)
     return (

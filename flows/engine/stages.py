@@ -18,7 +18,7 @@ import numpy as np
 
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio import Readers, ingest, ingest_download, mono_blocks
+from aria_data.audio import Readers, ingest, ingest_download, mono_blocks, remarks_on
 from aria_data.audio.reachable import require_length
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
@@ -56,7 +56,7 @@ def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         screening = found[item.item_id]
         if isinstance(screening, Exception):
             raise screening
-        verdict = screening_verdict(screening, config)
+        verdict = screening_verdict(screening, config, item.payload.source == "local")
         return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
     read = _in_order_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
@@ -85,6 +85,7 @@ def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
     def one(item: Item) -> Outcome:
         if isinstance(item.payload, Download):
             recording, verdict = ingest_download(item.payload, context.config.ingest)
+            verdict = dataclasses.replace(verdict, note=remarks_on(context.path_of(recording.location)))
         else:
             candidate: Candidate = item.payload
             recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
