@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from aria_data.storage import json_line
+
 DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
-_BROKEN_BYTES = re.compile("[\ud800-\udfff]")  # what Python makes of bytes of a file name that are no UTF-8
 
 
 class Examples(click.Command):
@@ -29,12 +28,8 @@ class Examples(click.Command):
 
 
 def print_json(value: Any, **settings: Any) -> None:
-    """Print one line of JSON in UTF-8, whatever the terminal's encoding and whatever files are called.
-
-    Bytes of a name that are no UTF-8 are shown as in messages: `caf\\udce9.wav`, six characters for the byte.
-    """
-    text = json.dumps(value, ensure_ascii=False, **settings)
-    click.echo(_BROKEN_BYTES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode())
+    """Print one line of JSON, in UTF-8 whatever the terminal's encoding."""
+    click.echo(json_line(value, **settings), nl=False)
 
 
 def compute_options(command: Any) -> Any:

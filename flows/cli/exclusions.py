@@ -171,8 +171,10 @@ def _first(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
 
 def _below(folder: Path, file: str) -> Path | None:
     """The path of a file that a table names; None for one outside of the folder."""
+    from aria_data.storage import as_on_disk
+
     pure = PurePosixPath(file)
-    return None if pure.is_absolute() or ".." in pure.parts or "\0" in file else folder / pure
+    return None if pure.is_absolute() or ".." in pure.parts or "\0" in file else as_on_disk(folder, str(pure))
 
 
 def _from_paths(folder: Path) -> Iterator[Titled]:

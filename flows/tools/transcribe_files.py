@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -13,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from aria_data.audio import IntegrityLimits, probe
 from aria_data.collect.folder import audio_files
@@ -27,9 +27,9 @@ from flows.show.build_tables import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
 MAX_STEM_BYTES = 200
-MADE_FROM = "aria-data made this from "
-HEAD_BYTES = 4096  # of a .mid, which hold that text
-_MADE_FROM = re.compile(rb"%s[!-~]+" % MADE_FROM.encode())
+MADE_FROM = "aria-data made this from file "
+HEAD_BYTES = 1024  # of a .mid, which hold that text
+_MADE_FROM = re.compile(rb"%s[0-9a-f]{16}" % MADE_FROM.encode())
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +82,7 @@ def _names(audio: Path, out: Path) -> Iterator[Path]:
 def _made_before(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Find which .mid of `out` was made from which of the files, by the text that `_made_from` wrote into it."""
     made: dict[bytes, list[Path]] = {}
-    for target in sorted(out.glob("*.mid")) if out.is_dir() else []:
+    for target in sorted(path for path in out.glob("*.mid") if path.is_file()):
         with suppress(OSError), open(target, "rb") as file:
             found = _MADE_FROM.search(file.read(HEAD_BYTES))
             made.setdefault(found[0], []).append(target) if found else None
@@ -91,9 +91,9 @@ def _made_before(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 
 def _made_from(audio: Path) -> str:
-    """The text that says which file a .mid was made from: its name and its folder's, escaped as in an address."""
+    """The text that says which file a .mid was made from: a hash of its name and its folder's, which tells neither."""
     path = Path(os.path.abspath(audio))
-    return MADE_FROM + quote(os.fsencode(f"{path.parent.name}/{path.name}"))
+    return MADE_FROM + hashlib.sha256(os.fsencode(f"{path.parent.name}/{path.name}")).hexdigest()[:16]
 
 
 def _shortened(stem: str) -> str:
