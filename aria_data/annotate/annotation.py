@@ -116,13 +116,13 @@ def annotate_many(
     config: AnnotateConfig,
     llm: Llm | None = None,
     in_batches: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Candidate, Annotation | Exception]]:
     """Annotate with the configured annotator; yields each candidate once, in any order.
 
     A candidate without a valid answer of the model comes with a `TemporaryError`, never with a guess. `in_batches` uses
-    the batch interface, at half the price within a day; `say` then gets lines about its progress. Raises `ValueError`
-    for the annotator "llm" without `llm`, and the errors of `Llm.ask_many` that concern every candidate.
+    the batch interface, at half the price within a day; `announce` then gets lines about its progress. Raises
+    `ValueError` for the annotator "llm" without `llm`, and the errors of `Llm.ask_many` that concern every candidate.
     """
     if config.annotator == SOURCE:
         yield from ((candidate, _by_rules(candidate, config)) for candidate in candidates)
@@ -131,7 +131,7 @@ def annotate_many(
         raise ValueError("the annotator llm needs an Llm")
     questions = questions_about(candidates, config)
     task = annotation_task()
-    asked = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
+    asked = ask_in_batches(llm, task, questions, announce) if in_batches else llm.ask_many(task, questions)
     for question, answer in asked:
         candidate, cleared = question.tag
         if isinstance(answer, Exception):

@@ -103,13 +103,13 @@ def screen_many(
     config: ScreenConfig,
     llm: Llm | None = None,
     in_batches: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Candidate, Screening | Exception]]:
     """Screen with the configured scorer; each candidate comes back once, in any order.
 
     A candidate for which the model gave no valid answer comes back with a `TemporaryError`, never with a guess.
-    `in_batches` uses the batch interface: half the price, an answer within a day. `say` gets lines on its progress.
-    Raises `ValueError` for the scorer "llm" without `llm`.
+    `in_batches` uses the batch interface: half the price, an answer within a day. `announce` gets lines about its
+    progress. Raises `ValueError` for the scorer "llm" without `llm`.
     """
     if config.scorer in (LEARNED, SCORER):
         yield from ((candidate, screen(candidate, config)) for candidate in candidates)
@@ -118,7 +118,7 @@ def screen_many(
         raise ValueError("the scorer llm needs an Llm")
     questions = screen_questions(candidates, config)
     task = screen_task()
-    answers = ask_in_batches(llm, task, questions, say) if in_batches else llm.ask_many(task, questions)
+    answers = ask_in_batches(llm, task, questions, announce) if in_batches else llm.ask_many(task, questions)
     for question, answer in answers:
         candidate, cleaned = question.tag
         if isinstance(answer, Exception):

@@ -1,5 +1,7 @@
 """Text from outside, made safe: cleaned, folded, de-obfuscated, and without prompt injections.
 
+In: any text from outside. Out: text of bounded length that is safe to compare, to show or to put before a model.
+
 `cleaning` bounds, normalises and folds. `prompt_injection` removes instructions to a language model, also those that
 only `deobfuscation` makes readable. `quotes` checks that a model's quote is in the text.
 """

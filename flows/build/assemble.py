@@ -25,8 +25,8 @@ from aria_data.release.rows_of_segments import FinishedSegment, build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage.balance import Balance, balance_candidates, balance_segments
 from aria_data.storage.delta_tables import remove_orphans
-from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
@@ -43,7 +43,7 @@ from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
-from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
@@ -112,8 +112,7 @@ class Build:
         table = StageTable(self.context.root, COLLECT, Candidate)
         known = latest(table)
         opt_outs = opt_outs_of(self.context.root, self.context.config)
-        num_before = len(known)
-        num_new = 0
+        num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
             folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root))
             self.left_aside = folder.left_aside
@@ -147,9 +146,9 @@ class Build:
         """Bring a stage up to date: look up what is done, do the rest, collect the rejections."""
         began = time.monotonic()
         items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
-        table = StageTable(self.context.root, stage.name, stage.record_type)
+        table = stage.table(self.context)
         item_of_key = {stage.key(self.context, item): item for item in items}
-        found = table.lookup(list(item_of_key))
+        found = table.lookup(item_of_key.keys(), with_records=stage.keeps_records)
         known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
@@ -269,7 +268,7 @@ class Build:
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 
-        Raises `LedgerBroken` before that where candidates or segments are not all accounted for.
+        Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
         root = self.context.root
         manifest = Manifest(root)
@@ -315,7 +314,7 @@ class Build:
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
         downloads = found.records(DOWNLOAD.name)
         excluded = find_excluded(self.context, found)
-        scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
+        screenings, annotations = (found.records(stage.name) for stage in (SCREEN, ANNOTATE))
         for segment_id, in_pruned in self.passes["in_pruned"].items():
             segment = segments[segment_id]
             candidate = found.candidate_of(segment)
@@ -327,7 +326,7 @@ class Build:
                     candidate=candidate,
                     screening=screenings[candidate.candidate_id],
                     recording=found.recordings[segment.recording_id],
-                    classifier_sha256=scores[segment.recording_id].classifier_sha256,
+                    classifier_sha256=self.context.classifier_sha256,  # a part of the key of its scores
                     segment=segment,
                     transcription=transcriptions[segment_id],
                     measurement=measurements[segment_id],
@@ -393,6 +392,7 @@ class Build:
             segments=segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
+            notes=self.found.notes(INGEST.name),
         )
 
 

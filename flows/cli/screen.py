@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options, print_json
 
 if TYPE_CHECKING:
     from aria_data.llm import Llm
@@ -109,7 +108,7 @@ def evaluate_screen_command(
         config, name = ScreenConfig(scorer=scorer, model=model), llm.model if llm else scorer
         judged, errors = screen.judge_labels(labels, config, llm, in_batches, show_line)
     if as_json:
-        click.echo(json.dumps(screen.as_json(judged, name, errors), ensure_ascii=False))
+        print_json(screen.as_json(judged, name, errors))
     else:
         screen.print_table(judged, name)
     for title, error in list(errors.items())[:5]:

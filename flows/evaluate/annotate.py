@@ -65,7 +65,7 @@ class Judged:
 
 
 def judge_labels(
-    labels: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+    labels: Path, config: AnnotateConfig, llm: Llm | None, in_batches: bool, announce: Callable[[str], None]
 ) -> tuple[list[Judged], dict[str, str]]:
     """Annotate every row. Gives the rows (with an empty annotation where it failed) and the errors by title.
 
@@ -73,7 +73,7 @@ def judge_labels(
     """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
-    for row, found in annotate_rows(_labelled(labels), config, llm, in_batches, say):
+    for row, found in annotate_rows(_labelled(labels), config, llm, in_batches, announce):
         if isinstance(found, Exception):
             errors[printable(str(row["title"]), 60)] = str(found)
         judged.append(Judged(row, Annotation() if isinstance(found, Exception) else found))

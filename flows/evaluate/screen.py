@@ -43,7 +43,7 @@ class Accuracy:
 
 
 def judge_labels(
-    labels: Path, config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+    labels: Path, config: ScreenConfig, llm: Llm | None, in_batches: bool, announce: Callable[[str], None]
 ) -> tuple[list[Judged], dict[str, str]]:
     """Score every labelled row. Gives the rows and the errors by title.
 
@@ -51,7 +51,7 @@ def judge_labels(
     """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
-    for row, found in screen_rows(_labelled(labels), config, llm, in_batches, say):
+    for row, found in screen_rows(_labelled(labels), config, llm, in_batches, announce):
         score = found.relevance_score if isinstance(found, Screening) else 0
         if isinstance(found, Exception):
             errors[printable(str(row["title"]), 60)] = str(found)

@@ -16,7 +16,7 @@ from flows.tools.title_lists import Row, Scored, candidate_of, read_rows
 
 
 def annotate_rows(
-    rows: Iterator[Row], config: AnnotateConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+    rows: Iterator[Row], config: AnnotateConfig, llm: Llm | None, in_batches: bool, announce: Callable[[str], None]
 ) -> Iterator[tuple[Row, Annotation | Exception]]:
     """Give the rows with their annotations (or errors) in the order of the rows; results that arrive early wait."""
     waiting: dict[int, Row] = {}
@@ -28,7 +28,7 @@ def annotate_rows(
             yield candidate_of(number, row)
 
     following = 0
-    for candidate, found in annotate_many(candidates(), config, llm, in_batches, say):
+    for candidate, found in annotate_many(candidates(), config, llm, in_batches, announce):
         arrived[int(candidate.candidate_id)] = found
         while following in arrived:
             yield waiting.pop(following), arrived.pop(following)
@@ -41,7 +41,7 @@ def annotate_list(
     config: AnnotateConfig,
     llm: Llm | None,
     in_batches: bool,
-    say: Callable[[str], None],
+    announce: Callable[[str], None],
     advance: Callable[[], None],
 ) -> Scored:
     """Write one JSON object for each row of `source`: its columns, and the annotation. `advance` is called per row.
@@ -54,7 +54,7 @@ def annotate_list(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
-            for row, found in annotate_rows(rows, config, llm, in_batches, say):
+            for row, found in annotate_rows(rows, config, llm, in_batches, announce):
                 done.num_rows += 1
                 if isinstance(found, Exception):
                     done.num_failed += 1

@@ -102,7 +102,7 @@ def candidate_of(number: int, row: Mapping[str, Any]) -> Candidate:
 
 
 def screen_rows(
-    rows: Iterator[Row], config: ScreenConfig, llm: Llm | None, in_batches: bool, say: Callable[[str], None]
+    rows: Iterator[Row], config: ScreenConfig, llm: Llm | None, in_batches: bool, announce: Callable[[str], None]
 ) -> Iterator[tuple[Row, Screening | Exception]]:
     """Give the rows with their screenings (or errors) in the order of the rows; results that arrive early wait."""
     waiting: dict[int, Row] = {}
@@ -114,7 +114,7 @@ def screen_rows(
             yield candidate_of(number, row)
 
     following = 0
-    for candidate, found in screen_many(candidates(), config, llm, in_batches, say):
+    for candidate, found in screen_many(candidates(), config, llm, in_batches, announce):
         arrived[int(candidate.candidate_id)] = found
         while following in arrived:
             yield waiting.pop(following), arrived.pop(following)
@@ -127,7 +127,7 @@ def score_list(
     config: ScreenConfig,
     llm: Llm | None,
     in_batches: bool,
-    say: Callable[[str], None],
+    announce: Callable[[str], None],
     advance: Callable[[], None],
 ) -> Scored:
     """Write one JSON object for each row of `source`: its columns, and the screening. `advance` is called per row.
@@ -140,7 +140,7 @@ def score_list(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
-            for row, found in screen_rows(rows, config, llm, in_batches, say):
+            for row, found in screen_rows(rows, config, llm, in_batches, announce):
                 scored.num_rows += 1
                 if isinstance(found, Exception):
                     scored.num_failed += 1

@@ -7,10 +7,12 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from aria_data.collect.sources.base import text
-from aria_data.web import join
+from aria_data.web import host_of, join
 from aria_data.web.addresses import unique
 
 AUDIO_SUFFIXES = (
@@ -38,6 +40,11 @@ def is_audio_address(url: str) -> bool:
     """Whether the path of an address has the ending of an audio file."""
     path = re.split(r"[?#]", url)[0].lower()
     return path.endswith(tuple(AUDIO_SUFFIXES))
+
+
+def title_of_address(url: str) -> str:
+    """Give a title for a file that has none: its name in the address, without the ending, or else the host."""
+    return text(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " "), 200) or host_of(url)
 
 
 def read_page(url: str, content: str) -> Found:

@@ -7,13 +7,11 @@ audio with metadata, and links to pages on the same site. If no audio is found i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from aria_data.collect.sources import feed
 from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
-from aria_data.collect.sources.html import Found, is_audio_address, iso_duration_s, name_in, read_page
+from aria_data.collect.sources.html import Found, is_audio_address, iso_duration_s, name_in, read_page, title_of_address
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
 from aria_data.records import Candidate
 from aria_data.storage import printable
@@ -55,7 +53,7 @@ def _direct(page: Page, lead: Lead) -> Candidate:
         "web",
         canonical(lead.target),
         location=lead.target,
-        title=lead.hint or _file_name(page.url),
+        title=lead.hint or title_of_address(page.url),
         num_bytes=int(size) if size.isdigit() and len(size) < 16 else 0,
         lead=lead,
     )
@@ -95,7 +93,7 @@ def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
     about = found.meta.get("og:description") or found.meta.get("description", "")
     for address, words in audio:
         metadata = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
-        title = name_of(metadata) or (page_title if is_alone else words) or lead.hint or _file_name(address)
+        title = name_of(metadata) or (page_title if is_alone else words) or lead.hint or title_of_address(address)
         yield make_candidate(
             "web",
             canonical(page_url) if is_alone else canonical(address),
@@ -125,7 +123,3 @@ def _address(metadata: dict[str, Any], page: Page) -> str:
     nested = metadata.get("associatedMedia") or metadata.get("audio")
     url = metadata.get("contentUrl") or (nested.get("contentUrl") if isinstance(nested, dict) else None)
     return join(page.url, url) if isinstance(url, str) else ""
-
-
-def _file_name(url: str) -> str:
-    return printable(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " ")) or host_of(url)
