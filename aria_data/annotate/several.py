@@ -35,8 +35,8 @@ def people_of_works(title: str) -> list[str]:
     people = [match for match in find_composers(title) if match.role == "composer"]
     if len({match.composer_id for match in people}) < 2 or _ARRANGED.search(fold(title)):
         return []
-    people = [match for match in people if not _OF_SOMEBODY.search(fold(title[: match.start]))]
-    stretches = _stretches(people, title)
+    own = [match for match in people if not _OF_SOMEBODY.search(fold(title[: match.start]))]
+    stretches = _stretches(own, title)
     with_work = [match.composer_id for match, text in stretches if find_form(fold(text)) or catalogue_numbers(text)]
     if len(set(with_work)) > 1:
         return list(dict.fromkeys(with_work))

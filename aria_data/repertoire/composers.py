@@ -136,7 +136,12 @@ def find_composer(text: str, is_name: bool = False) -> ComposerMatch | None:
     A name after "arr.", "hommage à", "on a theme by" or "played by" is not the composer's; neither is a
     surname after another first name. Of several composers, one before a colon is chosen, then the first.
     """
-    matches = [match for match in find_composers(text, is_name) if match.role == "composer"]
+    return main_composer(find_composers(text, is_name), text)
+
+
+def main_composer(people: list[ComposerMatch], text: str) -> ComposerMatch | None:
+    """The composer among the people whom `find_composers` found in a text, or None."""
+    matches = [match for match in people if match.role == "composer"]
     if not matches:
         return None
     cleaned = clean(text, MAX_CHARS)

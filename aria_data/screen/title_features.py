@@ -49,4 +49,4 @@ def _cost_of_words_against(title: TitleReading, log_odds: float, model: TitleMod
 
 
 def _bounded(log_odds: float) -> float:
-    return float(np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS))
+    return min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)

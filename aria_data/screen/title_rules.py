@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from aria_data.repertoire import ComposerMatch, catalogue_numbers, find_composer, find_composers, find_form, known_work
+from aria_data.repertoire import ComposerMatch, catalogue_numbers, find_composers, find_form, known_work
+from aria_data.repertoire.composers import main_composer
 from aria_data.screen.word_lists import joined_transcriber, piano_names, transcriber_pattern, word_lists, words_in
 from aria_data.text import clean, fold, repaired
 
@@ -45,7 +46,7 @@ def read_title(title: object, max_chars: int) -> TitleReading:
     cleaned = clean(repaired(str(title or "")[:max_chars]), max_chars)
     found = words_in(cleaned, max_chars)
     people = find_composers(cleaned) if cleaned else []
-    composer = find_composer(cleaned) if people else None
+    composer = main_composer(people, cleaned)
     if cleaned and _is_transcribed(cleaned, people):
         found["transcription"] = [*found["transcription"], "transcribed"]
     against = [word for name in AGAINST for word in found[name]]

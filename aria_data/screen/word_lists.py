@@ -48,20 +48,28 @@ class WordList:
         return places
 
     def _length_at(self, words: Sequence[str], position: int) -> int:
-        first = words[position]
-        phrases = (*self.by_word.get(first, ()), *self.by_prefix.get(first[:_PREFIX], ()))
-        return max((len(phrase) for phrase in phrases if _stands_at(phrase, words, position)), default=0)
+        first, longest = words[position], 0
+        for phrase in (*self.by_word.get(first, ()), *self.by_prefix.get(first[:_PREFIX], ())):
+            if len(phrase) > longest and _stands_at(phrase, words, position):
+                longest = len(phrase)
+        return longest
 
 
 def _stands_at(phrase: tuple[str, ...], words: Sequence[str], position: int) -> bool:
     if position + len(phrase) > len(words):
         return False
-    return all(_is_word(pattern, words[position + place]) for place, pattern in enumerate(phrase))
+    for pattern in phrase:
+        if not _is_word(pattern, words[position]):
+            return False
+        position += 1
+    return True
 
 
 def _is_word(pattern: str, word: str) -> bool:
-    if not pattern.endswith("*"):
-        return word == pattern
+    if word == pattern:
+        return True
+    if pattern[-1] != "*":
+        return False
     return word.startswith(pattern[:-1]) and len(word) - len(pattern) < _MAX_ENDING
 
 

@@ -38,8 +38,10 @@ from aria_data.records import (
     WindowScores,
 )
 from aria_data.screen import screen_many
+from aria_data.screen.learned import LEARNED
 from aria_data.screen.screening import PROMPT
 from aria_data.screen.screening import verdict as screening_verdict
+from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
@@ -231,6 +233,8 @@ def _settings_of(name: str) -> Callable[[BuildContext], Mapping[str, Any]]:
 
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
+    if context.config.screen.scorer == LEARNED:
+        settings["weights"] = title_model().sha256
     return settings | ({"model": context.llm.model, "prompt": PROMPT} if context.llm else {})
 
 
