@@ -38,6 +38,7 @@ from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
+from flows.build.unchanged import note_finished
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.downloads import DOWNLOAD
@@ -67,6 +68,7 @@ class Build:
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+    is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     @classmethod
     @contextmanager
@@ -152,6 +154,7 @@ class Build:
         known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
+        self.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
         candidate_of = {item.item_id: item.candidate_id for item in items}
         for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
             if outcome.status == DONE:
@@ -298,7 +301,10 @@ class Build:
         history.add(present)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
-        return self._summary(version, is_new, present, *balances)
+        summary = self._summary(version, is_new, present, *balances)
+        if self.is_complete and not self.trouble:
+            note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
+        return summary
 
     def _passing(self, limits: str, carried: Collection[str]) -> set[str]:
         """The ids of the segments within limits; of carried rows by their earlier measurements."""
