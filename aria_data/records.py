@@ -68,6 +68,23 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What a person said of a segment, and of which span of which recording it is said."""
+
+    number: int  # 1, 2, 3, ... in the order in which they were given
+    segment_id: str
+    recording_id: str
+    start_s: float
+    end_s: float
+    verdict: str  # good, bad or unsure
+    faults: str  # what is wrong, with "; " between
+    note: str
+    reviewer: str
+    reviewed_at: str  # UTC, ISO 8601
+    midi_sha256: str  # of the notes that were heard
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """The end of one try to fetch a candidate."""
 

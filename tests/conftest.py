@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fakes import use_fakes
 
@@ -19,6 +20,9 @@ from flows.engine.prefect_api import quiet_environment, temporary_api
 # Prefect reads its settings when it is first imported; no test may touch the home of whoever runs it.
 _HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
 os.environ.update(quiet_environment(Path(_HOME.name), verbose=False))
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # no test asserts how long something takes
+hypothesis.settings.load_profile("no clock")
 
 SHORT_SEGMENTS = ("segment.min_segment_s=5",)
 

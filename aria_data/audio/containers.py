@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aria_data.audio.mpeg import xing_of
-from aria_data.audio.riff import Sizes, sizes_of
+from aria_data.audio.riff import SPARE_BYTES, Sizes, sizes_of
 
 _OGG_PAGE_BYTES = 65_307  # the largest page of RFC 3533
 _GUESSED = ("aac", "ac3", "eac3", "amr", "mp3")  # FFmpeg guesses their length from the bit rate of the beginning
@@ -21,7 +21,9 @@ _OF_CONTAINER = ("matroska,webm", "flv", "asf", "rm", "mpeg", "mpegts")  # their
 _WITH_PAUSES = ("avi", "iff", "oma", *_OF_CONTAINER)  # and MP4: their packets have time stamps of their own
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # File Properties Object
 _EBML_SEGMENT = b"\x18\x53\x80\x67"
-_ZERO_TAIL = 4096
+_NEVER_ZERO = ("ogg", *_GUESSED, *_OF_CONTAINER)  # their sound is never a row of zeros
+_MAX_UNWRITTEN = 0.02  # of a file's bytes, as `min_decoded_share`
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,9 @@ def ending_of(path: Path, format_name: str) -> Ending:
     """Look at a file's bytes for what is missing at its end, or left out behind it."""
     num_bytes = os.path.getsize(path)
     with open(path, "rb") as file:
+        unwritten = _num_zeros(file, num_bytes) / num_bytes if format_name in _NEVER_ZERO else 0.0
+        if unwritten > _MAX_UNWRITTEN:
+            return Ending(share=1 - unwritten, early_end=f"the last {unwritten:.0%} of its bytes were never written")
         if format_name == "ogg":
             return _ogg(file, num_bytes)
         if format_name == "mp3":
@@ -52,7 +57,8 @@ def ending_of(path: Path, format_name: str) -> Ending:
             return _asf(file, num_bytes)
         if format_name.startswith("mov,"):
             return _mp4(file, num_bytes)
-        return _of_sizes(sizes_of(file, num_bytes, format_name), format_name)
+        sizes = sizes_of(file, num_bytes, format_name)
+        return _of_sizes(sizes, format_name)
 
 
 def owns_duration(format_name: str) -> bool:
@@ -92,18 +98,19 @@ def _ogg(file: BinaryIO, num_bytes: int) -> Ending:
     lacings = page[27 : 27 + num_lacings]
     if len(page) < max(27, 27 + num_lacings + sum(lacings)) or not page.startswith(b"OggS"):
         return Ending(early_end="its last page is cut")
+    if len(page) > 27 + num_lacings + sum(lacings) + SPARE_BYTES:
+        return Ending(early_end="what follows is no Ogg page")
     if lacings.endswith(b"\xff"):
         return Ending(early_end="the page is missing that ends its last packet")
     return Ending() if page[5] & 4 else Ending(note="its last page is not marked as the last")
 
 
 def _mp3(file: BinaryIO, num_bytes: int) -> Ending:
-    """A Xing or VBRI header states frames and bytes. It proves a cut only where bytes are missing, too."""
+    """A Xing or VBRI header states frames and bytes. Where there are more bytes it is that of the first file joined."""
     found = xing_of(file, num_bytes)
-    if found is None:
+    if found is None or found.num_bytes and found.num_bytes_there > 1.02 * found.num_bytes:
         return Ending()
-    is_whole = bool(found.num_bytes) and found.num_bytes_there >= 0.98 * found.num_bytes
-    return Ending(stated_s=found.duration_s or None, is_whole=is_whole)
+    return Ending(stated_s=found.duration_s or None)
 
 
 def _matroska(file: BinaryIO, num_bytes: int) -> Ending:
@@ -119,7 +126,7 @@ def _matroska(file: BinaryIO, num_bytes: int) -> Ending:
     if not 1 <= length <= 8 or size in (0, (1 << 7 * length) - 1):
         return Ending()
     end = at + 4 + length + size
-    return Ending(share=min(1.0, num_bytes / end), is_whole=num_bytes >= end and not _ends_in_zeros(file, num_bytes))
+    return Ending(share=min(1.0, num_bytes / end), is_whole=num_bytes >= end)
 
 
 def _asf(file: BinaryIO, num_bytes: int) -> Ending:
@@ -132,13 +139,12 @@ def _asf(file: BinaryIO, num_bytes: int) -> Ending:
     is_live = bool(head[at + 88] & 1)
     if is_live or size <= len(_ASF_FILE):
         return Ending()
-    is_whole = num_bytes >= size and not _ends_in_zeros(file, num_bytes)
-    return Ending(share=min(1.0, num_bytes / size), is_whole=is_whole)
+    return Ending(share=min(1.0, num_bytes / size), is_whole=num_bytes >= size)
 
 
 def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
     """A fragmented file has no table of all its samples: what is cut in it is its last box."""
-    start, is_fragmented, end = 0, False, 0
+    start, is_fragmented, end, num_indexes = 0, False, 0, 0
     for _ in range(1_000_000):
         file.seek(start)
         head = file.read(16)
@@ -147,6 +153,7 @@ def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         size = int.from_bytes(head[8:16], "big") if size == 1 else size or num_bytes - start
         is_fragmented |= name == b"moof"
+        num_indexes += name == b"moov"
         if size < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
             break
         start = end = start + size
@@ -154,10 +161,19 @@ def _mp4(file: BinaryIO, num_bytes: int) -> Ending:
             break
     if is_fragmented and end > num_bytes:
         return Ending(early_end="its last fragment is cut", is_fragmented=True)
+    if num_indexes > 1 and not is_fragmented:
+        return Ending(unread="another file begins behind its end, and is not read")
     return Ending(is_fragmented=is_fragmented)
 
 
-def _ends_in_zeros(file: BinaryIO, num_bytes: int) -> bool:
-    """Whether the end was never written, as in a download that reserved its space."""
-    file.seek(max(0, num_bytes - _ZERO_TAIL))
-    return not any(file.read())
+def _num_zeros(file: BinaryIO, num_bytes: int) -> int:
+    """Count the zeros at a file's end, as a download leaves them that reserved its space."""
+    end = num_bytes
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        left = len(file.read(end - start).rstrip(b"\0"))
+        if left:
+            return num_bytes - start - left
+        end = start
+    return num_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aria_data.audio.containers import has_pauses, is_of_container, owns_duration
-from aria_data.audio.frames import MAX_AMPLITUDE, Tally
+from aria_data.audio.frames import BROADCASTS, MAX_AMPLITUDE, Tally
 from aria_data.audio.opening import Opened
 from aria_data.audio.reachable import is_short, require_readable
 from aria_data.audio.tags import decoded_tags
@@ -43,6 +43,7 @@ class Decoded:
     owned_s: float | None  # the length that is announced for the sound itself
     container_s: float | None  # for the longest stream, where only that is announced
     reach_s: float  # the end of the last packet of any stream
+    film_s: float | None  # the length of the whole, picture and all, where that may be another
     notes: tuple[str, ...]
 
     def share_of_announced(self) -> tuple[float, float]:
@@ -89,8 +90,8 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         require_readable(opened.path, opened.before)
     owned_s = opened.ending.stated_s
     if owns_duration(opened.format_name) and opened.ending.share == 1 and not opened.ending.ignores_length:
-        owned_s = info.duration_s
-    is_container = is_of_container(opened.format_name) and opened.container.duration is not None
+        owned_s = _indexed_s(opened) or info.duration_s
+    has_length = is_of_container(opened.format_name) and opened.format_name not in BROADCASTS
     begins_s = 0.0 if opened.format_name.startswith("matroska") else max(0.0, timeline.origin_s)
     return Decoded(
         info=info,
@@ -106,16 +107,29 @@ def decoded_of(tally: Tally, info: AudioInfo) -> Decoded:
         share_there=opened.ending.share,
         is_whole=opened.ending.is_whole,
         owned_s=owned_s,
-        container_s=opened.container.duration / 1e6 if is_container else None,
+        container_s=opened.container.duration / 1e6 if has_length and opened.container.duration else None,
         reach_s=tally.reach_s - begins_s,
+        film_s=opened.container.duration / 1e6
+        if has_pauses(opened.format_name) and opened.container.duration
+        else None,
         notes=(*info.notes, *_notes(tally)),
     )
+
+
+def _indexed_s(opened: Opened) -> float | None:
+    """Give the length that an AVI file's index states. What its header states counts empty frames, too."""
+    stream, at = opened.stream, opened.indexed
+    if at is None or stream.time_base is None:
+        return None
+    return float(at * stream.time_base)
 
 
 def _notes(tally: Tally) -> list[str]:
     timeline, notes = tally.timeline, []
     if timeline.lead_s:
         notes.append(f"its sound begins {timeline.lead_s:.2f} s after the file: silence stands before it")
+    elif timeline.origin_s > 0.05 and tally.opened.format_name not in (*BROADCASTS, "mp3"):
+        notes.append(f"its clock begins at {timeline.origin_s:.2f} s: positions count from its first sound")
     if timeline.num_gaps:
         notes.append(f"{timeline.num_gaps} gaps between its packets, {timeline.silence_s:.2f} s, are read as silence")
     if timeline.num_jumps:

@@ -20,7 +20,8 @@ from aria_data.audio.timeline import Moment, Timeline
 BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
 MAX_AMPLITUDE = 4.0  # 12 dB over full scale: mixes in floating point reach 2, what is louder is no sound
 FLOATS = ("flt", "fltp", "dbl", "dblp")
-BROADCASTS = ("mpegts", "mpeg")
+BROADCASTS = ("mpegts", "mpeg")  # what they announce is FFmpeg's sum of what is there
+MAX_NEW = 1000  # packets of streams that begin later
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Tally:
     num_wild: int = 0  # samples far over full scale
     num_not_finite: int = 0  # samples that are no numbers
     early_end: str = ""
+    first_s: float | None = None  # when the first packet of the sound begins
     reach_s: float = 0.0  # the end of the last packet of any stream
 
     @classmethod
@@ -50,12 +52,13 @@ class Tally:
 
 
 def _timeline(opened: Opened) -> Timeline:
-    """A film's sound begins when the film does; without a picture, MP4 alone says that there is silence first."""
-    start_s = (opened.container.start_time or 0) / 1e6
+    """A film begins with its first stream. MP4 and Matroska alone begin at 0, and the length that they state, too."""
+    start_s, length_s = (opened.container.start_time or 0) / 1e6, (opened.container.duration or 0) / 1e6
     is_absolute = opened.format_name.startswith("mov,") and not opened.ending.is_fragmented
+    is_absolute |= opened.format_name.startswith("matroska") and start_s < length_s
     end_s = None
-    if opened.container.duration and (owns_duration(opened.format_name) or is_of_container(opened.format_name)):
-        end_s = max(0.0, start_s) + opened.container.duration / 1e6
+    if length_s and (owns_duration(opened.format_name) or is_of_container(opened.format_name)):
+        end_s = max(0.0, start_s) + length_s
     return Timeline(min(start_s, 0.0) if is_absolute else start_s, end_s, opened.format_name in BROADCASTS)
 
 
@@ -145,6 +148,8 @@ def _with_silence(tally: Tally) -> Iterator[tuple[Any, float]]:
     """Yield each frame with the seconds of silence before it. A frame is held until the next one is known."""
     held: Any = None
     for frame in _frames(tally):
+        if held is None and not tally.num_faults:
+            tally.timeline.begin(tally.first_s, _moment(frame))
         if held is not None:
             yield held, tally.timeline.silence_before(_moment(held), _moment(frame))
         held = frame
@@ -163,10 +168,19 @@ def _frames(tally: Tally) -> Iterator[Any]:
 
     opened = tally.opened
     number = opened.stream.index
-    packets = opened.container.demux(*(() if is_of_container(opened.format_name) else (opened.stream,)))
+    is_whole_read = is_of_container(opened.format_name) and opened.format_name not in BROADCASTS
+    packets = opened.container.demux(*(() if is_whole_read else (opened.stream,)))
+    num_new = 0
     while True:
         try:
             packet = next(packets, None)
+        except IndexError as error:  # PyAV's, of a stream that was not there when the file was opened
+            num_new += 1
+            if num_new > MAX_NEW:
+                tally.stop(error)
+                return
+            packets = opened.container.demux(opened.stream)
+            continue
         except (av.error.FFmpegError, OSError) as error:
             tally.stop(error)
             return
@@ -174,6 +188,11 @@ def _frames(tally: Tally) -> Iterator[Any]:
             return
         _reach(tally, packet)
         if packet.stream_index != number:
+            continue
+        if tally.first_s is None and packet.pts is not None:
+            tally.first_s = float(packet.pts * packet.time_base)
+        if packet.stream.type != "audio":  # a damaged FLV file may change what its streams are
+            tally.num_faults += 1
             continue
         try:
             yield from packet.decode()

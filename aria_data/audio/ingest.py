@@ -12,15 +12,12 @@ from aria_data.storage import sha256_file
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(IntegrityLimits):
     """What audio must fulfil to be classified and transcribed."""
 
     min_loudness_db: float = -70.0  # root mean square of the file; dithered 16-bit silence measures about -93 dB
     min_duration_s: float = 5.0  # one classifier window
     max_duration_s: float = 43_200.0  # 12 hours
-    min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
-    max_fault_share: float = 0.05  # packets that fail per second of audio
-    max_faults: int = 3  # packets that may always fail: the join of two files costs one or two
 
 
 def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
@@ -31,8 +28,7 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     where the file is odd but can be read.
     """
     facts = inspect(path, config.max_duration_s)
-    limits = IntegrityLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
-    require_whole(path.name, facts, limits)
+    require_whole(path.name, facts, config)
     audio_sha256 = sha256_file(path)
     recording = Recording(
         recording_id=f"{candidate.source}-{audio_sha256[:16]}",

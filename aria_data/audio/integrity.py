@@ -20,9 +20,9 @@ class IntegrityLimits:
 
 
 def require_whole(name: str, found: Decoded, limits: IntegrityLimits) -> None:
-    """Raise `AudioUnreadable` (`truncated`, `sound_left_out`, `damaged`, `samples_...`) unless the file is whole.
+    """Raise `AudioUnreadable` for a file that is not whole: `truncated`, `sound_left_out`, `damaged`, `samples_...`.
 
-    The message begins with `name`. A length that belongs to a picture, or is a guess, does not prove missing sound.
+    The message begins with `name`. A length that is a picture's, or a guess, proves nothing.
     """
     name = printable(name)
     if found.num_samples == 0:

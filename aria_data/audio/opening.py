@@ -25,7 +25,7 @@ CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
-RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
+RATES_HZ = (2_000, 3_100_000)  # FFmpeg gives DSD512 at 3,072,000; an absurd rate would make a small file fill memory
 MAX_CHANNELS = 64
 SOUNDS = 10 ** (-70 / 20)  # the amplitude over which a track sounds; as `ingest.min_loudness_db`
 _IS_DEFAULT, _IS_ASIDE = 0x0001, 0x0008 | 0x0080 | 0x0100  # comments, and for those who hear or see badly
@@ -41,6 +41,7 @@ class Opened:
     stream: Any  # av.AudioStream
     ending: Ending
     track_note: str = ""
+    indexed: int | None = None  # where the index of an AVI file ends, in the stream's units
 
     @property
     def format_name(self) -> str:
@@ -63,7 +64,7 @@ def opened(path: Path) -> Iterator[Opened]:
         stream: Any = streams[number] if streams else None
         _require_sound(printable(path.name), stream, len(container.streams.audio))
         stream.codec_context.thread_type = "AUTO"
-        yield Opened(path, before, container, stream, ending, note)
+        yield Opened(path, before, container, stream, ending, note, _end_of_index(container, stream))
     finally:
         container.close()
 
@@ -81,6 +82,15 @@ def _container(path: Path, before: State, **options: str) -> Any:
             "or cut short. Get the whole file again, or remove it.",
             reason="not_audio",
         ) from error
+
+
+def _end_of_index(container: Any, stream: Any) -> int | None:
+    """Give the end of the last entry of an AVI file's index: the last entry's time and the step to it."""
+    entries = stream.index_entries
+    if container.format.name != "avi" or len(entries) < 2:
+        return None
+    last, before = entries[len(entries) - 1].timestamp, entries[len(entries) - 2].timestamp
+    return int(last + max(0, last - before))
 
 
 def _require_sound(name: str, stream: Any, num_streams: int) -> None:
@@ -136,7 +146,8 @@ def _sounds(path: Path, before: State, number: int) -> bool:
         stream = [each for each in container.streams.audio if each.codec_context is not None][number]
         resampler = av.AudioResampler(format="flt", layout=stream.codec_context.layout.name, frame_size=16_384)
         try:
-            for packet in container.demux(stream):
+            packets = (packet for packet in container.demux(stream) if packet.stream.type == "audio")
+            for packet in packets:
                 for frame in packet.decode():
                     frame.pts = None
                     if any(np.abs(out.to_ndarray()).max(initial=0) > SOUNDS for out in resampler.resample(frame)):

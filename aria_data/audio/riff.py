@@ -153,7 +153,7 @@ def _avi(file: BinaryIO, num_bytes: int) -> Sizes:
         if name != b"RIFF" or is_unknown(size):
             break
         end = at + size
-    return Sizes(min(1.0, num_bytes / end) if end else 1.0)
+    return Sizes(min(1.0, num_bytes / end)) if end else Sizes()
 
 
 def _rm(file: BinaryIO, num_bytes: int) -> Sizes:
@@ -167,6 +167,21 @@ def _rm(file: BinaryIO, num_bytes: int) -> Sizes:
         if head.startswith(b"DATA"):
             return Sizes(min(1.0, (num_bytes - start) / size), start, size)
         start += size
+    return Sizes()
+
+
+def _voc(file: BinaryIO, num_bytes: int) -> Sizes:
+    file.seek(20)
+    start = int.from_bytes(file.read(2), "little")
+    for _ in range(MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(4)
+        if len(head) < 4 or head[0] == 0:
+            break
+        end = start + 4 + int.from_bytes(head[1:4], "little")
+        if end > num_bytes:
+            return Sizes(num_bytes / end)
+        start = end
     return Sizes()
 
 
@@ -185,4 +200,5 @@ READERS: dict[str, Callable[[BinaryIO, int], Sizes]] = {
     "avi": _avi,
     "rm": _rm,
     "dsf": _dsf,
+    "voc": _voc,
 }

@@ -169,5 +169,8 @@ def is_broken(text: str) -> bool:
 
 def clean(text: str) -> str:
     """Drop control characters, which a terminal would act on; half a character of UTF-16 becomes a question mark."""
-    kept = "".join(char for char in text if char.isprintable() or char in "\n\t" or "\x80" <= char <= "\x9f")
+    kept = "".join(
+        char if char.isprintable() or char in "\n\t" or "\x80" <= char <= "\x9f" else " " * char.isspace()
+        for char in text
+    )
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in (kept or ""))

@@ -35,6 +35,11 @@ class Timeline:
     _next_s: float | None = None
     _pending_s: float = 0.0
 
+    def begin(self, first_s: float | None, moment: Moment) -> None:
+        """Note the first frame, and when its packets begin. What a decoder takes before it sounds is no silence."""
+        if first_s is not None and moment.start_s is not None and first_s - self.origin_s < MIN_SILENCE_S:
+            self._next_s = moment.start_s
+
     def silence_before(self, moment: Moment, following: Moment | None) -> float:
         """Give the seconds of silence that belong before a frame; `following` is the frame behind it."""
         if moment.start_s is None:

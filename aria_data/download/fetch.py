@@ -336,7 +336,8 @@ class _Fetcher:
         if not announced_s:
             return
         allowed_s = max(self.config.max_duration_error_s, self.config.max_duration_error * announced_s)
-        if abs(facts.duration_s - announced_s) > allowed_s:
+        lengths_s = (facts.duration_s, facts.film_s or facts.duration_s)  # a site announces the film
+        if min(abs(length_s - announced_s) for length_s in lengths_s) > allowed_s:
             raise AudioUnreadable(
                 f"{self.candidate.candidate_id}: lasts {facts.duration_s:.1f} s, not {announced_s:.1f} s as announced.",
                 reason="wrong_duration",

@@ -197,7 +197,7 @@ def _search(
     with connection:
         connection.register("manifest", rows)
         connection.execute("SET lock_configuration = true")
-        tree = _parsed(connection, where)
+        tree = condition_tree(connection, where)
         parts = (function or columns for function, columns in _NAMED.findall(tree))
         named = {name.lower() for part in parts for name in json.loads(f"[{part}]")}
         if must_repeat:
@@ -209,7 +209,7 @@ def _search(
         return connection.sql(sql).to_arrow_table()["segment_id"]
 
 
-def _parsed(connection: Any, where: str) -> str:
+def condition_tree(connection: Any, where: str) -> str:
     """Give the condition's syntax tree as JSON. It must parse by itself, so that it cannot close our brackets."""
     alone = f"SELECT 1 WHERE\n{where.encode().decode()}\n"
     statements = connection.extract_statements(alone)

@@ -46,9 +46,13 @@ _PERFORMER_AFTER = re.compile(
     r"speelt|играет|исполняет|gra)\b"
 )
 _INSTITUTION_AFTER = re.compile(
-    r"'?s?(?: international| intl| piano| music| national| young){0,3} (?:competition|wettbewerb|concours|concorso|"
+    r"'?s? (?:piano|music) studio|"
+    r"'?s?[ -](?:(?:international|intl|piano|music|national|young) ){0,3}(?:competition|wettbewerb|concours|concorso|"
     r"concurso|konkurs|institut|academy|akademi|conservator|konservator|hall\b|saal|society|festival|prize|collegium|"
-    r"choir|orchest|ensemble|universit|hochschule|museum|foundation|конкурс)"
+    r"choir|orchest|ensemble|universit|hochschule|museum|foundation|конкурс|airport|flughafen|lotnisk|aeroport|haus\b|"
+    r"house\b|birthplace|geburtshaus|monument|denkmal|statue|park\b|street|strasse|square|platz\b|theatre|theater|"
+    r"school of music|music school|prize|preis|prix|award|medal|centre\b|center\b|club\b|trail|room\b|salon\b|"
+    r"аэропорт|музей|зал\b|консерватори|филармони)"
 )
 _WORK_SIGN = re.compile(
     r"\b(?:op|opus|no|nr|bwv|hob|kv|sonat|prelud|etud|nocturn|noktiurn|waltz|valse|fug|suite|variation|rondo|mazurka|"

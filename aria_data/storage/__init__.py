@@ -10,21 +10,25 @@ how stage tables are stored. All but `files` and `balance` load pyarrow, so impo
 from aria_data.storage.files import (
     HELD,
     PARTIAL,
+    as_on_disk,
     exclusive_lock,
     not_writable,
     printable,
     require_space,
     sha256_file,
     write_whole,
+    writing_whole,
 )
 
 __all__ = [
     "HELD",
     "PARTIAL",
+    "as_on_disk",
     "exclusive_lock",
     "not_writable",
     "printable",
     "require_space",
     "sha256_file",
     "write_whole",
+    "writing_whole",
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
@@ -74,6 +75,23 @@ class StageTable:
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
+
+    def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
+        """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
+        wanted = pa.array(sorted(recording_ids), pa.string())
+        table = self._read(pads.field("record", "recording_id").isin(wanted)) if recording_ids else None
+        return list(self._outcomes(table))
+
+    def last_count(self) -> int:
+        """The highest `measured` of all outcomes: their number, in tables that count what they record; 0 for none."""
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return 0
+        try:
+            counts = data_files(self.path, dataset).to_table(columns=["measured"])["measured"]
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+        return int(pc.max(counts).as_py() or 0)
 
     def columns(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield `item_id` and these fields of the record of every outcome that has one, in the order of `all`.

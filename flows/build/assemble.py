@@ -31,7 +31,7 @@ from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, Reco
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable
+from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable, pending_line
 from flows.build.copies import Copies, find_copies
 from flows.build.exclusions import find_excluded
 from flows.build.numbering import Numbers
@@ -99,8 +99,7 @@ class Build:
 
     def _tidy(self) -> None:
         root = self.context.root
-        tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
-        for table in tables:
+        for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
@@ -363,11 +362,6 @@ class Build:
             balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
         )
 
-    def _pending_line(self, item_id: str, pending: Pending) -> str:
-        if not pending.is_unreachable:
-            return f"{item_id}: {pending.message}"
-        return f"{self.found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
-
     def _summary(
         self,
         version: int,
@@ -393,7 +387,7 @@ class Build:
             rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
             outside_subsets=dict(outside.most_common()),
             failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
-            not_done=[self._pending_line(item_id, pending) for item_id, pending in sorted(self.not_done.items())],
+            not_done=[pending_line(self.found, item_id, pending) for item_id, pending in sorted(self.not_done.items())],
             candidates=candidates,
             segments=segments,
             stages=self.times,

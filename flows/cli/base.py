@@ -1,7 +1,9 @@
-"""What the commands share: how their help looks, exit codes, options. No command."""
+"""What the commands share: how their help looks, exit codes, options, JSON. No command."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import click
 
 DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
+_BROKEN_BYTES = re.compile("[\ud800-\udfff]")  # what Python makes of bytes of a file name that are no UTF-8
 
 
 class Examples(click.Command):
@@ -23,6 +26,15 @@ class Examples(click.Command):
             with formatter.section("Examples"):
                 for line in self.examples.strip().splitlines():
                     formatter.write(f"  {line.strip()}\n")
+
+
+def print_json(value: Any, **settings: Any) -> None:
+    """Print one line of JSON in UTF-8, whatever the terminal's encoding and whatever files are called.
+
+    Bytes of a name that are no UTF-8 are shown as in messages: `caf\\udce9.wav`, six characters for the byte.
+    """
+    text = json.dumps(value, ensure_ascii=False, **settings)
+    click.echo(_BROKEN_BYTES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode())
 
 
 def compute_options(command: Any) -> Any:
@@ -63,8 +75,9 @@ def prefect_option(command: Any) -> Any:
 
 def llm_options(who: str) -> Callable[[Any], Any]:
     """Add the options that say who reads, the rules or a model, and for how much; `who` names the first option."""
+    choices = ["learned", "rules", "llm"] if who == "scorer" else ["rules", "llm"]
     options = (
-        click.option(f"--{who}", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
+        click.option(f"--{who}", type=click.Choice(choices), default=choices[0], show_default=True),
         click.option("--model", default="", help=f"Of the {who} llm; without it, ARIA_DATA_MODEL."),
         click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
         click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, print_json
 
 if TYPE_CHECKING:
     from aria_data.deduplicate import Notes
@@ -96,7 +95,7 @@ def exclude(
     exclusion = made.exclusion(notes)
     exclusion.save(out)
     if as_json:
-        click.echo(json.dumps(_facts(exclusion, out, made), ensure_ascii=False))
+        print_json(_facts(exclusion, out, made))
     else:
         _print(exclusion, out, made)
     for line in made.wrong:

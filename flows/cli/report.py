@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import click
 
-from flows.cli.base import Examples
+from flows.cli.base import Examples, print_json
 
 
 @click.command(
@@ -51,7 +50,7 @@ def show(dataset: Path, segment_id: str, version: str | None, width: int | None,
 
     row, played = piano_roll.segment(dataset, segment_id, version)
     if as_json:
-        click.echo(json.dumps(piano_roll.as_json(row, played), ensure_ascii=False))
+        print_json(piano_roll.as_json(row, played))
         return
     lines = [*piano_roll.facts(row), "", *piano_roll.roll(played, width or shutil.get_terminal_size((100, 24)).columns)]
     click.echo("\n".join(lines))
@@ -83,3 +82,30 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
     with open_views(dataset, version) as connection:
         table = select(connection, text)
     write_table(table, format_, output, dataset, all_columns=True)
+
+
+@click.command(
+    cls=Examples,
+    examples="""
+    aria-data browse dataset/
+    aria-data browse dataset/ --version spring --port 8765
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--version", help="A version's number or name; the newest without it.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: one that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address lets other machines in.")
+@click.option("--yes", is_flag=True, help="Do not ask whether another --host is meant.")
+def browse(dataset: Path, version: str | None, port: int, host: str, yes: bool) -> None:
+    """Look at a version, listen to it and review it in a browser.
+
+    Rows with filters; for each segment its notes over the recording's spectrogram, both to be played; what was rejected
+    and why. Runs until Ctrl-C. Only who has the printed address is let in.
+    """
+    from flows.browse import serve
+
+    if host not in ("127.0.0.1", "localhost", "::1") and not yes:
+        question = f"Everyone who can reach {host} and learns the address can see and hear this dataset. Go on?"
+        click.confirm(question, abort=True)
+        click.confirm("The connection is not encrypted. Really?", abort=True)
+    serve(dataset, host, port, version, lambda address: click.echo(f"open {address}\nCtrl-C ends it."))

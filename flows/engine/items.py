@@ -37,8 +37,8 @@ class BuildState:
 
     def notes(self, stage_name: str) -> list[str]:
         """What a stage remarks on odd items that it took all the same, one line each."""
-        found = sorted(self.done.get(stage_name, {}).items())
-        return [f"{self.candidates[key].source_url}: {one.detail}" for key, one in found if one.detail]
+        found = self.done.get(stage_name, {}).items()
+        return sorted(f"{self.candidates[key].source_url}: {one.detail}" for key, one in found if one.detail)
 
     def segments(self) -> dict[str, Segment]:
         """All segments by segment_id, without those removed for good."""

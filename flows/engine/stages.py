@@ -56,7 +56,7 @@ def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         screening = found[item.item_id]
         if isinstance(screening, Exception):
             raise screening
-        verdict = screening_verdict(screening, config)
+        verdict = screening_verdict(screening, config, item.payload.source == "local")
         return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
     read = _in_order_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)

@@ -21,7 +21,7 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
-from aria_data.records import Candidate, Measurement, Recording, Rejection, Screening
+from aria_data.records import Candidate, Measurement, Recording, Rejection, Review, Screening
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.rows_of_records import arrow_type
@@ -32,6 +32,7 @@ MAX_ERROR_CHARS = 400
 _VIEWS = {  # name -> (table, record, its own SQL over the registered table `source`)
     "candidates": ("collect", Candidate, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {newest}) = 1"),
     "recordings": ("ingest", Recording, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY key) = 1"),
+    "reviews": ("reviews", Review, ""),
     "screenings": ("screen", Screening, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY key) = 1"),
 }
 _NEWEST = "record.observation DESC, record.collected_at DESC"

@@ -58,7 +58,7 @@ def explain(root: Path, item_id: str) -> Explanation:
         found.facts |= _facts(root, candidate)
     found.reasons += list(_reasons(root, item_id, candidate, found.rows))
     for row in found.rows:
-        found.reasons += list(_subset_reasons(row, rows))
+        found.reasons += list(subset_reasons(row, rows))
         if row["removed_in"] is None:
             found.reasons += list(_named_subset_reasons(root, row, rows))
             found.limits += list(_limits(root, row))
@@ -118,7 +118,7 @@ def _reasons(root: Path, item_id: str, candidate: Candidate | None, rows: list[R
             yield f"{name}: removed for good on {removal.removed_at}: {removal.reason}"
 
 
-def _subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
+def subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
     segment_id = row["segment_id"]
     if row["removed_in"] is not None:
         yield f"{segment_id}: removed in version {row['removed_in']}: {row['removal_reason']}"

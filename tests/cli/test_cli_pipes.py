@@ -96,3 +96,22 @@ def test_a_build_whose_progress_nobody_reads_any_more_builds_on(tmp_path):
     child.stderr.close()
     assert child.wait(120) == 0
     assert (tmp_path / "out" / "manifest").is_dir()
+
+
+@pytest.mark.parametrize(("format_", "most"), [("jsonl", 1_500), ("paths", 100)])
+def test_a_table_is_written_piece_by_piece_and_never_held_as_text(tmp_path, monkeypatch, format_, most):
+    import contextlib
+
+    import pyarrow as pa
+
+    from flows.show import output
+
+    class Pieces(list):
+        write = list.append
+
+    file = Pieces()
+    monkeypatch.setattr(output, "writing_whole", lambda path: contextlib.nullcontext(file))
+    rows = [{"midi_path": f"midi/{number}.mid", "title": "x" * 1000} for number in range(3000)]
+    output.write_table(pa.Table.from_pylist(rows), format_, tmp_path / "x", tmp_path)
+    assert len(file) > 5
+    assert max(map(len, map(bytes, file))) <= most

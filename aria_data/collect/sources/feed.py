@@ -34,8 +34,8 @@ def is_feed(page: Page) -> bool:
         return False
     if page.content_type in FEED_TYPES:
         return True
-    head = re.sub(rb"<\?.*?\?>|<!--.*?-->", b"", page.body[:4000], flags=re.DOTALL).lstrip(b"\xef\xbb\xbf \t\r\n")
-    return head.lower().startswith((b"<rss", b"<feed", b"<rdf:rdf"))
+    head = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>", "", page.head_text(), flags=re.DOTALL).strip()
+    return bool(re.match(r"<(?:\w{1,20}:)?(?:rss|feed|RDF)\b", head, re.IGNORECASE))
 
 
 def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
@@ -45,7 +45,8 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about names that changed
         parsed = feedparser.parse(
-            io.BytesIO(page.body), response_headers={"content-type": "application/xml; charset=utf-8"}
+            io.BytesIO(page.text().encode("utf-8", "replace")),
+            response_headers={"content-type": "application/xml; charset=utf-8"},
         )
     about = parsed.get("feed", {})
     links = Counter(_string(entry.get("link")) for entry in parsed.get("entries", []))

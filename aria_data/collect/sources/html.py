@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from aria_data.collect.sources.base import text
-from aria_data.storage import printable
 from aria_data.web import host_of, join
 from aria_data.web.addresses import unique
 
@@ -45,7 +44,7 @@ def is_audio_address(url: str) -> bool:
 
 def title_of_address(url: str) -> str:
     """Give a title for a file that has none: its name in the address, without the ending, or else the host."""
-    return printable(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " ")) or host_of(url)
+    return text(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " "), 200) or host_of(url)
 
 
 def read_page(url: str, content: str) -> Found:
