@@ -5,6 +5,7 @@ They have no behaviour beyond properties derived from the fields. The stage tabl
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 
@@ -67,6 +68,23 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What a person said of a segment, and of which span of which recording it is said."""
+
+    number: int  # 1, 2, 3, ... in the order in which they were given
+    segment_id: str
+    recording_id: str
+    start_s: float
+    end_s: float
+    verdict: str  # good, bad or unsure
+    faults: str  # what is wrong, with "; " between
+    note: str
+    reviewer: str
+    reviewed_at: str  # UTC, ISO 8601
+    midi_sha256: str  # of the notes that were heard
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """The end of one try to fetch a candidate."""
 
@@ -106,13 +124,16 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class WindowScores:
-    """The classifier's scores for each window of a recording, and for each short step by itself."""
+    """The classifier's scores for each window of a recording, and for each short step by itself.
+
+    Both are arrays of floats (type code "d"): of a million recordings, lists would fill the memory.
+    """
 
     recording_id: str
     hop_s: float
-    scores: list[float]  # scores[i]: probability of clean solo piano around i * hop_s to (i + 1) * hop_s
+    scores: array  # scores[i]: probability of clean solo piano around i * hop_s to (i + 1) * hop_s
     step_s: float
-    local_scores: list[float]  # local_scores[i]: the same from i * step_s to (i + 1) * step_s alone
+    local_scores: array  # local_scores[i]: the same from i * step_s to (i + 1) * step_s alone
     classifier_sha256: str
 
 
@@ -204,6 +225,7 @@ class Verdict:
     is_kept: bool
     reason: str = ""
     measured: float | None = None
+    note: str = ""  # what is odd about the item, and how it is read all the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,11 +194,11 @@ def damages_of(ids: Sequence[str]) -> dict[str, str]:
 def seed_scores(world: World, pool: str, config: ScoringConfig, names: Sequence[str] = SCORES) -> dict[str, np.ndarray]:
     """Each score of each seed, (seeds, files)."""
 
-    def say(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
         if done == total:
             print(f"{pool}: {what}", file=sys.stderr, flush=True)
 
-    material = Material(world.pools[pool], world.probe, config, world.out, say)
+    material = Material(world.pools[pool], world.probe, config, world.out, progress)
     found = [score_seed(material, seed, (), set(names)).columns for seed in SCORE_SEEDS[pool]]
     return {name: np.stack([columns[name] for columns in found]) for name in names}
 

@@ -7,6 +7,7 @@ Frames hold absolute dB (about 0 dB for a full-scale sine). `relative_level` in 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,11 @@ from pathlib import Path
 import numpy as np
 
 MAX_SAMPLE = 1e6  # full scale is 1
+# Containers that hold their own audio; a playlist could make FFmpeg open other files or addresses.
+CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
+    "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
+)
 
 
 @dataclass(frozen=True)
@@ -108,24 +114,28 @@ def log_mel(waveform: np.ndarray, config: FeatureConfig | None = None) -> np.nda
 
 
 def read_blocks(path: str | Path, sample_rate: int = 16000, block_s: float = 10.0) -> Iterator[np.ndarray]:
-    """Decode the first audio stream of any file FFmpeg knows into mono float32 blocks of about `block_s`.
+    """Decode the first audio stream of a file into mono float32 blocks of about `block_s`.
 
-    Memory stays bounded; a packet that cannot be decoded is skipped.
+    Memory stays bounded; a packet that cannot be decoded is skipped. A name is a file, whatever is in it, and no other
+    file or address is opened. Raises `ValueError` where there is no audio, or none that decodes.
     """
     import av
 
-    with av.open(str(path)) as container:
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    with av.open(os.path.abspath(path), options=options) as container:
         if not container.streams.audio:
             raise ValueError(f"{path} has no audio stream.")
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate)
         stream = container.streams.audio[0]
-        pieces, length = [], 0
+        pieces, length, is_empty = [], 0, True
         for frame in _frames_of(container, stream, resampler):
             pieces.append(frame.to_ndarray()[0])
-            length += pieces[-1].shape[0]
+            length, is_empty = length + pieces[-1].shape[0], False
             if length >= block_s * sample_rate:
                 yield np.concatenate(pieces)
                 pieces, length = [], 0
+        if is_empty:
+            raise ValueError(f"{path} holds no audio that decodes.")
         if pieces:
             yield np.concatenate(pieces)
 

@@ -1,6 +1,6 @@
 """Draw the rooms of the house and who imports whom, from the code itself: `python docs/draw_rooms.py OUT.svg`.
 
-A line is a room: a folder of `aria_data` or `flows`, a recipe, or `classifiers`. It stands above everything that it
+A line is a room: a folder of `aria_data` or `flows`, a recipe, or `classifiers`. It stands below everything that it
 imports, and a dot in column N says that it imports room N. No dot lies right of the diagonal, so there is no circle.
 The order is that of the contracts in pyproject.toml.
 """

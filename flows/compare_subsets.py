@@ -31,7 +31,7 @@ MAX_LINES = 20  # at most so many unreadable files are listed
 MIDI_SUFFIXES = (".mid", ".midi")
 NUM_DRAWS = 3  # selections by a method that draws at random: one draw does not describe the method
 
-Say = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,13 @@ def compare_subsets(
     out: Path,
     config: CompareConfig,
     scoring: ScoringConfig | None = None,
-    say: Say = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None,
     announce: Callable[[str], None] = lambda line: None,
     processes: int = 1,
 ) -> Comparison:
     """Score if a method needs it, select, train, test, and write the report into `out`. A killed run goes on.
 
-    `say` gets progress as (part, done, total), `announce` one line a time. Raises `DatasetLocked` when another
+    `progress` gets progress as (part, done, total), `announce` one line a time. Raises `DatasetLocked` when another
     comparison works in `out`, `DatasetNotWritable` where nothing can be written, `UsageError` where the split `test`
     has fewer than two compositions.
     """
@@ -169,7 +169,7 @@ def compare_subsets(
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_writable(out, error) from error
-        comparison = _compared(pool, methods, fractions, cache, config, scoring, say, announce, processes)
+        comparison = _compared(pool, methods, fractions, cache, config, scoring, progress, announce, processes)
         save_report(comparison, out)
     return comparison
 
@@ -181,7 +181,7 @@ def _compared(
     cache: Path,
     config: CompareConfig,
     scoring: ScoringConfig | None,
-    say: Say,
+    progress: Progress,
     announce: Callable[[str], None],
     processes: int,
 ) -> Comparison:
@@ -193,17 +193,17 @@ def _compared(
         raise UsageError("Fewer than two compositions are in the split test, so there is nothing to test on.")
     readers = min(processes, 1 + len(pool.files) // FILES_PER_PROCESS)
     windows = make_windows(
-        pool.files, None, pool.groups, cache, readers, lambda done, total: say("tokens", done, total)
+        pool.files, None, pool.groups, cache, readers, lambda done, total: progress("tokens", done, total)
     )
     test = hold_out(windows, config) if pool.test is None else pool.test
     test_groups = {pool.groups[key] for key in test if key in pool.groups}
     training = [key for key in windows.ids if pool.groups[key] not in test_groups]
     chosen: dict[str, Any] = dict(pool.subsets)
     if methods:
-        chosen |= _selections(pool, methods, fractions, training, scoring, cache, say, processes)
+        chosen |= _selections(pool, methods, fractions, training, scoring, cache, progress, processes)
     for line in list(windows.left_out.values())[:MAX_LINES]:
         announce(f"left out: {line}")
-    return compare(windows, chosen, config, test, cache, say, announce, processes)
+    return compare(windows, chosen, config, test, cache, progress, announce, processes)
 
 
 def _selections(
@@ -213,7 +213,7 @@ def _selections(
     training: Sequence[str],
     scoring: ScoringConfig | None,
     cache: Path,
-    say: Say,
+    progress: Progress,
     processes: int,
 ) -> dict[str, Any]:
     from aria_data.pruning import ScoreTable
@@ -224,7 +224,7 @@ def _selections(
     groups = {key: pool.groups[key] for key in training}
     if needed:
         readers = min(processes, 1 + len(files) // FILES_PER_PROCESS)
-        table = score(files, scoring, (0, 1, 2), groups, None, cache, say, needed, readers)
+        table = score(files, scoring, (0, 1, 2), groups, None, cache, progress, needed, readers)
     else:
         table = ScoreTable.of(training, {}, [groups[key] for key in training])
     return {

@@ -16,10 +16,12 @@ from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.rows import is_in, rows_of
-from aria_data.release import Removals
+from aria_data.release import Removal, Removals
+from aria_data.release.older_files import SPAN
 from aria_data.release.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
 from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
+from flows.build.numbering import affirm
 from flows.build.publish import DESCRIBED, publish_change
 from flows.show.removal import Removed
 
@@ -44,10 +46,13 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
         rows = _read(manifest) if version else arrow_schema().empty_table()
         known = Known.read(root)
         _require_known(root, entries, rows, known)
-        Removals(root).add(entries, reason)
-        removals = Removals(root).by_id().values()
+        earlier = Removals(root).by_id()
+        removals = ({entry: Removal(entry, reason, "") for entry in entries} | earlier).values()
         named = named_segments(known, rows_of(rows.select(NAMED)), removals)
         gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).to_pylist()
+        if gone:
+            affirm(root, rows.select(SPAN).filter(is_in(rows["segment_id"], named.keys())).to_pylist())
+        Removals(root).add(entries, reason)
         if gone:
             rows = rows.filter(pc.invert(is_in(rows["segment_id"], named.keys())))
             version = _publish(root, rows, named, version + 1, f"removed: {reason}")
@@ -58,7 +63,7 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
 def _read(manifest: Manifest) -> pa.Table:
     """All rows, with the columns that a removal, the facts of a version and the card need."""
     added = filter(is_added, manifest.column_names())
-    return manifest.table(columns=list(dict.fromkeys([*NAMED, *DESCRIBED, *added])))
+    return manifest.table(columns=list(dict.fromkeys([*NAMED, *SPAN, *DESCRIBED, *added])))
 
 
 def _publish(root: Path, left: pa.Table, named: Mapping[str, str], version: int, note: str) -> int:

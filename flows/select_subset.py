@@ -33,7 +33,7 @@ MIN_PROBE_FILES = 20  # with fewer no influence is computed: it would depend on 
 FILES_PER_PROCESS = 200  # a process takes some seconds to start, a file 50 ms to read
 GROUPS = ("composition", "recording", "none")
 
-Say = Callable[[str, int, int], None]  # progress: (part, done, total)
+Progress = Callable[[str, int, int], None]  # (part, done, total)
 
 
 def _quiet(what: str, done: int, total: int) -> None:
@@ -68,7 +68,11 @@ class ScoreRequest:
 
 
 def score_dataset(
-    root: Path, request: ScoreRequest, config: ScoringConfig | None = None, say: Say = _quiet, processes: int = 1
+    root: Path,
+    request: ScoreRequest,
+    config: ScoringConfig | None = None,
+    progress: Progress = _quiet,
+    processes: int = 1,
 ) -> tuple[str, ScoreTable]:
     """Score the files of a version and save the table. Gives (name of the table, table).
 
@@ -96,7 +100,7 @@ def score_dataset(
             groups | probe_groups,
             probe if len(probe) >= MIN_PROBE_FILES else None,
             root / "scores" / "cache",
-            say,
+            progress,
             request.only or None,
             min(processes, 1 + len(files) // FILES_PER_PROCESS),
         )

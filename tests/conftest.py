@@ -11,14 +11,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fakes import use_fakes
 
-from flows.engine.prefect_api import quiet_environment
+from flows.engine.prefect_api import quiet_environment, temporary_api
 
 # Prefect reads its settings when it is first imported; no test may touch the home of whoever runs it.
 _HOME = tempfile.TemporaryDirectory(prefix="aria-data-tests-")
 os.environ.update(quiet_environment(Path(_HOME.name), verbose=False))
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # no test asserts how long something takes
+hypothesis.settings.load_profile("no clock")
 
 SHORT_SEGMENTS = ("segment.min_segment_s=5",)
 
@@ -29,6 +33,18 @@ def one_thread():
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory) -> Path:
+    """A home of Prefect's API with its tables made, which is half the start of a server. To be copied."""
+    home = tmp_path_factory.mktemp("prefect") / ".prefect"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "PREFECT_API_URL"]:
+            patch.delenv(name)
+        with temporary_api(home):
+            pass
+    return home
 
 
 @pytest.fixture

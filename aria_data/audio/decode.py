@@ -9,77 +9,38 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from aria_data.audio.containers import has_end, share_there, states_duration
-from aria_data.audio.reachable import State, is_short, require_readable, state_of
+from aria_data.audio.decoded import AudioInfo, Decoded, decoded_of, info_of
+from aria_data.audio.downmix import Downmix
+from aria_data.audio.frames import Tally, blocks_of
+from aria_data.audio.integrity import IntegrityLimits, require_whole
+from aria_data.audio.opening import opened
 from aria_data.errors import AudioUnreadable
 from aria_data.storage import printable
 
-# Containers that hold their own audio. Playlists (hls, concat, dash ...) are left out on purpose:
-# a hostile "song.mp3" that is a playlist could make FFmpeg open other files or addresses.
-CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
-    "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
-)
-RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
 LOOK_S = 30  # seconds of a span from which its rate is chosen
-BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
 FLOOR_DB = -120.0  # the level of silence
-MAX_TAGS, MAX_TAG_LENGTH = 64, 2000
 
 
 @dataclass(frozen=True, slots=True)
-class AudioInfo:
-    """What a file's header announces. Nothing is decoded for it."""
+class AudioFacts(Decoded):
+    """What a file holds, and what its samples are."""
 
-    duration_s: float | None
-    sample_rate: int
-    num_channels: int
-    codec: str
-    tags: dict[str, str] = field(default_factory=dict)  # lower-case names
-    is_duration_stated: bool = True  # False: guessed from the bit rate, good enough to show progress
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFacts:
-    """What a file holds, found by decoding it to its end."""
-
-    info: AudioInfo
-    duration_s: float
     samples_sha256: str  # of the samples as 16-bit integers at the file's own rate and channels
     loudness_db: float  # root mean square over all samples and channels
     peak_db: float
-    num_faults: int  # packets that did not decode
-    early_end: str = ""  # why it could not be read to its end, or the sign that its end is missing
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """What went wrong while one file was decoded. Each is the file's own fault: the file itself could be read."""
-
-    path: Path
-    before: State
-    num_faults: int = 0
-    early_end: str = ""
-
-    def stop(self, error: BaseException) -> None:
-        """Note that decoding ended before the file did. Raises `AudioUnreachable` where the file cannot be read on."""
-        require_readable(self.path, self.before)
-        self.early_end = f"what follows cannot be read ({_cause(error)})"
 
 
 def probe(path: Path) -> AudioInfo:
     """Read a file's header and tags. Raises `AudioUnreadable` for a file that cannot be opened as audio."""
-    with _open(path) as (container, stream, _):
-        return _info(path, container, stream)
+    with opened(path) as file:
+        return info_of(file)
 
 
 def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
@@ -89,39 +50,32 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
     as soon as it is longer than `max_duration_s` (`too_long`).
     """
     digest = hashlib.sha256()
-    num_samples, square_sum, peak = 0, 0.0, 0
-    with _open(path) as (container, stream, trouble):
-        info = _info(path, container, stream)
-        if not has_end(path, container.format.name):
-            trouble.early_end = "its last page is missing"
-        for block in _decode(container, stream, "s16", trouble):
+    square_sum, peak = 0.0, 0
+    with opened(path) as file:
+        info, tally = info_of(file), Tally.of(file)
+        for block in blocks_of(tally, "s16"):
             digest.update(block.tobytes())
             wide = block.astype(np.int32)
             square_sum += float(np.einsum("ij,ij->", wide, wide, dtype=np.float64))
             peak = max(peak, int(np.abs(wide).max(initial=0)))
-            num_samples += len(block)
-            if num_samples > max_duration_s * info.sample_rate:
+            if tally.num_samples > max_duration_s * info.sample_rate:
                 raise AudioUnreadable(
                     f"{printable(path.name)}: lasts longer than {max_duration_s:.0f} s, the longest allowed. "
                     "Cut it, or raise ingest.max_duration_s.",
                     reason="too_long",
-                    measured=num_samples / info.sample_rate,
+                    measured=tally.num_samples / info.sample_rate,
                 )
-    if num_samples == 0 or trouble.num_faults or is_short(num_samples / info.sample_rate, info.duration_s):
-        require_readable(path, trouble.before)
-    if num_samples == 0:
+        found = decoded_of(tally, info)
+    if found.num_samples == 0:
         raise AudioUnreadable(
             f"{printable(path.name)}: holds no audio that decodes. Get the file again.", reason="no_audio_decoded"
         )
-    mean_square = square_sum / (num_samples * info.num_channels)
+    mean_square = square_sum / (found.num_samples * info.num_channels)
     return AudioFacts(
-        info=info,
-        duration_s=num_samples / info.sample_rate,
+        **{name: getattr(found, name) for name in Decoded.__dataclass_fields__},
         samples_sha256=digest.hexdigest(),
         loudness_db=to_db(math.sqrt(mean_square) / 32768),
         peak_db=to_db(peak / 32768),
-        num_faults=trouble.num_faults,
-        early_end=trouble.early_end,
     )
 
 
@@ -133,14 +87,16 @@ def to_db(amplitude: float) -> float:
 class AudioReader:
     """Reads spans of one file, in order, as float32 blocks at a fixed rate and channel count.
 
-    Positions count decoded samples from the file's first, never time stamps, so a span read here is the span that
-    the classifier scored, to the sample. Ask for spans in ascending order: the file is then decoded once; going back
-    opens it again. Reading raises `AudioUnreadable` for a file that cannot be opened as
-    audio, `AudioUnreachable` for one that cannot be read.
+    Positions count samples from when the file begins, with silence where sound begins late or packets are missing, so
+    a span read here is the span that the classifier scored, to the sample, and the one that a player plays. Ask for
+    spans in ascending order: the file is then decoded once; going back opens it again. Reading raises
+    `AudioUnreadable` for a file that cannot be opened as audio, `AudioUnreachable` for one that cannot be read. With
+    `limits`, a reading that comes to the file's end raises `AudioUnreadable` there unless the file is whole.
     """
 
-    def __init__(self, path: Path, sample_rate: int, num_channels: int):
-        self.path, self.sample_rate, self.num_channels = path, sample_rate, num_channels
+    def __init__(self, path: Path, sample_rate: int, num_channels: int, limits: IntegrityLimits | None = None):
+        self.path, self.sample_rate, self.num_channels, self.limits = path, sample_rate, num_channels, limits
+        self.found: Decoded | None = None  # once the file's end was reached
         self._blocks: Iterator[np.ndarray] | None = None
         self._position = 0  # native samples handed out so far
         self._pending = np.zeros((0, num_channels), np.float32)
@@ -208,9 +164,15 @@ class AudioReader:
         return True
 
     def _open_blocks(self) -> Iterator[np.ndarray]:
-        with _open(self.path) as (container, stream, trouble):
-            self._native_rate = stream.codec_context.sample_rate
-            yield from _decode(container, stream, "flt", trouble, self.num_channels)
+        with opened(self.path) as file:
+            context, tally = file.stream.codec_context, Tally.of(file)
+            self._native_rate = context.sample_rate
+            mix = Downmix([each.name for each in context.layout.channels], context.layout.name, self.num_channels)
+            for block in blocks_of(tally, "flt"):
+                yield mix(block)
+            if self.limits is not None:
+                self.found = decoded_of(tally, info_of(file))
+                require_whole(self.path.name, self.found, self.limits)
 
     def close(self) -> None:
         """Close the file. A later read opens it again."""
@@ -225,11 +187,18 @@ class AudioReader:
         self.close()
 
 
-def mono_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield a whole file at `sample_rate` as mono blocks of shape (num_samples,). Raises as `AudioReader` does."""
-    with AudioReader(path, sample_rate, 1) as reader:
+def mono_blocks(
+    path: Path, sample_rate: int, limits: IntegrityLimits | None = None, found: dict[Path, Decoded] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield a whole file at `sample_rate` as mono blocks of shape (num_samples,). Raises as `AudioReader` does.
+
+    With `limits`, `found` gets what the file holds when its end is reached.
+    """
+    with AudioReader(path, sample_rate, 1, limits) as reader:
         for block in reader.blocks():
             yield block[:, 0]
+        if found is not None and reader.found is not None:
+            found[path] = reader.found
 
 
 class Readers:
@@ -255,117 +224,3 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         for reader in self._of_thread.values():
             reader.close()
-
-
-@contextmanager
-def _open(path: Path):
-    """Open a file and give its first audio stream, and where to note trouble.
-
-    Raises `AudioUnreadable` for what is no audio, `AudioUnreachable` for what cannot be read.
-    """
-    import av
-
-    name, before = printable(path.name), state_of(path)
-    try:
-        container = av.open(
-            os.fspath(path), mode="r", metadata_errors="replace", options={"format_whitelist": CONTAINERS}
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        require_readable(path, before)
-        raise AudioUnreadable(
-            f"{name}: is not audio that can be opened ({_cause(error)}): another kind of file, damaged, or cut short. "
-            "Get the whole file again, or remove it.",
-            reason="not_audio",
-        ) from error
-    with container:
-        stream = next(iter(container.streams.audio), None)
-        if stream is None:
-            raise AudioUnreadable(f"{name}: holds no audio stream. Remove it.", reason="no_audio_stream")
-        if not stream.codec_context or not stream.codec_context.sample_rate:
-            raise AudioUnreadable(
-                f"{name}: announces no sample rate, so it is not audio, or damaged. Get the file again, or remove it.",
-                reason="not_audio",
-            )
-        if not RATES_HZ[0] <= stream.codec_context.sample_rate <= RATES_HZ[1]:
-            raise AudioUnreadable(
-                f"{name}: claims {stream.codec_context.sample_rate} samples a second, but music has "
-                f"{RATES_HZ[0]} to {RATES_HZ[1]}. It is damaged: get the file again, or remove it.",
-                reason="not_audio",
-                measured=stream.codec_context.sample_rate,
-            )
-        stream.codec_context.thread_type = "AUTO"
-        yield container, stream, _Trouble(path, before)
-
-
-def _cause(error: BaseException) -> str:
-    return printable(getattr(error, "strerror", None) or str(error), 80)
-
-
-def _info(path: Path, container, stream) -> AudioInfo:
-    duration_s = None
-    if stream.duration is not None and stream.time_base is not None:
-        duration_s = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        duration_s = container.duration / 1_000_000
-    if duration_s is not None:
-        duration_s /= share_there(path, container.format.name)
-    is_stated = states_duration(path, container.format.name)
-    tags: dict[str, str] = {}
-    for found in (container.metadata, stream.metadata):
-        for name, value in list(found.items())[:MAX_TAGS]:
-            tags.setdefault(_clean(name).lower()[:64], _clean(value)[:MAX_TAG_LENGTH])
-    context = stream.codec_context
-    return AudioInfo(duration_s, context.sample_rate, context.layout.nb_channels, context.name, tags, is_stated)
-
-
-def _clean(text: str) -> str:
-    """Drop what UTF-8 cannot store, and control characters, which a terminal would act on."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t").encode("utf-8", "replace").decode()
-
-
-def _decode(container, stream, sample_format: str, trouble: _Trouble, num_channels: int | None = None):
-    """Yield blocks of shape (num_samples, num_channels) at the stream's rate; packets that fail are only counted.
-
-    A file may change its rate or layout on the way (chained Ogg, joined MP3): every frame is converted to the first's.
-    """
-    import av
-
-    layout = {None: stream.codec_context.layout.name, 1: "mono", 2: "stereo"}[num_channels]
-    rate = stream.codec_context.sample_rate
-    width = num_channels or stream.codec_context.layout.nb_channels
-    resampler: av.AudioResampler | None = None
-    shape: tuple[str, str, int] | None = None
-
-    def converted(frame) -> Iterator[np.ndarray]:
-        try:
-            for out in resampler.resample(frame) if resampler else ():
-                yield out.to_ndarray().reshape(-1, width)
-        except (av.error.FFmpegError, ValueError):
-            trouble.num_faults += 1
-
-    for frame in _frames(container, stream, trouble):
-        if (frame.format.name, frame.layout.name, frame.sample_rate) != shape:
-            yield from converted(None)
-            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=BLOCK_SAMPLES)
-        frame.pts = None  # positions are counted in samples, and the resampler fails on odd time stamps
-        yield from converted(frame)
-    yield from converted(None)
-
-
-def _frames(container, stream, trouble: _Trouble):
-    import av
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError) as error:
-            trouble.stop(error)
-            return
-        if packet is None:
-            return
-        try:
-            yield from packet.decode()
-        except (av.error.FFmpegError, ValueError):
-            trouble.num_faults += 1

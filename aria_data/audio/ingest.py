@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aria_data.audio.decode import inspect
+from aria_data.audio.decode import inspect, probe
 from aria_data.audio.integrity import IntegrityLimits, require_whole
+from aria_data.errors import AudioUnreachable, AudioUnreadable
 from aria_data.records import Candidate, Download, Recording, Verdict
 from aria_data.storage import sha256_file
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(IntegrityLimits):
     """What audio must fulfil to be classified and transcribed."""
 
     min_loudness_db: float = -70.0  # root mean square of the file; dithered 16-bit silence measures about -93 dB
     min_duration_s: float = 5.0  # one classifier window
     max_duration_s: float = 43_200.0  # 12 hours
-    min_decoded_share: float = 0.98  # of the announced duration; less means that the file is cut short
-    max_fault_share: float = 0.05  # packets that fail per second of audio
-    max_faults: int = 3  # packets that may always fail: the join of two files costs one or two
 
 
 def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Recording, Verdict]:
     """Decode the file at `path` to its end and judge it.
 
     Raises `AudioUnreadable` for a fault of the file (not audio, empty, cut short, damaged) and for one longer than
-    `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them.
+    `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them, and a note
+    where the file is odd but can be read.
     """
     facts = inspect(path, config.max_duration_s)
-    limits = IntegrityLimits(config.min_decoded_share, config.max_fault_share, config.max_faults)
-    require_whole(path.name, facts, limits)
+    require_whole(path.name, facts, config)
     audio_sha256 = sha256_file(path)
     recording = Recording(
         recording_id=f"{candidate.source}-{audio_sha256[:16]}",
@@ -46,7 +44,7 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
         loudness_db=round(facts.loudness_db, 2),
         peak_db=round(facts.peak_db, 2),
     )
-    return recording, verdict(recording, config)
+    return recording, replace(verdict(recording, config), note="; ".join(facts.notes))
 
 
 def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording, Verdict]:
@@ -65,6 +63,14 @@ def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording
         peak_db=download.peak_db,
     )
     return recording, verdict(recording, config)
+
+
+def remarks_on(path: Path) -> str:
+    """Give what a fetched file's header shows to be odd; nothing of a file that is away."""
+    try:
+        return "; ".join(probe(path).notes)
+    except (AudioUnreadable, AudioUnreachable):
+        return ""
 
 
 def verdict(recording: Recording, config: IngestConfig) -> Verdict:

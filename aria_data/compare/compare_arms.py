@@ -20,7 +20,7 @@ import numpy as np
 from aria_data.compare.arms import Arm, Chosen, Repeats, gather
 from aria_data.compare.comparison import Comparison, Tested
 from aria_data.compare.differences import Measured
-from aria_data.compare.training_runs import Bench, Outcome, TrainingRun, kept, run_trainings, seconds_per_run
+from aria_data.compare.training_runs import Bench, TrainingResult, TrainingRun, kept, run_trainings, seconds_per_run
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.surrogate import SurrogateConfig, Windows
 from aria_data.surrogate.training import disjoint_folds
@@ -94,7 +94,7 @@ def compare(
     Raises `UsageError` for a subset that cannot be trained on, too few compositions to test on, no file left to train
     on, or a training that diverges.
     """
-    config, say = config or CompareConfig(), progress or (lambda what, done, total: None)
+    config, on_progress = config or CompareConfig(), progress or (lambda what, done, total: None)
     warnings: list[str] = []
     test_files, open_files = _split(windows, test, config, warnings)
     arms = gather(windows, subsets, open_files, config.repeats, warnings)
@@ -102,8 +102,8 @@ def compare(
     plans = [[(bench.key(run), run) for run in each.training_runs()] for each in arms]
     runs = dict(pair for plan in plans for pair in plan)
     estimated_s = _announce(bench, runs, open_files, processes, announce or (lambda line: None))
-    outcomes = run_trainings(bench, runs, processes, lambda done, total: say("training", done, total))
-    losses = [np.stack([outcomes[key].losses for key, _ in plan]) for plan in plans]
+    results = run_trainings(bench, runs, processes, lambda done, total: on_progress("training", done, total))
+    losses = [np.stack([results[key].losses for key, _ in plan]) for plan in plans]
     is_scored = np.isfinite(np.concatenate(losses)).all(axis=0)
     if not is_scored.any():
         raise UsageError("A training diverged: its test loss is not a number. Use a lower learning rate.")
@@ -112,7 +112,7 @@ def compare(
         _measured(each, loss[:, is_scored], tested, len(open_files)) for each, loss in zip(arms, losses, strict=True)
     ]
     warnings += _warnings_of(measured, tested, config)
-    about = _about(windows, config, open_files, tested, estimated_s, outcomes)
+    about = _about(windows, config, open_files, tested, estimated_s, results)
     return Comparison(tuple(measured), tested, tuple(warnings), config.confidence, about)
 
 
@@ -214,7 +214,7 @@ def _about(
     open_files: np.ndarray,
     tested: Tested,
     estimated_s: float,
-    outcomes: Mapping[str, Outcome],
+    results: Mapping[str, TrainingResult],
 ) -> dict[str, Any]:
     """How the comparison was made, as plain JSON values."""
     return {
@@ -223,7 +223,7 @@ def _about(
         "num_files_to_train_on": len(open_files),
         "num_files_tested_on": len(tested.ids),
         "num_compositions_tested_on": len(tested.compositions),
-        "num_trainings": len(outcomes),
+        "num_trainings": len(results),
         "estimated_s": round(estimated_s, 1),
-        "training_s": round(sum(each.took_s for each in outcomes.values()), 1),  # including cached ones
+        "training_s": round(sum(each.took_s for each in results.values()), 1),  # including cached ones
     }

@@ -1,6 +1,6 @@
 """The training runs of a comparison: from files, weights and a seed to one loss a test file, cached on disk.
 
-A cached outcome's name is a hash of everything that determines it (tokens, weights, seed, recipe, test files). So a
+A cached result's name is a hash of everything that determines it (tokens, weights, seed, recipe, test files). So a
 kill costs only the runs that were under way, and a subset added later needs only its own training runs.
 """
 
@@ -40,8 +40,8 @@ class TrainingRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """The result of a training run."""
+class TrainingResult:
+    """What a training run gives."""
 
     losses: np.ndarray  # one a test file, nats a token
     took_s: float
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What all training runs of a comparison share, and the cache of their outcomes."""
+    """What all training runs of a comparison share, and the cache of their results."""
 
     windows: Windows  # the pool
     test_files: np.ndarray  # numbers in the pool
@@ -82,7 +82,7 @@ class Bench:
         return Job(_bare(self.windows, run.files), run.weights, run.seed, self.test, self.recipe)
 
     def key(self, run: TrainingRun) -> str:
-        """Hash everything that determines the outcome. Files count by content and order, not by name."""
+        """Hash everything that determines the result. Files count by content and order, not by name."""
         device = "cuda" if self.recipe.device == "auto" and torch.cuda.is_available() else self.recipe.device
         content = [
             (VERSION, torch.__version__, self.windows.vocabulary.sha256, asdict(self.windows.config)),
@@ -93,23 +93,23 @@ class Bench:
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
-    def fetch(self, key: str) -> Outcome | None:
-        """Read a cached outcome; None if there is none, or it is damaged."""
+    def fetch(self, key: str) -> TrainingResult | None:
+        """Read a cached result; None if there is none, or it is damaged."""
         if self.cache_dir is None:
             return None
         try:
             content = json.loads((self.cache_dir / f"trial-{key}.json").read_text())
             losses = np.array([np.nan if each is None else each for each in content["losses"]], dtype=np.float64)
-            outcome = Outcome(losses, float(content["took_s"]))
+            result = TrainingResult(losses, float(content["took_s"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return outcome if losses.shape == self.test_files.shape else None
+        return result if losses.shape == self.test_files.shape else None
 
-    def keep(self, key: str, outcome: Outcome) -> None:
-        """Cache an outcome, if there is a cache. Raises `DatasetNotWritable`."""
+    def keep(self, key: str, result: TrainingResult) -> None:
+        """Cache a result, if there is a cache. Raises `DatasetNotWritable`."""
         if self.cache_dir is not None:
-            losses = [float(each) if np.isfinite(each) else None for each in outcome.losses]
-            content = json.dumps({"losses": losses, "took_s": round(outcome.took_s, 3)}, allow_nan=False)
+            losses = [float(each) if np.isfinite(each) else None for each in result.losses]
+            content = json.dumps({"losses": losses, "took_s": round(result.took_s, 3)}, allow_nan=False)
             write_whole(self.cache_dir / f"trial-{key}.json", content.encode())
 
 
@@ -118,23 +118,23 @@ def run_trainings(
     runs: Mapping[str, TrainingRun],
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Outcome]:
-    """Do the runs whose outcomes are not cached, and give all outcomes by key. `progress` gets (done, all) in runs."""
+) -> dict[str, TrainingResult]:
+    """Do the runs whose results are not cached, and give all results by key. `progress` gets (done, all) in runs."""
     found = kept(bench, runs)
     report = progress or (lambda done, total: None)
     report(len(found), len(runs))
     jobs = ((key, bench.job(run)) for key, run in runs.items() if key not in found)
-    for key, outcome in list_outcomes(jobs, min(processes, len(runs) - len(found))):
-        bench.keep(key, outcome)
-        found[key] = outcome
+    for key, result in list_results(jobs, min(processes, len(runs) - len(found))):
+        bench.keep(key, result)
+        found[key] = result
         report(len(found), len(runs))
     return found
 
 
-def kept(bench: Bench, keys: Iterable[str]) -> dict[str, Outcome]:
-    """Give the outcomes that are cached, by key."""
+def kept(bench: Bench, keys: Iterable[str]) -> dict[str, TrainingResult]:
+    """Give the results that are cached, by key."""
     fetched = {key: bench.fetch(key) for key in keys}
-    return {key: outcome for key, outcome in fetched.items() if outcome is not None}
+    return {key: result for key, result in fetched.items() if result is not None}
 
 
 def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
@@ -153,17 +153,17 @@ def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
     return max(0.0, took_s[2] - took_s[1]) / _PROBE_STEPS * (bench.recipe.num_steps or 0) + test_s
 
 
-def train_and_test(job: Job) -> Outcome:
-    """Train in one thread, so that the outcome does not depend on how many runs are beside it, and test."""
+def train_and_test(job: Job) -> TrainingResult:
+    """Train in one thread, so that the result does not depend on how many runs are beside it, and test."""
     started_s = time.monotonic()
     with _one_thread():
         trained = train(job.windows, job.recipe, job.seed, job.weights, held_out=())
         losses = forward.loss(trained.model, job.test.examples())
-    return Outcome(losses, time.monotonic() - started_s)
+    return TrainingResult(losses, time.monotonic() - started_s)
 
 
-def list_outcomes(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[tuple[str, Outcome]]:
-    """Yield the outcome of each job, trained here or in processes. Few jobs wait in memory.
+def list_results(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[tuple[str, TrainingResult]]:
+    """Yield the result of each job, trained here or in processes. Few jobs wait in memory.
 
     A job is only read when a process is free.
     """
@@ -171,7 +171,7 @@ def list_outcomes(jobs: Iterator[tuple[str, Job]], processes: int) -> Iterator[t
         yield from ((key, train_and_test(job)) for key, job in jobs)
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_end_with_parent) as pool:
-        running: dict[Future[Outcome], str] = {}
+        running: dict[Future[TrainingResult], str] = {}
         while True:
             for key, job in islice(jobs, processes - len(running)):
                 running[pool.submit(train_and_test, job)] = key

@@ -17,9 +17,9 @@ from typing import Any
 
 from aria_data.audio import AudioFacts, IntegrityLimits, inspect, require_whole
 from aria_data.collect.sources.base import Lead
-from aria_data.collect.sources.html import AUDIO_SUFFIXES, is_audio_address
 from aria_data.collect.sources.media import GENERIC, extractor_of
 from aria_data.collect.sources.page import follow as follow_page
+from aria_data.collect.sources.players import AUDIO_SUFFIXES, is_audio_address
 from aria_data.download.partial_files import (
     forget,
     is_whole,
@@ -53,7 +53,7 @@ from aria_data.web.licences import require_known
 # Streams that yt-dlp reads by itself. It would hand others to outside programs, whose requests pass no policy.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
-MAX_ON_PAGE = 1000  # recordings on a page among which a candidate is sought
+MAX_ON_PAGE = 20_000  # recordings on a page among which a candidate is sought
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 
 
@@ -336,7 +336,8 @@ class _Fetcher:
         if not announced_s:
             return
         allowed_s = max(self.config.max_duration_error_s, self.config.max_duration_error * announced_s)
-        if abs(facts.duration_s - announced_s) > allowed_s:
+        lengths_s = (facts.duration_s, facts.film_s or facts.duration_s)  # a site announces the film
+        if min(abs(length_s - announced_s) for length_s in lengths_s) > allowed_s:
             raise AudioUnreadable(
                 f"{self.candidate.candidate_id}: lasts {facts.duration_s:.1f} s, not {announced_s:.1f} s as announced.",
                 reason="wrong_duration",

@@ -78,7 +78,7 @@ def mark_of(partial: Path, url: str = "") -> str:
 def note_answer(partial: Path, url: str, status: int, headers: Mapping[str, str]) -> bool:
     """Note which file is fetched, before its first byte. Gives False for a part (206) that does not continue the bytes
     on disk; any other status deletes them."""
-    note = {"url_sha256": _sha256(url), "mark": _mark_in(headers), "num_bytes": size_said(status, headers)}
+    note = {"url_sha256": _sha256(url), "mark": _mark_in(headers), "num_bytes": stated_size(status, headers)}
     if status != 206:
         partial.unlink(
             missing_ok=True
@@ -97,7 +97,7 @@ def note_record(partial: Path, record: Download) -> None:
     write_whole(_note_path(partial), json.dumps({**_read_note(partial), "record": asdict(record)}).encode())
 
 
-def size_said(status: int, headers: Mapping[str, str]) -> int | None:
+def stated_size(status: int, headers: Mapping[str, str]) -> int | None:
     """Give the number of bytes of the whole file that the server announces; None where it does not."""
     size = headers.get("content-range", "").rpartition("/")[2] if status == 206 else headers.get("content-length", "")
     return int(size) if re.fullmatch(r"[0-9]{1,18}", size.strip()) else None

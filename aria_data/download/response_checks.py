@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aria_data.download.partial_files import forget, note_answer, size_said
+from aria_data.download.partial_files import forget, note_answer, stated_size
 from aria_data.storage import printable, require_space
 from aria_data.web import fetch_error, without_secrets
 from aria_data.web.robots import reservation_in
@@ -28,7 +28,7 @@ class Watch:
         shown = printable(without_secrets(url), 160)
         if self._is_direct:
             self._require_audio(shown, headers)
-        size = size_said(status, headers)
+        size = stated_size(status, headers)
         if size is not None and size > self._max_bytes:
             raise fetch_error("too-long", f"{shown}: {size:,} bytes, more than download.max_bytes allows.", size)
         if size is not None:

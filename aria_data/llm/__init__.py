@@ -1,5 +1,8 @@
 """One question to a language model, one typed answer: cached, checked, priced, within a budget.
 
+In: a `Task` (its prompt and the checks of an answer) and `Question`s. Out: an `Answer` to each, or the error that
+prevented it; answers and costs in a ledger.
+
 client.py     `Llm`: many questions at once; each gets an answer or the error that prevented it
 settings.py   which model, how, for how much; forecast.py  what questions would take
 questions.py  tasks and their prompts, the text of a request; replies.py  the answers in it, leniently read, checked

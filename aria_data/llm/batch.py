@@ -33,7 +33,7 @@ from aria_data.llm.wire import MAX_BATCH_BYTES, LlmStopped, NotLikeThat, NotNow
 MAX_LINES = 10_000  # requests in a batch; OpenAI takes 50,000 and 200 MB
 MAX_PAGES = 20  # of the server's list, when a batch is searched
 NOT_CHARGED = ("expired", "cancelled", "failed")  # the server does not charge what such a batch did not answer
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Line:
 
 
 def ask_in_batches(
-    llm: Llm, task: Task, questions: Iterable[Question], say: Say = lambda line: None
+    llm: Llm, task: Task, questions: Iterable[Question], announce: Announce = lambda line: None
 ) -> Iterator[tuple[Question, Answer | Exception]]:
     """Ask all questions, as `Llm.ask_many` does, and wait for the batches. A call after a kill continues.
 
     Raises `NetworkError` when a batch has not ended after `batch_wait_s`; the next call looks for it again.
     """
-    batches = _Batches(llm, task, say)
+    batches = _Batches(llm, task, announce)
     llm.run(batches.fetch_open())
     waiting: dict[str, list[Question]] = {}
     for question in questions:
@@ -83,8 +83,8 @@ def _groups(waiting: Mapping[str, list[Question]], most: int) -> list[list[Asked
 class _Batches:
     """The batches of one task and one model."""
 
-    def __init__(self, llm: Llm, task: Task, say: Say):
-        self.llm, self.task, self.say = llm, task, say
+    def __init__(self, llm: Llm, task: Task, announce: Announce):
+        self.llm, self.task, self.announce = llm, task, announce
         self.config, self.ledger, self.endpoint = llm.config, llm.ledger, llm.endpoint
         self.kind = f"{task.name} {task.prompt_version}"
         self._spoken = llm.exchange.dialect
@@ -112,7 +112,7 @@ class _Batches:
         for label, batch_id in self.ledger.open_batches(self.kind, self.llm.model):
             found = batch_id or await self._find(label)
             if found:
-                self.say(f"going on with batch {self.endpoint.scrub(found)}")
+                self.announce(f"going on with batch {self.endpoint.scrub(found)}")
                 await self._wait_and_read(label, found)
             else:
                 self._drop(label)
@@ -136,7 +136,7 @@ class _Batches:
         except (NotLikeThat, UsageError, LlmStopped):
             self._drop(label)
             raise
-        self.say(f"batch {self.endpoint.scrub(batch_id)}: {len(lines)} requests handed in")
+        self.announce(f"batch {self.endpoint.scrub(batch_id)}: {len(lines)} requests handed in")
         return reasons | await self._wait_and_read(label, batch_id)
 
     def _reserve(self, groups: list[list[Asked]], is_second: bool) -> tuple[dict[int, Line], dict[str, Exception]]:
@@ -238,7 +238,9 @@ class _Batches:
             for key, _ in sent["ids"].values()
         }
         self.ledger.close_batch(label)
-        self.say(f"batch {self.endpoint.scrub(batch_id)}: {batch['status']}, {len(answered)} of {len(lines)} answered")
+        self.announce(
+            f"batch {self.endpoint.scrub(batch_id)}: {batch['status']}, {len(answered)} of {len(lines)} answered"
+        )
         return reasons
 
     async def _wait(self, batch_id: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import NetworkError, TemporaryError, UsageError
-from aria_data.llm.exchange import Asked, Exchange, Say, TooMany
+from aria_data.llm.exchange import Announce, Asked, Exchange, TooMany
 from aria_data.llm.forecast import Forecast, forecast_of
 from aria_data.llm.ledger import BudgetSpent, Ledger, Limits
 from aria_data.llm.patience import NothingUsable
@@ -65,7 +65,7 @@ class Llm:
         ledger_path: Path,
         environ: Mapping[str, str] | None = None,
         run_id: str = "",
-        say: Say = lambda line: None,
+        announce: Announce = lambda line: None,
     ):
         self.endpoint = Endpoint(config.base_url, config.model, environ)
         self.config = config = config.for_server(self.endpoint.is_local)
@@ -75,7 +75,7 @@ class Llm:
         self.price = self._find_price(in_batch=False)
         self.batch_price = self._find_price(in_batch=True)
         self.ledger = Ledger(ledger_path)
-        self.exchange = Exchange(config, self.endpoint, self.ledger, self.run_id, self.limits, self.price, say)
+        self.exchange = Exchange(config, self.endpoint, self.ledger, self.run_id, self.limits, self.price, announce)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()

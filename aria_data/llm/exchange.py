@@ -27,7 +27,7 @@ from aria_data.llm.wire import Endpoint, LlmStopped, NotAllowed, NotLikeThat, No
 UNSEEN_TOKENS = 256  # tokens of a server's chat template: roles, separators, its own preamble
 MIN_OUTPUT = 100  # tokens: less than an answer has
 MAX_LATE = 2  # attempts at one item that does not get its answer in time
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 Asked = tuple[str, Payload]  # a question's key and payload
 
 
@@ -46,10 +46,10 @@ class Exchange:
         run_id: str,
         limits: Limits,
         price: Price | None,
-        say: Say = lambda line: None,
+        announce: Announce = lambda line: None,
     ):
         self.config, self.endpoint, self.ledger = config, endpoint, ledger
-        self.run_id, self.limits, self.say = run_id, limits, say
+        self.run_id, self.limits, self.announce = run_id, limits, announce
         self.price = price
         self.dialect = endpoint.first_dialect()
         self.has_succeeded = False
@@ -118,7 +118,7 @@ class Exchange:
             return
         if num_items <= self.most_items:
             self.most_items = num_items // 2
-            self.say(f"{num_items} items {why}; from now on at most {self.most_items} a request.")
+            self.announce(f"{num_items} items {why}; from now on at most {self.most_items} a request.")
         raise TooMany
 
     def _check_open(self, task: Task, num_items: int) -> None:

@@ -2,7 +2,7 @@
 
 Money is reserved before a request is sent, and settled when its answer arrives. A reservation that is never settled,
 because the process was killed or the answer was lost, counts as spent: the sums may be too high, never too low.
-Several threads and processes may use one file. The balance of a build is another ledger: `aria_data.storage.ledger`.
+Several threads and processes may use one file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The description of a release: number, counts, name and facts, which Delta stores with the commit. No rows."""
+"""Read and write what a Delta commit says of its version: number, counts, name and facts. No rows."""
 
 from __future__ import annotations
 

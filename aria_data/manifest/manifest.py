@@ -143,6 +143,10 @@ class Manifest:
     def _content(self, version: int | str | None) -> Content:
         return Content(self.path, open_delta(self.path, self.number_of(version)))
 
+    def files(self, version: int | str | None = None) -> pads.Dataset:
+        """Open a version's rows, including removed ones, for another engine to read: DuckDB, Arrow, Polars."""
+        return self._content(version).files
+
     def table(self, version: int | str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Read all rows of a version, including removed ones, sorted by segment_id; only `columns`, by default all."""
         content = self._content(version)

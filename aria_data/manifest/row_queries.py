@@ -65,14 +65,14 @@ class Content:
         self.has_digests = DIGEST in names
         self._stored = set(names) - {BUCKET}
         try:
-            self._files = data_files(path, delta, self.schema)
+            self.files = data_files(path, delta, self.schema)
         except (OSError, pa.ArrowException) as error:
             raise damaged(path, error) from error
 
     def read(self, names: Sequence[str], where: pads.Expression | None = None) -> pa.Table:
         """Read columns of all rows, or of those that an Arrow expression chooses, in no particular order."""
         try:
-            found = self._files.to_table(columns=list(names), filter=where, **lean())
+            found = self.files.to_table(columns=list(names), filter=where, **lean())
             pa.default_memory_pool().release_unused()  # threads that read keep what they had
             return found
         except (OSError, pa.ArrowException) as error:
@@ -122,11 +122,11 @@ class Content:
 
     def ids_where(self, where: str, limit: int | None = None) -> pa.ChunkedArray:
         """Find the ids of the rows for which an SQL condition holds; see the function `ids_where`."""
-        return ids_where(self._files, where, limit, self.path)
+        return ids_where(self.files, where, limit, self.path)
 
     def present_where(self, where: str) -> pa.ChunkedArray:
         """Find the ids of the rows, not removed, for which a condition of a subset holds: over fixed columns only."""
-        fixed = self._files.replace_schema(arrow_schema()).filter(pads.field("removed_in").is_null())
+        fixed = self.files.replace_schema(arrow_schema()).filter(pads.field("removed_in").is_null())
         return ids_where(fixed, where, path=self.path, must_repeat=True)
 
 
@@ -197,7 +197,7 @@ def _search(
     with connection:
         connection.register("manifest", rows)
         connection.execute("SET lock_configuration = true")
-        tree = _parsed(connection, where)
+        tree = condition_tree(connection, where)
         parts = (function or columns for function, columns in _NAMED.findall(tree))
         named = {name.lower() for part in parts for name in json.loads(f"[{part}]")}
         if must_repeat:
@@ -209,7 +209,7 @@ def _search(
         return connection.sql(sql).to_arrow_table()["segment_id"]
 
 
-def _parsed(connection: Any, where: str) -> str:
+def condition_tree(connection: Any, where: str) -> str:
     """Give the condition's syntax tree as JSON. It must parse by itself, so that it cannot close our brackets."""
     alone = f"SELECT 1 WHERE\n{where.encode().decode()}\n"
     statements = connection.extract_statements(alone)

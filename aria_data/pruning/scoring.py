@@ -46,7 +46,7 @@ def score(
     Raises `ConfigInvalid` for missing or repeated seeds, and `UsageError` for an unknown column, one that needs a
     probe, a probe that shares files or groups with `files`, or no readable file.
     """
-    config, say = config or ScoringConfig(), progress or (lambda what, done, total: None)
+    config, on_progress = config or ScoringConfig(), progress or (lambda what, done, total: None)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigInvalid(f"seeds: {list(seeds)} must be one or more different numbers.")
     wanted = require_known(only)
@@ -56,13 +56,13 @@ def score(
         )
     _require_folder(cache_dir)
     windows = make_windows(
-        files, config.tokens, groups, cache_dir, processes, lambda done, total: say("tokens", done, total)
+        files, config.tokens, groups, cache_dir, processes, lambda done, total: on_progress("tokens", done, total)
     )
     probes = make_windows(probe, config.tokens, groups, cache_dir, processes) if probe else None
     if probes:
         _require_disjoint(windows, probes)
     folds = _folds(windows, config.surrogate.validation_share, len(seeds), probes is not None)
-    material = Material(windows, probes, config, cache_dir, say)
+    material = Material(windows, probes, config, cache_dir, on_progress)
     found = [score_seed(material, seed, fold, wanted) for seed, fold in zip(seeds, folds, strict=True)]
     names = [name for name in COLUMNS if any(name in each.columns for each in found)]
     stacks = {name: _stack(found, name, len(windows.ids)) for name in names}

@@ -54,7 +54,7 @@ class Material:
     probes: Windows | None
     config: ScoringConfig
     cache_dir: Path | None
-    say: Progress
+    progress: Progress
 
 
 def score_seed(material: Material, seed: int, held_out: tuple[int, ...], wanted: set[str]) -> SeedScores:
@@ -80,7 +80,7 @@ def _train_seed(material: Material, seed: int, held_out: tuple[int, ...], name: 
     started_s = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        material.say(f"training, seed {seed}", done, total)
+        material.progress(f"training, seed {seed}", done, total)
 
     run = train(material.windows, material.config.surrogate, seed, None, progress, held_out)
     _keep(material.cache_dir, name, run_bytes(run))
@@ -94,7 +94,7 @@ def _more_scores(
     started_s = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        material.say(f"scores, seed {run.seed}", done, total)
+        material.progress(f"scores, seed {run.seed}", done, total)
 
     made, warnings = columns_of(_task(material, run), missing, progress)
     score_s = known.facts.get("score_s", 0.0) + time.monotonic() - started_s

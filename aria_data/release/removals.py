@@ -25,15 +25,15 @@ class Removals:
         self._table = StageTable(root, "removals", Removal)
 
     def by_id(self) -> dict[str, Removal]:
-        """Every removal by the id it names; the earliest of several for one id."""
-        removals = sorted(
-            (outcome.record for outcome in self._table.all()), key=lambda one: one.removed_at, reverse=True
-        )
-        return {removal.item_id: removal for removal in removals}
+        """Every removal by the id it names; the earliest of several for one id, whatever the clocks said."""
+        recorded = sorted(self._table.all(), key=lambda one: (one.measured or 0.0, one.record.removed_at), reverse=True)
+        return {outcome.item_id: outcome.record for outcome in recorded}
 
     def add(self, item_ids: list[str], reason: str) -> None:
         """Record removals, whether or not the dataset holds the items yet."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        count = self._table.last_count() + 1  # earlier code recorded the time only
         self._table.append(
-            Outcome(item_id, f"{item_id} {now}", DONE, record=Removal(item_id, reason, now)) for item_id in item_ids
+            Outcome(item_id, f"{item_id} {now}", DONE, measured=float(count), record=Removal(item_id, reason, now))
+            for item_id in item_ids
         )

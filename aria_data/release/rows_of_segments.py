@@ -20,7 +20,7 @@ from aria_data.records import (
     Transcription,
 )
 from aria_data.release.recordings_per_composition import recordings_kept
-from aria_data.release.split_history import labels_of
+from aria_data.release.split_history import GivenToWorks, labels_of
 from aria_data.release.splits import EXCLUDED, STRICTNESS, groups_of, split_of
 from aria_data.release.tombstones import NAMES, tombstone
 from aria_data.repertoire import work_labels
@@ -123,12 +123,14 @@ def _split(rows: list[Row], config: ReleaseConfig, given: Mapping[str, str]) -> 
         + [f"work={work}" for work in works.get(row["composition_id"], ())]
         for key, row in by_id.items()
     }
+    of_works = GivenToWorks(given, works)
     for group in groups_of(labels):
         members = [by_id[key] for key in group]
         first = min(members, key=lambda row: (row["first_version"], not row["composition_id"], row["segment_id"]))
         named = sorted(filter(None, (row["excluded_by"] for row in members)))
         name = first["composition_id"] or first["audio_cluster"]
         earlier = [given[label] for row in members for label in labels_of(row) if label in given]
+        earlier += [split for row in members for split in of_works.splits(row["composition_id"])]
         own = max(earlier, key=STRICTNESS.index, default="") or split_of(
             name, config.test_share, config.validation_share
         )

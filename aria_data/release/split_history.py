@@ -1,4 +1,4 @@
-"""Which split a recording and a composition were given in any version. What was once in test stays out of train.
+"""Which split recordings, samples and compositions were given in any version; what was in test stays out of train.
 
 A model is trained on one version and tested on another, so a row keeps the split of its earlier versions also after it
 was left out for a while, after the row that named its group was removed, and after its title was corrected.
@@ -6,15 +6,18 @@ was left out for a while, after the row that named its group was removed, and af
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.release.splits import STRICTNESS
+from aria_data.repertoire import work_labels
 from aria_data.storage.stage_tables import RecordTable
 
-REMEMBERED = ("recording_id", "composition_id")  # columns whose values keep a split
+COMPOSITION = "composition_id="  # how the labels of compositions begin
+REMEMBERED = ("recording_id", "audio_cluster", "composition_id")  # columns whose values keep a split
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,33 @@ class SplitHistory:
 def labels_of(row: Mapping[str, object]) -> list[str]:
     """The labels under which a row's split is remembered."""
     return [f"{name}={row[name]}" for name in REMEMBERED if row[name]]
+
+
+class GivenToWorks:
+    """The splits given to compositions, also to those of which no row is left, asked for by another of the same work.
+
+    Whoever was tested on a whole sonata was tested on its finale, and on an opus if on one of its pieces. Two pieces of
+    an opus are not tied to each other by an opus that is gone.
+    """
+
+    def __init__(self, given: Mapping[str, str], composition_ids: Collection[str]):
+        earlier = {
+            label.removeprefix(COMPOSITION): split for label, split in given.items() if label.startswith(COMPOSITION)
+        }
+        self._labels = work_labels({*composition_ids, *earlier})
+        self._of_work: dict[str, set[str]] = defaultdict(set)
+        self._of_pieces: dict[str, set[str]] = defaultdict(set)  # of a set: the splits of the works in it
+        for composition_id, split in earlier.items():
+            work, *containing = self._labels.get(composition_id, ("",))
+            self._of_work[work].add(split)
+            for one in containing:
+                self._of_pieces[one].add(split)
+
+    def splits(self, composition_id: str) -> set[str]:
+        """The splits given to a composition's work, to what contains it, and to what it contains."""
+        labels = self._labels.get(composition_id, ())
+        pieces = self._of_pieces[labels[0]] if labels else set()
+        return {split for label in labels for split in self._of_work[label]} | pieces
 
 
 def _add(given: dict[str, str], rows: Iterable[Mapping[str, object]]) -> None:

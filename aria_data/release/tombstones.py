@@ -22,6 +22,7 @@ from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
+from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
 from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts
@@ -155,17 +156,20 @@ def sweep(root: Path, known: Known | None = None) -> int:
     stones = manifest.query("removed_in IS NOT NULL", columns=keys).to_pylist() if is_released else []
     if not removals and not stones:
         return 0
-    present = manifest.query(columns=keys).to_pydict() if is_released else dict.fromkeys(keys, ())
+    columns_read = [*keys, "midi_path"]
+    present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
     owned = {recording_id for recording_id, owners in known.owners.items() if owners & candidate_ids}
-    segment_ids = ({row["segment_id"] for row in stones} | removals.keys()) - set(present["segment_id"])
-    recording_ids = (removals.keys() | candidate_ids | owned) - set(present["recording_id"])
+    segment_ids = ({row["segment_id"] for row in stones} | removals.keys()) - set(present["segment_id"].to_pylist())
+    recording_ids = (removals.keys() | candidate_ids | owned) - set(present["recording_id"].to_pylist())
     _forget_audio(root, candidate_ids)
-    files = list(midi_files(root, segment_ids, recording_ids))
+    files = set(midi_files(root, segment_ids, recording_ids))
+    beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
+    files |= set(files_with_removed(root, segment_ids, beside, present))
     if files:
         shutil.rmtree(root / "index", ignore_errors=True)  # it holds their notes; the next build makes it again
-    for file in files:
+    for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
 

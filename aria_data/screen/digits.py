@@ -1,8 +1,9 @@
 """Score titles by the probabilities that a language model gives to the digits 1 to 5: one title, one token.
 
 The mean of the digits, weighted by their probabilities, is finer than an answer in JSON, and several times faster:
-the instructions are the same in every request, so that a server reads them once. It is combined with another scorer by
-a logistic regression (`Combination`), whose weights are fitted on labelled titles or, without any, those below.
+the instructions are the same in every request, so that a server reads them once. It is combined with the learned
+scorer (`learned.py`) by a logistic regression (`Combination`), whose weights are fitted on labelled titles or, without
+any, those below. The scores stand for the same probabilities as the learned scorer's.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ import numpy as np
 from aria_data.errors import UsageError
 from aria_data.llm import Answer, Task
 from aria_data.llm.questions import Payload, load_prompt
+from aria_data.screen.learned import LIMITS
 from aria_data.storage import printable, write_whole
 
 PROMPT = "screen-digit-1"
 DIGITS = ("1", "2", "3", "4", "5")
-LIMITS = (0.05, 0.20, 0.40, 0.75)  # from which probability the scores 2, 3, 4 and 5 are given
 UNSURE = 0.15  # a probability this near to the least that is kept may change sides by a model's answer; ours
-LOG_ODDS_OF_SCORES = (-3.4, -2.1, -0.9, 0.3, 1.7)  # by the rules: the middles of the spans of `LIMITS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Combination:
     """Weights of the log odds that solo piano has: a constant, the other scorer's log odds, the expected digit - 3.
 
     The default trusts the other scorer, and lets a model's whole range move the odds by a factor of 7: small models
-    are worse than the rules by themselves (AUC 0.63 to 0.68 against 0.73 on 199 web titles), and together better.
+    are worse than the word rules by themselves (AUC 0.63 to 0.68 against 0.73 on 199 web titles), and better together.
+    Together with the learned scorer the default was not measured: fit the weights on titles of yours.
     """
 
     constant: float = 0.0
@@ -59,16 +60,6 @@ def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload
 def expected_digit(answer: Answer) -> float:
     """The mean of the digits by their probabilities, 1 to 5."""
     return sum(int(digit) * value for digit, value in answer.fields["probabilities"].items())
-
-
-def score_of(probability: float) -> int:
-    """The score, 1 to 5, that a probability of solo piano gives."""
-    return 1 + sum(probability >= limit for limit in LIMITS)
-
-
-def log_odds_of_score(score: int) -> float:
-    """The log odds that stand for a score, 1 to 5, of a scorer without probabilities."""
-    return LOG_ODDS_OF_SCORES[score - 1]
 
 
 def unsure_first(items: Sequence[Any], probability: Callable[[Any], float], most: int | None = None) -> list[Any]:

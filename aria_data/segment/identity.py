@@ -14,6 +14,7 @@ from aria_data.records import Segment
 
 MIN_SHARED = 0.5  # ours: of the longer of two spans; from here on they are the same music
 TOLERANCE_S = 0.05  # two cuts of the same sound differ by less than a note
+NUMBERS = "numbers"  # the table of all spans that numbers stood for, in the order of `Outcome.measured`
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,18 @@ def without_spans(
     for segment in segments:
         pieces = [(segment.start_s, segment.end_s)]
         for span in removed:
-            if min(segment.end_s, span.end_s) - max(segment.start_s, span.start_s) > TOLERANCE_S:
+            if overlaps(segment, span):
                 hit.add(span.number)
                 pieces = [piece for start_s, end_s in pieces for piece in _around(start_s, end_s, span)]
         is_whole = pieces == [(segment.start_s, segment.end_s)]
         long_enough = [(start, end) for start, end in pieces if is_whole or end - start >= min_segment_s]
         left += [replace(segment, start_s=start_s, end_s=end_s) for start_s, end_s in long_enough]
     return left, hit
+
+
+def overlaps(one: Segment | NumberedSpan, other: NumberedSpan) -> bool:
+    """Whether two spans of one recording have sound in common."""
+    return min(one.end_s, other.end_s) - max(one.start_s, other.start_s) > TOLERANCE_S
 
 
 def _around(start_s: float, end_s: float, span: NumberedSpan) -> list[tuple[float, float]]:

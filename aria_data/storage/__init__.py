@@ -3,28 +3,34 @@
 In: records and files to keep. Out: stage tables and files below the dataset folder, whole or not at all.
 
 `files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`;
-`rows_of_records` turns records into rows. `ledger` checks that every candidate is accounted for. Only this room knows
-how stage tables are stored. All but `files` and `ledger` load pyarrow, so import their names from there.
+`rows_of_records` turns records into rows. `balance` checks that every candidate is accounted for. Only this room knows
+how stage tables are stored. All but `files` and `balance` load pyarrow, so import their names from there.
 """
 
 from aria_data.storage.files import (
     HELD,
     PARTIAL,
+    as_on_disk,
     exclusive_lock,
+    json_line,
     not_writable,
     printable,
     require_space,
     sha256_file,
     write_whole,
+    writing_whole,
 )
 
 __all__ = [
     "HELD",
     "PARTIAL",
+    "as_on_disk",
     "exclusive_lock",
+    "json_line",
     "not_writable",
     "printable",
     "require_space",
     "sha256_file",
     "write_whole",
+    "writing_whole",
 ]

@@ -20,6 +20,7 @@ from pyarrow.fs import LocalFileSystem
 from aria_data.errors import AriaDataError, DatasetCorrupt, UsageError
 from aria_data.storage.files import not_writable, printable
 
+CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
 KEEP_HISTORY = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
 
@@ -38,11 +39,16 @@ def open_delta(path: Path, version: int | None = None):
 
 
 def data_files(
-    path: Path, table: Any, newer: pa.Schema | None = None, partition: Mapping[str, str] | None = None
+    path: Path,
+    table: Any,
+    newer: pa.Schema | None = None,
+    partition: Mapping[str, str] | None = None,
+    item_ids: tuple[str, str] | None = None,
 ) -> pads.Dataset:
     """Open a Delta table's data files with Arrow's own reader: all, or those of one `partition` (column and value).
 
-    Columns that only the schema `newer` has are null.
+    Columns that only the schema `newer` has are null. With `item_ids`, the first and last of some, files are left out
+    that hold no item between them by the table's statistics.
 
     deltalake's reader gives Arrow file objects made in Python; a thread that still holds one when the interpreter ends
     aborts the process ("terminate called without an active exception").
@@ -53,11 +59,23 @@ def data_files(
     actions = pa.table(table.get_add_actions(flatten=True))
     for column, value in (partition or {}).items():
         actions = actions.filter(pc.equal(actions[f"partition.{column}"], value))
+    if item_ids is not None:
+        actions = _overlapping(actions, *item_ids)
     names = actions["path"].to_pylist()
     if not names:
         return pads.dataset(schema.empty_table())
     paths = [str(path / unquote(name)) for name in names]
     return pads.dataset(paths, schema=schema, format="parquet", filesystem=LocalFileSystem())
+
+
+def _overlapping(actions: pa.Table, first: str, last: str) -> pa.Table:
+    """The files that may hold an item from `first` to `last`. A cut text is no more than the id: a safe lower limit."""
+    if not {"min.item_id", "max.item_id"} <= set(actions.column_names):
+        return actions
+    lowest, highest = actions["min.item_id"], actions["max.item_id"]
+    is_after = pc.greater(lowest, last)
+    is_before = pc.and_(pc.less(highest, first), pc.less(pc.utf8_length(highest), CUT_LENGTH))
+    return actions.filter(pc.invert(pc.fill_null(pc.or_(is_after, is_before), False)))
 
 
 def lean() -> dict[str, Any]:

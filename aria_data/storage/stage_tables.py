@@ -8,17 +8,18 @@ other kind: it is replaced whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
 from aria_data.storage.files import require_space
-from aria_data.storage.rows_of_records import arrow_type, from_row, to_row
+from aria_data.storage.rows_of_records import arrow_type, from_column, from_row, to_column, to_row
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
@@ -45,15 +46,52 @@ class StageTable:
         self.record_type = record_type
         self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
 
-    def lookup(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """Give the outcomes that exist for these keys, by key. Raises `DatasetCorrupt` for an unreadable table."""
-        table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string()))) if keys else None
-        return {row["key"]: self._outcome(row) for row in table.to_pylist()} if table else {}
+    def lookup(self, keys: Collection[str], with_records: bool = True) -> dict[str, Outcome]:
+        """Give the outcomes that exist for these keys, by key. Raises `DatasetCorrupt` for an unreadable table.
+
+        Without records only the short columns are read: whether an item is done does not cost its result.
+        """
+        names = None if with_records else [field.name for field in _OUTCOME_FIELDS]
+        return self._lookup(keys, names, None)
+
+    def records_of(self, keys: Mapping[str, str]) -> dict[str, Any]:
+        """Give the records for these keys, by item_id; `keys` are by item_id, too. Raises `DatasetCorrupt`.
+
+        Only files that hold one of these items by the table's statistics are read, so a shard of items that were
+        written together costs what the shard holds.
+        """
+        span = (min(keys), max(keys)) if keys else None
+        found = self._lookup(keys.values(), None, span)
+        return {outcome.item_id: outcome.record for outcome in found.values()}
+
+    def _lookup(
+        self, keys: Collection[str], names: list[str] | None, span: tuple[str, str] | None
+    ) -> dict[str, Outcome]:
+        if not keys:
+            return {}
+        table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
+        return {outcome.key: outcome for outcome in self._outcomes(table)}
 
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
-        table = self._read(None)
-        return [self._outcome(row) for row in table.to_pylist()] if table else []
+        return list(self._outcomes(self._read(None)))
+
+    def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
+        """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
+        wanted = pa.array(sorted(recording_ids), pa.string())
+        table = self._read(pads.field("record", "recording_id").isin(wanted)) if recording_ids else None
+        return list(self._outcomes(table))
+
+    def last_count(self) -> int:
+        """The highest `measured` of all outcomes: their number, in tables that count what they record; 0 for none."""
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return 0
+        try:
+            counts = data_files(self.path, dataset).to_table(columns=["measured"])["measured"]
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+        return int(pc.max(counts).as_py() or 0)
 
     def columns(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield `item_id` and these fields of the record of every outcome that has one, in the order of `all`.
@@ -74,10 +112,12 @@ class StageTable:
         """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission)."""
         from deltalake import write_deltalake
 
-        rows = [{**_plain(outcome), "record": to_row(outcome.record)} for outcome in outcomes]
-        if not rows:
+        given = list(outcomes)
+        if not given:
             return
-        table = pa.Table.from_pylist(rows, schema=self.schema)
+        columns = [pa.array([getattr(one, field.name) for one in given], field.type) for field in _OUTCOME_FIELDS]
+        columns.append(to_column(self.record_type, [one.record for one in given]))
+        table = pa.Table.from_arrays(columns, schema=self.schema)
         try:
             require_space(self.path, table.nbytes)
             write_deltalake(
@@ -86,18 +126,27 @@ class StageTable:
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error
 
-    def _read(self, filter_: pads.Expression | None) -> pa.Table | None:
+    def _read(
+        self,
+        filter_: pads.Expression | None,
+        names: list[str] | None = None,
+        span: tuple[str, str] | None = None,
+    ) -> pa.Table | None:
         dataset = open_delta(self.path)
         if dataset is None:
             return None
         try:
-            return data_files(self.path, dataset).to_table(filter=filter_)
+            return data_files(self.path, dataset, item_ids=span).to_table(columns=names, filter=filter_)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
-    def _outcome(self, row: dict[str, Any]) -> Outcome:
-        record = row.pop("record")
-        return Outcome(**row, record=None if record is None else from_row(self.record_type, record))
+    def _outcomes(self, table: pa.Table | None) -> Iterator[Outcome]:
+        """Yield the outcomes of a table's rows, a batch at a time; without its record where the table has none."""
+        for batch in table.to_batches() if table else ():
+            plain = [batch.column(field.name).to_pylist() for field in _OUTCOME_FIELDS]
+            has_records = "record" in batch.schema.names
+            records = from_column(self.record_type, batch.column("record")) if has_records else [None] * len(batch)
+            yield from map(Outcome, *plain, records)
 
 
 _OUTCOME_FIELDS = [
@@ -108,10 +157,6 @@ _OUTCOME_FIELDS = [
     pa.field("measured", pa.float64()),
     pa.field("detail", pa.string()),
 ]
-
-
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in ("item_id", "key", "status", "reason", "measured", "detail")}
 
 
 class RecordTable:

@@ -13,5 +13,18 @@ from typing import Any
 
 def work_key(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """Hash everything that determines the result of a piece of work: 32 hex digits."""
-    text = json.dumps([stage, version, config, inputs], sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return key_of(key_start(stage, version, config), inputs)
+
+
+def key_start(stage: str, version: int, config: Mapping[str, Any]) -> str:
+    """The part of what is hashed that all items of a stage share."""
+    return f"{_text([stage, version, config])[:-1]}, "
+
+
+def key_of(start: str, inputs: Mapping[str, Any]) -> str:
+    """The work key of one item; `start` is from `key_start`."""
+    return hashlib.sha256(f"{start}{_text(inputs)}]".encode()).hexdigest()[:32]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)

@@ -64,6 +64,7 @@ class TranscriptionResult:
     performance: Performance
     confidence: float = 0.0
     note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
+    remarks: tuple[str, ...] = ()  # on its audio: what is odd, and how it was read all the same
 
 
 class Decoder(Protocol):

@@ -31,6 +31,7 @@ class Piece:
     window: np.ndarray | None = None
     error: Exception | None = None
     slower: float = 1.0  # of an end: the length of the audio given to the model, divided by that of the recording
+    remarks: tuple[str, ...] = ()  # of an end: on the audio
 
 
 def transcribe_all(
@@ -72,7 +73,7 @@ def pieces_of(
     except Exception as error:
         yield Piece(key, error=_with_name(error, key))
     else:
-        yield Piece(key, slower=getattr(source, "slower", 1.0))
+        yield Piece(key, None, None, getattr(source, "slower", 1.0), getattr(source, "remarks", ()))
 
 
 def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -118,7 +119,7 @@ def transcribe_pieces(
                     error = errors.pop(key, piece.error)
                     del decoders[key]
                     failed.discard(key)
-                    yield key, error or _at_speed(decoder.finish(), piece.slower)
+                    yield key, error or replace(_at_speed(decoder.finish(), piece.slower), remarks=piece.remarks)
                     continue
                 output = next(remaining)
                 if isinstance(output, Exception):
@@ -230,7 +231,7 @@ def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
     import torch
 
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(number, thread_name_prefix="hear", initializer=lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(number, thread_name_prefix="infer", initializer=lambda: torch.set_num_threads(1))
     try:
         yield pool
     finally:

@@ -28,17 +28,17 @@ def devices_of(compute: Compute) -> list[str]:
 
 
 def load_everywhere(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Any:
-    """Load the model on every device that `compute` names: a `Transcriber`, or `Several` of them.
+    """Load the model on every device that `compute` names: a `Transcriber`, or a `TranscriberPool` of them.
 
     `spans.transcribe_spans` takes either. Raises `UsageError` for a device that cannot be used.
     """
     devices = devices_of(compute)
     if len(devices) == 1:
         return backends.load(config, dataclasses.replace(compute, device=devices[0]))
-    return Several(config, compute, devices)
+    return TranscriberPool(config, compute, devices)
 
 
-class Several:
+class TranscriberPool:
     """The same transcriber on several devices. Its processes end with this one; `close` ends them earlier.
 
     Each process calls `load` for itself.
@@ -90,7 +90,7 @@ class Several:
                 worker.give(span)
             elif kind == "read":
                 on_read(*values)
-            elif kind == "heard":
+            elif kind == "result":
                 worker.given.pop(values[0], None)
                 yield values[0], values[1]
             else:
@@ -181,7 +181,7 @@ def _work(
 
         while connection.recv() == "begin":
             for key, result in transcribe_spans(model, asked(), lambda key, s: connection.send(("read", key, s))):
-                connection.send(("heard", key, result))
+                connection.send(("result", key, result))
             connection.send(("end",))
     except (EOFError, OSError, KeyboardInterrupt):
         pass

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aria_data.audio import IntegrityLimits
 from aria_data.midi import Note, Performance, midi_bytes
 from aria_data.records import Segment, Transcription
 from aria_data.storage import write_whole
@@ -56,11 +57,11 @@ def transcribe_file(
 ) -> TranscriptionResult:
     """Transcribe all of an audio file, piano or not, from a script or a notebook; write it where `midi` names a file.
 
-    The model is loaded once in a process. Raises `AudioUnreadable` for no audio, `UsageError` or `ConfigInvalid`
-    for a device or a model that is not there.
+    The model is loaded once in a process. Raises `AudioUnreadable` for what is not whole, `UsageError` or
+    `ConfigInvalid` for a device or a model that is not there.
     """
     model = _loaded(config or TranscribeConfig(), compute or Compute())
-    ((_, result),) = transcribe_spans(model, [Span(str(audio), Path(audio))])
+    ((_, result),) = transcribe_spans(model, [Span(str(audio), Path(audio), limits=IntegrityLimits())])
     if isinstance(result, Exception):
         raise result
     result = replace(result, performance=cut_endless_notes(result.performance)[0])

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from aria_data.audio import AudioReader
+from aria_data.audio import AudioReader, IntegrityLimits
 from aria_data.audio.reachable import require_length
 from aria_data.audio.tuning import tuning_of
 from aria_data.errors import AudioUnreadable, TemporaryError
@@ -34,12 +34,16 @@ CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of an audio file, in seconds; without an end, up to the end of the file."""
+    """A span of an audio file, in seconds; without an end, up to the end of the file.
+
+    With `limits`, a span that comes to the file's end fails there unless the file is whole.
+    """
 
     key: str  # names the result; unique among the spans given together
     path: Path
     start_s: float = 0.0
     end_s: float = math.inf
+    limits: IntegrityLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ def transcribe_spans(
 ) -> Iterator[tuple[str, TranscriptionResult | Exception]]:
     """Transcribe spans of files. Yields each key with its result, or its error, once it is finished, in any order.
 
-    `transcriber` is a `Transcriber`, or several (`devices.Several`). Give the spans of one file one after the other,
-    in order: this process then decodes the file once; readers in processes each decode it for themselves.
+    `transcriber` is a `Transcriber`, or several (`devices.TranscriberPool`). Give the spans of one file one after the
+    other, in order: this process then decodes the file once; readers in processes each decode it for themselves.
     `on_read` is called with a key and seconds of its audio as they are read.
     """
     if hasattr(transcriber, "transcribe_spans"):
@@ -87,10 +91,10 @@ def read_here(
     reader: AudioReader | None = None
     try:
         for span in spans:
-            if reader is None or reader.path != span.path:
+            if reader is None or reader.path != span.path or reader.limits != span.limits:
                 if reader is not None:
                     reader.close()
-                reader = AudioReader(span.path, framing.sample_rate, framing.num_channels)
+                reader = AudioReader(span.path, framing.sample_rate, framing.num_channels, span.limits)
             yield from pieces_of(framing, span.key, partial(_Blocks, reader, span, framing, on_read), failed)
     finally:
         if reader is not None:
@@ -104,6 +108,7 @@ class _Blocks:
         self.reader, self.span, self.on_read = reader, span, on_read
         self.correct_tuning: bool = framing.correct_tuning
         self.slower = 1.0
+        self.remarks: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Read the span. Raises `AudioUnreachable` when the file ends before the span does."""
@@ -114,6 +119,7 @@ class _Blocks:
             read_s += seconds
             self.on_read(span.key, seconds)
             yield block
+        self.remarks = self.reader.found.notes if self.reader.found is not None else ()
         wanted_s = span.end_s - span.start_s
         if math.isfinite(wanted_s):
             require_length(span.path, read_s, wanted_s)
@@ -217,7 +223,7 @@ class _Reader:
         except (EOFError, OSError):
             self.is_alive = False
             self.process.join(timeout=5)
-            kind, value = "end", (_death(name, self.process.exitcode), 1.0)
+            kind, value = "end", (_death(name, self.process.exitcode), 1.0, ())
         if kind == "read":
             on_read(key, value)
             return None
@@ -256,7 +262,7 @@ def _read(connection: Connection, shared: Any, framing: Framing) -> None:
                 connection.send(("read", read_s))
                 read_s = 0.0
             if piece.window is None:
-                connection.send(("end", (piece.error, piece.slower)))
+                connection.send(("end", (piece.error, piece.slower, piece.remarks)))
                 continue
             while not free:
                 free.append(connection.recv())

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
 from aria_data.storage import not_writable, printable
 from aria_data.web.addresses import AddressConfig, without_secrets
-from aria_data.web.failures import fetch_error, kind_of_status, kind_said
+from aria_data.web.charsets import decode
+from aria_data.web.failures import fetch_error, kind_of_message, kind_of_status
 from aria_data.web.pacing import Pacer, PacingConfig
 
 if TYPE_CHECKING:
@@ -106,14 +107,12 @@ class Page:
         return self.headers.get("content-type", "").split(";")[0].strip().lower()
 
     def text(self) -> str:
-        """Decode the body by the charset of its header, of its `<meta>`, or as UTF-8; broken bytes are replaced."""
-        named = re.search(r"charset=[\"']?([\w-]+)", self.headers.get("content-type", "").lower())
-        named = named or re.search(rb"<meta[^>]{0,200}charset=[\"']?([\w-]+)", self.body[:4096].lower())  # type: ignore[assignment]
-        name = named[1] if named else "utf-8"
-        try:
-            return self.body.decode(name if isinstance(name, str) else name.decode(), "replace")
-        except LookupError:
-            return self.body.decode("utf-8", "replace")
+        """Decode the body by its mark, its header, its own declaration, or as UTF-8; broken bytes are replaced."""
+        return decode(self.body, self.headers.get("content-type", ""))
+
+    def head_text(self) -> str:
+        """Decode the first 4000 bytes of the body."""
+        return decode(self.body[:4000], self.headers.get("content-type", ""))
 
 
 class Web:
@@ -260,7 +259,7 @@ def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
         if isinstance(one, HTTPError):
             if one.redirect_loop:
                 return "unsupported", "leads round in a circle of redirects", None
-            kind = kind_said(_words(chain[0]))
+            kind = kind_of_message(_words(chain[0]))
             kind = kind if kind in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
             return kind, f"the server answers {one.status} {printable(str(one.reason), 60)}", float(one.status)
         if isinstance(one, SSLError):
@@ -270,7 +269,7 @@ def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
     status = re.search(r"HTTP Error (\d{3})", _words(chain[0]))  # where a downloader has lost the cause
     if status:
         return kind_of_status(int(status[1])), f"the server answers {status[1]}", float(status[1])
-    return kind_said(_words(chain[0])), message, None
+    return kind_of_message(_words(chain[0])), message, None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

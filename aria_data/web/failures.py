@@ -105,7 +105,7 @@ _MESSAGES = (
 )
 
 
-def kind_said(text: str) -> str:
+def kind_of_message(text: str) -> str:
     """Give the kind that a site's message means, `network` for one that is not known."""
     for kind, pattern in _MESSAGES:
         if re.search(pattern, text, re.IGNORECASE):

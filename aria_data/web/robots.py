@@ -60,7 +60,7 @@ class Robots:
 
     def _ask(self, site: str) -> Protego | FetchDelayed:
         try:
-            page = self._web.get(f"{site}/robots.txt", wants=lambda content_type: not content_type.startswith("audio/"))
+            page = self._web.get(f"{site}/robots.txt")
         except RequestsSpent:
             raise
         except FetchFailed as error:
@@ -69,8 +69,7 @@ class Robots:
             return Protego.parse("")  # 4xx: there are no rules
         except TemporaryError as error:
             return FetchDelayed(f"{site}: its robots.txt cannot be read now ({error})", "network")
-        is_text = "html" not in page.content_type
-        rules = Protego.parse(page.text()[:MAX_ROBOTS_CHARS] if is_text else "")
+        rules = Protego.parse(_rules_in(page.text()[:MAX_ROBOTS_CHARS]))
         delay_s = rules.crawl_delay(AGENT)
         if delay_s:
             self._web.pacer.slow_down(host_of(site), min(float(delay_s), MAX_CRAWL_DELAY_S))
@@ -140,6 +139,18 @@ def site_of(url: str) -> str:
     """Give an address's scheme and host, below which its robots.txt is."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _rules_in(content: str) -> str:
+    """Give the rules of a robots.txt as they are parsed: none in a page of HTML, whatever its type is said to be.
+
+    What follows a product token, a version or a remark, says nothing about whom the rules are for.
+    """
+    if re.match(
+        r"\s*(<!--.*?-->\s*)*<(!doctype|html|head|body|title|meta|\?xml)\b", content, re.IGNORECASE | re.DOTALL
+    ):
+        return ""
+    return re.sub(rf"(?im)^(\s*user-?agent\s*:\s*{AGENT})[ \t/(][^\r\n#]*", r"\1", content)
 
 
 def _is_json(content_type: str) -> bool:

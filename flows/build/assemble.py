@@ -25,25 +25,26 @@ from aria_data.release.rows_of_segments import FinishedSegment, build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
+from aria_data.storage.balance import Balance, balance_candidates, balance_segments
 from aria_data.storage.delta_tables import remove_orphans
-from aria_data.storage.ledger import Balance, balance_candidates, balance_segments
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable
+from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable, pending_line
 from flows.build.copies import Copies, find_copies
 from flows.build.exclusions import find_excluded
 from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
+from flows.build.unchanged import note_finished
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
-from flows.engine.stages import ANNOTATE, CLASSIFY, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
@@ -67,6 +68,7 @@ class Build:
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+    is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     @classmethod
     @contextmanager
@@ -97,8 +99,7 @@ class Build:
 
     def _tidy(self) -> None:
         root = self.context.root
-        tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
-        for table in tables:
+        for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
@@ -112,8 +113,7 @@ class Build:
         table = StageTable(self.context.root, COLLECT, Candidate)
         known = latest(table)
         opt_outs = opt_outs_of(self.context.root, self.context.config)
-        num_before = len(known)
-        num_new = 0
+        num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
             folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root))
             self.left_aside = folder.left_aside
@@ -147,12 +147,13 @@ class Build:
         """Bring a stage up to date: look up what is done, do the rest, collect the rejections."""
         began = time.monotonic()
         items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
-        table = StageTable(self.context.root, stage.name, stage.record_type)
+        table = stage.table(self.context)
         item_of_key = {stage.key(self.context, item): item for item in items}
-        found = table.lookup(list(item_of_key))
+        found = table.lookup(item_of_key.keys(), with_records=stage.keeps_records)
         known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
+        self.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
         candidate_of = {item.item_id: item.candidate_id for item in items}
         for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
             if outcome.status == DONE:
@@ -269,7 +270,7 @@ class Build:
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 
-        Raises `LedgerBroken` before that where candidates or segments are not all accounted for.
+        Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
         root = self.context.root
         manifest = Manifest(root)
@@ -299,7 +300,10 @@ class Build:
         history.add(present)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
-        return self._summary(version, is_new, present, *balances)
+        summary = self._summary(version, is_new, present, *balances)
+        if self.is_complete and not self.trouble:
+            note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
+        return summary
 
     def _passing(self, limits: str, carried: Collection[str]) -> set[str]:
         """The ids of the segments within limits; of carried rows by their earlier measurements."""
@@ -315,7 +319,7 @@ class Build:
         transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
         downloads = found.records(DOWNLOAD.name)
         excluded = find_excluded(self.context, found)
-        scores, screenings, annotations = (found.records(stage.name) for stage in (CLASSIFY, SCREEN, ANNOTATE))
+        screenings, annotations = (found.records(stage.name) for stage in (SCREEN, ANNOTATE))
         for segment_id, in_pruned in self.passes["in_pruned"].items():
             segment = segments[segment_id]
             candidate = found.candidate_of(segment)
@@ -327,7 +331,7 @@ class Build:
                     candidate=candidate,
                     screening=screenings[candidate.candidate_id],
                     recording=found.recordings[segment.recording_id],
-                    classifier_sha256=scores[segment.recording_id].classifier_sha256,
+                    classifier_sha256=self.context.classifier_sha256,  # a part of the key of its scores
                     segment=segment,
                     transcription=transcriptions[segment_id],
                     measurement=measurements[segment_id],
@@ -358,11 +362,6 @@ class Build:
             balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
         )
 
-    def _pending_line(self, item_id: str, pending: Pending) -> str:
-        if not pending.is_unreachable:
-            return f"{item_id}: {pending.message}"
-        return f"{self.found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
-
     def _summary(
         self,
         version: int,
@@ -388,11 +387,12 @@ class Build:
             rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
             outside_subsets=dict(outside.most_common()),
             failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
-            not_done=[self._pending_line(item_id, pending) for item_id, pending in sorted(self.not_done.items())],
+            not_done=[pending_line(self.found, item_id, pending) for item_id, pending in sorted(self.not_done.items())],
             candidates=candidates,
             segments=segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
+            notes=self.found.notes(INGEST.name),
         )
 
 

@@ -50,6 +50,13 @@ class Carried:
         return frozenset(row["segment_id"] for row in self.rows)
 
 
+def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
+    """Say what could not be finished, and why, on one line."""
+    if not pending.is_unreachable:
+        return f"{item_id}: {pending.message}"
+    return f"{found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
+
+
 def carried_rows(found: BuildState, waiting: Waiting, previous: Iterable[Row], known: Known) -> Carried:
     """Give the rows of `previous` whose candidates wait. What was removed or opted out is not among them."""
     rows: list[Row] = []

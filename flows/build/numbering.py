@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from aria_data.manifest import Manifest
+from aria_data.manifest import Manifest, Row
 from aria_data.records import Segment, Segmentation
+from aria_data.release.older_files import SPAN
+from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
-
-TABLE = "numbers"
 
 
 class Numbers:
@@ -54,9 +54,32 @@ class Numbers:
         outcomes = []
         for span in (*seeds, *new):
             self._count += 1
-            key = work_key(TABLE, 1, {}, {"span": (span.segment_id, span.start_s, span.end_s), "count": self._count})
-            outcomes.append(Outcome(span.segment_id, key, DONE, measured=float(self._count), record=span))
+            outcomes.append(_outcome(span, self._count))
         self._table.append(outcomes)
+
+
+def affirm(root: Path, rows: Iterable[Row]) -> None:
+    """Record the spans of rows that are about to be removed, where another one is the latest of their number.
+
+    A build that waits for audio, or was killed, recorded spans under other settings that no version has. What is
+    removed is what was released.
+    """
+    table, released = StageTable(root, TABLE, NumberedSpan), [NumberedSpan(*(row[n] for n in SPAN)) for row in rows]
+    known = sorted(table.of_recordings({span.recording_id for span in released}), key=lambda one: one.measured or 0.0)
+    latest = {outcome.item_id: outcome.record for outcome in known}
+    differing = [span for span in released if span.segment_id in latest and not _is_same(span, latest[span.segment_id])]
+    if differing:
+        count = table.last_count()
+        table.append(_outcome(span, count + place) for place, span in enumerate(differing, 1))
+
+
+def _is_same(one: NumberedSpan, other: NumberedSpan) -> bool:
+    return max(abs(one.start_s - other.start_s), abs(one.end_s - other.end_s)) < 1e-5  # rows are rounded
+
+
+def _outcome(span: NumberedSpan, count: int) -> Outcome:
+    key = work_key(TABLE, 1, {}, {"span": (span.segment_id, span.start_s, span.end_s), "count": count})
+    return Outcome(span.segment_id, key, DONE, measured=float(count), record=span)
 
 
 def spans_of_versions(manifest: Manifest) -> list[NumberedSpan]:
@@ -64,11 +87,10 @@ def spans_of_versions(manifest: Manifest) -> list[NumberedSpan]:
 
     A tombstone forgets its span; the versions before it have it.
     """
-    names = ["recording_id", "number", "start_s", "end_s"]
     found: dict[NumberedSpan, None] = {}
     for version in range(1, manifest.version() + 1):
-        for row in manifest.query("removed_in IS NULL", version, columns=names).to_pylist():
-            span = NumberedSpan(*(row[name] for name in names))
+        for row in manifest.query("removed_in IS NULL", version, columns=SPAN).to_pylist():
+            span = NumberedSpan(*(row[name] for name in SPAN))
             found.pop(span, None)
             found[span] = None
     return list(found)

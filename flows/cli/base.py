@@ -1,4 +1,4 @@
-"""What the commands share: how their help looks, exit codes, options, lists of titles that are read. No command."""
+"""What the commands share: how their help looks, exit codes, options, JSON, lists of titles. No command."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from aria_data.storage import json_line
 
 if TYPE_CHECKING:
     from aria_data.config import BuildConfig
@@ -34,6 +36,11 @@ class Examples(click.Command):
             with formatter.section("Examples"):
                 for line in self.examples.strip().splitlines():
                     formatter.write(f"  {line.strip()}\n")
+
+
+def print_json(value: Any, **settings: Any) -> None:
+    """Print one line of JSON, in UTF-8 whatever the terminal's encoding."""
+    click.echo(json_line(value, **settings), nl=False)
 
 
 def compute_options(command: Any) -> Any:
@@ -87,9 +94,10 @@ class Reader:
 
 
 def llm_options(who: str) -> Callable[[Any], Any]:
-    """Add the options that say who reads, the rules or a model; `who` names the first. The command gets `reader`."""
+    """Add the options that say who reads, and for how much; `who` names the first. The command gets `reader`."""
+    choices = ["learned", "rules", "llm"] if who == "scorer" else ["rules", "llm"]
     options = (
-        click.option(f"--{who}", "who", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
+        click.option(f"--{who}", "who", type=click.Choice(choices), default=choices[0], show_default=True),
         click.option("--model", default="", help=f"Of the {who} llm; without it, ARIA_DATA_MODEL."),
         click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
         click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),
@@ -173,13 +181,13 @@ def configured(reader: Reader, name: str) -> BuildConfig:
 
 @contextmanager
 def opened(reader: Reader, config: BuildConfig) -> Iterator[Llm | None]:
-    """The language model where it is asked for; nothing for the rules, which need neither key nor network."""
+    """The language model where it is asked for; nothing for the others, which need neither key nor network."""
     if reader.who != "llm":
         yield None
         return
     from aria_data.llm import Llm
 
-    with Llm(config.llm, reader.ledger or default_ledger(), say=show_line) as llm:
+    with Llm(config.llm, reader.ledger or default_ledger(), announce=show_line) as llm:
         yield llm
 
 

@@ -18,16 +18,16 @@ from flows.cli.compare import compare
 from flows.cli.exclusions import exclude
 from flows.cli.look import card, diff, explain, query, rejections, sample, stats, versions
 from flows.cli.machine import costs, doctor, serve
-from flows.cli.release import export, remove
+from flows.cli.release import export, remove, subset, subsets
+from flows.cli.report import browse, report, show, sql
 from flows.cli.screen import evaluate_screen_command, screen_command
 from flows.cli.select import score, select
-from flows.cli.subsets import subset, subsets
 from flows.cli.tools import classify, evaluate, transcribe
 
 GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the steps of the work, in order
     "Collect": (crawl, fetch, retry, attempts, tree),
     "Build": (build, demo),
-    "Look": (query, stats, sample, explain, rejections, versions, diff, card),
+    "Look": (report, browse, show, query, sql, stats, sample, explain, rejections, versions, diff, card),
     "Release": (export, subset, subsets, exclude, remove),
     "Train on less": (score, select, compare),
     "Tools, on files and lists without a dataset": (transcribe, classify, screen_command, annotate_command, evaluate),

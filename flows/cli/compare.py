@@ -66,7 +66,7 @@ def compare(
     pool = _pool(source, version, wanted, bool(chosen))
     surrogate = SurrogateConfig(device=device)
     config = CompareConfig(num_steps=steps, num_seeds=seeds, num_draws=draws, surrogate=surrogate)
-    with show.parts() as say:
+    with show.parts() as progress:
         found = comparing.compare_subsets(
             pool,
             chosen,
@@ -74,7 +74,7 @@ def compare(
             out,
             config,
             ScoringConfig(surrogate=SurrogateConfig(device=device, num_steps=score_steps)),
-            say,
+            progress,
             lambda line: click.echo(line, err=True),
             os.cpu_count() or 1,
         )

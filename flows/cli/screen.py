@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flows.cli import base
-from flows.cli.base import Examples, Reader, llm_options
+from flows.cli.base import Examples, Reader, llm_options, print_json
 
 if TYPE_CHECKING:
     from aria_data.llm import Forecast, Llm
@@ -67,7 +66,7 @@ def evaluate_screen_command(reader: Reader, labels: Path, as_json: bool) -> None
         judged, errors = screen.judge_labels(labels, _reader(config.screen, llm, reader.in_batches))
         name = llm.model if llm else reader.who
     if as_json:
-        click.echo(json.dumps(screen.as_json(judged, name, errors), ensure_ascii=False))
+        print_json(screen.as_json(judged, name, errors))
     else:
         screen.print_table(judged, name)
     base.show_errors(errors)

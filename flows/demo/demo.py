@@ -16,6 +16,7 @@ from aria_data.manifest import Manifest
 from aria_data.midi import Note, Pedal, Performance, read_midi
 from aria_data.midi.accuracy import compare_notes
 from aria_data.storage import sha256_file
+from flows.report import write_report
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row
@@ -51,6 +52,10 @@ def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], B
     accuracies = _print_recordings(console, recordings, rows, out)
     mean = sum(accuracies) / len(accuracies) if accuracies else 0.0
     console.print(f"mean onset F1 against the scores that were played: {mean:.4f} (mir_eval, 50 ms)", highlight=False)
+    page = write_report(out, out / "report.html") if summary.version else None
+    console.print(
+        f"open {page} in a browser: what became of every recording, and what the dataset is like", style="bold"
+    )
     console.print(f"the demo took {show.duration(time.monotonic() - began)}; its dataset is in {out}", highlight=False)
     surprises = [recording.path.name for recording in recordings if _outcome(recording, rows) != _expected(recording)]
     for name in surprises:

@@ -25,8 +25,10 @@ class Attempts:
     def __init__(self, root: Path):
         self._table, self._lock = StageTable(root, "attempts", Attempt), threading.Lock()
         self._of: dict[str, list[Attempt]] = defaultdict(list)
-        for outcome in sorted(self._table.all(), key=lambda outcome: outcome.record.began_at):
+        recorded = sorted(self._table.all(), key=lambda one: (one.measured or 0.0, one.record.began_at))
+        for outcome in recorded:
             self._of[outcome.item_id].append(outcome.record)
+        self._count = int(recorded[-1].measured or 0) if recorded else 0  # earlier code recorded the time only
         self._new: list[Attempt] = []
         self._is_settled = False
         self.resting: set[str] = set()  # candidates that were not requested, because their host is paused
@@ -45,8 +47,12 @@ class Attempts:
         """Append the new attempts to the table."""
         with self._lock:
             new, self._new, self._flushed = self._new, [], time.monotonic()
-            keys = ((one, f"{one.candidate_id} {one.began_at} {one.kind}") for one in new)
-            self._table.append(Outcome(one.candidate_id, key, DONE, record=one) for one, key in keys)
+            outcomes = []
+            for one in new:
+                self._count += 1
+                key = f"{one.candidate_id} {one.began_at} {one.kind}"
+                outcomes.append(Outcome(one.candidate_id, key, DONE, measured=float(self._count), record=one))
+            self._table.append(outcomes)
 
     def settle(self, root: Path, fetched: Collection[str]) -> None:
         """Once a run, delete the side files of audio whose downloads are in the table; `fetched` are their ids."""

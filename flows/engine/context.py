@@ -23,7 +23,7 @@ from aria_data.records import Download, Verdict
 from aria_data.storage import printable
 from aria_data.storage.files import from_location
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
-from aria_data.storage.work_keys import work_key
+from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, backends, devices
 from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts
@@ -54,6 +54,7 @@ class BuildContext:
     num_threads: int = 2
     requests: RequestBudget = field(default_factory=RequestBudget)
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # the language models of a run share a budget
+    key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
     def transcriber(self) -> Any:
@@ -140,10 +141,16 @@ class Stage:
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
+    keeps_records: bool = True  # False: they are large, and stay in the table until something needs them
 
     def key(self, context: BuildContext, item: Item) -> str:
-        inputs = {**item.inputs, "item_id": item.item_id}
-        return work_key(self.name, self.version, self.settings(context), inputs)
+        start = context.key_starts.get(self.name)
+        if start is None:
+            start = context.key_starts[self.name] = key_start(self.name, self.version, self.settings(context))
+        return key_of(start, {**item.inputs, "item_id": item.item_id})
+
+    def table(self, context: BuildContext) -> StageTable:
+        return StageTable(context.root, self.name, self.record_type)
 
     def is_intact(self, context: BuildContext, outcome: Outcome) -> bool:
         """Whether the outcome's file still exists; a file deleted by hand is made again."""

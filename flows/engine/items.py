@@ -35,6 +35,11 @@ class BuildState:
         """The records of a stage, by item_id; empty where it has not run."""
         return {item_id: outcome.record for item_id, outcome in self.done.get(stage_name, {}).items()}
 
+    def notes(self, stage_name: str) -> list[str]:
+        """What a stage remarks on odd items that it took all the same, one line each."""
+        found = self.done.get(stage_name, {}).items()
+        return sorted(f"{self.candidates[key].source_url}: {one.detail}" for key, one in found if one.detail)
+
     def segments(self) -> dict[str, Segment]:
         """All segments by segment_id, without those removed for good."""
         return {one.segment_id: one for _, found in sorted(self.numbered.items()) for one in found}
@@ -92,20 +97,15 @@ def _to_classify(found: BuildState) -> list[Item]:
             recording,
             recording.duration_s,
         )
-        for recording in found.recordings.values()
+        for _, recording in sorted(found.recordings.items())  # so a shard's scores lie in one file, for `_to_segment`
     ]
 
 
 def _to_segment(found: BuildState) -> list[Item]:
     scored = found.done[CLASSIFY.name]
     return [
-        Item(
-            recording_id,
-            recording.candidate_id,
-            {"scores": scored[recording_id].key},
-            (recording, scored[recording_id].record),
-        )
-        for recording_id, recording in found.recordings.items()
+        Item(recording_id, recording.candidate_id, {"scores": scored[recording_id].key}, recording)
+        for recording_id, recording in sorted(found.recordings.items())
         if recording_id in scored
     ]
 

@@ -27,7 +27,7 @@ from flows.engine.prefect_environment import URL, quiet_log, quiet_prefect
 DRAIN_S = 20.0  # the last events of a run take less than a second; a server that hangs may not hold up a build
 
 
-class Outcome:
+class RecipeResult:
     """What a recipe gave or raised, however its flow run ended."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ def _recorded(recipe: Flow, arguments: Sequence[Any], home: Path, verbose: bool)
 
 
 def _watched(recipe: Flow, arguments: Sequence[Any], api: Api, verbose: bool) -> Any:
-    outcome = Outcome()
+    ended = RecipeResult()
     watched = recipe.with_options()
-    watched.fn = outcome.of(recipe.fn)
+    watched.fn = ended.of(recipe.fn)
     with ExitStack() as stack:
         if not verbose:
             stack.enter_context(warnings.catch_warnings(action="ignore"))
@@ -92,15 +92,15 @@ def _watched(recipe: Flow, arguments: Sequence[Any], api: Api, verbose: bool) ->
         try:
             watched(*arguments)
         except BaseException as error:
-            if outcome.error is not None:
-                raise outcome.error from None
+            if ended.error is not None:
+                raise ended.error from None
             if not isinstance(error, Exception):
                 raise
             fault = error
         events.are_lost = fault is not None or api.last_words() is not None
         if events.are_lost:
             report(f"{_why(api, fault)} The build goes on; Prefect's record of it is not complete.")
-    return outcome.result if outcome.has_ended else run_alone(recipe, arguments, verbose)
+    return ended.result if ended.has_ended else run_alone(recipe, arguments, verbose)
 
 
 def _why(api: Api, fault: Exception | None) -> str:

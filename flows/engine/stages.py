@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import functools
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio import Readers, ingest, ingest_download, mono_blocks
+from aria_data.audio import Readers, ingest, ingest_download, mono_blocks, remarks_on
 from aria_data.audio.reachable import require_length
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
@@ -37,8 +38,10 @@ from aria_data.records import (
     WindowScores,
 )
 from aria_data.screen import screen_many
-from aria_data.screen.screening import PROMPT
+from aria_data.screen.learned import LEARNED
+from aria_data.screen.screening import PROMPT, how_asked
 from aria_data.screen.screening import verdict as screening_verdict
+from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
@@ -55,7 +58,7 @@ def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         screening = found[item.item_id]
         if isinstance(screening, Exception):
             raise screening
-        verdict = screening_verdict(screening, config)
+        verdict = screening_verdict(screening, config, item.payload.source == "local")
         return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
     read = _in_order_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
@@ -84,10 +87,11 @@ def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
     def one(item: Item) -> Outcome:
         if isinstance(item.payload, Download):
             recording, verdict = ingest_download(item.payload, context.config.ingest)
+            verdict = dataclasses.replace(verdict, note=remarks_on(context.path_of(recording.location)))
         else:
             candidate: Candidate = item.payload
             recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
-        return stage.outcome(context, item, recording, verdict)
+        return stage.outcome(context, item, recording, verdict, verdict.note)
 
     yield from each_item(context, stage, items, one, num_threads=context.num_threads)
 
@@ -112,9 +116,9 @@ def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
         record = WindowScores(
             item.payload.recording_id,
             scores.hop_s,
-            [round(float(score), 4) for score in scores.scores],
+            array("d", (round(float(score), 4) for score in scores.scores)),
             scores.step_s,
-            [round(float(score), 3) for score in scores.local_scores],
+            array("d", (round(float(score), 3) for score in scores.local_scores)),
             context.classifier_sha256,
         )
         return stage.outcome(context, item, record)
@@ -124,10 +128,11 @@ def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
 
 def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = context.config.segment
+    scores_of = CLASSIFY.table(context).records_of({item.item_id: item.inputs["scores"] for item in items})
 
     def one(item: Item) -> Outcome:
-        recording, windows = item.payload
-        scores, local_scores = np.array(windows.scores), np.array(windows.local_scores)
+        recording, windows = item.payload, scores_of[item.item_id]
+        scores, local_scores = np.frombuffer(windows.scores), np.frombuffer(windows.local_scores)
         scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, config)
         verdict = segment_verdict(segments, scored, config)
@@ -228,12 +233,27 @@ def _settings_of(name: str) -> Callable[[BuildContext], Mapping[str, Any]]:
 
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
-    return settings | ({"model": context.llm.model, "prompt": PROMPT} if context.llm else {})
+    if context.config.screen.scorer == LEARNED:
+        settings["weights"] = title_model().sha256
+    if not context.llm:
+        return settings
+    is_asked = context.config.screen.scorer == "llm"  # else the model only words the queries of a crawl
+    return settings | {
+        "model": context.llm.model,
+        **(how_asked(context.llm.config) if is_asked else {"prompt": PROMPT}),
+    }
 
 
 SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
 INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
-CLASSIFY = Stage("classify", 2, WindowScores, _classify, lambda context: {"weights": context.classifier_sha256})
+CLASSIFY = Stage(
+    "classify",
+    2,
+    WindowScores,
+    _classify,
+    lambda context: {"weights": context.classifier_sha256},
+    keeps_records=False,
+)
 SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))
 FINGERPRINT = Stage(
     "fingerprint",

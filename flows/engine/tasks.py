@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -70,7 +71,7 @@ def work_on(shard: Shard, stage_name: str) -> None:
 
 def _flush(shard: Shard, buffer: list[Outcome]) -> None:
     shard.table.append(sorted(buffer, key=lambda outcome: outcome.item_id))
-    shard.outcomes.extend(buffer)
+    shard.outcomes.extend(buffer if shard.stage.keeps_records else (replace(one, record=None) for one in buffer))
     buffer.clear()
 
 

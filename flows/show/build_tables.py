@@ -133,7 +133,8 @@ def closing_tables(summary: BuildSummary, out: str, console: Console | None = No
     if summary.outside_subsets:
         console.print(_counts("in the manifest, outside a subset", "subset: reason", summary.outside_subsets))
     console.print(_stage_times(summary))
-    for title, lines in (("failed", summary.failures), ("not done; the same command tries again", summary.not_done)):
+    not_done = ("not done; the same command tries again", summary.not_done)
+    for title, lines in (("odd, but read", summary.notes), ("failed", summary.failures), not_done):
         _print_lines(console, title, lines)
     if summary.left_aside:
         endings = ", ".join(f"{count} {ending}" for ending, count in list(summary.left_aside.items())[:8])

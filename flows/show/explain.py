@@ -16,13 +16,13 @@ from aria_data.manifest.row_queries import ids_where
 from aria_data.manifest.rows import table_of
 from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import all_verdicts, prune
-from aria_data.records import Attempt, Candidate, Measurement, Rejection, Screening
+from aria_data.records import Attempt, Candidate, Measurement, Recording, Rejection, Screening
 from aria_data.release import Removals, Subsets
 from aria_data.release.splits import EXCLUDED
 from aria_data.release.subsets import SELECTION
 from aria_data.release.tombstones import Known
 from aria_data.storage import printable
-from aria_data.storage.stage_tables import RecordTable, StageTable
+from aria_data.storage.stage_tables import DONE, RecordTable, StageTable
 from aria_data.web import OptOuts
 
 SUBSETS = ("in_pruned", "in_deduplicated", "in_unique")
@@ -58,7 +58,7 @@ def explain(root: Path, item_id: str) -> Explanation:
         found.facts |= _facts(root, candidate)
     found.reasons += list(_reasons(root, item_id, candidate, found.rows))
     for row in found.rows:
-        found.reasons += list(_subset_reasons(row, rows))
+        found.reasons += list(subset_reasons(row, rows))
         if row["removed_in"] is None:
             found.reasons += list(_named_subset_reasons(root, row, rows))
             found.limits += list(_limits(root, row))
@@ -102,6 +102,9 @@ def _facts(root: Path, candidate: Candidate) -> dict[str, Any]:
 
 def _reasons(root: Path, item_id: str, candidate: Candidate | None, rows: list[Row]) -> Iterator[str]:
     ids = {item_id} | ({candidate.candidate_id} if candidate else set())
+    for one in StageTable(root, "ingest", Recording).all():
+        if one.status == DONE and one.detail and one.item_id in ids:
+            yield f"{one.item_id}: {one.detail}"
     for one in RecordTable(root, "rejections", Rejection).read():
         if ids & {one.item_id, one.candidate_id, one.source_url}:
             number = "" if one.measured is None else f", measured {one.measured:g}"
@@ -115,7 +118,7 @@ def _reasons(root: Path, item_id: str, candidate: Candidate | None, rows: list[R
             yield f"{name}: removed for good on {removal.removed_at}: {removal.reason}"
 
 
-def _subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
+def subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
     segment_id = row["segment_id"]
     if row["removed_in"] is not None:
         yield f"{segment_id}: removed in version {row['removed_in']}: {row['removal_reason']}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +17,7 @@ from aria_data.errors import UsageError
 from aria_data.manifest import Row, Version
 from aria_data.manifest.rows import rows_of
 from aria_data.release.recordings_per_composition import recordings_kept
-from aria_data.storage import printable, write_whole
+from aria_data.storage import json_line, printable, writing_whole
 from aria_data.storage.rows_of_records import arrow_type, to_row
 
 # The columns that a terminal has room for; other formats have all.
@@ -68,18 +68,15 @@ def write_table(table: pa.Table, format_: str, output: Path | None, dataset: Pat
     if format_ == "table" and output is None:
         _print_table(table if all_columns else table.select([name for name in SHOWN if name in table.column_names]))
         return
-    if format_ == "jsonl" and output is None:  # never all of it in memory
-        for row in rows_of(table):
-            sys.stdout.buffer.write(_line(row))
-        sys.stdout.buffer.flush()
-        return
-    content = _content(table, format_, dataset)
+    if format_ == "paths" and "midi_path" not in table.column_names:
+        raise UsageError("--format paths needs the column midi_path; leave --columns away.")
     if output is not None:
-        write_whole(output, content)
+        with writing_whole(output) as file:
+            _write(table, format_, dataset, file)
     elif format_ == "parquet":
         raise UsageError("--format parquet needs --output FILE.")
     else:
-        sys.stdout.buffer.write(content)
+        _write(table, format_, dataset, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 
@@ -88,34 +85,31 @@ def print_versions(versions: Sequence[Version], as_json: bool) -> None:
     rows = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
     if as_json:
         for row, version in zip(rows, versions, strict=True):
-            print(json.dumps({**row, "facts": version.facts}, ensure_ascii=False))
+            click.echo(json_line({**row, "facts": version.facts}), nl=False)
     else:
         _print_table(pa.Table.from_pylist([{**row, "content_sha256": row["content_sha256"][:12]} for row in rows]))
 
 
-def _content(table: pa.Table, format_: str, dataset: Path) -> bytes:
-    buffer = io.BytesIO()
+def _write(table: pa.Table, format_: str, dataset: Path, file: BinaryIO) -> None:
+    """Write a table row by row, or batch by batch; the text is never in memory as a whole."""
     if format_ == "parquet":
         import pyarrow.parquet as pq
 
-        pq.write_table(table, buffer)
+        pq.write_table(table, file)
     elif format_ == "csv":
         from pyarrow import csv
 
-        csv.write_csv(table, buffer)
+        csv.write_csv(table, file)
     elif format_ == "paths":
-        if "midi_path" not in table.column_names:
-            raise UsageError("--format paths needs the column midi_path; leave --columns away.")
-        for path in table["midi_path"].to_pylist():
-            buffer.write(f"{dataset / path}\n".encode() if path else b"")
+        for row in rows_of(table.select(["midi_path"])):
+            file.write(os.fsencode(f"{dataset / row['midi_path']}\n") if row["midi_path"] else b"")
     else:
         for row in rows_of(table):
-            buffer.write(_line(row))
-    return buffer.getvalue()
+            file.write(_line(row))
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    return json_line(row)
 
 
 def _print_table(table: pa.Table) -> None:

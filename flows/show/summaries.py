@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aria_data.storage.ledger import Balance
+from aria_data.storage.balance import Balance
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class BuildSummary:
     segments: Balance | None
     stages: dict[str, StageTime]
     left_aside: dict[str, int]  # files whose names are not those of audio, by ending
+    notes: list[str] = field(default_factory=list)  # on odd files that were read all the same, one line each
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from classifiers.train import Material, TrainConfig, held_out_figures, load_synt
 from flows.tools.classifier_scores import (
     MISLABELLED_OTHER,
     MISLABELLED_OWN,
+    Announce,
     DietConfig,
     DietScores,
-    Say,
     require_batch,
     require_scores,
     score_clips,
@@ -91,7 +91,7 @@ def compare(
     training: TrainConfig,
     num_steps: int,
     seeds: Sequence[int],
-    say: Say = print,
+    announce: Announce = print,
 ) -> dict[str, Trained]:
     """Train on each choice with every seed, for `num_steps` batches each.
 
@@ -101,7 +101,7 @@ def compare(
     found: dict[str, Trained] = {}
     for seed in seeds:
         for name, choose in choices.items():
-            say(f"training on {name}, seed {seed}")
+            announce(f"training on {name}, seed {seed}")
             kept = choose(seed)
             part = replace(material, chosen=kept.indices, weights=kept.weights) if kept else material
             num_clips = len(kept.indices) if kept else len(material.clips.causes)
@@ -210,12 +210,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace, say: Say) -> str:
+def _run(options: argparse.Namespace, announce: Announce) -> str:
     scores_wanted = (options.by, *options.scores)
     config = DietConfig(options.networks, options.checkpoints, options.early_steps, options.seed, scores_wanted)
     require_scores(config)
     material, training = load_synthesised(options.cache, options.hours, options.seed, options.threads), TrainConfig()
-    runs = [train_early(material, config, training, number, say) for number in range(config.num_networks)]
+    runs = [train_early(material, config, training, number, announce) for number in range(config.num_networks)]
     scores = score_clips(material, runs, config)
     scores.table.save(options.out / "scores.parquet")
     write_whole(options.out / "scores.csv", scores_csv(material.clips, scores, options.by).encode())
@@ -223,7 +223,7 @@ def _run(options: argparse.Namespace, say: Say) -> str:
     for method in options.methods:
         choices[method] = partial(keep_clips, scores.table, options.by, method, options.keep)
     seeds = range(options.seed, options.seed + options.runs)
-    trained = compare(material, choices, training, options.steps, seeds, say) if options.steps else {}
+    trained = compare(material, choices, training, options.steps, seeds, announce) if options.steps else {}
     text = report(material.clips, scores, options.by, trained)
     write_whole(options.out / "report.md", text.encode())
     return text

@@ -31,7 +31,7 @@ CHEAP = ("loss", "el2n", "grand_token", "grand_window", "pvi", "influence")  # n
 OVER_TIME = ("forgetting", "tracin")  # need several checkpoints
 BACKWARD = ("vog", "grand_full", "effort", "dealrec", "dealrec_train")  # need a backward pass for each clip
 MISLABELLED_OWN, MISLABELLED_OTHER = 0.1, 0.8  # mean probabilities of the label and of another cause
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class DietScores:
 
 
 def train_early(
-    material: Material, config: DietConfig, training: TrainConfig, number: int, say: Say = print
+    material: Material, config: DietConfig, training: TrainConfig, number: int, announce: Announce = print
 ) -> list[Snapshot]:
     """Train network `number` up to its last checkpoint. The learning rate runs its full schedule before each one.
 
@@ -166,9 +166,11 @@ def train_early(
     snapshots: list[Snapshot] = []
     network: PianoNet | None = None
     for leg in range(config.num_checkpoints):
-        say(f"early network {number + 1} of {config.num_networks}, checkpoint {leg + 1} of {config.num_checkpoints}")
+        announce(
+            f"early network {number + 1} of {config.num_networks}, checkpoint {leg + 1} of {config.num_checkpoints}"
+        )
         seed = config.seed + 100 + number + 1000 * leg
-        network = train(material, training, seed, AugmentConfig(), config.num_steps, start=network, on_report=say)
+        network = train(material, training, seed, AugmentConfig(), config.num_steps, start=network, on_report=announce)
         epoch = (leg + 1) * config.num_steps * training.batch_size / len(material.clips.causes)
         snapshots.append(Snapshot(ClassifierModel(network), epoch, training.learning_rate / 2))  # mean of a cosine
     return snapshots

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aria_data.audio import mono_blocks, probe
+from aria_data.audio import Decoded, IntegrityLimits, mono_blocks, probe
 from aria_data.collect.folder import audio_files
 from aria_data.config import load_config
 from aria_data.errors import AriaDataError, PermanentError, TemporaryError, UsageError
@@ -43,12 +43,11 @@ class ClassifiedFile:
     main_cause: str = ""  # the cause with the largest mean probability
     duration_s: float = 0.0
     error: str = ""
+    note: str = ""  # what is odd about the file, and how it was read all the same
 
     def as_json(self) -> dict[str, Any]:
         row = asdict(self)
-        if not self.error:
-            del row["error"]
-        return row
+        return {name: value for name, value in row.items() if value or name not in ("error", "note")}
 
 
 def plan(given: Sequence[Path]) -> list[Path]:
@@ -90,11 +89,16 @@ def classify_files(
             durations[path] = probe(path).duration_s or 0.0
         except AriaDataError as error:
             yield ClassifiedFile(str(path), error=_with_name(path, str(error)))
+    read: dict[Path, Decoded] = {}
+    open_file = functools.partial(mono_blocks, sample_rate=classifier.sample_rate, limits=IntegrityLimits(), found=read)
     with progress.stage("classify", len(durations), sum(durations.values()), 0):
-        streams = ((str(path), functools.partial(mono_blocks, path, classifier.sample_rate)) for path in durations)
+        streams = ((str(path), functools.partial(open_file, path)) for path in durations)
         for file, found in classifier.score_many(streams, NUM_READERS):
             progress.advance(durations[Path(file)])
-            yield _failed(file, found) if isinstance(found, Exception) else judged(file, found, config)
+            if isinstance(found, Exception):
+                yield _failed(file, found)
+            else:
+                yield replace(judged(file, found, config), note="; ".join(read.pop(Path(file)).notes))
 
 
 def judged(file: str, found: WindowScores, config: SegmentConfig) -> ClassifiedFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 import tracemalloc
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.audio import AudioReader, Readers, inspect, probe
-from aria_data.audio.containers import has_end, share_there, states_duration
+from aria_data.audio.containers import ending_of
 from aria_data.audio.decode import FLOOR_DB, to_db
+from aria_data.collect.folder import audio_files
 from aria_data.errors import AudioUnreadable
 
 RATE = 16_000
@@ -168,31 +170,29 @@ def test_a_file_that_was_replaced_by_a_shorter_one_gives_what_there_is(tmp_path)
 
 
 def test_which_containers_state_their_length(tmp_path, files):
-    assert states_duration(files["mp3"], "mp3")
+    assert probe(files["mp3"]).is_duration_stated
     bare = encode_audio(tmp_path / "a.mp3", melody(1, 0, 48_000), "libmp3lame", options={"write_xing": "0"})
-    assert not states_duration(bare, "mp3")
+    assert not probe(bare).is_duration_stated
     size = bytes([0, 0, 0x4E, 0x10])  # 10,000 bytes of tag before the sound
     (tmp_path / "tagged.mp3").write_bytes(b"ID3\x03\0\0" + size + bytes(10_000) + files["mp3"].read_bytes())
-    assert states_duration(tmp_path / "tagged.mp3", "mp3")
-    assert not states_duration(files["m4a"], "aac")
-    assert states_duration(files["flac"], "flac")
+    assert probe(tmp_path / "tagged.mp3").is_duration_stated
+    assert not probe(encode_audio(tmp_path / "a.aac", melody(1, 0, 48_000), "aac")).is_duration_stated
+    assert probe(files["flac"]).is_duration_stated
 
 
 def test_what_shows_that_a_container_was_cut(tmp_path, files):
-    assert has_end(files["ogg"], "ogg")
-    assert share_there(files["wav"], "wav") == 1.0
+    assert ending_of(files["ogg"], "ogg").early_end == ending_of(files["ogg"], "ogg").note == ""
+    assert ending_of(files["wav"], "wav").share == 1.0
     for name, share in (("wav", 0.25), ("ogg", 0.9)):
         content = files[name].read_bytes()
         (tmp_path / name).write_bytes(content[: round(len(content) * share)])
-    assert share_there(tmp_path / "wav", "wav") == pytest.approx(0.25, abs=1e-4)
-    assert not has_end(tmp_path / "ogg", "ogg")
+    assert ending_of(tmp_path / "wav", "wav").share == pytest.approx(0.25, abs=1e-4)
+    assert ending_of(tmp_path / "ogg", "ogg").early_end == "its last page is cut"
     ogg = files["ogg"].read_bytes()
-    (tmp_path / "at a page").write_bytes(ogg[: ogg.rindex(b"OggS")])
-    assert not has_end(tmp_path / "at a page", "ogg")
     (tmp_path / "with a tag behind").write_bytes(ogg + b"TAG" + bytes(125))
-    assert has_end(tmp_path / "with a tag behind", "ogg")
+    assert ending_of(tmp_path / "with a tag behind", "ogg").early_end == ""
     (tmp_path / "rf64").write_bytes(b"RF64\xff\xff\xff\xffWAVE")
-    assert share_there(tmp_path / "rf64", "wav") == 1.0
+    assert ending_of(tmp_path / "rf64", "wav").share == 1.0
 
 
 @pytest.mark.parametrize("rate", [1, 100_000_000])
@@ -203,6 +203,44 @@ def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable, match="samples a second|not audio"):
         probe(path)
+
+
+def dsd_bits(rate: int, hz: float, seconds: float) -> np.ndarray:
+    """One bit a sample, more often 1 where the wave is high: what a DSD recorder writes, with more noise."""
+    times = np.arange(int(rate * seconds) // 32_768 * 32_768) / rate
+    return np.random.default_rng(0).random(len(times)) < 0.5 + 0.4 * np.sin(2 * np.pi * hz * times)
+
+
+def dsf(rate: int, bits: np.ndarray) -> bytes:
+    data = np.packbits(bits, bitorder="little").tobytes()
+    facts = struct.pack("<QIIIIIIQII", 52, 1, 0, 1, 1, rate, 1, len(bits), 4096, 0)
+    rest = b"fmt " + facts + b"data" + struct.pack("<Q", 12 + len(data)) + data
+    return b"DSD " + struct.pack("<QQQ", 28, 28 + len(rest), 0) + rest
+
+
+def dff(rate: int, bits: np.ndarray) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack(">Q", len(content)) + content
+
+    facts = chunk(b"FS  ", struct.pack(">I", rate)) + chunk(b"CHNL", b"\0\x01C   ")
+    facts += chunk(b"CMPR", b"DSD \x0enot compressed\0")
+    rest = chunk(b"FVER", b"\x01\x05\0\0") + chunk(b"PROP", b"SND " + facts)
+    return chunk(b"FRM8", b"DSD " + rest + chunk(b"DSD ", np.packbits(bits).tobytes()))
+
+
+@pytest.mark.parametrize("times", [64, 128, 256, 512])
+@pytest.mark.parametrize("write", [dsf, dff])
+def test_dsd_of_every_rate_has_its_pitch_and_length(tmp_path, times, write):
+    rate = times * (48_000 if times == 512 else 44_100)
+    bits = dsd_bits(rate, 1000.0, 0.2)
+    path = tmp_path / f"x.{write.__name__}"
+    path.write_bytes(write(rate, bits))
+    waveform = whole(path)[:, 0]
+    assert len(waveform) == pytest.approx(len(bits) / rate * RATE, abs=2)
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    assert np.argmax(spectrum[5:]) + 5 == pytest.approx(1000.0 * len(waveform) / RATE, abs=1)
+    assert path in audio_files(tmp_path)
+    assert inspect(path).duration_s == pytest.approx(len(bits) / rate, abs=0.001)
 
 
 def test_spans_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):

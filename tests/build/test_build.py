@@ -31,7 +31,8 @@ from flows.cli.jobs import run_build
 from flows.engine.context import BuildContext
 from flows.remove import remove_items
 
-SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
+SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1",
+            "screen.scorer=rules", "screen.min_relevance_score=3")  # fmt: skip
 CHILD = SUPPORT / "build_child.py"
 HANGS_S = 1500  # a guard against hanging; a build with a server takes about 15 s
 
@@ -348,10 +349,11 @@ def test_a_kill_exactly_before_or_after_a_write_changes_nothing(
 
 
 @pytest.fixture(scope="module")
-def flow_run(same_source, tmp_path_factory):
+def flow_run(same_source, prefect_home, tmp_path_factory):
     """A build with a real flow run and a home of its own: the folder of both, and what the build said."""
     folder = tmp_path_factory.mktemp("flow_run")
     (folder / "home").mkdir()
+    shutil.copytree(prefect_home, folder / "dataset" / ".prefect")
     environment = {**os.environ, "HOME": str(folder / "home")}
     environment.pop("PREFECT_API_URL", None)
     child = start_alone(same_source, folder / "dataset", "prefect", env=environment)
@@ -378,9 +380,9 @@ def test_a_real_flow_run_leaves_no_process_and_nothing_outside_the_dataset(flow_
 
 @pytest.mark.timeout(HANGS_S)
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=SLOW)])
-def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, builder, flow_run, same_source, tmp_path):
+def test_a_build_that_is_stopped_takes_its_prefect_server_with_it(how, builder, prefect_home, same_source, tmp_path):
     dataset = tmp_path / "dataset"
-    shutil.copytree(flow_run[0] / "dataset" / ".prefect", dataset / ".prefect")  # its tables are made: half the start
+    shutil.copytree(prefect_home, dataset / ".prefect")
     child = start_alone(same_source, dataset, "prefect", "slow")
     transcribed = dataset / "tables" / "transcribe"
     wait_for(lambda: transcribed.exists() or child.poll() is not None)

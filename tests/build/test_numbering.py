@@ -109,3 +109,26 @@ def test_a_dataset_made_before_numbers_were_recorded_knows_them_from_its_version
     assert spans(out) == {"0": (10, 22), "2": (44, 60), "3": (0, 6)}
     build(source, out, settings=LATE)
     assert spans(out) == {"0": (10, 22), "2": (44, 60)}
+
+
+def test_files_of_older_versions_that_hold_what_was_removed_go_under_whatever_number(build, source, out):
+    build(source, out, settings=COARSE)
+    whole = {row["number"]: row["midi_path"] for row in Manifest(out).rows()}
+    build(source, out, settings=(*FINE, "segment.switch_cost=2"))
+    rows = {row["segment_id"]: row for row in Manifest(out).rows()}
+    gone = next(row for row in rows.values() if row["number"] not in whole and row["start_s"] > 5)
+    kept = [row["midi_path"] for row in rows.values() if row["segment_id"] != gone["segment_id"]]
+    remove_items(out, [gone["segment_id"]], "rights")
+    assert not any((out / path).exists() for path in (*whole.values(), gone["midi_path"]))
+    assert all((out / path).exists() for path in kept)
+
+
+def test_what_is_removed_is_what_was_released_also_after_a_build_that_could_not_finish(build, source, out):
+    build(source, out, settings=(*LATE, "segment.lead_s=3"))
+    source.rename(source.with_name("away"))
+    build(None, out, settings=(*LATE, "segment.lead_s=0"))
+    assert spans(out)["1"] == (24, 40)  # its audio is away: the row stays
+    remove_items(out, [id_of(out, 1)], "rights")
+    source.with_name("away").rename(source)
+    build(source, out, settings=(*FINE, "segment.min_segment_s=1", "segment.lead_s=3"))
+    assert all(end <= 24.1 or start >= 39.9 for start, end in spans(out).values())

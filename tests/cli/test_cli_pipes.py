@@ -24,7 +24,23 @@ COMMANDS = [
 ]  # fmt: skip
 RUN = """
 import json, os, sys
+import deltalake, duckdb, pandas, yt_dlp, flows.build_dataset  # once, here: each child would import them again
 from flows.cli.command import main
+
+def end_of(command):
+    # The exit code, as the interpreter ends: to take all modules down would cost each child a second.
+    code = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code or 0
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"Exception ignored: {error!r}", file=sys.stderr)
+        code = 120
+    return code
+
 for words in json.load(sys.stdin):
     sys.stdout.flush()
     process = os.fork()
@@ -33,8 +49,7 @@ for words in json.load(sys.stdin):
         os.close(reading)
         os.dup2(writing, 1)
         sys.argv = ["aria-data", *words]
-        main()
-        sys.exit(0)
+        os._exit(end_of(main))
     print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])), flush=True)
 """
 
@@ -81,3 +96,22 @@ def test_a_build_whose_progress_nobody_reads_any_more_builds_on(tmp_path):
     child.stderr.close()
     assert child.wait(120) == 0
     assert (tmp_path / "out" / "manifest").is_dir()
+
+
+@pytest.mark.parametrize(("format_", "most"), [("jsonl", 1_500), ("paths", 100)])
+def test_a_table_is_written_piece_by_piece_and_never_held_as_text(tmp_path, monkeypatch, format_, most):
+    import contextlib
+
+    import pyarrow as pa
+
+    from flows.show import output
+
+    class Pieces(list):
+        write = list.append
+
+    file = Pieces()
+    monkeypatch.setattr(output, "writing_whole", lambda path: contextlib.nullcontext(file))
+    rows = [{"midi_path": f"midi/{number}.mid", "title": "x" * 1000} for number in range(3000)]
+    output.write_table(pa.Table.from_pylist(rows), format_, tmp_path / "x", tmp_path)
+    assert len(file) > 5
+    assert max(map(len, map(bytes, file))) <= most

@@ -175,7 +175,7 @@ def test_nothing_of_a_composition_that_is_tested_on_is_trained_on(windows, monke
     jobs: list[training_runs.Job] = []
     real = training_runs.train_and_test
 
-    def noted(job: training_runs.Job) -> training_runs.Outcome:
+    def noted(job: training_runs.Job) -> training_runs.TrainingResult:
         jobs.append(job)
         return real(job)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio_files import film
 from fakes import encode_audio, melody
 from web_server import RATE, Answer, Handler, Site, announces, cut_after, endless, redirect, sound, status
 
@@ -376,6 +377,13 @@ def test_a_duration_may_differ_by_two_seconds_or_two_percent(site, tmp_path, ann
     error = fails("corrupt", candidate, tmp_path)
     assert error.measured == pytest.approx(8 / announced_s)
     assert (site.hits["/a.flac"], left(tmp_path)) == (2, [])
+
+
+def test_a_site_may_announce_the_length_of_the_film_whose_sound_is_shorter(site, tmp_path):
+    path = film(tmp_path / "a.webm", "libopus", [(0, melody(8, 0, 48_000, 2))], 14, "libvpx")
+    url = site.route("/a.webm", as_audio(path.read_bytes()))
+    assert get(at(url, announced_duration_s=14.0), tmp_path / "dataset").duration_s == pytest.approx(8, abs=0.1)
+    assert fails("corrupt", at(url, announced_duration_s=30.0), tmp_path / "other").measured == pytest.approx(8 / 30)
 
 
 def test_too_long_by_its_metadata_is_not_asked_for(site, tmp_path):

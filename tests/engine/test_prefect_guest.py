@@ -3,6 +3,8 @@ leaves nothing behind. The servers are real; the networks are the stand-ins of `
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -37,23 +39,19 @@ CLOSED = "http://127.0.0.1:9"  # nobody listens on the port of the discard servi
 def world(monkeypatch, tmp_path):
     """Two recordings in `in`, the fakes, and an environment that names no server and no proxy."""
     use_fakes(monkeypatch)
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    for number in range(2):
-        write_audio(tmp_path / "in" / f"{number}.wav", melody(8 + number))
+    without_servers(monkeypatch)
+    make_recordings(tmp_path / "in")
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def prepared_home(tmp_path_factory):
-    """A home whose tables are made, which is half the start of a server."""
-    home = tmp_path_factory.mktemp("prepared") / ".prefect"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PREFECT_API_URL", raising=False)
-        with temporary_api(home):
-            pass
-    return home
+def without_servers(patch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "PREFECT_API_URL"]:
+        patch.delenv(name)
+
+
+def make_recordings(folder: Path) -> None:
+    for number in range(2):
+        write_audio(folder / f"{number}.wav", melody(8 + number))
 
 
 def out_of(world: Path, home: Path) -> Path:
@@ -77,31 +75,17 @@ COMPLETED = dict.fromkeys(RUNS, {"COMPLETED"})
 
 def said(capfd) -> list[str]:
     """What was said of trouble: our lines, and any of Prefect's log."""
-    return [line for line in capfd.readouterr().err.splitlines() if line.startswith("aria-data:") or " | " in line]
+    return troubles(capfd.readouterr().err)
+
+
+def troubles(errors: str) -> list[str]:
+    return [line for line in errors.splitlines() if line.startswith("aria-data:") or " | " in line]
 
 
 def children() -> list[psutil.Process]:
     """The servers that run."""
     alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in alive if "flows.engine.prefect_api" in child.cmdline()]
-
-
-PROXIES = {
-    "a proxy for all": dict.fromkeys(("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), "{proxy}"),
-    "a proxy and a no_proxy that means others": {"HTTP_PROXY": "{proxy}", "no_proxy": " example.org;[::1] , ::1/128"},
-    "a proxy that httpx does not know": {"all_proxy": "socks://127.0.0.1:9", "NO_PROXY": "10.0.0.0/8,[::1]"},
-}
-
-
-@pytest.mark.parametrize("surroundings", PROXIES.values(), ids=PROXIES)
-def test_a_build_never_asks_its_own_api_through_a_proxy(surroundings, world, prepared_home, monkeypatch, capfd):
-    with serving(lambda path, parameters: Answer({}, 502)) as proxy:
-        for name, value in surroundings.items():
-            monkeypatch.setenv(name, value.format(proxy=proxy.address))
-        out, before = out_of(world, prepared_home), environment()
-        assert build(world / "in", out, settings=SETTINGS).num_files == 2
-    assert (proxy.asked, said(capfd), environment()) == ([], [], before)
-    assert runs_in(out / ".prefect") == COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -115,39 +99,95 @@ def test_a_schedule_whose_runs_would_fail_at_a_proxy_says_so_at_once(surrounding
         pass
 
 
-def test_neither_variables_nor_profiles_nor_files_of_the_user_reach_the_builds_own_api(
-    world, prepared_home, monkeypatch, capfd
-):
-    (world / "user").mkdir()
-    mine = MINE.format(folder=world / "user")
+@dataclasses.dataclass(frozen=True)
+class Surrounded:
+    """What came of a build with an API of its own, amid everything of the user's that must not reach it."""
+
+    folder: Path
+    num_files: int
+    said: list[str]
+    asked_of_the_proxy: list
+    environment: list[dict[str, str]]  # before and after
+    threads: list[str]  # that are left
+
+
+THEIRS = {
+    "PREFECT_API_DATABASE_CONNECTION_URL": MINE,
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": MINE,
+    "PREFECT_API_AUTH_STRING": "e:f",
+    "PREFECT_SERVER_API_AUTH_STRING": "g:h",
+    "PREFECT_API_KEY": "pnu_1",
+    "PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "no"}',
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_API_SSL_CERT_FILE": "/nowhere",
+    "PREFECT_PROFILES_PATH": "{folder}/profiles.toml",
+    "PREFECT_PROFILE": "mine",
+    "prefect_server_database_timeout": "not a number",
+    "PREFECT_LOGGING_LEVEL": "LOUD",
+    **dict.fromkeys(("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"), "{proxy}"),
+}
+
+
+@contextlib.contextmanager
+def standard_error_in(path: Path) -> Iterator[None]:
+    """What this process and its children print on standard error goes to a file; `capfd` is for one test only."""
+    kept = os.dup(2)
+    with open(path, "w") as file, contextlib.redirect_stderr(file):
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@pytest.fixture(scope="module")
+def surrounded(prefect_home, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("surrounded")
+    user = folder / "user"
+    user.mkdir()
+    mine = MINE.format(folder=user)
     profile = f'PREFECT_API_AUTH_STRING = "a:b"\nPREFECT_SERVER_DATABASE_CONNECTION_URL = "{mine}"\n'
-    (world / "user" / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\n{profile}')
-    (world / "user" / "prefect.toml").write_text(f'[api]\nkey = "k"\n[server.database]\nconnection_url = "{mine}"\n')
-    (world / "user" / ".env").write_text("PREFECT_SERVER_API_AUTH_STRING=c:d\n")
-    (world / "user" / "uvicorn.py").write_text("raise SystemExit('a file of the user')")
-    monkeypatch.chdir(world / "user")
-    for name, value in {
-        "PREFECT_API_DATABASE_CONNECTION_URL": mine,
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": mine,
-        "PREFECT_API_AUTH_STRING": "e:f",
-        "PREFECT_SERVER_API_AUTH_STRING": "g:h",
-        "PREFECT_API_KEY": "pnu_1",
-        "PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "no"}',
-        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_API_SSL_CERT_FILE": "/nowhere",
-        "PREFECT_PROFILES_PATH": str(world / "user" / "profiles.toml"),
-        "PREFECT_PROFILE": "mine",
-        "prefect_server_database_timeout": "not a number",
-        "PREFECT_LOGGING_LEVEL": "LOUD",
-    }.items():
-        monkeypatch.setenv(name, value)
-    out, before = out_of(world, prepared_home), environment()
-    assert build(world / "in", out, settings=SETTINGS).num_files == 2
-    assert (said(capfd), environment()) == ([], before)
-    assert runs_in(out / ".prefect") == COMPLETED
-    assert sorted(path.name for path in (world / "user").iterdir()) == [
+    (user / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\n{profile}')
+    (user / "prefect.toml").write_text(f'[api]\nkey = "k"\n[server.database]\nconnection_url = "{mine}"\n')
+    (user / ".env").write_text("PREFECT_SERVER_API_AUTH_STRING=c:d\n")
+    (user / "uvicorn.py").write_text("raise SystemExit('a file of the user')")
+    make_recordings(folder / "in")
+    errors = folder / "errors"
+    with pytest.MonkeyPatch.context() as patch, serving(lambda path, parameters: Answer({}, 502)) as proxy:
+        use_fakes(patch)
+        without_servers(patch)
+        patch.chdir(user)
+        for name, value in THEIRS.items():
+            patch.setenv(name, value.replace("{folder}", str(user)).replace("{proxy}", proxy.address))
+        out, before = out_of(folder, prefect_home), environment()
+        with standard_error_in(errors):
+            num_files = build(folder / "in", out, settings=SETTINGS).num_files
+        threads = [thread.name for thread in threading.enumerate()]
+        return Surrounded(
+            folder, num_files, troubles(errors.read_text()), proxy.asked, [before, environment()], threads
+        )
+
+
+def test_a_build_never_asks_its_own_api_through_a_proxy(surrounded):
+    assert (surrounded.num_files, surrounded.asked_of_the_proxy, surrounded.said) == (2, [], [])
+
+
+def test_neither_variables_nor_profiles_nor_files_of_the_user_reach_the_builds_own_api(surrounded):
+    assert surrounded.said == []
+    assert runs_in(surrounded.folder / "out" / ".prefect") == COMPLETED
+    assert sorted(path.name for path in (surrounded.folder / "user").iterdir()) == [
         ".env", "prefect.toml", "profiles.toml", "uvicorn.py",
     ]  # fmt: skip
+
+
+def test_the_environment_is_as_before_after_a_build(surrounded):
+    before, after = surrounded.environment
+    assert before == after
+
+
+def test_no_thread_of_prefects_waits_for_an_api_that_has_ended(surrounded):
+    assert [name for name in surrounded.threads if name.startswith("EventsWorker")] == []
 
 
 @pytest.mark.parametrize(
@@ -247,7 +287,7 @@ def test_a_build_whose_api_does_not_start_says_its_last_words_and_goes_on(obstac
     assert (environment(), children()) == (before, [])
 
 
-def test_a_server_that_dies_during_a_build_costs_one_line(world, prepared_home, monkeypatch, capfd):
+def test_a_server_that_dies_during_a_build_costs_one_line(world, prefect_home, monkeypatch, capfd):
     score = FakeClassifier.score_blocks
 
     def kill_and_score(self, blocks):
@@ -256,7 +296,7 @@ def test_a_server_that_dies_during_a_build_costs_one_line(world, prepared_home, 
         return score(self, blocks)
 
     monkeypatch.setattr(FakeClassifier, "score_blocks", kill_and_score)
-    out, before = out_of(world, prepared_home), environment()
+    out, before = out_of(world, prefect_home), environment()
     summary = build(world / "in", out, settings=SETTINGS)
     assert (summary.version, summary.num_files, summary.not_done) == (1, 2, [])
     (line,) = said(capfd)
@@ -267,22 +307,21 @@ def test_a_server_that_dies_during_a_build_costs_one_line(world, prepared_home, 
         pass
 
 
-def test_the_environment_is_as_before_after_a_build_that_fails(world, prepared_home, monkeypatch):
+def test_the_environment_is_as_before_after_a_build_that_fails(world, prefect_home, monkeypatch):
     def fail(self, blocks):
         raise AriaDataError("a fault of ours")
 
     monkeypatch.setattr("flows.build.assemble.Build.prune", fail)
-    out, before = out_of(world, prepared_home), environment()
+    out, before = out_of(world, prefect_home), environment()
     with pytest.raises(TypeError):
         build(world / "in", out, settings=SETTINGS)
     assert (environment(), children()) == (before, [])
 
 
-@pytest.fixture
-def their_server(world, prepared_home, monkeypatch) -> Iterator[subprocess.Popen]:
-    """A server that belongs to the user, with a password, named in the environment."""
-    shutil.copytree(prepared_home, world / "theirs")
-    variables = {"PREFECT_HOME": str(world / "theirs"), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
+@contextlib.contextmanager
+def their_server(home: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
+    """A server that belongs to the user, with a password, and the variables that name it."""
+    variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
     child = subprocess.Popen(
         [sys.executable, "-m", "flows.engine.prefect_api"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env=os.environ | variables,
@@ -290,13 +329,29 @@ def their_server(world, prepared_home, monkeypatch) -> Iterator[subprocess.Popen
     with child:
         port = int(child.stdout.readline())
         prefect_api._wait_until_ready(port, lambda: None)
-        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
-        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
-        yield child
+        yield child, {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_API_AUTH_STRING": "me:secret"}
         child.kill()
 
 
-def test_a_server_of_the_users_own_is_used_with_the_users_settings(world, their_server, monkeypatch, capfd):
+@pytest.fixture(scope="module")
+def one_server(prefect_home, tmp_path_factory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A server of the user's for the tests that let it live: its home, and the variables that name it."""
+    home = tmp_path_factory.mktemp("theirs") / ".prefect"
+    shutil.copytree(prefect_home, home)
+    with their_server(home) as (_, variables):
+        yield home, variables
+
+
+@pytest.fixture
+def shared_server(one_server, world, monkeypatch) -> Path:
+    """The home of that server, which the environment names."""
+    home, variables = one_server
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+def test_a_server_of_the_users_own_is_used_with_the_users_settings(world, shared_server, monkeypatch, capfd):
     monkeypatch.setenv("http_proxy", CLOSED)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:wrong")
     with pytest.raises(PrefectNotAnswering, match="refuses access"), temporary_api(world / ".prefect"):
@@ -305,20 +360,41 @@ def test_a_server_of_the_users_own_is_used_with_the_users_settings(world, their_
     before = environment()
     assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
     assert (said(capfd), environment()) == ([], before)
-    assert runs_in(world / "theirs") == COMPLETED
+    assert runs_in(shared_server) == COMPLETED
     assert not (world / "out" / ".prefect").exists()
 
 
-def test_a_server_of_the_users_own_that_dies_during_a_build_costs_one_line(world, their_server, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        {"HTTP_PROXY": "{proxy}", "no_proxy": " example.org;[::1] , ::1/128"},
+        {"all_proxy": "socks://127.0.0.1:9", "NO_PROXY": "10.0.0.0/8,[::1]"},  # one that httpx does not know
+    ],
+)
+def test_a_server_on_this_machine_is_never_asked_through_a_proxy(
+    surroundings, world, shared_server, monkeypatch, capfd
+):
+    with serving(lambda path, parameters: Answer({}, 502)) as proxy:
+        for name, value in surroundings.items():
+            monkeypatch.setenv(name, value.format(proxy=proxy.address))
+        before = environment()
+        assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
+    assert (proxy.asked, said(capfd), environment()) == ([], [], before)
+
+
+def test_a_server_of_the_users_own_that_dies_during_a_build_costs_one_line(world, prefect_home, monkeypatch, capfd):
     score = FakeClassifier.score_blocks
+    shutil.copytree(prefect_home, world / "theirs")
+    with their_server(world / "theirs") as (server, variables):
 
-    def kill_and_score(self, blocks):
-        their_server.kill()
-        return score(self, blocks)
+        def kill_and_score(self, blocks):
+            server.kill()
+            return score(self, blocks)
 
-    monkeypatch.setattr(FakeClassifier, "score_blocks", kill_and_score)
-    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "1")
-    assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
+        monkeypatch.setattr(FakeClassifier, "score_blocks", kill_and_score)
+        for name, value in {**variables, "PREFECT_CLIENT_MAX_RETRIES": "1"}.items():
+            monkeypatch.setenv(name, value)
+        assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
     errors = capfd.readouterr().err
     (line,) = [line for line in errors.splitlines() if "x real time" not in line and not re.search(r"\d/\d in", line)]
     assert line.startswith("aria-data: Prefect's API at http://127.0.0.1:")
@@ -397,8 +473,3 @@ def test_no_prefect_builds_and_starts_nothing(world, monkeypatch, capfd):
     assert (world / "out" / "manifest").is_dir()
     assert not (world / "out" / ".prefect").exists()
     assert said(capfd) == []
-
-
-def test_no_thread_of_prefects_waits_for_an_api_that_has_ended(world, prepared_home):
-    build(world / "in", out_of(world, prepared_home), settings=SETTINGS)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("EventsWorker")] == []

@@ -43,7 +43,7 @@ def connect(server, tmp_path, said):
 
     def open_llm(**changes) -> Llm:
         config = dataclasses.replace(CONFIG, **changes)
-        opened.append(Llm(config, tmp_path / "ledger.sqlite", server.environ, say=said.append))
+        opened.append(Llm(config, tmp_path / "ledger.sqlite", server.environ, announce=said.append))
         return opened[-1]
 
     yield open_llm

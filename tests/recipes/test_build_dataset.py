@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
 import prefect  # noqa: F401  a notebook may have imported it first
 from fakes import melody, use_fakes, write_audio
@@ -17,11 +18,12 @@ def environment() -> dict[str, str]:
 
 
 def test_a_build_may_be_called_while_an_event_loop_runs_and_leaves_the_environment_as_it_was(
-    tmp_path, monkeypatch, capfd
+    tmp_path, prefect_home, monkeypatch, capfd
 ):
     use_fakes(monkeypatch)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     write_audio(tmp_path / "in" / "a.wav", melody(8))
+    shutil.copytree(prefect_home, tmp_path / "out" / ".prefect")
     before = environment()
 
     async def cell():

@@ -4,6 +4,7 @@ carried out as a worker's process does it; the networks are the stand-ins of `fa
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,12 @@ DEPLOYMENTS = {each["name"]: each for each in yaml.safe_load((ROOT / "prefect.ya
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[None]:
+def server(prefect_home, tmp_path_factory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("server") / ".prefect"
+    shutil.copytree(prefect_home, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
-        with temporary_api(tmp_path_factory.mktemp("server") / ".prefect"):
+        with temporary_api(home):
             yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,20 @@ def test_an_unknown_id_is_refused_and_one_that_only_an_older_version_had_is_not(
     assert remove_items(dataset, [old["segment_id"]], "takedown").num_removed == 0
     assert not (dataset / old["midi_path"]).exists()
     assert present(dataset) == {"a.wav", "b.wav"}
+
+
+def test_the_first_of_several_removals_counts_whatever_the_clock_said(tmp_path, monkeypatch):
+    from aria_data.release import removals
+
+    class Clock(datetime):
+        hours = 12
+
+        @classmethod
+        def now(cls, zone=None):
+            return cls(2026, 11, 1, cls.hours, tzinfo=zone)
+
+    monkeypatch.setattr(removals, "datetime", Clock)
+    Removals(tmp_path).add(["a_0"], "first")
+    Clock.hours = 3  # it was wrong before, or is now
+    Removals(tmp_path).add(["a_0"], "second")
+    assert Removals(tmp_path).by_id()["a_0"].reason == "first"

@@ -115,6 +115,39 @@ def test_a_dataset_released_before_splits_were_recorded_is_read_for_those_of_all
 
 
 def test_excluded_is_no_split_that_stays():
-    assert labels_of(manifest_row("a_0", composition_id="")) == ["recording_id=a"]
+    assert labels_of(manifest_row("a_0", composition_id="", audio_cluster="")) == ["recording_id=a"]
     rows = [manifest_row("a_0", split="excluded", excluded_by="", composition_id="x:1")]
     assert build_rows([], ReleaseConfig(test_share=0, validation_share=0), [], 2, carried=rows)[0]["split"] == "train"
+
+
+NEVER_BY_HASH = ReleaseConfig(test_share=0, validation_share=0)
+
+
+def split_after(given: dict[str, str], composition_id: str, **values) -> str:
+    """The split of a new row where the rows with these splits are gone."""
+    row = manifest_row("new_0", composition_id=composition_id, excluded_by="", **{"audio_cluster": ""} | values)
+    return build_rows([], NEVER_BY_HASH, [], 2, carried=[row], given_splits=given)[0]["split"]
+
+
+@pytest.mark.parametrize(("earlier", "later"), [
+    ("beethoven:op27-2", "beethoven:op27-2:3"),
+    ("beethoven:op27-2:3", "beethoven:op27-2"),
+    ("beethoven:op27-2:1", "beethoven:op27-2:3"),
+    ("chopin:op9", "chopin:op9-2"),
+    ("chopin:op9-2", "chopin:op9"),
+    ("schumann:op15-7", "schumann:op15-1"),
+    ("bach:bwv846-869", "bach:bwv847:fugue"),
+])  # fmt: skip
+def test_a_work_keeps_its_split_when_only_another_part_of_it_was_ever_there(earlier, later):
+    assert split_after({f"composition_id={earlier}": "test"}, later) == "test"
+
+
+def test_two_pieces_of_an_opus_are_not_tied_by_the_opus_that_is_gone():
+    given = {"composition_id=chopin:op9": "train", "composition_id=chopin:op9-1": "test"}
+    assert split_after(given, "chopin:op9-2") == "train"
+    assert split_after(given, "chopin:op9") == "test"
+
+
+def test_the_same_samples_in_another_file_keep_their_split_when_the_first_file_is_gone():
+    given = {"recording_id=old": "test", "audio_cluster=audio-1": "test"}
+    assert split_after(given, "", audio_cluster="audio-1") == "test"

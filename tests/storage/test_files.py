@@ -134,3 +134,24 @@ def test_a_lock_is_free_when_its_process_was_killed(tmp_path):
         child.wait()
     with exclusive_lock(path):
         pass
+
+
+def test_a_long_file_is_written_piece_by_piece_and_is_there_whole_or_not_at_all(tmp_path):
+    from aria_data.storage import writing_whole
+
+    path = tmp_path / "new" / "rows.jsonl"
+
+    def half() -> None:
+        with writing_whole(path) as file:
+            file.write(b"1\n")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    assert list(path.parent.iterdir()) == []
+    with writing_whole(path) as file:
+        file.write(b"1\n")
+        assert not path.exists()
+        file.write(b"2\n")
+    assert path.read_bytes() == b"1\n2\n"
+    assert [each.name for each in path.parent.iterdir()] == ["rows.jsonl"]

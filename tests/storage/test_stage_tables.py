@@ -7,6 +7,7 @@ import json
 import tempfile
 import types
 import typing
+from array import array
 from pathlib import Path
 
 import deltalake
@@ -32,6 +33,8 @@ def strategy_for(wanted):
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted in PLAIN:
         return PLAIN[wanted]
+    if wanted is array:
+        return st.lists(floats, max_size=4).map(lambda values: array("d", values))
     if dataclasses.is_dataclass(wanted):
         hints = typing.get_type_hints(wanted)
         return st.builds(

@@ -161,9 +161,9 @@ def test_the_table_says_where_its_scores_come_from(material):
 
 def test_a_network_goes_on_from_its_checkpoint(material):
     config = DietConfig(num_networks=1, num_checkpoints=2, num_steps=1)
-    first, second = classifier_scores.train_early(material, config, TINY_BATCH, 0, say=lambda line: None)
+    first, second = classifier_scores.train_early(material, config, TINY_BATCH, 0, announce=lambda line: None)
     (alone,) = classifier_scores.train_early(
-        material, DietConfig(num_networks=1, num_steps=1), TINY_BATCH, 0, say=lambda line: None
+        material, DietConfig(num_networks=1, num_steps=1), TINY_BATCH, 0, announce=lambda line: None
     )
     assert [first.epoch, second.epoch] == pytest.approx([2 / 3, 4 / 3])
     weights = [snapshot.model.module().state_dict()["head.4.weight"] for snapshot in (first, second, alone)]
@@ -236,7 +236,7 @@ def test_a_choice_is_trained_on_with_its_weights(material, monkeypatch):
     monkeypatch.setattr(diet, "train", remember)
     kept = diet.Kept(np.array([0, 2]), np.array([1.0, 3.0]), ("mind this",))
     choices = {"all": lambda seed: None, "some": lambda seed: kept}
-    found = diet.compare(material, choices, TINY_BATCH, 1, [0, 1], say=lambda line: None)
+    found = diet.compare(material, choices, TINY_BATCH, 1, [0, 1], announce=lambda line: None)
     assert [part.chosen is None for part in given] == [True, False, True, False]
     assert given[1].chosen.tolist() == [0, 2]
     assert given[1].weights.tolist() == [1.0, 3.0]
@@ -291,4 +291,4 @@ def test_too_few_clips_for_a_batch_do_not_wait_for_ever(material):
         classifier_scores.train_early(material, DietConfig(), TrainConfig(batch_size=4), 0)
     kept = diet.Kept(np.array([1]), np.array([1.0]), ())
     with pytest.raises(UsageError, match="1 clips do not fill a batch of 2"):
-        diet.compare(material, {"one": lambda seed: kept}, TINY_BATCH, 1, [0], say=lambda line: None)
+        diet.compare(material, {"one": lambda seed: kept}, TINY_BATCH, 1, [0], announce=lambda line: None)

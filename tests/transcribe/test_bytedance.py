@@ -46,7 +46,7 @@ def checkpoint(tmp_path_factory):
 
 
 # The networks take windows of any length: short ones cost less, and are joined by the same code.
-WINDOWS_S = [3, pytest.param(bytedance.WINDOW_S, marks=pytest.mark.slow)]
+WINDOWS_S = [1, pytest.param(bytedance.WINDOW_S, marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=WINDOWS_S)

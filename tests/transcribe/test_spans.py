@@ -13,7 +13,7 @@ from fakes import RATE, FakeTranscriber, load_fake, melody, write_audio
 from aria_data.errors import AudioUnreachable, AudioUnreadable, TemporaryError, UsageError
 from aria_data.midi import Performance
 from aria_data.transcribe import Compute, Span, TranscribeConfig, backends, transcribe_spans
-from aria_data.transcribe.devices import Several, devices_of
+from aria_data.transcribe.devices import TranscriberPool, devices_of
 from aria_data.transcribe.spans import SLOTS_PER_READER, read_here, read_in_processes
 
 
@@ -123,7 +123,7 @@ def test_devices_are_named_one_by_one():
 
 def test_a_device_that_is_not_here_is_refused_before_anything_is_transcribed():
     with pytest.raises(UsageError, match="tpu"):
-        Several(TranscribeConfig(), Compute(), ["tpu", "tpu"])
+        TranscriberPool(TranscribeConfig(), Compute(), ["tpu", "tpu"])
 
 
 # The model itself takes minutes in each process; around it the processes are the same.
@@ -138,7 +138,7 @@ def load(request):
 @pytest.fixture(scope="module")
 def two(load):
     """Two devices with the model; both are the processor here, which a process of its own is to the program."""
-    several = Several(TranscribeConfig(), Compute(num_threads=1), ["cpu", "cpu"], load)
+    several = TranscriberPool(TranscribeConfig(), Compute(num_threads=1), ["cpu", "cpu"], load)
     yield several
     several.close()
 

@@ -27,7 +27,7 @@ from aria_data.web import (
     require_unreserved,
     ytdlp_handler,
 )
-from aria_data.web.failures import kind_of_status, kind_said, require_kind
+from aria_data.web.failures import kind_of_message, kind_of_status, require_kind
 from aria_data.web.pacing import Pacer, PacingConfig
 from aria_data.web.robots import Robots, _fits, reservation_in
 from aria_data.web.ytdlp_handler import retry_after_s
@@ -355,7 +355,7 @@ def test_a_page_can_reserve_itself(tag):
     ],
 )  # fmt: skip
 def test_what_sites_say_is_one_of_the_kinds(words, kind):
-    assert kind_said(words) == kind
+    assert kind_of_message(words) == kind
 
 
 def test_every_kind_says_what_happens_next_and_every_status_has_one():

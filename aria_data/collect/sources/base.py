@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 
 from aria_data.errors import UsageError
@@ -16,6 +18,15 @@ from aria_data.web.addresses import MAX_URL_CHARS, candidate_id_of
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_NAME = 500, 10_000, 200  # characters kept
 MAX_DURATION_S = 1e7
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+_INLINE = re.compile(
+    r"</?(?:a|abbr|b|big|cite|code|em|font|i|mark|q|s|small|span|strong|sub|sup|tt|u)(?:\s[^<>]{0,500})?/?>",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(
+    r"</?(?:article|blockquote|br|dd|div|dl|dt|h[1-6]|hr|img|li|ol|p|pre|section|table|td|th|tr|ul)(?:\s[^<>]{0,500})?/?>",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,13 @@ class Lead:
 
     def __str__(self) -> str:
         return f"{self.source}: {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A word of what a source found and did not give, such as "150 of 250 entries"."""
+
+    what: str
 
 
 def parse_seed(text: str) -> Lead:
@@ -77,16 +95,16 @@ def make_candidate(
 
     `identity` is the item's id at the source, or the canonical address of its page.
     """
-    kept_tags = {str(name)[:64]: text(value, MAX_NAME) for name, value in (tags or {}).items() if value}
+    kept_tags = {str(name)[:64]: words(value, MAX_NAME) for name, value in (tags or {}).items() if value}
     size = int(num_bytes) if isinstance(num_bytes, int | float) and 0 < num_bytes < 1e15 else 0
     return Candidate(
         candidate_id=candidate_id_of(source, identity),
         source=candidate_id_of(source, "x").rpartition("-")[0],
         location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays too long, and is refused
         source_url=text(page_url or location, MAX_URL_CHARS + 1),
-        title=text(title, MAX_TITLE),
-        description=text(description, MAX_DESCRIPTION),
-        uploader=text(uploader, MAX_NAME),
+        title=words(title, MAX_TITLE),
+        description=words(description, MAX_DESCRIPTION),
+        uploader=words(uploader, MAX_NAME),
         licence=text(licence, MAX_NAME),
         tags=json.dumps(kept_tags, sort_keys=True, ensure_ascii=False) if kept_tags else "",
         announced_duration_s=seconds(duration_s),
@@ -98,13 +116,34 @@ def make_candidate(
 
 
 def text(value: Any, max_chars: int) -> str:
-    """Clean a value from outside: a bounded string, storable as UTF-8, without control characters. Lists are joined."""
+    """Clean a value from outside: a bounded string, storable as UTF-8, without control characters. Any kind of
+    blank is a blank; lists are joined."""
     if isinstance(value, list | tuple):
         value = ", ".join(str(one) for one in value[:20])
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    kept = "".join(char for char in str(value)[:max_chars] if char.isprintable() or char in "\n\t")
+    kept = "".join(map(_kept, str(value)[:max_chars].replace("\r\n", "\n").replace("\r", "\n")))
     return kept.encode("utf-8", "replace").decode().strip()
+
+
+def _kept(char: str) -> str:
+    if char.isprintable() or char in "\n\t":
+        return char
+    return " " if char.isspace() else ""
+
+
+def words(value: Any, max_chars: int) -> str:
+    """Clean what people wrote, as `text` does. HTML's entities, also those escaped twice, become characters, and its
+    tags go: feeds and pages hold both where plain text is meant."""
+    given = text(value, 4 * max_chars)
+    for _ in range(3):
+        plain = _ENTITY.sub(lambda found: unescape(found[0]), given)
+        if plain == given:
+            break
+        given = plain
+    if "<" in given:
+        given = _BLOCK.sub(" ", _INLINE.sub("", given))
+    return text(given, max_chars)
 
 
 def _address_or_nothing(value: Any) -> str:
@@ -134,3 +173,10 @@ def deeper(
 ) -> Lead:
     """Make a lead one step further from the seeds than `lead`."""
     return Lead(source, target, lead.depth + 1, priority, printable(via, MAX_NAME), text(hint, MAX_NAME), is_part)
+
+
+def next_page(lead: Lead, source: str, target: str) -> Lead:
+    """Make the lead to the next page of the list that `lead` begins or continues: no step further from the seeds."""
+    return Lead(
+        source, target, lead.depth, lead.priority * 0.99, printable(f"next: {lead.target}", MAX_NAME), lead.hint
+    )

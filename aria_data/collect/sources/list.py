@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.collect.sources.base import Lead, deeper, make_candidate
-from aria_data.collect.sources.html import is_audio_address
-from aria_data.collect.sources.page import _file_name
+from aria_data.collect.sources.players import is_audio_address, title_of_address
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage import printable
@@ -46,7 +45,7 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
             "web",
             canonical(url) if is_url else f"{path.name}:{number}:{url}",
             location=url if is_url else f"row {number} of {printable(path.name, 80)}: {printable(url, 80)}",
-            title=row.get("title") or _file_name(url),
+            title=row.get("title") or title_of_address(url),
             description=row.get("description"),
             uploader=row.get("uploader"),
             licence=row.get("licence"),

@@ -1,7 +1,4 @@
-"""The balance of a build: every candidate ends in the manifest, as a rejection, as a failure, or is not done yet.
-
-The ledger of requests to language models is another one: `aria_data.llm.ledger`.
-"""
+"""The balance of a build: every candidate ends in the manifest, as a rejection, as a failure, or is not done yet."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from aria_data.errors import DatasetError
 from aria_data.records import Candidate, Rejection, Segment
 
 
-class LedgerBroken(DatasetError):
+class BalanceBroken(DatasetError):
     """A candidate or segment is unaccounted for: a fault of this program, never of the data."""
 
     reason = "ledger_broken"
@@ -45,7 +42,7 @@ def balance_candidates(
     """Account for every candidate; `in_manifest` and `not_done` are candidate ids.
 
     A candidate counts once: as in the manifest when any of its segments is, else as not done when any part of it is,
-    else as failed when any of its rejections is a failure, else as rejected. Raises `LedgerBroken` for any other.
+    else as failed when any of its rejections is a failure, else as rejected. Raises `BalanceBroken` for any other.
     """
     has_failed: dict[str, bool] = {}
     for rejection in rejections:
@@ -75,7 +72,7 @@ def _state(
         return "not_done"
     if item_id in has_failed:
         return "failed" if has_failed[item_id] else "rejected"
-    raise LedgerBroken(
+    raise BalanceBroken(
         f"{item_id}: came in, and is neither in the manifest nor rejected. Please report this with `-v` output."
     )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.records import Candidate, Rejection, Segment
-from aria_data.storage.ledger import Balance, LedgerBroken, balance_candidates, balance_segments
+from aria_data.storage.balance import Balance, BalanceBroken, balance_candidates, balance_segments
 
 
 def candidate(name: str) -> Candidate:
@@ -34,9 +34,9 @@ def test_every_candidate_counts_once_in_the_order_manifest_not_done_failed_rejec
 
 
 def test_what_cannot_be_accounted_for_breaks_the_ledger():
-    with pytest.raises(LedgerBroken, match="b: came in, and is neither in the manifest nor rejected"):
+    with pytest.raises(BalanceBroken, match="b: came in, and is neither in the manifest nor rejected"):
         balance_candidates([candidate("a"), candidate("b")], {"a"}, [], set())
-    with pytest.raises(LedgerBroken, match="r_1: came in"):
+    with pytest.raises(BalanceBroken, match="r_1: came in"):
         balance_segments(
             [Segment("r", 0, 0, 1, 1), Segment("r", 1, 2, 3, 1)], {"r_0"}, [rejection("c", item_id="r")], set()
         )

@@ -1,0 +1,206 @@
+"""From an open file to blocks of samples, once for all who read: packets, gaps, changes of format, wild samples.
+
+Blocks have the stream's own rate and channels. What goes wrong is counted in a `Tally`, from which follows whether
+the file is whole (`integrity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aria_data.audio.containers import is_of_container, owns_duration
+from aria_data.audio.opening import Opened, cause
+from aria_data.audio.reachable import require_readable
+from aria_data.audio.timeline import Moment, Timeline
+
+BLOCK_SAMPLES = 16384  # decoded frames are a tenth of that, and each block costs a fixed time
+MAX_AMPLITUDE = 4.0  # 12 dB over full scale: mixes in floating point reach 2, what is louder is no sound
+FLOATS = ("flt", "fltp", "dbl", "dblp")
+BROADCASTS = ("mpegts", "mpeg")  # what they announce is FFmpeg's sum of what is there
+MAX_NEW = 1000  # packets of streams that begin later
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found while a file was decoded. All of it is the file's own: the file itself could be read."""
+
+    opened: Opened
+    timeline: Timeline
+    num_samples: int = 0  # of one channel
+    num_faults: int = 0  # packets that did not decode
+    num_wild: int = 0  # samples far over full scale
+    num_not_finite: int = 0  # samples that are no numbers
+    early_end: str = ""
+    first_s: float | None = None  # when the first packet of the sound begins
+    reach_s: float = 0.0  # the end of the last packet of any stream
+
+    @classmethod
+    def of(cls, opened: Opened) -> Tally:
+        """Begin one for an open file."""
+        tally = cls(opened, _timeline(opened))
+        tally.early_end = opened.ending.early_end
+        return tally
+
+    def stop(self, error: BaseException) -> None:
+        """Note that decoding ended before the file did. Raises `AudioUnreachable` where the file cannot be read on."""
+        require_readable(self.opened.path, self.opened.before)
+        self.early_end = f"what follows cannot be read ({cause(error)})"
+
+
+def _timeline(opened: Opened) -> Timeline:
+    """A film begins with its first stream. MP4 and Matroska alone begin at 0, and the length that they state, too."""
+    start_s, length_s = (opened.container.start_time or 0) / 1e6, (opened.container.duration or 0) / 1e6
+    is_absolute = opened.format_name.startswith("mov,") and not opened.ending.is_fragmented
+    is_absolute |= opened.format_name.startswith("matroska") and start_s < length_s
+    end_s = None
+    if length_s and (owns_duration(opened.format_name) or is_of_container(opened.format_name)):
+        end_s = max(0.0, start_s) + length_s
+    return Timeline(min(start_s, 0.0) if is_absolute else start_s, end_s, opened.format_name in BROADCASTS)
+
+
+def blocks_of(tally: Tally, sample_format: str) -> Iterator[np.ndarray]:
+    """Yield blocks of shape (num_samples, channels) at the stream's rate and channels.
+
+    `sample_format` is "flt", float32 with full scale 1, or "s16", which rounds as FFmpeg does. A file may change its
+    rate or layout on the way (chained Ogg, joined MP3): every frame is converted to the first's.
+    """
+    context = tally.opened.stream.codec_context
+    converter = _Converter(context.layout.name, context.layout.nb_channels, context.sample_rate, sample_format, tally)
+    for frame, silence_s in _with_silence(tally):
+        num_silent = round(silence_s * converter.rate)
+        if num_silent:
+            yield from converter.flush()
+            yield from converter.silence(num_silent)
+        yield from converter.convert(frame)
+    yield from converter.flush()
+
+
+class _Converter:
+    """Converts frames, which it gathers into larger blocks."""
+
+    def __init__(self, layout: str, width: int, rate: int, sample_format: str, tally: Tally):
+        self.layout, self.width, self.rate, self.tally = layout, width, rate, tally
+        self.is_rounded = sample_format == "s16"
+        self._resampler: Any = None
+        self._shape: tuple[str, str, int] | None = None
+
+    def convert(self, frame: Any) -> Iterator[np.ndarray]:
+        import av
+
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            yield from self.flush()
+            self._shape = shape
+            wanted = "s16" if self.is_rounded and frame.format.name not in FLOATS else self._float_of(frame)
+            self._resampler = av.AudioResampler(
+                format=wanted, layout=self.layout, rate=self.rate, frame_size=BLOCK_SAMPLES
+            )
+        frame.pts = None  # the resampler fails on odd time stamps
+        yield from self._resampled(frame)
+
+    def _float_of(self, frame: Any) -> str:
+        return "dbl" if self.is_rounded and frame.format.name.startswith("dbl") else "flt"
+
+    def flush(self) -> Iterator[np.ndarray]:
+        """Give what was gathered; the next frame begins anew."""
+        if self._resampler is not None:
+            yield from self._resampled(None)
+        self._resampler = self._shape = None
+
+    def silence(self, num_samples: int) -> Iterator[np.ndarray]:
+        for start in range(0, num_samples, BLOCK_SAMPLES):
+            length = min(BLOCK_SAMPLES, num_samples - start)
+            self.tally.num_samples += length
+            yield np.zeros((length, self.width), np.int16 if self.is_rounded else np.float32)
+
+    def _resampled(self, frame: Any) -> Iterator[np.ndarray]:
+        import av
+
+        try:
+            for out in self._resampler.resample(frame):
+                block = self._tamed(out.to_ndarray().reshape(-1, self.width))
+                self.tally.num_samples += len(block)
+                yield block
+        except (av.error.FFmpegError, ValueError):
+            self.tally.num_faults += 1
+
+    def _tamed(self, block: np.ndarray) -> np.ndarray:
+        """Replace what is no number by 0, clip what is no sound to full scale, and round where that is wanted."""
+        if block.dtype == np.int16:
+            return block
+        if not np.abs(block).max(initial=0.0) <= MAX_AMPLITUDE:  # also where one is no number
+            is_number = np.isfinite(block)
+            self.tally.num_not_finite += int((~is_number).sum())
+            block = np.where(is_number, block, 0.0).astype(block.dtype)
+            is_wild = np.abs(block) > MAX_AMPLITUDE
+            self.tally.num_wild += int(is_wild.sum())
+            block = np.where(is_wild, np.sign(block), block)
+        if self.is_rounded:
+            return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
+        return block
+
+
+def _with_silence(tally: Tally) -> Iterator[tuple[Any, float]]:
+    """Yield each frame with the seconds of silence before it. A frame is held until the next one is known."""
+    held: Any = None
+    for frame in _frames(tally):
+        if held is None and not tally.num_faults:
+            tally.timeline.begin(tally.first_s, _moment(frame))
+        if held is not None:
+            yield held, tally.timeline.silence_before(_moment(held), _moment(frame))
+        held = frame
+    if held is not None:
+        yield held, tally.timeline.silence_before(_moment(held), None)
+
+
+def _moment(frame: Any) -> Moment:
+    is_timed = frame.pts is not None and frame.time_base is not None
+    return Moment(float(frame.pts * frame.time_base) if is_timed else None, frame.samples / max(1, frame.sample_rate))
+
+
+def _frames(tally: Tally) -> Iterator[Any]:
+    """Decode the chosen stream's packets. Those of other streams show how far the file reaches."""
+    import av
+
+    opened = tally.opened
+    number = opened.stream.index
+    is_whole_read = is_of_container(opened.format_name) and opened.format_name not in BROADCASTS
+    packets = opened.container.demux(*(() if is_whole_read else (opened.stream,)))
+    num_new = 0
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError as error:  # PyAV's, of a stream that was not there when the file was opened
+            num_new += 1
+            if num_new > MAX_NEW:
+                tally.stop(error)
+                return
+            packets = opened.container.demux(opened.stream)
+            continue
+        except (av.error.FFmpegError, OSError) as error:
+            tally.stop(error)
+            return
+        if packet is None:
+            return
+        _reach(tally, packet)
+        if packet.stream_index != number:
+            continue
+        if tally.first_s is None and packet.pts is not None:
+            tally.first_s = float(packet.pts * packet.time_base)
+        if packet.stream.type != "audio":  # a damaged FLV file may change what its streams are
+            tally.num_faults += 1
+            continue
+        try:
+            yield from packet.decode()
+        except (av.error.FFmpegError, ValueError):
+            tally.num_faults += 1
+
+
+def _reach(tally: Tally, packet: Any) -> None:
+    at = packet.pts if packet.pts is not None else packet.dts
+    if at is not None and packet.time_base is not None:
+        tally.reach_s = max(tally.reach_s, float((at + (packet.duration or 0)) * packet.time_base))

@@ -1,0 +1,171 @@
+"""What the report shows: figures in sections, each with the query that gives it. Nothing is drawn here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aria_data.manifest.columns import is_subset
+
+BARS, HISTOGRAM, TABLE, FUNNEL = "bars", "histogram", "table", "funnel"
+NUM_BINS = 30  # of a histogram
+MAX_BARS = 25  # names listed; the report says how many more there are
+STAGES = ("collect", "screen", "download", "ingest", "classify", "segment", "transcribe", "measure", "annotate")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure. `sql` gives: for bars a name, files and hours; for a histogram the values; else any columns."""
+
+    title: str
+    kind: str
+    sql: str
+    note: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    figures: tuple[Figure, ...]
+    note: str = ""
+
+
+def sections(column_names: list[str]) -> list[Section]:
+    """The sections of a report on a version that has these columns."""
+    return [
+        Section("From candidates to MIDI files", (FUNNEL_FIGURE, _REASONS, _hours(column_names))),
+        Section("What is in it", tuple(_grouped(title, column) for title, column in GROUPS.items())),
+        Section("Distributions", tuple(_values(*each) for each in MEASURES), _ESTIMATES),
+        Section("Splits and subsets", (_grouped("splits", "split"), _subsets(column_names), _LEAKS), _LEAKS_NOTE),
+        Section("Copies", (_CLUSTERS, _LARGEST), _COPIES_NOTE),
+        Section("Where it comes from", (_FOUND, _grouped("sources", "source"), _grouped("licences", "licence"))),
+    ]
+
+
+GROUPS = {
+    "composers": "composer",
+    "forms": "form",
+    "periods": "period",
+    "genres": "genre",
+    "keys": "key",
+    "performers": "performer",
+}
+MEASURES = (  # title, column or SQL, unit, note
+    ("duration", "duration_s", "s", ""),
+    ("notes a second", "note_density", "notes/s", ""),
+    ("pitch entropy", "pitch_entropy", "bits", "Near 0: few pitches over and over."),
+    ("pedal presses a minute", "num_pedal_events * 60 / nullif(duration_s, 0)", "a minute", ""),
+    ("longest silence", "longest_silence_s", "s", ""),
+    ("audio score", "audio_score", "", "The classifier's mean probability of solo piano."),
+    ("transcription confidence", "transcription_confidence", "", "The transcriber's own estimate."),
+    ("onset agreement", "onset_agreement", "", "Share of the recording's onsets that have a note."),
+    ("chroma agreement", "chroma_agreement", "", "Share of notes whose pitch class sounds in the recording."),
+    ("likeness to a score", "score_likeness", "", "How often notes fall on a regular grid."),
+    ("annotation confidence", "annotation_confidence", "", "How sure the reading of the title is."),
+)
+TOTALS = (
+    "SELECT count(*) AS MIDI_files, round(coalesce(sum(duration_s), 0) / 3600, 2) AS hours, "
+    "coalesce(sum(num_notes), 0)::BIGINT AS notes, count(DISTINCT recording_id) AS recordings, "
+    "count(DISTINCT nullif(composition_id, '')) AS known_compositions FROM present"
+)
+_ESTIMATES = "Estimates by machine. Sort and look at both ends before you trust a limit."
+_LEAKS_NOTE = "A work, a recording and its copies must share a split: the last column of the check is 0 everywhere."
+_COPIES_NOTE = "Rows of one cluster are the same recording, found by bytes, by sound and by notes."
+
+_HOURS = "round(coalesce(sum(duration_s), 0) / 3600, 3)"
+
+
+def _grouped(title: str, column: str) -> Figure:
+    sql = (
+        f"SELECT coalesce({column}, '') AS name, count(*) AS files, {_HOURS} AS hours FROM present "
+        "GROUP BY name ORDER BY files DESC, name"
+    )
+    return Figure(title, BARS, sql)
+
+
+def _values(title: str, value: str, unit: str, note: str) -> Figure:
+    return Figure(title, HISTOGRAM, f"SELECT {value} AS value FROM present WHERE isfinite({value})", note, unit)
+
+
+# A candidate ends where it was rejected or failed last; one whose recording has a row in the manifest went through.
+FUNNEL_FIGURE = Figure(
+    "candidates, stage by stage",
+    FUNNEL,
+    """WITH kept AS (
+    SELECT DISTINCT recordings.candidate_id FROM recordings JOIN present USING (recording_id)
+    WHERE recordings.candidate_id NOT IN (SELECT candidate_id FROM rejections WHERE reason = 'same_bytes')),
+ended AS (
+    SELECT candidate_id, any_value(stage) AS stage, bool_or(is_failure) AS is_failure FROM rejections
+    WHERE candidate_id NOT IN (SELECT candidate_id FROM kept) GROUP BY candidate_id)
+SELECT 'found' AS step, count(*) AS candidates, 0 AS rejected, 0 AS failed FROM candidates
+UNION ALL SELECT 'in the manifest', count(*), 0, 0 FROM kept
+UNION ALL
+SELECT stage, NULL, count(*) FILTER (NOT is_failure), count(*) FILTER (is_failure) FROM ended GROUP BY stage""",
+    "Of all candidates that were found, how many are left after each stage.",
+)
+_REASONS = Figure(
+    "why the others are not in it",
+    TABLE,
+    """SELECT stage, reason, CASE WHEN is_failure THEN 'failed' ELSE 'rejected' END AS outcome, count(*) AS items,
+    round(median(measured), 4) AS median_measured
+FROM rejections GROUP BY stage, reason, is_failure ORDER BY items DESC, stage, reason""",
+    "The command rejections lists them; explain gives all decisions about one.",
+)
+_LEAKS = Figure(
+    "leak check",
+    TABLE,
+    "SELECT tie, count(*) AS groups, count(*) FILTER (num_splits > 1) AS in_several_splits FROM ("
+    + " UNION ALL ".join(
+        f"SELECT '{tie}' AS tie, {tie} AS name, count(DISTINCT split) AS num_splits FROM present "
+        f"WHERE {tie} <> '' AND split IN ('train', 'validation', 'test') GROUP BY {tie}"
+        for tie in ("recording_id", "composition_id", "audio_cluster", "recording_cluster", "notes_cluster")
+    )
+    + ") GROUP BY tie ORDER BY tie",
+)
+_CLUSTERS = Figure(
+    "clusters by size",
+    TABLE,
+    """SELECT rows_in_cluster, count(*) AS clusters FROM (
+    SELECT count(*) AS rows_in_cluster FROM present WHERE notes_cluster <> '' GROUP BY notes_cluster)
+GROUP BY rows_in_cluster ORDER BY rows_in_cluster""",
+)
+_LARGEST = Figure(
+    "largest clusters",
+    TABLE,
+    """SELECT notes_cluster, count(*) AS files, count(DISTINCT recording_id) AS recordings, any_value(title) AS a_title
+FROM present WHERE notes_cluster <> '' GROUP BY notes_cluster HAVING count(*) > 1
+ORDER BY files DESC, notes_cluster LIMIT 15""",
+)
+_FOUND = Figure(
+    "how candidates were found",
+    TABLE,
+    """SELECT source, discovered_via, count(*) AS candidates FROM candidates
+GROUP BY source, discovered_via ORDER BY candidates DESC, discovered_via LIMIT 25""",
+    "The command tree draws a crawl.",
+)
+
+
+def _hours(column_names: list[str]) -> Figure:
+    parts = [
+        f"SELECT 1 AS place, 'decoded' AS what, count(*) AS files, {_HOURS} AS hours FROM recordings",
+        f"SELECT 2, 'solo piano, in the manifest', count(*), {_HOURS} FROM present",
+        *(
+            f"SELECT {place}, '{name}', count(*), {_HOURS} FROM present WHERE {name}"
+            for place, name in enumerate(_subset_names(column_names), 3)
+        ),
+    ]
+    sql = "SELECT what, files, hours FROM (" + " UNION ALL ".join(parts) + ") ORDER BY place"
+    return Figure("hours, stage by stage", BARS, sql, "Of recordings, then of segments.")
+
+
+def _subsets(column_names: list[str]) -> Figure:
+    parts = (
+        f"SELECT '{name}' AS subset, split, count(*) AS files, {_HOURS} AS hours FROM present "
+        f"WHERE {name} GROUP BY split"
+        for name in _subset_names(column_names)
+    )
+    return Figure("subsets by split", TABLE, " UNION ALL ".join(parts) + " ORDER BY subset, split")
+
+
+def _subset_names(column_names: list[str]) -> list[str]:
+    return ["in_pruned", "in_deduplicated", "in_unique", *filter(is_subset, column_names)]

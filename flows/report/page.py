@@ -1,0 +1,164 @@
+"""Write a dataset's report: one HTML file that needs nothing else and runs nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from aria_data.errors import AriaDataError
+from aria_data.manifest import Manifest, Version
+from aria_data.midi import SUSTAIN, read_midi
+from aria_data.storage import printable, write_whole
+from flows.report.charts import Chart, chart_of, shown_value
+from flows.report.figures import BARS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
+from flows.report.views import open_views, select
+from flows.show import crawl_tree, differences
+
+NUM_SAMPLED = 200  # files whose notes are read for the distributions of pitch and velocity
+MAX_TREE_LINES = 200
+MAX_CHANGED = 200_000  # rows compared with the version before; beyond it `diff` says more than a page can
+
+
+def write_report(root: Path, output: Path, version: int | str | None = None) -> Path:
+    """Write the report of a version (by default the newest) of the dataset at `root`; gives `output`.
+
+    Raises `DatasetNotFound` where there is no built dataset, `UsageError` for an unknown version.
+    """
+    manifest = Manifest(root)
+    with open_views(root, version) as connection:
+        about = manifest.versions()[manifest.number_of(version) - 1]
+        totals = select(connection, TOTALS).to_pylist()[0]
+        shown = [_drawn(each, connection, root) for each in sections(manifest.column_names(about.number))]
+    shown[2]["figures"] += _notes_of_a_sample(root, about.number)
+    for title, figure in (
+        ("What changed", _changes(root, about)),
+        ("The crawl", _crawl(root)),
+        ("Costs", _costs(root)),
+    ):
+        if figure is not None:
+            shown.append({"title": title, "note": "", "figures": [figure]})
+    write_whole(output, _rendered(root, about, totals, shown).encode())
+    return output
+
+
+def _drawn(section: Section, connection: Any, root: Path) -> dict[str, Any]:
+    figures = [
+        _entry(each, chart_of(each, select(connection, each.sql)), _sql_command(root, each)) for each in section.figures
+    ]
+    return {"title": section.title, "note": section.note, "figures": figures}
+
+
+def _entry(figure: Figure, chart: Chart, command: str) -> dict[str, Any]:
+    return {"title": figure.title, "note": figure.note, "chart": chart, "command": command}
+
+
+def _sql_command(root: Path, figure: Figure) -> str:
+    return f"aria-data sql {shlex.quote(printable(str(root), 500))} {shlex.quote(figure.sql)}"
+
+
+def _notes_of_a_sample(root: Path, version: int) -> list[dict[str, Any]]:
+    """The pitches, velocities and pedal of some files drawn at random: the manifest does not hold them."""
+    import numpy as np
+    import pyarrow as pa
+
+    from aria_data import Dataset
+
+    pitches, velocities, pedalled = [], [], []
+    for row in Dataset(root, version).sample(NUM_SAMPLED, 0, "midi_path IS NOT NULL"):
+        try:
+            played = read_midi(root / row["midi_path"])
+        except (AriaDataError, OSError):
+            continue  # `doctor` and the build speak of damaged files
+        pitches += [note.pitch for note in played.notes]
+        velocities += [note.velocity for note in played.notes]
+        down_s = sum(pedal.offset_s - pedal.onset_s for pedal in played.pedals if pedal.controller == SUSTAIN)
+        pedalled.append(min(1.0, down_s / max(played.end_s, 1e-9)))
+    drawn = f"aria-data sample {shlex.quote(printable(str(root), 500))} -n {NUM_SAMPLED} --seed 0 --format paths"
+    figures = []
+    for title, values, what in (
+        ("pitch", pitches, "notes"), ("velocity", velocities, "notes"), ("share of time with pedal", pedalled, "files")
+    ):  # fmt: skip
+        figure = Figure(title, HISTOGRAM, "", f"Of {len(pedalled):,} files drawn at random.")
+        chart = chart_of(figure, pa.table({"value": np.array(values, float)}))
+        chart.summary = chart.summary.replace("files", what)
+        figures.append(_entry(figure, chart, drawn))
+    return figures
+
+
+def _changes(root: Path, about: Version) -> dict[str, Any] | None:
+    """How many rows changed since the version before, by reason; None for the first version."""
+    if about.number < 2:
+        return None
+    old, new = about.number - 1, about.number
+    difference = Manifest(root).diff(old, new)
+    command = f"aria-data diff {shlex.quote(printable(str(root), 500))} {old} {new}"
+    figure = Figure(f"since version {old}", TABLE, "")
+    chart = Chart(TABLE, ["change", "reason", "rows"])
+    if len(difference.added) + len(difference.removed) + len(difference.changed) > MAX_CHANGED:
+        for name in ("added", "removed", "changed"):
+            chart.rows.append([name, "", f"{len(getattr(difference, name)):,}"])
+        return _entry(figure, chart, command)
+    reasons = differences.reasons_of(root, difference, old, new)
+    for name in ("added", "removed", "changed"):
+        for reason, count in Counter(getattr(reasons, name).values()).most_common():
+            chart.rows.append([name, shown_value(reason), f"{count:,}"])
+    chart.summary = "" if chart.rows else "no row changed"
+    return _entry(figure, chart, command)
+
+
+def _crawl(root: Path) -> dict[str, Any] | None:
+    if not (root / "crawl" / "frontier.sqlite").exists():
+        return None
+    lines = list(crawl_tree.draw(root, "text"))
+    chart = Chart("text", [], [[line] for line in lines[:MAX_TREE_LINES]], num_more=max(0, len(lines) - MAX_TREE_LINES))
+    figure = Figure("leads that were followed, and what they gave", "text", "")
+    return _entry(figure, chart, f"aria-data tree {shlex.quote(printable(str(root), 500))}")
+
+
+def _costs(root: Path) -> dict[str, Any] | None:
+    from aria_data.llm.ledger import Ledger
+
+    if not (root / "llm" / "ledger.sqlite").is_file():
+        return None
+    ledger = Ledger(root / "llm" / "ledger.sqlite")
+    try:
+        rows = ledger.table()
+    finally:
+        ledger.close()
+    chart = Chart(TABLE, ["model", "task", "requests", "tokens read", "tokens written", "dollars"])
+    for row in rows:
+        counts = (row.num_requests, row.prompt_tokens, row.completion_tokens)
+        texts = [shown_value(row.model), shown_value(row.task)]
+        chart.rows.append([*texts, *(f"{count:,}" for count in counts), f"{row.picodollars / 1e12:.6f}"])
+    figure = Figure("language models", TABLE, "")
+    return _entry(figure, chart, f"aria-data costs {shlex.quote(printable(str(root), 500))}")
+
+
+def _rendered(root: Path, about: Version, totals: dict[str, Any], shown: list[dict[str, Any]]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    folder = resources.files("flows.report")
+    style, script = ((folder / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return template.from_string((folder / "report.html.j2").read_text("utf-8")).render(
+        name=printable(root.resolve().name, 80),
+        about=about,
+        label=printable(str(about.facts.get("name") or ""), 80),
+        totals={name: shown_value(value) for name, value in totals.items()},
+        sections=shown,
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; style-src '{_hash_of(style)}'; script-src '{_hash_of(script)}'",
+        BARS=BARS,
+        HISTOGRAM=HISTOGRAM,
+    )
+
+
+def _hash_of(text: str) -> str:
+    """The source that a Content-Security-Policy allows: this text and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
