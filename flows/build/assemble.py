@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from aria_data.config import to_toml
 from aria_data.deduplicate import clusters
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Row
-from aria_data.measure import PruneLimits, load_limits, passing
+from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import prune
-from aria_data.records import Candidate, Measurement, Recording, Rejection, Verdict
+from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import Removal, Removals, Subsets
 from aria_data.release.rows_of_segments import FinishedSegment, build_rows
 from aria_data.release.split_history import SplitHistory
@@ -31,7 +32,8 @@ from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, Reco
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable
+from flows.build.carried import Carried, carried_rows, mark_reachable, within_limits
+from flows.build.carried_copies import regrouped
 from flows.build.copies import Copies, find_copies
 from flows.build.exclusions import find_excluded
 from flows.build.numbering import Numbers
@@ -65,6 +67,7 @@ class Build:
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
+    carried: Carried = field(default_factory=Carried)
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
 
@@ -263,7 +266,15 @@ class Build:
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
-            self.copies = find_copies(self.context, self.found, self.passes, self.progress)
+            previous = self.previous if self.not_done else []
+            carried = carried_rows(self.context.root, self.found, self.not_done, previous)
+            self.copies = find_copies(self.context, self.found, self.passes, self.progress, carried)
+            self.carried = regrouped(carried, self.copies.recordings, self.copies.notes)
+
+    @cached_property
+    def previous(self) -> list[Row]:
+        """The rows of the newest version, as this build found it."""
+        return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
 
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
@@ -273,20 +284,17 @@ class Build:
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
-        previous = manifest.rows() if newest else []
         if self.dry_run:
-            return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
+            return self._summary(newest, False, [row for row in self.previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
-        waiting = Waiting.of(self.not_done)
-        known = Known.read(root) if previous and self.not_done else Known([], {})
-        carried = carried_rows(self.found, waiting, previous, known)
+        carried, config = self.carried, self.context.config.release
+        kept = carried.segment_ids
         finished = self._finished(carried.recording_ids)
         history = SplitHistory(root)
-        config = self.context.config.release
-        rows = build_rows(finished, config, previous, newest + 1, removals, carried.rows, history.read())
-        rows = Subsets(root).apply(rows, lambda limits: self._passing(limits, carried.segment_ids))
+        rows = build_rows(finished, config, self.previous, newest + 1, removals, carried.rows, history.read())
+        rows = Subsets(root).apply(rows, lambda limits: within_limits(self.context, self.found, limits, kept))
         newest_sha256 = manifest.content_sha256(newest) if newest else ""
-        rows = mark_reachable(self.context, self.found, rows, carried.segment_ids, newest_sha256)
+        rows = mark_reachable(self.context, self.found, rows, kept, newest_sha256)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present, carried)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
@@ -299,14 +307,6 @@ class Build:
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
         return self._summary(version, is_new, present, *balances)
-
-    def _passing(self, limits: str, carried: Collection[str]) -> set[str]:
-        """The ids of the segments within limits; of carried rows by their earlier measurements."""
-        measures = {key: one.measures for key, one in self.found.records(MEASURE.name).items()}
-        if carried:
-            earlier = (outcome.record for outcome in StageTable(self.context.root, MEASURE.name, Measurement).all())
-            measures |= {one.segment_id: one.measures for one in earlier if one and one.segment_id in carried}
-        return passing(measures, load_limits(limits))
 
     def _finished(self, waiting: Collection[str]) -> Iterator[FinishedSegment]:
         """Give the segments that may be released, but for those of `waiting` recordings."""
