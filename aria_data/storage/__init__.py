@@ -15,6 +15,7 @@ from aria_data.storage.files import (
     printable,
     require_space,
     sha256_file,
+    sha256_of_weights,
     write_whole,
     writing_whole,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "printable",
     "require_space",
     "sha256_file",
+    "sha256_of_weights",
     "write_whole",
     "writing_whole",
 ]
