@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import prune
 from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import Removal, Removals, Subsets
-from aria_data.release.rows_of_segments import FinishedSegment, build_rows
+from aria_data.release.rows_of_segments import build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
@@ -35,17 +35,16 @@ from flows import show
 from flows.build.carried import Carried, carried_rows, mark_reachable, within_limits
 from flows.build.carried_copies import regrouped
 from flows.build.copies import Copies, find_copies
-from flows.build.exclusions import find_excluded
+from flows.build.finished import finished_segments
 from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
-from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
-from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.engine.stages import INGEST, MEASURE, SEGMENT
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
@@ -289,7 +288,7 @@ class Build:
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
         carried, config = self.carried, self.context.config.release
         kept = carried.segment_ids
-        finished = self._finished(carried.recording_ids)
+        finished = finished_segments(self.context, self.found, self.passes, self.copies, carried.recording_ids)
         history = SplitHistory(root)
         rows = build_rows(finished, config, self.previous, newest + 1, removals, carried.rows, history.read())
         rows = Subsets(root).apply(rows, lambda limits: within_limits(self.context, self.found, limits, kept))
@@ -307,37 +306,6 @@ class Build:
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
         return self._summary(version, is_new, present, *balances)
-
-    def _finished(self, waiting: Collection[str]) -> Iterator[FinishedSegment]:
-        """Give the segments that may be released, but for those of `waiting` recordings."""
-        segments, found = self.found.segments(), self.found
-        transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
-        downloads = found.records(DOWNLOAD.name)
-        excluded = find_excluded(self.context, found)
-        screenings, annotations = (found.records(stage.name) for stage in (SCREEN, ANNOTATE))
-        for segment_id, in_pruned in self.passes["in_pruned"].items():
-            segment = segments[segment_id]
-            candidate = found.candidate_of(segment)
-            fetched = downloads.get(candidate.candidate_id)
-            if fetched is not None and fetched.licence:  # read with the audio, so newer than the candidate's
-                candidate = replace(candidate, licence=fetched.licence)
-            if candidate.candidate_id in annotations and segment.recording_id not in waiting:
-                yield FinishedSegment(
-                    candidate=candidate,
-                    screening=screenings[candidate.candidate_id],
-                    recording=found.recordings[segment.recording_id],
-                    classifier_sha256=self.context.classifier_sha256,  # a part of the key of its scores
-                    segment=segment,
-                    transcription=transcriptions[segment_id],
-                    measurement=measurements[segment_id],
-                    annotation=annotations[candidate.candidate_id],
-                    audio_cluster=self.copies.audio[segment.recording_id],
-                    recording_cluster=self.copies.recordings[segment.recording_id],
-                    notes_cluster=self.copies.notes[segment_id],
-                    passes_pruned=in_pruned.is_kept,
-                    passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
-                    excluded_by=excluded.get(segment_id, ""),
-                )
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()
