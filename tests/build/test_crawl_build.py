@@ -265,6 +265,20 @@ def test_audio_that_was_deleted_by_hand_is_fetched_again(site, dataset):
     assert (site.hits["/one.flac"], summary.is_new_version, dataset.titles()) == (2, False, {"Solo piano one"})
 
 
+def test_the_limits_of_ingest_decide_whether_what_was_fetched_is_whole(site, dataset):
+    content = sound(10, format_="wav")
+    cut = content[: round(len(content) * 0.95)]
+    url = site.route("/cut.wav", lambda handler: handler.give_file(cut, "audio/wav"))
+    (failure,) = dataset.build(url).failures
+    assert "is cut short: 9.5 s decode of the 10.0 s" in failure
+    assert dataset.build(None, "ingest.min_decoded_share=0.9", NOW).num_files == 1
+    num_requests = site.hits["/cut.wav"]
+    stricter = dataset.build(None, "ingest.min_decoded_share=0.99")
+    assert (stricter.num_files, len(stricter.failures), site.hits["/cut.wav"]) == (0, 1, num_requests)
+    assert dataset.build(None, "ingest.min_decoded_share=0.94").num_files == 1
+    assert site.hits["/cut.wav"] == num_requests
+
+
 def test_a_limit_that_is_lowered_later_rejects_what_was_fetched_and_sends_no_request(site, dataset):
     dataset.crawl(add_item(site, "one", number=1))
     dataset.build()
