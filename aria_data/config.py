@@ -160,6 +160,8 @@ def _apply(config: BuildConfig, setting: str) -> BuildConfig:
     except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     values = to_values(config)
+    if isinstance(values.get(stage, {}).get(key), tuple) and not isinstance(value, list):
+        value = [text.strip() if not isinstance(value, str) else value]  # a list of one, written without brackets
     values.setdefault(stage, {})[key] = value
     return build_record(BuildConfig, values, "--set")
 

@@ -33,6 +33,7 @@ from aria_data.deduplicate.fingerprints import SAMPLE_RATE
 from aria_data.deduplicate.note_matching import compare as note_compare
 from aria_data.deduplicate.note_matching import is_same
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes
+from aria_data.errors import MidiUnreadable
 from aria_data.midi import read_midi
 
 Timed = tuple[np.ndarray, np.ndarray]  # onsets in seconds, pitches
@@ -128,7 +129,11 @@ def read_folder(folder: Path, most: int) -> dict[str, Timed]:
     random.Random(0).shuffle(pieces)
     for piece in pieces:
         for path in sorted(piece.glob("*.mid")) if len(found) < most else ():
-            notes, name = read_midi(path).notes, str(path.relative_to(folder))
+            try:
+                notes, name = read_midi(path).notes, str(path.relative_to(folder))
+            except MidiUnreadable as error:
+                print(f"{error} It is left out.", file=sys.stderr)
+                continue
             found[name] = np.array([n.onset_s for n in notes]), np.array([n.pitch for n in notes])
     return found
 

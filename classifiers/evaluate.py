@@ -13,6 +13,7 @@ import csv
 import json
 import math
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -250,13 +251,28 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, CheckpointInvalid) as error:
         print(error, file=sys.stderr)
         return 2
-    scored = {name: classifier.score_file(root / name) for name in dict.fromkeys(row.file for row in rows)}
-    results = [clip_result(row, scored[row.file]) for row in rows]
+    scored = _scores_of(classifier, root, list(dict.fromkeys(row.file for row in rows)))
+    results = [clip_result(row, scored[row.file]) for row in rows if row.file in scored]
     if options.json:
         print(json.dumps([asdict(result) for result in results]))
-    else:
+    elif results:
         _print(results, options.threshold)
-    return 0
+    return 0 if len(results) == len(rows) else 1
+
+
+def _scores_of(classifier: Classifier, root: Path, names: Sequence[str]) -> dict[str, WindowScores]:
+    """Score the files below `root`; one that cannot be read is a line on standard error."""
+    import av
+
+    scored = {}
+    for name in names:
+        forms = (root / each for each in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+        path = next((form for form in forms if form.exists()), root / name)
+        try:
+            scored[name] = classifier.score_file(path)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+    return scored
 
 
 def _print(results: list[ClipResult], threshold: float) -> None:

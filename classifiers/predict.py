@@ -268,7 +268,11 @@ def _report(classifier: Classifier, path: Path, as_json: bool) -> bool:
         print(f"{path}: {error}", file=sys.stderr)
         return False
     if as_json:
-        row = {"file": str(path), "hop_s": result.hop_s, "duration_s": round(result.duration_s, 3)}
+        row = {
+            "file": str(path).encode(errors="backslashreplace").decode(),
+            "hop_s": result.hop_s,
+            "duration_s": round(result.duration_s, 3),
+        }
         row |= {"main_cause": result.main_cause, "classifier_sha256": classifier.sha256}
         row |= {name: [round(float(v), 4) for v in getattr(result, name)] for name in ("scores", "any_piano")}
         print(json.dumps(row))

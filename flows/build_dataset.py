@@ -11,6 +11,7 @@ from prefect import flow
 from aria_data.storage import not_writable
 from aria_data.transcribe import Compute
 from flows.build.assemble import Build
+from flows.build.unchanged import last_summary
 from flows.engine import BuildOrder, order_build
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import ANYWHERE
@@ -75,7 +76,7 @@ def build(
     of the run.
     """
     order = order_build(source, Path(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
-    return carry_out(order, verbose, with_prefect)
+    return last_summary(order) or carry_out(order, verbose, with_prefect)
 
 
 def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = True) -> BuildSummary:

@@ -20,10 +20,12 @@ from aria_data.annotate.model_tags import (
     tags_of,
 )
 from aria_data.annotate.readings import Reading, says_work
+from aria_data.annotate.several import first_work, has_several_works, people_of_works, without_event
 from aria_data.llm import Llm, Question
 from aria_data.llm.batch import ask_in_batches
 from aria_data.records import Annotation, Candidate
-from aria_data.text import clean, without_instructions
+from aria_data.repertoire import find_forms
+from aria_data.text import clean, fold, repaired, without_instructions
 
 SOURCE = "rules"
 ANNOTATORS = ("rules", "llm")
@@ -57,8 +59,9 @@ def annotate(
     performer, if a pianist of the list has that name.
     """
     config = config or AnnotateConfig()
+    raw_description = _read(description, config.max_description_chars)
     title, description, uploader = (
-        clean(without_instructions(str(text or "")[: 2 * max_chars])[0], max_chars)
+        clean(_read(text, max_chars), max_chars)
         for text, max_chars in (
             (title, config.max_title_chars),
             (description, config.max_description_chars),
@@ -69,14 +72,39 @@ def annotate(
     read_tags = {str(k).lower(): clean(v, config.max_tag_chars) for k, v in _items(tags)}
     if len(read_tags.get("title", "")) > 2:
         title = read_tags["title"] if not says_work(title) or says_work(read_tags["title"]) else title
+    title_of_work = title if says_work(title) else clean(first_work(raw_description), config.max_title_chars) or title
     reading = Reading()
-    read_composer(reading, title, description, read_tags)
-    numbers = read_catalogue(reading, title)
-    read_performer(reading, title, read_tags, description, uploader)
-    body = without_people(reading, title)
-    read_work(reading, title, body, numbers)
-    read_manner(reading, " ".join([title, read_tags.get("genre", "")]))
+    several = people_of_works(title_of_work)
+    if not several:
+        read_composer(reading, title_of_work, description, read_tags)
+    if several or has_several_works(title_of_work, reading.get("composer_id")):
+        _read_several(reading, title, description, uploader, read_tags)
+    else:
+        _read_one(reading, title_of_work, description, uploader, read_tags)
     return reading.to_annotation(SOURCE)
+
+
+def _read(text: object, max_chars: int) -> str:
+    """A text without damage and without instructions to a model; its lines are kept."""
+    return repaired(without_instructions(str(text or "")[: 2 * max_chars])[0])
+
+
+def _read_several(reading: Reading, title: str, description: str, uploader: str, tags: Mapping[str, str]) -> None:
+    """A title with several works: who plays, the form if one is named, and no composition."""
+    read_performer(reading, title, tags, description, uploader)
+    if forms := find_forms(fold(title)):
+        reading.put("form", forms[0][0], title[forms[0][2] : forms[0][3]], "form")
+    shown = title.strip(" ,-:") or title
+    reading.put("title", shown, shown)
+    read_manner(reading, " ".join([title, tags.get("genre", "")]))
+
+
+def _read_one(reading: Reading, title: str, description: str, uploader: str, tags: Mapping[str, str]) -> None:
+    numbers = read_catalogue(reading, title)
+    read_performer(reading, title, tags, description, uploader)
+    body = without_event(without_people(reading, title))
+    read_work(reading, title, body, numbers)
+    read_manner(reading, " ".join([title, tags.get("genre", "")]))
 
 
 def _items(tags: object) -> list[tuple[object, object]]:

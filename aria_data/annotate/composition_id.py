@@ -31,6 +31,7 @@ from aria_data.repertoire.wholes import is_range, piece_of_range
 from aria_data.repertoire.work_names import is_sonata, is_title_first, numbered_work, quoted, title_in_words
 from aria_data.text import fold
 
+_IN_BRACKETS = re.compile(r"\((?:no|nr)\.? ?(?P<number>[0-9]{1,2})\)")  # "Carnaval: Chopin (No. 12)"
 _DANCES_IN = frozenset({"suite", "partita"})  # labels disagree on the numbers of their movements, not on the names
 _NO_PIECES = frozenset({"bwv", "hwv"})  # a number of these catalogues is never a set
 _ONE_MOVEMENT = frozenset({"scarlatti", "cimarosa", "seixas"})  # composers whose sonatas have one movement
@@ -67,6 +68,8 @@ def read_work(reading: Reading, title: str, body: str, numbers: list[CatalogueNu
         reading.put(
             "composition_id", f"{owner or composer_id}:{code}", reading.evidence.get("catalogue", "") or shown, "title"
         )
+    if numbers and (placed := _IN_BRACKETS.search(fold(tail))):
+        reading.put("piece_number", placed["number"], placed.group())
 
 
 def _is_a_part(code: str, composer_id: str, body: str) -> bool:

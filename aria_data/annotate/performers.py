@@ -40,6 +40,8 @@ def is_somebody(artist: str) -> bool:
 def is_name(segment: str) -> bool:
     """Whether a text could be a person's name: two to four words with capitals, no figures, no words of music."""
     words = segment.split()
+    if re.match(r"[IVX]+\.", segment):  # a movement: "III. Alla Turca"
+        return False
     if not 2 <= len(words) <= 4 or re.search(r"[0-9:()\"#&+!?]", segment):
         return False
     if not all(word[0].isupper() or word in _PARTICLES for word in words):

@@ -11,7 +11,7 @@ Steps before `ingest` use this room, too: collecting reads tags, downloading ver
 
 from aria_data.audio.decode import AudioFacts, AudioReader, Readers, inspect, mono_blocks, probe
 from aria_data.audio.decoded import AudioInfo, Decoded
-from aria_data.audio.ingest import IngestConfig, ingest, ingest_download
+from aria_data.audio.ingest import IngestConfig, ingest, ingest_download, remarks_on
 from aria_data.audio.integrity import IntegrityLimits, require_whole
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "inspect",
     "mono_blocks",
     "probe",
+    "remarks_on",
     "require_whole",
 ]

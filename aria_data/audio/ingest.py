@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aria_data.audio.decode import inspect
+from aria_data.audio.decode import inspect, probe
 from aria_data.audio.integrity import IntegrityLimits, require_whole
+from aria_data.errors import AudioUnreachable, AudioUnreadable
 from aria_data.records import Candidate, Download, Recording, Verdict
 from aria_data.storage import sha256_file
 
@@ -62,6 +63,14 @@ def ingest_download(download: Download, config: IngestConfig) -> tuple[Recording
         peak_db=download.peak_db,
     )
     return recording, verdict(recording, config)
+
+
+def remarks_on(path: Path) -> str:
+    """Give what a fetched file's header shows to be odd; nothing of a file that is away."""
+    try:
+        return "; ".join(probe(path).notes)
+    except (AudioUnreadable, AudioUnreachable):
+        return ""
 
 
 def verdict(recording: Recording, config: IngestConfig) -> Verdict:

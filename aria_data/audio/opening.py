@@ -25,7 +25,7 @@ CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,opus,rm,rso,shn,tak,tta,voc,w64,wav,wv,wsaud"
 )
-RATES_HZ = (2_000, 1_000_000)  # an absurd rate would make a small file fill the memory
+RATES_HZ = (2_000, 3_100_000)  # FFmpeg gives DSD512 at 3,072,000; an absurd rate would make a small file fill memory
 MAX_CHANNELS = 64
 SOUNDS = 10 ** (-70 / 20)  # the amplitude over which a track sounds; as `ingest.min_loudness_db`
 _IS_DEFAULT, _IS_ASIDE = 0x0001, 0x0008 | 0x0080 | 0x0100  # comments, and for those who hear or see badly

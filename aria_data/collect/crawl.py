@@ -17,7 +17,7 @@ from typing import Protocol
 from aria_data.collect.frontier import Followed, Frontier, Seen
 from aria_data.collect.queries import query_by_rule
 from aria_data.collect.sources import follow, require
-from aria_data.collect.sources.base import Lead, parse_seed
+from aria_data.collect.sources.base import Lead, LeftOut, parse_seed
 from aria_data.errors import AriaDataError, TemporaryError, UsageError
 from aria_data.records import Candidate, Screening
 from aria_data.storage import printable
@@ -44,7 +44,9 @@ class CrawlConfig:
     max_requests: int = 2000
     max_minutes: float = 60.0
     max_depth: int = 4  # steps from a seed
-    candidates_per_lead: int = 100  # taken from the beginning of a channel or search
+    candidates_per_lead: int = (
+        100  # from the beginning of what was found on the way, and of a search; seeds are taken whole
+    )
     min_relevance_score: int = 4  # from which a candidate is accepted, 1 to 5; Aria-MIDI kept 3 or 4 and more
     leads_at_once: int = 8
     queries: str = "rules"  # writes searches from accepted titles: "rules", or "llm" where a model screens anyway
@@ -71,7 +73,7 @@ class CrawlSummary:
     num_waiting: int  # leads
     seconds: float
     failures: dict[str, int] = field(default_factory=dict)  # leads by kind
-    lines: list[str] = field(default_factory=list)  # one a lead that failed
+    lines: list[str] = field(default_factory=list)  # one a lead that failed, or of which something was left out
 
 
 class Screen(Protocol):
@@ -98,6 +100,7 @@ class Crawl:
     is_left_alone: Callable[[Candidate], bool] = lambda candidate: False  # opted out: neither screened nor stored
     report: Callable[[CrawlSummary], None] = lambda summary: None
     clock: Callable[[], float] = time.time
+    num_seen: int = 0  # candidates, when the run began
 
     def run(self) -> CrawlSummary:
         """Follow leads until nothing is left or a budget is used up. Raises `UsageError` for a bad seed."""
@@ -107,6 +110,7 @@ class Crawl:
         began, totals, failed = self.clock(), Counter[str](), Counter[str]()
         lines: list[str] = []
         self.frontier.add_seeds(seeds, again=not self.config.has_neighbours)
+        self.num_seen = self.frontier.counts()["seen"]
         self.frontier.revisit(began - self.config.revisit_days * DAY_S)
         stopped_by = ""
         self._export()
@@ -126,6 +130,8 @@ class Crawl:
                     if one.kind and not one.is_cut:
                         failed[one.kind] += 1
                         lines.append(f"{one.lead}: {one.kind} ({one.detail})")
+                    elif one.left_out and not one.is_cut:
+                        lines.append(f"{one.lead}: left out are {one.left_out}; raise crawl.candidates_per_lead")
                 stopped_by = stopped_by or self._spent(totals["new"], began)
                 self.report(self._summary("", totals, failed, lines, began))
         self._export()
@@ -141,6 +147,13 @@ class Crawl:
     def _max_depth(self) -> int:
         return self.config.max_depth or 1_000_000
 
+    def _limit(self, lead: Lead) -> int:
+        """How many candidates of a lead are taken. A seed is taken whole; what is beyond `max_candidates` comes in a
+        later run, so those that are known do not count."""
+        if lead.depth or lead.source == "search":
+            return self.config.candidates_per_lead or 1_000_000
+        return self.num_seen + self.config.max_candidates + 1 if self.config.max_candidates else 1_000_000
+
     def _follow(self, lead: Lead) -> tuple[Followed, list[Candidate]]:
         """Follow one lead. Failures are stored in `Followed`; only a `UsageError` is raised."""
         followed, candidates = Followed(lead), []
@@ -148,9 +161,11 @@ class Crawl:
             followed.kind, followed.detail = "opted-out", "its holder or you had it removed"
             return followed, []
         try:
-            for found in follow(lead, self.web, self.config.candidates_per_lead or 1_000_000):
+            for found in follow(lead, self.web, self._limit(lead)):
                 if isinstance(found, Candidate):
                     candidates.append(found)
+                elif isinstance(found, LeftOut):
+                    followed.left_out = ", ".join(filter(None, (followed.left_out, found.what)))
                 else:
                     followed.leads.append(found)
         except (RequestsSpent, HostResting) as error:
@@ -232,7 +247,10 @@ class Crawl:
         accepted = {seen.candidate_id for seen in followed.candidates if seen.is_accepted}
         is_promising = bool(accepted) or not judged or followed.lead.depth == 0
         best = max((pair[1].relevance_score for pair in judged), default=0) / 5 if accepted else followed.lead.priority
-        leads = [replace(lead, priority=self._priority(lead, best)) for lead in followed.leads if lead.is_part]
+        parts = [lead for lead in followed.leads if lead.is_part]
+        if not judged:  # a list whose pages bring nothing new ends at `max_depth`
+            parts = [replace(lead, depth=max(lead.depth, followed.lead.depth + 1)) for lead in parts]
+        leads = [replace(lead, priority=self._priority(lead, best)) for lead in parts]
         if not self.config.has_neighbours:
             return leads
         if is_promising:

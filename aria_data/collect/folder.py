@@ -17,14 +17,14 @@ from aria_data.collect.places import FileState, KnownPlaces, is_at
 from aria_data.collect.sources.base import text
 from aria_data.errors import AudioUnreachable, AudioUnreadable, UsageError
 from aria_data.records import Candidate
-from aria_data.storage import printable
+from aria_data.storage import as_on_disk, printable
 from aria_data.storage.files import to_location
 
 # File endings that are tried as audio (a part of FFmpeg's); any other file is skipped and counted.
 AUDIO_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp2 "
-    ".mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba .webm "
-    ".wma .wmv .wv".split()
+    ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dff .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov "
+    ".mp2 .mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba "
+    ".webm .wma .wmv .wv".split()
 )
 MAX_SIDECAR_BYTES = 4 << 20  # yt-dlp's largest .info.json files are near 1 MB
 MAX_TEXT = 10_000  # characters kept of a description
@@ -97,7 +97,7 @@ def _candidate(
     root: Path, path: Path, known: Mapping[str, Candidate], places: KnownPlaces, observation: int
 ) -> Candidate:
     own_id = "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    sidecar = path.with_suffix(".info.json")
+    sidecar = as_on_disk(path.parent, path.with_suffix(".info.json").name)
     state = FileState.of(path)
     state = state._replace(modified_ns=max(state.modified_ns, FileState.of(sidecar).modified_ns))
     before = known.get(own_id) or places.take(path, path.relative_to(root), state)

@@ -67,6 +67,7 @@ class Followed:
     is_temporary: bool = False  # the lead waits, and is followed again later
     is_cut: bool = False  # a budget ended it: the lead waits, and this does not count as a try
     rest_s: float = 0.0  # seconds to wait then
+    left_out: str = ""  # what was found and not given
 
 
 class Frontier:
@@ -186,7 +187,7 @@ class Frontier:
                 now + retry_s if one.is_temporary else 0.0,
                 now,
                 one.kind,
-                one.detail,
+                one.detail or (f"left out: {one.left_out}" if one.left_out else ""),
                 one.num_candidates,
                 num_new,
                 num_accepted,
@@ -236,6 +237,11 @@ class Frontier:
     def failures(self) -> list[tuple[str, str, str]]:
         """Give the leads that could not be followed as (lead, kind, detail)."""
         return self._rows("SELECT source || ': ' || target, kind, detail FROM leads WHERE kind != '' ORDER BY rowid")
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """Give the leads that were followed and not taken whole, as (lead, what was left out)."""
+        sql = "SELECT source || ': ' || target, detail FROM leads WHERE kind = '' AND detail != '' ORDER BY rowid"
+        return self._rows(sql)
 
     def tree(self) -> Iterator[tuple[str, str, str, str, int, int]]:
         """Yield every lead, oldest first, as (lead_id, its parent's id, text, state, num_new, num_accepted)."""

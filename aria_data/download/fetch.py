@@ -16,9 +16,9 @@ from typing import Any
 
 from aria_data.audio import AudioFacts, IntegrityLimits, inspect, require_whole
 from aria_data.collect.sources.base import Lead
-from aria_data.collect.sources.html import AUDIO_SUFFIXES, is_audio_address
 from aria_data.collect.sources.media import GENERIC, extractor_of
 from aria_data.collect.sources.page import follow as follow_page
+from aria_data.collect.sources.players import AUDIO_SUFFIXES, is_audio_address
 from aria_data.download.partial_files import (
     closing_files,
     forget,
@@ -53,7 +53,7 @@ from aria_data.web.licences import require_known
 # Streams that yt-dlp reads by itself. It would hand others to outside programs, whose requests pass no policy.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
-MAX_ON_PAGE = 1000  # recordings on a page among which a candidate is sought
+MAX_ON_PAGE = 20_000  # recordings on a page among which a candidate is sought
 WHOLE = IntegrityLimits()  # the defaults of the settings `ingest`
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 

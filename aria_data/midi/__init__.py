@@ -8,6 +8,7 @@ performance matches the true one.
 from aria_data.midi.midi_files import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
+    MAX_FILE_BYTES,
     SOFT,
     SOSTENUTO,
     SUSTAIN,
@@ -15,12 +16,14 @@ from aria_data.midi.midi_files import (
     Pedal,
     Performance,
     midi_bytes,
+    performance_of,
     read_midi,
 )
 
 __all__ = [
     "HIGHEST_PITCH",
     "LOWEST_PITCH",
+    "MAX_FILE_BYTES",
     "Note",
     "Pedal",
     "Performance",
@@ -28,5 +31,6 @@ __all__ = [
     "SOSTENUTO",
     "SUSTAIN",
     "midi_bytes",
+    "performance_of",
     "read_midi",
 ]

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mido
-from mido.midifiles.meta import KeySignatureError
 
 from aria_data.errors import MidiUnreadable
+from aria_data.midi.midi_events import CONTROL, DEFAULT_TEMPO_US, NOTE_ON, TEMPO, Event, MidiFile, Track, parse
+from aria_data.storage import printable
 
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # A0 to C8, the 88 keys
 SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67  # controller numbers of the MIDI 1.0 specification
 
-TICKS_PER_BEAT = 1000
-TEMPO_US = 500_000  # 120 beats a minute, the MIDI default: with 1000 ticks a beat, one tick lasts 0.5 ms
-TICKS_PER_S = TICKS_PER_BEAT * 1_000_000 / TEMPO_US
+PERCUSSION = 9  # the channel of General MIDI, counted from 0
+MAX_FILE_BYTES = 16 << 20  # eight hours of a very busy piano are 8 MB
+
+TICKS_PER_BEAT = (1000, 500, 250, 100, 50, 25, 10, 5, 1)  # the finest that fits: 0.5 ms, after 83 minutes 1 ms, ...
+MAX_TICKS = 9_900_000  # pretty_midi takes a file of 10,000,000 ticks for a damaged one
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,84 +58,156 @@ class Performance:
         return max(ends, default=0.0)
 
 
-def midi_bytes(performance: Performance) -> bytes:
-    """Write the performance as a type-1 MIDI file: one tempo, one piano track, 0.5 ms resolution.
+def midi_bytes(performance: Performance, text: str = "") -> bytes:
+    """Write the performance as a type-1 MIDI file: one tempo, one piano track, 0.5 ms resolution up to 82 minutes.
 
+    A longer one has coarser ticks, 1 ms up to 165 minutes and so on, since libraries refuse files of 10,000,000 ticks.
     The same performance gives the same bytes. At the same tick, releases come before strikes, so that the release of a
-    note never ends the next note of its pitch. A note lasts at least one tick.
+    note never ends the next note of its pitch. A note lasts at least one tick. `text` (ASCII) goes into a text event.
     """
-    meta = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO_US), mido.MetaMessage("end_of_track")])
+    ticks_per_beat = next((each for each in TICKS_PER_BEAT if performance.end_s * _per_s(each) <= MAX_TICKS), 1)
+    meta = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)])
+    meta += [mido.MetaMessage("text", text=text)] if text else []
+    meta.append(mido.MetaMessage("end_of_track"))
     piano = mido.MidiTrack([mido.Message("program_change", program=0)])
     now = 0
-    for tick, _, message in sorted(_timed_messages(performance), key=lambda event: event[:2]):
+    timed = _timed_messages(performance, _per_s(ticks_per_beat))
+    for tick, _, message in sorted(timed, key=lambda event: event[:2]):
         piano.append(message.copy(time=tick - now))
         now = tick
     piano.append(mido.MetaMessage("end_of_track"))
     out = io.BytesIO()
-    mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, tracks=[meta, piano]).save(file=out)
+    mido.MidiFile(type=1, ticks_per_beat=ticks_per_beat, tracks=[meta, piano]).save(file=out)
     return out.getvalue()
 
 
-def _timed_messages(performance: Performance):
+def _per_s(ticks_per_beat: int) -> float:
+    return ticks_per_beat * 1_000_000 / DEFAULT_TEMPO_US
+
+
+def _timed_messages(
+    performance: Performance, ticks_per_s: float
+) -> Iterator[tuple[int, tuple[int, int], mido.Message]]:
     """Yield `(tick, rank, message)`; the rank orders messages of one tick: releases, pedals, strikes."""
     for note in performance.notes:
-        start, end = _tick_span(note.onset_s, note.offset_s)
+        start, end = _tick_span(note.onset_s, note.offset_s, ticks_per_s)
         yield start, (3, note.pitch), mido.Message("note_on", note=note.pitch, velocity=note.velocity)
         yield end, (0, note.pitch), mido.Message("note_off", note=note.pitch, velocity=0)
     for pedal in performance.pedals:
-        start, end = _tick_span(pedal.onset_s, pedal.offset_s)
+        start, end = _tick_span(pedal.onset_s, pedal.offset_s, ticks_per_s)
         yield start, (2, pedal.controller), mido.Message("control_change", control=pedal.controller, value=127)
         yield end, (1, pedal.controller), mido.Message("control_change", control=pedal.controller, value=0)
 
 
-def _tick_span(onset_s: float, offset_s: float) -> tuple[int, int]:
-    start = max(0, round(onset_s * TICKS_PER_S))
-    return start, max(start + 1, round(offset_s * TICKS_PER_S))
+def _tick_span(onset_s: float, offset_s: float, ticks_per_s: float) -> tuple[int, int]:
+    start = max(0, round(onset_s * ticks_per_s))
+    return start, max(start + 1, round(offset_s * ticks_per_s))
 
 
 def read_midi(path: str | Path) -> Performance:
-    """Read notes and pedals of every channel but percussion.
+    """Read notes and pedals of every channel but percussion. What players read is read; see `midi_events.parse`.
 
-    Raises `MidiUnreadable` for a file that mido cannot read or parse. A note struck again before its release ends where
-    the next begins; a note that is never released ends with the file.
+    Raises `MidiUnreadable` for a file that is no MIDI, cut, damaged or over 16 MB. A note struck again before its
+    release ends where the next begins; a note that is never released ends with the file.
     """
+    name = printable(str(path), 1000)
     try:
-        file = mido.MidiFile(str(path))
-        return _performance_of(file)
+        return performance_of(_read_bytes(path))
     except OSError as error:
-        raise MidiUnreadable(f"{path}: cannot be read as MIDI ({error}). Check that the file is complete.") from error
-    except (ValueError, EOFError, LookupError, TypeError, ArithmeticError, KeySignatureError) as error:
-        raise MidiUnreadable(f"{path}: is not a valid MIDI file ({error!r}). Remove or replace it.") from error
+        cause = error.strerror or error
+        raise MidiUnreadable(f"{name}: cannot be read ({cause}). Check that it is there.") from error
+    except ValueError as error:
+        raise MidiUnreadable(f"{name}: is not a valid MIDI file: {error}. Remove or replace it.") from error
 
 
-def _performance_of(file: mido.MidiFile) -> Performance:
-    notes: list[Note] = []
-    pedals: list[Pedal] = []
-    sounding: dict[tuple[int, int], tuple[float, int]] = {}
-    pressed: dict[tuple[int, int], float] = {}
-    now = 0.0
+def _read_bytes(path: str | Path) -> bytes:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is no file")  # a pipe would be waited for
+    with open(path, "rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
-    def release(key: tuple[int, int]) -> None:
-        onset_s, velocity = sounding.pop(key)
-        notes.append(Note(onset_s, max(now, math.nextafter(onset_s, math.inf)), key[1], velocity))
 
-    for message in file:  # mido yields delta times in seconds, tempo changes applied
-        now += message.time
-        if message.is_meta or getattr(message, "channel", 9) == 9:
-            continue
-        if message.type in ("note_on", "note_off"):
-            key = (message.channel, message.note)
-            if key in sounding:
-                release(key)
-            if message.type == "note_on" and message.velocity > 0:
-                sounding[key] = (now, message.velocity)
-        elif message.type == "control_change" and message.control in (SUSTAIN, SOSTENUTO, SOFT):
-            key = (message.channel, message.control)
-            if message.value >= 64:
-                pressed.setdefault(key, now)
-            elif key in pressed:
-                pedals.append(Pedal(pressed.pop(key), now, message.control))
-    for key in list(sounding):
-        release(key)
-    pedals.extend(Pedal(onset_s, now, key[1]) for key, onset_s in pressed.items())
-    return Performance(sorted(notes), sorted(pedals))
+def performance_of(content: bytes) -> Performance:
+    """Read notes and pedals from a MIDI file's content. Raises `ValueError`; see `read_midi`."""
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it has more than the {MAX_FILE_BYTES >> 20} MB of any piano music")
+    file = parse(content)
+    if not file.is_sequence:
+        return _Player(file).play(list(enumerate(file.tracks)), 0.0)
+    player, played = _Player(file), Performance()
+    for number, track in enumerate(file.tracks):
+        one = player.play([(number, track)], player.now)
+        played = Performance(played.notes + one.notes, played.pedals + one.pedals)
+    return played
+
+
+class _Player:
+    """Plays tracks together. `now` and the tempo go on from one call to the next."""
+
+    def __init__(self, file: MidiFile):
+        self._file = file
+        self._tempo_us = DEFAULT_TEMPO_US
+        self.now = 0.0
+
+    def play(self, tracks: list[tuple[int, Track]], start_s: float) -> Performance:
+        heard = _Heard()
+        self.now, before = start_s, 0
+        events = [(event.tick, number, event) for number, track in tracks for event in track.events]
+        for tick, number, event in sorted(events, key=lambda each: each[0]):
+            self.now += (tick - before) * self._seconds_per_tick()
+            before = tick
+            if event.kind == TEMPO:
+                self._tempo_us = event.first
+            elif event.channel != PERCUSSION:
+                heard.take(event, number, self.now)
+        self.now += (max(track.end for _, track in tracks) - before) * self._seconds_per_tick()
+        return heard.performance(self.now)
+
+    def _seconds_per_tick(self) -> float:
+        if self._file.ticks_per_s is not None:
+            return 1.0 / self._file.ticks_per_s
+        return self._tempo_us * 1e-6 / self._file.ticks_per_beat
+
+
+class _Heard:
+    """Notes and pedal presses as they begin and end. A key belongs to its track and channel, a pedal to its channel."""
+
+    def __init__(self) -> None:
+        self._played = Performance()
+        self._sounding: dict[tuple[int, int, int], tuple[float, int]] = {}
+        self._pressed: dict[tuple[int, int], float] = {}
+        self._restruck: dict[tuple[int, int, int], int] = {}  # the tick of the newest strike of a key that was down
+
+    def take(self, event: Event, number: int, now: float) -> None:
+        if event.kind == CONTROL:
+            self._move_pedal((event.channel, event.first), event.second >= 64, now)
+            return
+        key = (number, event.channel, event.first)
+        is_strike = event.kind == NOTE_ON and event.second > 0
+        if key in self._sounding:
+            if not is_strike and self._restruck.pop(key, -1) == event.tick:
+                return  # the release of the note before, written after the strike of this one
+            self._release(key, now)
+            if is_strike:
+                self._restruck[key] = event.tick
+        if is_strike:
+            self._sounding[key] = (now, event.second)
+
+    def _release(self, key: tuple[int, int, int], now: float) -> None:
+        onset_s, velocity = self._sounding.pop(key)
+        self._played.notes.append(Note(onset_s, max(now, math.nextafter(onset_s, math.inf)), key[2], velocity))
+
+    def _move_pedal(self, key: tuple[int, int], is_down: bool, now: float) -> None:
+        if key[1] not in (SUSTAIN, SOSTENUTO, SOFT):
+            return
+        if is_down:
+            self._pressed.setdefault(key, now)
+        elif key in self._pressed:
+            self._played.pedals.append(Pedal(self._pressed.pop(key), now, key[1]))
+
+    def performance(self, end_s: float) -> Performance:
+        """End what still sounds, and give everything."""
+        for key in list(self._sounding):
+            self._release(key, end_s)
+        self._played.pedals.extend(Pedal(onset_s, end_s, key[1]) for key, onset_s in self._pressed.items())
+        return Performance(sorted(self._played.notes), sorted(self._played.pedals))

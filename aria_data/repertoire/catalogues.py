@@ -21,6 +21,8 @@ _LONG_NAMES = {
     "mwv": "mwv", "hess": "hess", "bi": "bi", "eg": "eg", "cd": "cd", "fp": "fp", "js": "js", "jw": "jw", "bv": "bv",
     "lw": "lw", "kp": "k", "ct": "ct", "fs": "fs", "hu": "hu", "cff": "cff", "warb": "warb", "fk": "fk",
     "koechel": "k", "kochel": "k", "deutsch": "d", "longo": "l", "kirkpatrick": "k", "searle": "s", "анх": "anh",
+    "k.v": "k", "k. v": "k", "b.w.v": "bwv", "h.w.v": "hwv",
+    "אופ": "op", "אופוס": "op", "مصنف": "op", "أوبوس": "op", "اوبوس": "op",
 }  # fmt: skip
 _ALWAYS = frozenset(
     {
@@ -35,6 +37,10 @@ _ALWAYS = frozenset(
         "rct",
         "wwv",
         "kv",
+        "k.v",
+        "k. v",
+        "b.w.v",
+        "h.w.v",
         "rv",
         "sz",
         "bb",
@@ -44,7 +50,8 @@ _ALWAYS = frozenset(
     }
 )
 _RANGED = frozenset({"bwv", "hwv", "buxwv"})  # "BWV 846-869" is a book; "K. 355/576b" is two numbers of one piece
-_COMPOSER_OF = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "kv": "mozart", "koechel": "mozart", "kochel": "mozart",
+_COMPOSER_OF = {"bwv": "bach", "hob": "haydn", "hwv": "handel", "kv": "mozart", "k.v": "mozart", "k. v": "mozart",
+                "b.w.v": "bach", "h.w.v": "handel", "koechel": "mozart", "kochel": "mozart",
                 "wq": "bach_cpe", "rv": "vivaldi", "sz": "bartok", "buxwv": "buxtehude", "twv": "telemann",
                 "rct": "rameau", "wwv": "wagner", "bb": "bartok", "fwv": "franck", "mwv": "mendelssohn",
                 "trv": "strauss_richard", "longo": "scarlatti", "kirkpatrick": "scarlatti", "deutsch": "schubert",

@@ -46,9 +46,13 @@ _PERFORMER_AFTER = re.compile(
     r"speelt|играет|исполняет|gra)\b"
 )
 _INSTITUTION_AFTER = re.compile(
-    r"'?s?(?: international| intl| piano| music| national| young){0,3} (?:competition|wettbewerb|concours|concorso|"
+    r"'?s? (?:piano|music) studio|"
+    r"'?s?[ -](?:(?:international|intl|piano|music|national|young) ){0,3}(?:competition|wettbewerb|concours|concorso|"
     r"concurso|konkurs|institut|academy|akademi|conservator|konservator|hall\b|saal|society|festival|prize|collegium|"
-    r"choir|orchest|ensemble|universit|hochschule|museum|foundation|конкурс)"
+    r"choir|orchest|ensemble|universit|hochschule|museum|foundation|конкурс|airport|flughafen|lotnisk|aeroport|haus\b|"
+    r"house\b|birthplace|geburtshaus|monument|denkmal|statue|park\b|street|strasse|square|platz\b|theatre|theater|"
+    r"school of music|music school|prize|preis|prix|award|medal|centre\b|center\b|club\b|trail|room\b|salon\b|"
+    r"аэропорт|музей|зал\b|консерватори|филармони)"
 )
 _WORK_SIGN = re.compile(
     r"\b(?:op|opus|no|nr|bwv|hob|kv|sonat|prelud|etud|nocturn|noktiurn|waltz|valse|fug|suite|variation|rondo|mazurka|"
@@ -132,7 +136,12 @@ def find_composer(text: str, is_name: bool = False) -> ComposerMatch | None:
     A name after "arr.", "hommage à", "on a theme by" or "played by" is not the composer's; neither is a
     surname after another first name. Of several composers, one before a colon is chosen, then the first.
     """
-    matches = [match for match in find_composers(text, is_name) if match.role == "composer"]
+    return main_composer(find_composers(text, is_name), text)
+
+
+def main_composer(people: list[ComposerMatch], text: str) -> ComposerMatch | None:
+    """The composer among the people whom `find_composers` found in a text, or None."""
+    matches = [match for match in people if match.role == "composer"]
     if not matches:
         return None
     cleaned = clean(text, MAX_CHARS)

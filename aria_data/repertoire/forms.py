@@ -15,7 +15,9 @@ from itertools import zip_longest
 from aria_data.text import clean, fold
 
 EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
-NUMBER_SIGN = r"(?:n\.o|no?s?|nr|num|numero|numer|n\.?[°º]|#|ном|番|第|№)[.°º:]?"  # No. 2, Nr. 2, n° 2, n.º 2, 第2
+NUMBER_SIGN = (
+    r"(?:n\.o|no?s?|nr|num|numero|numer|n\.?[°º]|#|ном|番|第|№|מס'?|מספר|رقم)[.°º:]?"  # No. 2, Nr. 2, n° 2, n.º 2, 第2
+)
 
 _MAJOR = "major|maj|dur|majeur|maggiore|mayor|maior|мажор|groot|grote terts"
 _MINOR = "minor|min|moll|mineur|minore|menor|минор|klein"

@@ -4,6 +4,6 @@ In: `Candidate`s. Out: `Screening`s.
 Rejection: `relevance_score_below_min`.
 """
 
-from aria_data.screen.screening import ScreenConfig, score_titles, screen, screen_many
+from aria_data.screen.screening import ScreenConfig, probability_of_solo_piano, score_titles, screen, screen_many
 
-__all__ = ["ScreenConfig", "score_titles", "screen", "screen_many"]
+__all__ = ["ScreenConfig", "probability_of_solo_piano", "score_titles", "screen", "screen_many"]

@@ -1,4 +1,5 @@
-"""Score a candidate's text by how likely it is solo piano, 1 to 5, with word lists or with a language model.
+"""Score a candidate's text by how likely it is solo piano, 1 to 5: by word lists, by a small model with them, or by a
+language model.
 
     5  a piano, alone          "Klaviersonate", "solo piano", ピアノソロ
     4  a piano                 "piano cover of an orchestral theme", "Chopin: Nocturne"
@@ -7,49 +8,49 @@
     1  clearly something else  "violin sonata", "piano concerto", "synthesia tutorial"
 
 By the rules (word lists in `screen_words.toml`) the title decides; tags, uploader and description decide where it does
-not tell. A model gets the prompt `screen-1.md`, many candidates in a request. For both, instructions to a model are
-removed from the text first (`aria_data.text.prompt_injection`).
+not tell. The learned scorer (`learned.py`) weighs the rules and a small model that knows works: its 1 to 5 stand for
+probabilities. A language model gets the prompt `screen-1.md`, many candidates in a request. For all, instructions to a
+model are removed from the text first (`aria_data.text.prompt_injection`).
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from aria_data.llm import Answer, Llm, Question, Task
 from aria_data.llm.batch import ask_in_batches
 from aria_data.llm.questions import Payload, load_prompt
 from aria_data.records import Candidate, Screening, Verdict
-from aria_data.repertoire import find_composer
+from aria_data.screen.learned import LEARNED, judge, score_of
+from aria_data.screen.title_rules import read_title, second_opinion
+from aria_data.screen.word_lists import words_in
 from aria_data.storage import printable
-from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructions
+from aria_data.text import clean, is_quoted, trim_quote, without_instructions
 
 SCORER = "rules"
-SCORERS = ("rules", "llm")
+SCORERS = (LEARNED, SCORER, "llm")
 MAX_EVIDENCE_CHARS = 200
 MAX_REASON_CHARS = 300
 MIN_PIANO_SCORE = 4  # the lowest score by the rules for which a piano is named
+MIN_BY_DEFAULT = 2
 PROMPT = "screen-1"
-_EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 
 
 @dataclass(frozen=True)
 class ScreenConfig:
     """Which candidates go on, and how they are scored. Raises `ValueError` for an unknown scorer.
 
-    The default rejects only candidates whose text names something else: the files of a user's own folder go on in case
-    of doubt. A crawl needs 4.
+    The default rejects only addresses whose text names something else, and no file of a user's own folder: there the
+    audio decides, unless `min_relevance_score` is raised. A crawl needs 4.
     """
 
-    min_relevance_score: int = 2  # 1 to 5
+    min_relevance_score: int = MIN_BY_DEFAULT  # 1 to 5
     max_title_chars: int = 500
     max_description_chars: int = 3000  # ours: longer ones are credits and advertising
-    scorer: str = "rules"  # or "llm"
+    scorer: str = LEARNED  # or "rules", "llm"
     model: str = ""  # of the scorer "llm"; empty: ARIA_DATA_MODEL
 
     def __post_init__(self) -> None:
@@ -58,12 +59,31 @@ class ScreenConfig:
 
 
 def screen(candidate: Candidate, config: ScreenConfig) -> Screening:
-    """Score a candidate's metadata by the rules. Never raises, whatever the text is."""
-    return _by_rules(_without_instructions(candidate)[0], config)
+    """Score a candidate's metadata by the rules, or by the learned scorer. Never raises, whatever the text is."""
+    cleaned = _without_instructions(candidate)[0]
+    return _by_learning(cleaned, config) if config.scorer == LEARNED else _by_rules(cleaned, config)
+
+
+def probability_of_solo_piano(candidate: Candidate, config: ScreenConfig | None = None) -> float:
+    """The learned scorer's probability, 0 to 1, that a candidate is solo piano, by its text. Never raises."""
+    config = config or ScreenConfig()
+    cleaned = _without_instructions(candidate)[0]
+    return judge(cleaned, config.max_title_chars, config.max_description_chars).probability
+
+
+def _by_learning(candidate: Candidate, config: ScreenConfig) -> Screening:
+    judged = judge(candidate, config.max_title_chars, config.max_description_chars)
+    return Screening(
+        candidate.candidate_id,
+        score_of(judged.probability),
+        LEARNED,
+        ", ".join(judged.evidence)[:MAX_EVIDENCE_CHARS],
+        f"solo piano with probability {judged.probability:.2f}",
+    )
 
 
 def score_titles(titles: Iterable[str], config: ScreenConfig | None = None) -> list[Screening]:
-    """Score titles by the rules, in their order: `relevance_score` 1 to 5, and the words that decided (`evidence`).
+    """Score titles in their order, without a language model: `relevance_score` 1 to 5, with the words that decided.
 
     `candidate_id` is the title's place in the list, counted from 0.
     """
@@ -72,10 +92,9 @@ def score_titles(titles: Iterable[str], config: ScreenConfig | None = None) -> l
 
 
 def _by_rules(candidate: Candidate, config: ScreenConfig) -> Screening:
-    found = _words_in(candidate.title, config.max_title_chars)
-    score, evidence = _title_score(found, candidate.title)
-    more = " | ".join(str(part or "") for part in (candidate.tags, candidate.uploader, candidate.description))
-    score, evidence = _second_opinion(score, evidence, _words_in(more, config.max_description_chars))
+    title = read_title(candidate.title, config.max_title_chars)
+    more = " | ".join(filter(None, map(str, (candidate.tags, candidate.uploader, candidate.description))))
+    score, evidence = second_opinion(title.score, title.evidence, words_in(more, config.max_description_chars))
     return Screening(candidate.candidate_id, score, SCORER, ", ".join(evidence)[:MAX_EVIDENCE_CHARS])
 
 
@@ -92,7 +111,7 @@ def screen_many(
     `in_batches` uses the batch interface: half the price, an answer within a day. `announce` gets lines about its
     progress. Raises `ValueError` for the scorer "llm" without `llm`.
     """
-    if config.scorer == SCORER:
+    if config.scorer in (LEARNED, SCORER):
         yield from ((candidate, screen(candidate, config)) for candidate in candidates)
         return
     if llm is None:
@@ -172,75 +191,10 @@ def _limited(screening: Screening, by_rules: Screening) -> Screening:
     return replace(screening, relevance_score=by_rules.relevance_score, reason=reason[:MAX_REASON_CHARS])
 
 
-def verdict(screening: Screening, config: ScreenConfig) -> Verdict:
-    """Judge the score: `relevance_score_below_min`, or kept."""
+def verdict(screening: Screening, config: ScreenConfig, is_own_file: bool = False) -> Verdict:
+    """Judge the score: `relevance_score_below_min`, or kept. Files of a user's own folder are kept by the default."""
     score = float(screening.relevance_score)
-    if score < config.min_relevance_score:
+    is_heard = is_own_file and config.min_relevance_score <= MIN_BY_DEFAULT
+    if score < config.min_relevance_score and not is_heard:
         return Verdict(False, "relevance_score_below_min", score)
     return Verdict(True, "", score)
-
-
-def _title_score(found: dict[str, list[str]], title: str) -> tuple[int, list[str]]:
-    if found["not_music"]:
-        return 1, found["not_music"]
-    if found["ensemble"] and not found["transcription"]:
-        return 1, found["ensemble"]
-    if found["doubtful"] and not found["transcription"]:
-        return 2, found["doubtful"]
-    if found["transcription"] and (found["ensemble"] or found["doubtful"]):
-        return 4, found["transcription"]
-    if found["solo"]:
-        return 5, found["solo"]
-    if found["transcription"] or found["piano"]:
-        return 4, found["transcription"] or found["piano"]
-    composer = find_composer(title) if found["form"] else None
-    return (4, [composer.text, *found["form"]]) if composer else (3, [])
-
-
-def _second_opinion(score: int, evidence: list[str], found: dict[str, list[str]]) -> tuple[int, list[str]]:
-    """Correct the title's score by the description: 3 (does not tell) becomes 2 or 4, a title that only names a piano
-    can fall to 3, and a doubtful one that is played alone rises to 4."""
-    against = found["not_music"] or ([] if found["transcription"] else found["ensemble"])
-    if score == 4 and against and not _is_transcription(evidence):
-        return 3, [*evidence, *against]
-    if score == 2 and found["alone"] and not against:
-        return 4, found["alone"]
-    if score != 3:
-        return score, evidence
-    if against:
-        return 2, against
-    hints = found["solo"] or found["transcription"] or found["piano"] or found["alone"]
-    return (4, hints) if hints else (3, [])
-
-
-def _is_transcription(evidence: list[str]) -> bool:
-    """Whether the evidence holds words of a transcription for piano."""
-    pattern = _patterns()["transcription"]
-    return any(pattern.search(words) for words in evidence)
-
-
-def _words_in(text: object, max_chars: int) -> dict[str, list[str]]:
-    """Give the matched words of each list, in order, each once."""
-    folded = re.sub(r"[\W_]+", " ", fold(clean(text, max_chars)))
-    patterns = _patterns()
-    folded = patterns["exception"].sub(" ", folded)
-    return {name: list(dict.fromkeys(pattern.findall(folded))) for name, pattern in patterns.items()}
-
-
-@cache
-def _patterns() -> dict[str, re.Pattern[str]]:
-    source = resources.files("aria_data.screen").joinpath("screen_words.toml").read_text(encoding="utf-8")
-    return {
-        name: _pattern([word for words in by_language.values() for word in words])
-        for name, by_language in tomllib.loads(source).items()
-    }
-
-
-def _pattern(words: list[str]) -> re.Pattern[str]:
-    """Make one alternation of all words, longest first. Words are separated by one space, as in the folded text."""
-    parts = []
-    for word in sorted(set(words), key=lambda word: (-len(word), word)):
-        plain = re.sub(r"[^\w*]+", " ", fold(word))
-        literal = re.escape(plain).replace(r"\*", r"\w{0,20}")
-        parts.append(literal if _EAST_ASIAN.search(word) else rf"\b{literal}\b")
-    return re.compile("|".join(parts))

@@ -10,7 +10,9 @@ how stage tables are stored. All but `files` and `balance` load pyarrow, so impo
 from aria_data.storage.files import (
     HELD,
     PARTIAL,
+    as_on_disk,
     exclusive_lock,
+    json_line,
     not_writable,
     printable,
     require_space,
@@ -23,7 +25,9 @@ from aria_data.storage.files import (
 __all__ = [
     "HELD",
     "PARTIAL",
+    "as_on_disk",
     "exclusive_lock",
+    "json_line",
     "not_writable",
     "printable",
     "require_space",

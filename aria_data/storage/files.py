@@ -13,13 +13,15 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
@@ -140,6 +142,26 @@ def printable(text: str | bytes, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def json_line(value: Any, **settings: Any) -> bytes:
+    """Write a value as a line of JSON in UTF-8, whatever files are called.
+
+    Bytes of a name that are no UTF-8 become what `printable` shows: `caf\\udce9.wav`, six characters for the byte.
+    """
+    text = json.dumps(value, ensure_ascii=False, **settings)
+    return _BROKEN_BYTES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def as_on_disk(folder: Path, name: str) -> Path:
+    """Give the path of `name` below `folder`, with accents in one character or in two (NFC, NFD) as the file has them.
+
+    macOS and what copies from it write names in the second way, tables and other systems in the first.
+    """
+    others = () if name.isascii() else (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    paths = [folder / each for each in (name, *others)]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
+_BROKEN_BYTES = re.compile("[\ud800-\udfff]")  # what Python makes of bytes of a file name that are no UTF-8
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 

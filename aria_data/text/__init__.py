@@ -9,5 +9,6 @@ only `deobfuscation` makes readable. `quotes` checks that a model's quote is in 
 from aria_data.text.cleaning import clean, fold
 from aria_data.text.prompt_injection import without_instructions
 from aria_data.text.quotes import is_quoted, trim_quote
+from aria_data.text.repair import repaired
 
-__all__ = ["clean", "fold", "is_quoted", "trim_quote", "without_instructions"]
+__all__ = ["clean", "fold", "is_quoted", "repaired", "trim_quote", "without_instructions"]

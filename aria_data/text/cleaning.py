@@ -15,6 +15,8 @@ def clean(text: object, max_chars: int) -> str:
     into `:`.
     """
     bounded = str(text if text is not None else "")[:max_chars]
+    if bounded.isascii() and bounded.isprintable():
+        return " ".join(bounded.split())  # nothing to normalise
     visible = "".join(_visible(c) for c in unicodedata.normalize("NFKC", bounded))
     return " ".join(visible.split())[:max_chars]
 

@@ -46,6 +46,9 @@ class View:
 
 def plain_view(text: str) -> View:
     """Fold the text: NFKC, lower case, without accents and invisible characters; at most about `MAX_CHARS` long."""
+    if text.isascii() and text.isprintable():
+        plain = fold(text[:MAX_CHARS])
+        return View(plain, list(range(len(plain))))
     characters: list[str] = []
     origin: list[int] = []
     for place, character in enumerate(text):

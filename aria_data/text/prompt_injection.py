@@ -81,6 +81,8 @@ def without_instructions(text: str) -> tuple[str, list[str]]:
 
     Only the first `deobfuscation.MAX_CHARS` are examined; where something is removed, the rest is cut off.
     """
+    if not text:
+        return text, []
     whole, text = text, text[:MAX_CHARS]
     plain = plain_view(text)
     spans = [*hidden_in(text, _is_writing), *_marks_in(plain), *_orders_in(plain)]

@@ -21,12 +21,16 @@ from aria_data.storage import printable
 
 MAX_URL_CHARS = 2000  # what browsers and archives agree on
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Query parameters for a visitor's origin, identity or expiry time, which never change the page that is meant.
+# Query parameters for a visitor's origin or identity, which never change the page that is meant.
 _NOISE = re.compile(
-    r"^(utm_\w+|fbclid|gclid|dclid|msclkid|igshid|mc_[ce]id|si|feature|ref_src|spm|pp|ab_channel|"
-    r"phpsessid|jsessionid|session|sessionid|session_id|token|nonce|expires|signature|sig)$",
-    re.IGNORECASE,
+    r"^(utm_\w+|fbclid|gclid|dclid|msclkid|igshid|mc_[ce]id|ref_src|phpsessid|jsessionid)$", re.IGNORECASE
 )
+_VIDEO_SITES = ("youtube.com", "youtu.be", "youtube-nocookie.com")
+_NOISE_THERE = re.compile(r"^(si|feature|pp|ab_channel)$", re.IGNORECASE)
+# These say who asks, or until when, only where their value is a secret or a time; `session=3` may be a concert's.
+_VISITOR = re.compile(r"^(sid|session|sessionid|session_id|token|nonce|expires|signature|sig)$", re.IGNORECASE)
+_SECRET = re.compile(r"(?=[^a-z]*[a-z])(?=\D*\d)[\w.~%+/=-]{16,}|1\d{9}", re.IGNORECASE)
+_FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
 _SESSION_IN_PATH = re.compile(r";(jsessionid|phpsessid)=[^/?#]*", re.IGNORECASE)
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Besides what `ipaddress` calls private: carrier-grade NAT, and IPv6 ranges that carry an IPv4 address inside.
@@ -148,10 +152,19 @@ def canonical(url: str) -> str:
     netloc = f"[{host}]" if ":" in host else host
     netloc += f":{port}" if port and port != DEFAULT_PORTS.get(scheme) else ""
     path = quote(_SESSION_IN_PATH.sub("", parts.path) or "/", safe="/%:@!$&'()*+,;=~-._")
-    kept = sorted(
-        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _NOISE.match(name)
-    )
+    kept = sorted(_kept(parse_qsl(parts.query, keep_blank_values=True), host, path))
     return urlunsplit((scheme, netloc, path, urlencode(kept), ""))
+
+
+def _kept(given: list[tuple[str, str]], host: str, path: str) -> list[tuple[str, str]]:
+    """Leave out what names no page. A secret stays where nothing else says which page it is."""
+    named = [(name, value) for name, value in given if not _NOISE.match(name)]
+    if is_below(host, _VIDEO_SITES):
+        named = [(name, value) for name, value in named if not _NOISE_THERE.match(name)]
+    rest = [(name, value) for name, value in named if not (_VISITOR.match(name) and _SECRET.fullmatch(value))]
+    return (
+        rest if rest or _FILE.search(path) and not path.endswith((".php", ".cgi", ".aspx", ".asp", ".jsp")) else named
+    )
 
 
 def join(base: str, link: str) -> str:

@@ -32,7 +32,7 @@ from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, Reco
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, carried_rows, mark_reachable, within_limits
+from flows.build.carried import Carried, carried_rows, mark_reachable, pending_line, within_limits
 from flows.build.carried_copies import regrouped
 from flows.build.copies import Copies, find_copies
 from flows.build.finished import finished_segments
@@ -40,6 +40,7 @@ from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
+from flows.build.unchanged import note_finished
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import ITEMS, LOCAL, BuildState
@@ -69,6 +70,7 @@ class Build:
     carried: Carried = field(default_factory=Carried)
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+    is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     @classmethod
     @contextmanager
@@ -99,8 +101,7 @@ class Build:
 
     def _tidy(self) -> None:
         root = self.context.root
-        tables = [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]
-        for table in tables:
+        for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
@@ -154,6 +155,7 @@ class Build:
         known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
+        self.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
         candidate_of = {item.item_id: item.candidate_id for item in items}
         for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
             if outcome.status == DONE:
@@ -305,7 +307,10 @@ class Build:
         history.add(present)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
-        return self._summary(version, is_new, present, *balances)
+        summary = self._summary(version, is_new, present, *balances)
+        if self.is_complete and not self.trouble:
+            note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
+        return summary
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()
@@ -324,11 +329,6 @@ class Build:
             balance_candidates(self.found.candidates.values(), candidate_ids, self.rejections, waiting),
             balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
         )
-
-    def _pending_line(self, item_id: str, pending: Pending) -> str:
-        if not pending.is_unreachable:
-            return f"{item_id}: {pending.message}"
-        return f"{self.found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
 
     def _summary(
         self,
@@ -355,7 +355,7 @@ class Build:
             rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
             outside_subsets=dict(outside.most_common()),
             failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
-            not_done=[self._pending_line(item_id, pending) for item_id, pending in sorted(self.not_done.items())],
+            not_done=[pending_line(self.found, item_id, pending) for item_id, pending in sorted(self.not_done.items())],
             candidates=candidates,
             segments=segments,
             stages=self.times,

@@ -53,6 +53,13 @@ class Carried:
         return frozenset(row["segment_id"] for row in self.rows)
 
 
+def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
+    """Say what could not be finished, and why, on one line."""
+    if not pending.is_unreachable:
+        return f"{item_id}: {pending.message}"
+    return f"{found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
+
+
 def carried_rows(root: Path, found: BuildState, not_done: Mapping[str, Pending], previous: Sequence[Row]) -> Carried:
     """Give the rows of `previous` whose candidates wait for an item of `not_done`.
 

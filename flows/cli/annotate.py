@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options, print_json
 from flows.cli.screen import _count, _dollars, _opened, show_line
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def evaluate_annotate_command(
         config, name = AnnotateConfig(annotator=annotator, model=model), llm.model if llm else annotator
         judged, errors = annotate.judge_labels(labels, config, llm, in_batches, show_line)
     if as_json:
-        click.echo(json.dumps(annotate.as_json(judged, name, errors), ensure_ascii=False))
+        print_json(annotate.as_json(judged, name, errors))
     else:
         annotate.print_table(judged, name)
     for title, error in list(errors.items())[:5]:

@@ -1,4 +1,4 @@
-"""What the commands share: how their help looks, exit codes, options. No command."""
+"""What the commands share: how their help looks, exit codes, options, JSON. No command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from aria_data.storage import json_line
 
 DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -23,6 +25,11 @@ class Examples(click.Command):
             with formatter.section("Examples"):
                 for line in self.examples.strip().splitlines():
                     formatter.write(f"  {line.strip()}\n")
+
+
+def print_json(value: Any, **settings: Any) -> None:
+    """Print one line of JSON, in UTF-8 whatever the terminal's encoding."""
+    click.echo(json_line(value, **settings), nl=False)
 
 
 def compute_options(command: Any) -> Any:
@@ -63,8 +70,9 @@ def prefect_option(command: Any) -> Any:
 
 def llm_options(who: str) -> Callable[[Any], Any]:
     """Add the options that say who reads, the rules or a model, and for how much; `who` names the first option."""
+    choices = ["learned", "rules", "llm"] if who == "scorer" else ["rules", "llm"]
     options = (
-        click.option(f"--{who}", type=click.Choice(["rules", "llm"]), default="rules", show_default=True),
+        click.option(f"--{who}", type=click.Choice(choices), default=choices[0], show_default=True),
         click.option("--model", default="", help=f"Of the {who} llm; without it, ARIA_DATA_MODEL."),
         click.option("--max-dollars", type=click.FloatRange(min=0), help="Stop before this is exceeded."),
         click.option("--input-price", type=click.FloatRange(min=0), help="Dollars per million tokens read."),

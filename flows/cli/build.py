@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options, prefect_option
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options, prefect_option, print_json
 
 
 @click.command(
@@ -71,7 +70,7 @@ def build(
     from flows import show
 
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        print_json(dataclasses.asdict(summary))
     elif dry_run:
         show.plan_table(summary)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, prefect_option
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, prefect_option, print_json
 
 EXPECTED = {"robots", "opted-out", "refused"}  # leads that nobody may follow: no failure of the crawl
 REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or the site's
@@ -34,7 +34,7 @@ REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or th
 @click.option("--max-minutes", type=click.FloatRange(min=0), help="Of this run; 0: no limit.")
 @click.option("--max-dollars", type=click.FloatRange(min=0), help="For the language model in this run.")
 @click.option("--licence", help="Only what has one of these licences: cc0,pd,cc-by,cc-by-sa ...")
-@click.option("--scorer", type=click.Choice(["rules", "llm"]), help="Who judges what is found.")
+@click.option("--scorer", type=click.Choice(["learned", "rules", "llm"]), help="Who judges what is found.")
 @click.option("--build", "is_built", is_flag=True, help="Then fetch what was accepted and build a version.")
 @prefect_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -74,7 +74,7 @@ def crawl(
     more = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     summary = jobs.run_crawl(out, config_path, (*settings, *more), crawl_tables.Report())
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        print_json(dataclasses.asdict(summary))
     else:
         crawl_tables.crawl_table(summary, str(out))
     if not is_built:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, print_json
 
 if TYPE_CHECKING:
     from aria_data.deduplicate import Notes
@@ -96,7 +95,7 @@ def exclude(
     exclusion = made.exclusion(notes)
     exclusion.save(out)
     if as_json:
-        click.echo(json.dumps(_facts(exclusion, out, made), ensure_ascii=False))
+        print_json(_facts(exclusion, out, made))
     else:
         _print(exclusion, out, made)
     for line in made.wrong:
@@ -172,8 +171,10 @@ def _first(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
 
 def _below(folder: Path, file: str) -> Path | None:
     """The path of a file that a table names; None for one outside of the folder."""
+    from aria_data.storage import as_on_disk
+
     pure = PurePosixPath(file)
-    return None if pure.is_absolute() or ".." in pure.parts or "\0" in file else folder / pure
+    return None if pure.is_absolute() or ".." in pure.parts or "\0" in file else as_on_disk(folder, str(pure))
 
 
 def _from_paths(folder: Path) -> Iterator[Titled]:

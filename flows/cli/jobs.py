@@ -17,6 +17,7 @@ from aria_data.errors import UsageError
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
+from flows.build.unchanged import last_summary
 from flows.engine import order_build, quiet_prefect
 from flows.engine.orders import ANYWHERE, check_seeds, settings_of
 from flows.engine.prefect_api import temporary_api
@@ -42,6 +43,8 @@ def run_build(
 ) -> BuildSummary:
     """Check the order, then build; see `build_dataset.build`, which a notebook calls."""
     order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    if summary := last_summary(order):  # before Prefect is imported
+        return summary
     with quiet_prefect(verbose):
         from flows.build_dataset import carry_out
     return carry_out(order, verbose, with_prefect)

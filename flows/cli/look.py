@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from aria_data.errors import DatasetNotFound
-from flows.cli.base import Examples, cap_option
+from flows.cli.base import Examples, cap_option, print_json
 
 
 @click.command(
@@ -78,7 +77,7 @@ def explain(dataset: Path, item_id: str, shows_all: bool, as_json: bool) -> None
 
     found = explaining.explain(dataset, item_id)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
+        print_json(dataclasses.asdict(found))
     else:
         explaining.show(found, shows_all)
 
@@ -131,7 +130,7 @@ def diff(dataset: Path, old: str, new: str, as_json: bool) -> None:
     difference = Manifest(dataset).diff(old, new)
     reasons = differences.reasons_of(dataset, difference, old, new)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(difference) | {"reasons": dataclasses.asdict(reasons)}))
+        print_json(dataclasses.asdict(difference) | {"reasons": dataclasses.asdict(reasons)})
     else:
         differences.show(difference, reasons)
 
@@ -156,7 +155,7 @@ def stats(dataset: Path, where: str, version: str | None, as_json: bool) -> None
 
     found = aria_data.Dataset(dataset, version).stats(where)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         _print_stats(found)
 

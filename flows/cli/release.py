@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from flows.cli.base import Examples, cap_option
+from flows.cli.base import Examples, cap_option, print_json
 
 FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those of `aria_data.exports`, which is heavy
 
@@ -57,7 +56,7 @@ def export(
     if as_json:
         facts = {"out": str(out), "format": format_, "version": result.version, "num_rows": result.num_rows}
         facts |= {"num_files": result.num_files, "num_bytes": result.num_bytes}
-        click.echo(json.dumps({**facts, "without_rows": result.without_rows}))
+        print_json({**facts, "without_rows": result.without_rows})
     else:
         size = f"{result.num_files:,} files, {result.num_bytes / 1e6:,.2f} MB"
         click.echo(f"Exported {result.num_rows:,} MIDI files of version {result.version} to {out} ({size}).")
@@ -164,7 +163,7 @@ def subsets(dataset: Path, as_json: bool) -> None:
         about = known.about(name)
         num_rows = len(manifest.query(f"in_{name}", columns=["segment_id"])) if f"in_{name}" in present else 0
         if as_json:
-            click.echo(json.dumps({"name": name, "num_rows": num_rows, **about}, ensure_ascii=False))
+            print_json({"name": name, "num_rows": num_rows, **about})
         else:
             hidden = {"kind", "config", "scored", "warnings"}
             said = ", ".join(f"{key} {value}" for key, value in about.items() if value and key not in hidden)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import click
 
-from flows.cli.base import Examples
+from flows.cli.base import Examples, print_json
 
 
 @click.command(
@@ -51,7 +50,7 @@ def show(dataset: Path, segment_id: str, version: str | None, width: int | None,
 
     row, played = piano_roll.segment(dataset, segment_id, version)
     if as_json:
-        click.echo(json.dumps(piano_roll.as_json(row, played), ensure_ascii=False))
+        print_json(piano_roll.as_json(row, played))
         return
     lines = [*piano_roll.facts(row), "", *piano_roll.roll(played, width or shutil.get_terminal_size((100, 24)).columns)]
     click.echo("\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, llm_options, print_json
 
 if TYPE_CHECKING:
     from aria_data.llm import Llm
@@ -109,7 +108,7 @@ def evaluate_screen_command(
         config, name = ScreenConfig(scorer=scorer, model=model), llm.model if llm else scorer
         judged, errors = screen.judge_labels(labels, config, llm, in_batches, show_line)
     if as_json:
-        click.echo(json.dumps(screen.as_json(judged, name, errors), ensure_ascii=False))
+        print_json(screen.as_json(judged, name, errors))
     else:
         screen.print_table(judged, name)
     for title, error in list(errors.items())[:5]:
@@ -126,8 +125,8 @@ def _opened(
     output_price: float | None,
     ledger: Path | None,
 ) -> Iterator[Llm | None]:
-    """The language model where it is asked for; nothing for the rules, which need neither key nor network."""
-    if scorer == "rules":
+    """The language model where it is asked for; nothing for the others, which need neither key nor network."""
+    if scorer != "llm":
         yield None
         return
     from aria_data.llm import Llm, LlmConfig
@@ -161,7 +160,7 @@ def _forecast(source: Path, config: Any, llm: Llm | None, in_batches: bool) -> s
     from flows.tools.title_lists import candidate_of, read_rows
 
     if llm is None:
-        return f"{_count(source)} titles by rules: no request, no cost."
+        return f"{_count(source)} titles by {config.scorer}: no request, no cost."
     candidates = (candidate_of(number, row) for number, row in enumerate(read_rows(source)))
     found = llm.forecast(screen_task(), screen_questions(candidates, config), in_batches)
     return (

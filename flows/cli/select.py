@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from flows.cli.base import Examples, device_option
+from flows.cli.base import Examples, device_option, print_json
 
 METHODS = (  # those of `aria_data.pruning.selection`; a test compares them
     "random",
@@ -80,7 +79,7 @@ def score(
     with show.parts() as progress:
         name, found = score_dataset(dataset, request, config, progress, os.cpu_count() or 1)
     if as_json:
-        click.echo(json.dumps({"table": name, "num_files": len(found), "columns": list(found.columns), **found.about}))
+        print_json({"table": name, "num_files": len(found), "columns": list(found.columns), **found.about})
     else:
         _print_scores(name, found)
 
@@ -157,7 +156,7 @@ def select(
         from aria_data.pruning import report_of
 
         found = {"version": version, "num_files": len(selection.ids), "report": asdict(report_of(selection))}
-        click.echo(json.dumps(found | ({"reasons": selection.reasons} if reasons else {}), default=list))
+        print_json(found | ({"reasons": selection.reasons} if reasons else {}), default=list)
         return
     if reasons:
         for key, reason in sorted(selection.reasons.items()):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from aria_data.storage import printable
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
+from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options, print_json
 
 
 @click.command(
@@ -64,7 +64,7 @@ def transcribe(
         compute = Compute(device, dtype, batch_size, threads)
         for result in transcribe_files(targets, config, compute, progress, overwrite):
             num_failed += bool(result.error)
-            print_result(result, as_json)
+            print_json(asdict(result)) if as_json else print_result(result)
     sys.exit(DONE_WITH_FAILURES if num_failed else DONE)
 
 
@@ -107,7 +107,7 @@ def classify(
         for result in classify_files.classify_files(paths, classifier, config, progress):
             results.append(result)
             if as_json:
-                click.echo(json.dumps(result.as_json(), ensure_ascii=False))
+                print_json(result.as_json())
             elif result.error:
                 show.error(result.error)
             elif result.note:
@@ -139,7 +139,7 @@ def evaluate_transcription(reference: Path, estimate: Path, as_json: bool) -> No
 
     accuracies, wrong = transcription.compare_folders(reference, estimate)
     if as_json:
-        click.echo(json.dumps(transcription.as_json(accuracies), ensure_ascii=False))
+        print_json(transcription.as_json(accuracies))
     else:
         transcription.print_table(accuracies)
     for line in wrong.values():
@@ -196,7 +196,7 @@ def evaluate_classifier_command(
     config, loaded = segment_config(settings, min_segment_s), load_classifier(weights, device)
     found = classifier.evaluate(clips, programmes, root or given[0].parent, loaded, config)
     if as_json:
-        click.echo(json.dumps(classifier.as_json(found), ensure_ascii=False))
+        print_json(classifier.as_json(found))
     else:
         classifier.print_tables(found)
     for path in classifier_plots.draw(found, plots) if plots else []:

@@ -18,7 +18,7 @@ import numpy as np
 
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio import Readers, ingest, ingest_download, mono_blocks
+from aria_data.audio import IngestConfig, Readers, ingest, ingest_download, mono_blocks, remarks_on
 from aria_data.audio.reachable import require_length
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
@@ -38,8 +38,10 @@ from aria_data.records import (
     WindowScores,
 )
 from aria_data.screen import screen_many
+from aria_data.screen.learned import LEARNED
 from aria_data.screen.screening import PROMPT
 from aria_data.screen.screening import verdict as screening_verdict
+from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
@@ -56,7 +58,7 @@ def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
         screening = found[item.item_id]
         if isinstance(screening, Exception):
             raise screening
-        verdict = screening_verdict(screening, config)
+        verdict = screening_verdict(screening, config, item.payload.source == "local")
         return stage.outcome(context, item, screening, verdict, f"the text says: {screening.evidence}")
 
     read = _in_order_read(items, lambda candidates: screen_many(candidates, config, context.llm), found)
@@ -85,6 +87,7 @@ def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Itera
     def one(item: Item) -> Outcome:
         if isinstance(item.payload, Download):
             recording, verdict = ingest_download(item.payload, context.config.ingest)
+            verdict = dataclasses.replace(verdict, note=remarks_on(context.path_of(recording.location)))
         else:
             candidate: Candidate = item.payload
             recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
@@ -228,13 +231,23 @@ def _settings_of(name: str) -> Callable[[BuildContext], Mapping[str, Any]]:
     return lambda context: dataclasses.asdict(getattr(context.config, name))
 
 
+def _ingest_settings(context: BuildContext) -> Mapping[str, Any]:
+    """A setting younger than datasets counts only where it is not the default, so that nothing is decoded again."""
+    settings = dict(_settings_of("ingest")(context))
+    if settings["max_wild_share"] == IngestConfig().max_wild_share:
+        del settings["max_wild_share"]
+    return settings
+
+
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
+    if context.config.screen.scorer == LEARNED:
+        settings["weights"] = title_model().sha256
     return settings | ({"model": context.llm.model, "prompt": PROMPT} if context.llm else {})
 
 
 SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
-INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
+INGEST = Stage("ingest", 1, Recording, _ingest, _ingest_settings)
 CLASSIFY = Stage(
     "classify",
     2,
@@ -270,8 +283,9 @@ MEASURE = Stage(
 
 def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("annotate")(context))
-    model = {"model": context.annotator.model, "prompt": annotation_task().prompt_version} if context.annotator else {}
-    return settings | model
+    if context.annotator:
+        return settings | {"model": context.annotator.model, "prompt": annotation_task().prompt_version}
+    return settings | {"rules": 2}  # which rules read a title; what a model read stays
 
 
 ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

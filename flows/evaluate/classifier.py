@@ -18,7 +18,7 @@ from aria_data.audio import mono_blocks
 from aria_data.errors import AriaDataError, UsageError
 from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.accuracy import SecondsFit, SegmentFit, Span, fit_of_seconds, fit_of_segments
-from aria_data.storage import printable
+from aria_data.storage import as_on_disk, printable
 from flows.evaluate.published_rules import AriaRule, aria_segments, giantmidi_segments
 from flows.tools.classify_files import NUM_READERS, judged
 
@@ -107,14 +107,14 @@ def evaluate(
     File names are below `root`.
     """
     files = list(dict.fromkeys(row.file for row in (*labels, *segments)))
-    streams = ((name, functools.partial(mono_blocks, root / name, classifier.sample_rate)) for name in files)
+    streams = ((name, functools.partial(mono_blocks, as_on_disk(root, name), classifier.sample_rate)) for name in files)
     scored: dict[str, WindowScores] = {}
     wrong: dict[str, str] = {}
     for name, found in classifier.score_many(streams, NUM_READERS):
         if isinstance(found, AriaDataError):
             wrong[name] = str(found)
         elif isinstance(found, Exception):
-            raise found
+            wrong[name] = f"{printable(name)}: unexpected {type(found).__name__}: {printable(str(found))}"
         else:
             scored[name] = found
     for row in (*labels, *segments):

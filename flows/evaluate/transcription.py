@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -56,22 +57,31 @@ def compare_folders(reference: Path, estimate: Path) -> tuple[dict[str, NoteAccu
         except MidiUnreadable as error:
             wrong[stem] = f"{error} It is left out."
             continue
-        estimated = Performance()  # a missing file counts as one without notes
-        if stem not in estimates:
-            wrong[stem] = f"{printable(stem)}: has no estimate, which counts as 0."
-        else:
-            try:
-                estimated = read_midi(estimates[stem])
-            except MidiUnreadable as error:
-                wrong[stem] = f"{error} It counts as 0."
-        accuracies[stem] = compare_notes(truth, estimated)
+        accuracies[stem], message = _compare(stem, truth, estimates.get(stem))
+        if message:
+            wrong[stem] = message
     return accuracies, wrong
 
 
+def _compare(stem: str, truth: Performance, path: Path | None) -> tuple[NoteAccuracy, str]:
+    """Compare one estimate. Gives (accuracy, what is wrong with the estimate, which then has no notes)."""
+    if path is None:
+        return compare_notes(truth, Performance()), f"{printable(stem)}: has no estimate, which counts as 0."
+    try:
+        return compare_notes(truth, read_midi(path)), ""
+    except MidiUnreadable as error:
+        return compare_notes(truth, Performance()), f"{error} It counts as 0."
+    except (ValueError, ArithmeticError, MemoryError, RecursionError) as error:  # of what matches notes
+        message = f"{printable(str(path), 1000)}: cannot be compared ({type(error).__name__}). It counts as 0."
+        return compare_notes(truth, Performance()), message
+
+
 def _midi_files(folder: Path) -> dict[str, Path]:
+    """The .mid files by stem. Stems are compared as Unicode does, accents in one character or in two (NFC, NFD)."""
     if not folder.is_dir():
         raise UsageError(f"{printable(str(folder))}: is not a folder. Name a folder with .mid files.")
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in MIDI_SUFFIXES}
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in MIDI_SUFFIXES]
+    return {unicodedata.normalize("NFC", path.stem): path for path in paths}
 
 
 def means(accuracies: dict[str, NoteAccuracy]) -> dict[str, float | None]:

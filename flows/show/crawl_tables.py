@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from aria_data.collect import CrawlSummary
 from aria_data.errors import DatasetNotFound
+from aria_data.storage import json_line
 from aria_data.web import KINDS
 from flows.show.build_tables import LINE_EVERY_S, MAX_LINES, duration
 from flows.show.summaries import FetchSummary
@@ -78,7 +79,7 @@ def crawl_table(summary: CrawlSummary, out: str) -> None:
 def fetch_result(summary: FetchSummary, as_json: bool) -> None:
     """Print the result of fetching, for people or as one JSON object."""
     if as_json:
-        print(json.dumps(asdict(summary), ensure_ascii=False))
+        click.echo(json_line(asdict(summary)), nl=False)
         return
     console = Console(soft_wrap=True, emoji=False)
     console.print(
@@ -106,7 +107,7 @@ def costs(path: Path, as_json: bool) -> None:
         ledger.close()
     if as_json:
         for row in rows:
-            print(json.dumps({**asdict(row), "dollars": row.picodollars / 1e12}))
+            click.echo(json_line({**asdict(row), "dollars": row.picodollars / 1e12}), nl=False)
         return
     table = Table("model", "task", "requests", "tokens read", "written", "dollars", title="costs", title_justify="left")
     for row in rows:

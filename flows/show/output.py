@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,7 @@ from aria_data.errors import UsageError
 from aria_data.manifest import Row, Version
 from aria_data.manifest.rows import rows_of
 from aria_data.release.recordings_per_composition import recordings_kept
-from aria_data.storage import printable, writing_whole
+from aria_data.storage import json_line, printable, writing_whole
 from aria_data.storage.rows_of_records import arrow_type, to_row
 
 # The columns that a terminal has room for; other formats have all.
@@ -84,7 +85,7 @@ def print_versions(versions: Sequence[Version], as_json: bool) -> None:
     rows = [{key: value for key, value in asdict(one).items() if key != "facts_json"} for one in versions]
     if as_json:
         for row, version in zip(rows, versions, strict=True):
-            print(json.dumps({**row, "facts": version.facts}, ensure_ascii=False))
+            click.echo(json_line({**row, "facts": version.facts}), nl=False)
     else:
         _print_table(pa.Table.from_pylist([{**row, "content_sha256": row["content_sha256"][:12]} for row in rows]))
 
@@ -101,14 +102,14 @@ def _write(table: pa.Table, format_: str, dataset: Path, file: BinaryIO) -> None
         csv.write_csv(table, file)
     elif format_ == "paths":
         for row in rows_of(table.select(["midi_path"])):
-            file.write(f"{dataset / row['midi_path']}\n".encode() if row["midi_path"] else b"")
+            file.write(os.fsencode(f"{dataset / row['midi_path']}\n") if row["midi_path"] else b"")
     else:
         for row in rows_of(table):
             file.write(_line(row))
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    return json_line(row)
 
 
 def _print_table(table: pa.Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -16,9 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+
 from aria_data.config import BuildConfig
 from aria_data.errors import AriaDataError
-from aria_data.storage import exclusive_lock, printable
+from aria_data.storage import exclusive_lock, json_line, printable
 from aria_data.web.client import JS_RUNTIMES
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -198,7 +199,7 @@ def show(checks: list[Check], as_json: bool) -> None:
     """Print the results as a table, or as one JSON object a line."""
     if as_json:
         for check in checks:
-            print(json.dumps(check.__dict__, ensure_ascii=False))
+            click.echo(json_line(check.__dict__), nl=False)
         return
     from rich.console import Console
     from rich.table import Table

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from aria_data.audio import IntegrityLimits, probe
@@ -25,6 +27,9 @@ from flows.show.build_tables import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
 MAX_STEM_BYTES = 200
+MADE_FROM = "aria-data made this from file "
+HEAD_BYTES = 1024  # of a .mid, which hold that text
+_MADE_FROM = re.compile(rb"%s[0-9a-f]{16}" % MADE_FROM.encode())
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +51,8 @@ class FileResult:
 def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Map each audio file, and those below folders, to the .mid to write. `out` is a folder, or one .mid for one file.
 
-    Files with the same stem get numbers. Raises `UsageError` when there are no audio files or `out` does not fit.
+    Files with the same stem get numbers. A .mid that an earlier run made keeps its audio file, so that a file that was
+    added takes a name that is left. Raises `UsageError` when there are no audio files or `out` does not fit.
     """
     found = [path for given in files for path in audio_files(given)]
     if not found:
@@ -57,12 +63,37 @@ def plan(files: Sequence[Path], out: Path) -> dict[Path, Path]:
         return {found[0]: out}
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {printable(str(out))}: is a file. Name a folder, or a file that ends in .mid.")
+    paths = list(dict.fromkeys(found))
+    kept = _made_before(paths, out)
     targets: dict[Path, Path] = {}
-    for path in dict.fromkeys(found):
-        stem, taken = _shortened(path.stem), set(targets.values())
-        names = itertools.chain([f"{stem}.mid"], (f"{stem}-{number}.mid" for number in itertools.count(2)))
-        targets[path] = next(target for name in names if (target := out / name) not in taken)
+    taken = set(kept.values())
+    for path in paths:
+        targets[path] = kept.get(path) or next(target for target in _names(path, out) if target not in taken)
+        taken.add(targets[path])
     return targets
+
+
+def _names(audio: Path, out: Path) -> Iterator[Path]:
+    stem = _shortened(audio.stem)
+    yield out / f"{stem}.mid"
+    yield from (out / f"{stem}-{number}.mid" for number in itertools.count(2))
+
+
+def _made_before(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Find which .mid of `out` was made from which of the files, by the text that `_made_from` wrote into it."""
+    made: dict[bytes, list[Path]] = {}
+    for target in sorted(path for path in out.glob("*.mid") if path.is_file()):
+        with suppress(OSError), open(target, "rb") as file:
+            found = _MADE_FROM.search(file.read(HEAD_BYTES))
+            made.setdefault(found[0], []).append(target) if found else None
+    marks = ((path, made.get(_made_from(path).encode())) for path in paths)
+    return {path: targets.pop(0) for path, targets in marks if targets}
+
+
+def _made_from(audio: Path) -> str:
+    """The text that says which file a .mid was made from: a hash of its name and its folder's, which tells neither."""
+    path = Path(os.path.abspath(audio))
+    return MADE_FROM + hashlib.sha256(os.fsencode(f"{path.parent.name}/{path.name}")).hexdigest()[:16]
 
 
 def _shortened(stem: str) -> str:
@@ -116,7 +147,7 @@ def _written(
         message = f"{printable(audio.name)}: unexpected {type(result).__name__}: {printable(str(result))}"
         return FileResult(str(audio), str(midi), error=message)
     performance, _ = cut_endless_notes(result.performance)
-    write_whole(midi, midi_bytes(performance))
+    write_whole(midi, midi_bytes(performance, _made_from(audio)))
     return FileResult(
         str(audio),
         str(midi),
@@ -129,11 +160,9 @@ def _written(
     )
 
 
-def print_result(result: FileResult, as_json: bool) -> None:
-    """Print the result of one file: a line for people, with an error on standard error, or one JSON object."""
-    if as_json:
-        print(json.dumps(asdict(result)), flush=True)  # ASCII: a name may be no valid UTF-8
-    elif result.error:
+def print_result(result: FileResult) -> None:
+    """Print a line about one file for people, with an error on standard error."""
+    if result.error:
         print(f"aria-data: {result.error}", file=sys.stderr, flush=True)
     else:
         print(

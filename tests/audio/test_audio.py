@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 import tracemalloc
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from aria_data.audio import AudioReader, Readers, inspect, probe
 from aria_data.audio.containers import ending_of
 from aria_data.audio.decode import FLOOR_DB, to_db
+from aria_data.collect.folder import audio_files
 from aria_data.errors import AudioUnreadable
 
 RATE = 16_000
@@ -201,6 +203,44 @@ def test_an_absurd_rate_is_refused_before_it_fills_the_memory(tmp_path, rate):
     path.write_bytes(content)
     with pytest.raises(AudioUnreadable, match="samples a second|not audio"):
         probe(path)
+
+
+def dsd_bits(rate: int, hz: float, seconds: float) -> np.ndarray:
+    """One bit a sample, more often 1 where the wave is high: what a DSD recorder writes, with more noise."""
+    times = np.arange(int(rate * seconds) // 32_768 * 32_768) / rate
+    return np.random.default_rng(0).random(len(times)) < 0.5 + 0.4 * np.sin(2 * np.pi * hz * times)
+
+
+def dsf(rate: int, bits: np.ndarray) -> bytes:
+    data = np.packbits(bits, bitorder="little").tobytes()
+    facts = struct.pack("<QIIIIIIQII", 52, 1, 0, 1, 1, rate, 1, len(bits), 4096, 0)
+    rest = b"fmt " + facts + b"data" + struct.pack("<Q", 12 + len(data)) + data
+    return b"DSD " + struct.pack("<QQQ", 28, 28 + len(rest), 0) + rest
+
+
+def dff(rate: int, bits: np.ndarray) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack(">Q", len(content)) + content
+
+    facts = chunk(b"FS  ", struct.pack(">I", rate)) + chunk(b"CHNL", b"\0\x01C   ")
+    facts += chunk(b"CMPR", b"DSD \x0enot compressed\0")
+    rest = chunk(b"FVER", b"\x01\x05\0\0") + chunk(b"PROP", b"SND " + facts)
+    return chunk(b"FRM8", b"DSD " + rest + chunk(b"DSD ", np.packbits(bits).tobytes()))
+
+
+@pytest.mark.parametrize("times", [64, 128, 256, 512])
+@pytest.mark.parametrize("write", [dsf, dff])
+def test_dsd_of_every_rate_has_its_pitch_and_length(tmp_path, times, write):
+    rate = times * (48_000 if times == 512 else 44_100)
+    bits = dsd_bits(rate, 1000.0, 0.2)
+    path = tmp_path / f"x.{write.__name__}"
+    path.write_bytes(write(rate, bits))
+    waveform = whole(path)[:, 0]
+    assert len(waveform) == pytest.approx(len(bits) / rate * RATE, abs=2)
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    assert np.argmax(spectrum[5:]) + 5 == pytest.approx(1000.0 * len(waveform) / RATE, abs=1)
+    assert path in audio_files(tmp_path)
+    assert inspect(path).duration_s == pytest.approx(len(bits) / rate, abs=0.001)
 
 
 def test_spans_of_one_file_share_a_reader_and_another_file_closes_it(tmp_path):

@@ -31,7 +31,8 @@ from flows.cli.jobs import run_build
 from flows.engine.context import BuildContext
 from flows.remove import remove_items
 
-SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1")
+SETTINGS = ("segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=1",
+            "screen.scorer=rules", "screen.min_relevance_score=3")  # fmt: skip
 CHILD = SUPPORT / "build_child.py"
 HANGS_S = 1500  # a guard against hanging; a build with a server takes about 15 s
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 
 import pytest
 from fakes import encode_audio, melody, write_audio
@@ -29,6 +30,15 @@ def test_files_that_are_no_audio_by_name_are_counted_by_ending_and_sidecars_are_
         (tmp_path / name).write_text("x")
     folder = collect_folder(tmp_path)
     assert (folder.candidates, folder.left_aside) == ([], {".txt": 2, ".jpg": 1, ".json": 1, "hidden": 1})
+
+
+def test_a_sidecar_belongs_to_a_file_whether_accents_are_one_character_or_two(tmp_path):
+    for forms, name in ((("NFC", "NFD"), "Dvořák"), (("NFD", "NFC"), "Für Elise")):
+        write_audio(tmp_path / f"{unicodedata.normalize(forms[0], name)}.wav", melody(1))
+        sidecar = tmp_path / f"{unicodedata.normalize(forms[1], name)}.info.json"
+        sidecar.write_text(json.dumps({"title": f"{name} from the sidecar"}))
+    titles = {candidate.title for candidate in collect_folder(tmp_path).candidates}
+    assert titles == {"Dvořák from the sidecar", "Für Elise from the sidecar"}
 
 
 def test_a_sidecar_speaks_before_the_tags(tmp_path):

@@ -695,7 +695,7 @@ def test_loops_of_links_and_redirects_end(site, world):
 
 
 def test_one_page_under_many_names_is_one_candidate(site, world):
-    links = [f"/x.html?utm_source={n}" for n in range(5)] + [f"/x.html?session={n}" for n in range(5)]
+    links = [f"/x.html?utm_source={n}" for n in range(5)] + [f"/x.html?phpsessid={n}" for n in range(5)]
     site.add_page("/0.html", "Piano", links=[*links, "/y1.html", "/y2.html"])
     site.add_page("/x.html", "Solo piano x", ["/x.flac"])
     head = f'<link rel="canonical" href="{site.address("/y.html")}">'

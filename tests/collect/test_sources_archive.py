@@ -71,7 +71,7 @@ def test_a_search_pages_with_the_cursor_and_gives_a_lead_to_each_item(follow):
 
 def test_a_search_gives_no_more_leads_than_the_limit_and_asks_no_further(follow):
     page = {"items": [{"identifier": f"item{n}"} for n in range(100)], "cursor": "more"}
-    assert len(follow("piano", page, limit=7)) == 7
+    assert len(leads(follow("piano", page, limit=7))) == 7
     assert len(follow.asked) == 1
 
 

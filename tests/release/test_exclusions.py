@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -309,6 +310,16 @@ def test_a_table_like_maestros_gives_titles_files_and_splits(tmp_path):
     assert found.composition_ids == ("scriabin:op68",)
     assert [each.name for each in found.performances] == ["2018/b.midi"]
     assert found.made_from.startswith("the titles in maestro.csv, split test")
+
+
+def test_a_table_finds_files_whether_accents_are_one_character_or_two(tmp_path):
+    write_midi(tmp_path / unicodedata.normalize("NFD", "Dvořák/Für Elise.mid"), playing(1))
+    table = tmp_path / "table.csv"
+    table.write_text(
+        f"title,file\nFür Elise,{unicodedata.normalize('NFC', 'Dvořák/Für Elise.mid')}\n", encoding="utf-8"
+    )
+    run(tmp_path, "--name", "mine", "--titles", table, "--out", tmp_path / "out.json")
+    assert len(Exclusion.load(tmp_path / "out.json").performances) == 1
 
 
 @pytest.mark.parametrize(

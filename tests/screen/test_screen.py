@@ -17,7 +17,7 @@ def candidate(title: str, description: str = "", uploader: str = "", tags: str =
 
 
 def score(title: str, description: str = "") -> int:
-    return screen(candidate(title, description), ScreenConfig()).relevance_score
+    return screen(candidate(title, description), ScreenConfig(scorer="rules")).relevance_score
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_clearly_something_else_is_1(title):
 @pytest.mark.parametrize("title", ["Fantasie, piano four hands", "Symphony No. 5", "Harpsichord Suite No. 3"])
 def test_what_is_hardly_solo_piano_is_2_and_passes_by_default(title):
     assert score(title) == 2
-    assert verdict(screen(candidate(title), ScreenConfig()), ScreenConfig()).is_kept
+    assert verdict(screen(candidate(title), ScreenConfig(scorer="rules")), ScreenConfig(scorer="rules")).is_kept
 
 
 @pytest.mark.parametrize(
@@ -97,21 +97,21 @@ def test_a_title_that_is_clear_is_not_changed_by_the_description():
 
 
 def test_the_verdict_says_the_reason_and_the_score():
-    config = ScreenConfig(min_relevance_score=4)
+    config = ScreenConfig(min_relevance_score=4, scorer="rules")
     assert verdict(screen(candidate("track01"), config), config) == Verdict(False, "relevance_score_below_min", 3.0)
     assert verdict(screen(candidate("solo piano"), config), config) == Verdict(True, "", 5.0)
 
 
 def test_evidence_is_the_words_and_is_bounded():
-    assert screen(candidate("A violin and a cello"), ScreenConfig()).evidence == "violin, cello"
+    assert screen(candidate("A violin and a cello"), ScreenConfig(scorer="rules")).evidence == "violin, cello"
     title = "violin cello viola flute oboe clarinet trumpet trombone tuba harp guitar organ " * 20
-    assert len(screen(candidate(title), ScreenConfig()).evidence) <= 200
+    assert len(screen(candidate(title), ScreenConfig(scorer="rules")).evidence) <= 200
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=50))
 def test_any_text_gets_a_score_from_1_to_5(title, description, uploader):
-    screening = screen(candidate(title, description, uploader), ScreenConfig())
+    screening = screen(candidate(title, description, uploader), ScreenConfig(scorer="rules"))
     assert 1 <= screening.relevance_score <= 5
     assert len(screening.evidence) <= 200
 
@@ -120,6 +120,6 @@ def test_any_text_gets_a_score_from_1_to_5(title, description, uploader):
 @pytest.mark.timeout(120)  # a guard against hanging: tenths of a second are expected
 def test_a_title_of_100_kb_costs_no_more_than_one_of_50_kb(unit):
     def screened(text):
-        return screen(candidate(text, text, text, text), ScreenConfig())
+        return screen(candidate(text, text, text, text), ScreenConfig(scorer="rules"))
 
     assert_bounded(screened, lambda size: unit * (size // len(unit)))

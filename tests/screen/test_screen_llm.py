@@ -66,7 +66,7 @@ def test_a_second_screening_asks_nothing(llm, server):
 
 
 def test_the_rules_need_no_model_and_say_that_they_are_rules():
-    found = dict(screen_many([candidate(1, "Solo piano")], ScreenConfig()))
+    found = dict(screen_many([candidate(1, "Solo piano")], ScreenConfig(scorer="rules")))
     assert [each.scorer for each in found.values()] == ["rules"]
 
 

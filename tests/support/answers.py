@@ -29,7 +29,7 @@ def from_data(data: dict[str, str]) -> Candidate:
 
 def judge(data: dict[str, str]) -> dict[str, object]:
     """The answer of the stand-in for a good model. The rules give it, which is enough: the tests are about the rest."""
-    score = screen(from_data(data), ScreenConfig()).relevance_score
+    score = screen(from_data(data), ScreenConfig(scorer="rules")).relevance_score
     return {"relevance_score": score, "evidence": data.get("title", "")[:40], "reason": "As the words say."}
 
 

@@ -71,6 +71,7 @@ def build(source: str, out: str, *options: str) -> None:
     for place in {"commit", "append", "replace", "write_whole"} & set(options):
         die_at(place, "before" in options)
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
+    settings += ["screen.scorer=rules", "screen.min_relevance_score=3"]
     print(f"started {os.getpid()}", flush=True)
     summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
     print(json.dumps(dataclasses.asdict(summary)), flush=True)

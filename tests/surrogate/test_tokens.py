@@ -107,6 +107,12 @@ def test_a_broken_file_gives_one_line_and_the_rest_goes_on(content):
     assert "\n" not in windows.left_out["bad"]
 
 
+def test_an_odd_file_that_its_library_refuses_has_the_tokens_of_the_plain_one():
+    plain = midi(50)
+    wrapped = b"RIFF" + (len(plain) + 12).to_bytes(4, "little") + b"RMIDdata" + len(plain).to_bytes(4, "little") + plain
+    assert list(tokenize(wrapped, CONFIG).ids) == list(tokenize(plain, CONFIG).ids)
+
+
 def test_random_damage_never_gives_another_error():
     whole, random = midi(60), np.random.default_rng(0)
     for _ in range(100):

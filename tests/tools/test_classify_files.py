@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from fakes import noise, write_audio
 
+from aria_data.audio import mono_blocks
 from aria_data.segment import SegmentConfig
 from classifiers import music, soundfont, synthesize
 from classifiers.predict import WindowScores
 from flows.cli import command
+from flows.evaluate import classifier
 from flows.tools.classify_files import judged
 
 RATE = 16_000
@@ -151,6 +155,27 @@ def test_the_evaluation_prints_tables_and_names_what_it_could_not_read(aria, lab
     assert ended.exit_code == 1
     assert "by rule" in ended.output
     assert "nowhere.wav" in ended.output
+
+
+def test_a_table_names_files_whether_accents_are_one_character_or_two_and_a_surprise_costs_one(
+    aria, labels, tmp_path, monkeypatch
+):
+    names = [unicodedata.normalize(form, "Dvořák.wav") for form in ("NFC", "NFD")]
+    os.symlink(labels / "piano.wav", tmp_path / names[1])
+    os.symlink(labels / "deep" / "noise.ogg", tmp_path / "b.ogg")
+    (tmp_path / "labels.csv").write_text(f"file,label\n{names[0]},piano\nb.ogg,noise\n", encoding="utf-8")
+
+    def opened(path, *rest):
+        if path.name == "b.ogg":
+            raise ZeroDivisionError("oops")
+        return mono_blocks(path, *rest)
+
+    monkeypatch.setattr(classifier, "mono_blocks", opened)
+    ended = aria("evaluate", "classifier", "--labels", tmp_path / "labels.csv", "--json")
+    assert ended.exit_code == 1
+    assert json.loads(ended.stdout_bytes)["by_rule"]["ours"] == {"piano": [1, 1]}
+    assert "b.ogg: unexpected ZeroDivisionError: oops" in ended.stderr
+    assert "Dvo" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_a_host_of_ones_own_is_asked_when_it_is_named_and_only_then():
         ("http://example.org", "http://example.org/"),
         ("https://example.org/a;jsessionid=77?x=1", "https://example.org/a?x=1"),
         ("https://example.org/ü", "https://example.org/%C3%BC"),
-        ("https://example.org/a?token=1", "https://example.org/a?token=2"),
+        ("https://example.org/a.mp3?token=8f3a77c0d1e2b4a5", "https://example.org/a.mp3?token=00aa77c0d1e2b4a5"),
+        ("https://youtu.be/abcdefghijk?si=x&feature=share", "https://youtu.be/abcdefghijk"),
     ],
 )
 def test_spellings_of_one_page_are_the_same(same):
@@ -116,3 +117,12 @@ def test_an_allow_list_with_an_unknown_name_is_refused():
     assert parse_licences("cc0, CC-BY,pd") == ("cc0", "cc-by", "pd")
     with pytest.raises(ConfigInvalid, match="free"):
         parse_licences("free")
+
+
+@pytest.mark.parametrize(
+    "name", ["session", "token", "feature", "si", "sid", "expires", "pp", "sig", "signature", "nonce", "session_id"]
+)
+def test_parameters_that_may_name_a_recording_keep_different_things_different(name):
+    assert len({canonical(f"https://example.org/play.php?{name}={value}") for value in (1, 2, 3, "a")}) == 4
+    secrets = [f"https://example.org/play.php?{name}=8f3a77c0d1e2b4a{n}" for n in range(5)]
+    assert len({canonical(one) for one in secrets}) == 5

@@ -52,6 +52,13 @@ class Lead:
         return f"{self.source}: {self.target}"
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A word of what a source found and did not give, such as "150 of 250 entries"."""
+
+    what: str
+
+
 def parse_seed(text: str) -> Lead:
     """Read a seed: an address, or `source:target`, such as `search:chopin nocturne piano`.
 
@@ -95,7 +102,7 @@ def make_candidate(
         source=candidate_id_of(source, "x").rpartition("-")[0],
         location=text(location, MAX_URL_CHARS + 1),  # one that is too long stays too long, and is refused
         source_url=text(page_url or location, MAX_URL_CHARS + 1),
-        title=" ".join(words(title, MAX_TITLE).split()),
+        title=words(title, MAX_TITLE),
         description=words(description, MAX_DESCRIPTION),
         uploader=words(uploader, MAX_NAME),
         licence=text(licence, MAX_NAME),
@@ -166,3 +173,10 @@ def deeper(
 ) -> Lead:
     """Make a lead one step further from the seeds than `lead`."""
     return Lead(source, target, lead.depth + 1, priority, printable(via, MAX_NAME), text(hint, MAX_NAME), is_part)
+
+
+def next_page(lead: Lead, source: str, target: str) -> Lead:
+    """Make the lead to the next page of the list that `lead` begins or continues: no step further from the seeds."""
+    return Lead(
+        source, target, lead.depth, lead.priority * 0.99, printable(f"next: {lead.target}", MAX_NAME), lead.hint
+    )

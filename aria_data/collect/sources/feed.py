@@ -1,4 +1,4 @@
-"""RSS and Atom feeds, podcasts: an entry with audio is a candidate, any other entry is a lead to its page."""
+"""RSS, Atom and JSON feeds, podcasts: an entry with audio is a candidate, any other entry is a lead to its page."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from aria_data.collect.sources.base import Lead, deeper, make_candidate
-from aria_data.collect.sources.html import is_audio_address
+from aria_data.collect.sources import json_feed
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
+from aria_data.collect.sources.players import is_audio_address
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
 
-FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
+XML_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")
 
 
-def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield the entries of the feed at an address. Raises as `Web.get` does, also for a page that is no feed."""
     robots_of(web).require(lead.target)
     page = web.get(lead.target)
     require_unreserved(page)
     if not is_feed(page):
-        raise fetch_error("unsupported", f"{printable(lead.target, 160)}: is no RSS or Atom feed.")
+        raise fetch_error("unsupported", f"{printable(lead.target, 160)}: is no RSS, Atom or JSON feed.")
     yield from entries_of(page, lead, limit)
 
 
@@ -32,14 +33,17 @@ def is_feed(page: Page) -> bool:
     """Whether a page that was read is a feed, by its type or its first tag."""
     if not page.is_read:
         return False
-    if page.content_type in FEED_TYPES:
+    if page.content_type in XML_TYPES or json_feed.is_json_feed(page):
         return True
     head = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>", "", page.head_text(), flags=re.DOTALL).strip()
     return bool(re.match(r"<(?:\w{1,20}:)?(?:rss|feed|RDF)\b", head, re.IGNORECASE))
 
 
-def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
+def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Read a fetched feed. Never raises, whatever it holds; anything that is no entry is skipped."""
+    if json_feed.is_json_feed(page):
+        yield from json_feed.entries_of(page, lead, limit)
+        return
     import feedparser
 
     with warnings.catch_warnings():
@@ -48,10 +52,17 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead]
             io.BytesIO(page.text().encode("utf-8", "replace")),
             response_headers={"content-type": "application/xml; charset=utf-8"},
         )
-    about = parsed.get("feed", {})
-    links = Counter(_string(entry.get("link")) for entry in parsed.get("entries", []))
+    about, entries = parsed.get("feed", {}), parsed.get("entries", [])
+    if len(entries) > limit:
+        yield LeftOut(f"{len(entries) - limit} of {len(entries)} entries")
+    following = next(
+        (_string(one.get("href")) for one in about.get("links", []) if one.get("rel") == "next"), ""
+    )  # RFC 5005
+    if address := join(page.url, following):
+        yield next_page(lead, "feed", address)
+    links = Counter(_string(entry.get("link")) for entry in entries)
     shared = {link for link, count in links.items() if count > 1} | {_string(about.get("link"))}
-    for entry in parsed.get("entries", [])[:limit]:
+    for entry in entries[:limit]:
         enclosure = _audio_of(entry)
         link = join(page.url, _string(entry.get("link")))
         if enclosure:

@@ -7,19 +7,14 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from aria_data.collect.sources.base import text
-from aria_data.web import host_of, join
-from aria_data.web.addresses import unique
+from aria_data.collect.sources.base import text, words
+from aria_data.collect.sources.players import Players, is_audio_address
+from aria_data.web import join
 
-AUDIO_SUFFIXES = (
-    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx".split()
-)
-MAX_LINKS, MAX_AUDIO, MAX_JSON_LD = 2000, 1000, 50
-_BLOCKS = frozenset("p div li tr td br h1 h2 h3 h4 article section".split())
+MAX_LINKS, MAX_JSON_LD = 2000, 50
+FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
 
 
 @dataclass
@@ -30,21 +25,12 @@ class Found:
     meta: dict[str, str] = field(default_factory=dict)  # by lower-case name or property
     canonical: str = ""
     licence: str = ""
-    audio: list[tuple[str, str]] = field(default_factory=list)  # (address, text of the link)
+    audio: list[tuple[str, str]] = field(default_factory=list)  # (address, its title on the page), each recording once
     links: list[tuple[str, str]] = field(default_factory=list)
+    following: str = ""  # the next page of the same list (rel=next)
     feeds: list[str] = field(default_factory=list)
     objects: list[dict[str, Any]] = field(default_factory=list)  # JSON-LD that describes audio
-
-
-def is_audio_address(url: str) -> bool:
-    """Whether the path of an address has the ending of an audio file."""
-    path = re.split(r"[?#]", url)[0].lower()
-    return path.endswith(tuple(AUDIO_SUFFIXES))
-
-
-def title_of_address(url: str) -> str:
-    """Give a title for a file that has none: its name in the address, without the ending, or else the host."""
-    return text(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " "), 200) or host_of(url)
+    num_left_out: int = 0  # audio and links beyond the limits
 
 
 def read_page(url: str, content: str) -> Found:
@@ -55,15 +41,14 @@ def read_page(url: str, content: str) -> Found:
     reader.close_link()
     found = reader.found
     found.title = " ".join(found.title.split())
-    labels = dict(reversed(found.audio))
-    found.audio = [(address, labels.get(address, "")) for address in unique(address for address, _ in found.audio)]
+    found.audio = reader.players.recordings()
     return found
 
 
 class _Reader(HTMLParser):
     def __init__(self, url: str):
         super().__init__(convert_charrefs=True)
-        self.base, self.found = url, Found()
+        self.base, self.found, self.players = url, Found(), Players()
         self._inside = ""  # title, json-ld
         self._words: list[str] = []  # of the link that is open
         self._href = ""
@@ -71,55 +56,86 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         found = self.found
+        self.players.opened(tag, given)
         if tag == "base" and given.get("href"):
             self.base = join(self.base, given["href"]) or self.base
         elif tag in ("audio", "source", "video") and given.get("src"):
             address = join(self.base, given["src"])
-            if address and len(found.audio) < MAX_AUDIO and not given.get("type", "").startswith("image/"):
-                found.audio.append((address, given.get("title", "")))
+            if address and not given.get("type", "").startswith("image/"):
+                self._audio(address, given.get("title") or given.get("aria-label", ""))
         elif tag == "meta":
             self._meta(given)
         elif tag == "link":
             self._link(given)
         elif tag == "a":
             self.close_link()
-            is_wanted = len(found.links) < MAX_LINKS or is_audio_address(given.get("href", ""))
-            self._href = join(self.base, given.get("href", "")) if is_wanted else ""
-            if "license" in given.get("rel", "").lower().split():
-                found.licence = found.licence or self._href
+            self._anchor(given)
         elif tag == "title":
             self._inside = "title" if not found.title else ""
         elif tag == "script":
-            self._inside = "json-ld" if given.get("type", "").lower() == "application/ld+json" else "script"
-            self._words = [] if self._inside == "json-ld" else self._words
+            kind = given.get("type", "").lower()
+            is_tracks = "wp-playlist-script" in given.get("class", "")
+            self._inside = "json-ld" if kind == "application/ld+json" else "tracks" if is_tracks else "script"
+            self._words = [] if self._inside in ("json-ld", "tracks") else self._words
         elif tag == "img" and self._href:
             self._words.append(given.get("alt", ""))
 
     def handle_endtag(self, tag: str) -> None:
+        self.players.closed(tag)
         if tag == "a":
             self.close_link()
         elif tag in ("title", "script"):
-            if self._inside == "json-ld":
-                self._json_ld("".join(self._words))
+            if self._inside in ("json-ld", "tracks"):
+                (self._json_ld if self._inside == "json-ld" else self._tracks)("".join(self._words))
                 self._words = []
             self._inside = ""
 
     def handle_data(self, data: str) -> None:
         if self._inside == "title":
             self.found.title += data[:1000]
-        elif self._inside == "json-ld" or (self._href and not self._inside):
+        elif self._inside in ("json-ld", "tracks") or (self._href and not self._inside):
             self._words.append(data)
+        if not self._inside and not self._href:
+            self.players.said(data)
 
     def close_link(self) -> None:
         if not self._href:
             return
-        words = text(" ".join(" ".join(self._words).split()), 200)
+        shown = text(" ".join(" ".join(self._words).split()), 200)
         if is_audio_address(self._href):
-            if len(self.found.audio) < MAX_AUDIO:
-                self.found.audio.append((self._href, words))
-        elif len(self.found.links) < MAX_LINKS:
-            self.found.links.append((self._href, words))
+            self._audio(self._href, shown)
+        else:
+            self.players.said(shown)
+            self.found.links.append((self._href, shown))
         self._href, self._words = "", []
+
+    def _anchor(self, given: dict[str, str]) -> None:
+        relations = given.get("rel", "").lower().split()
+        address = join(self.base, given.get("href", ""))
+        is_wanted = len(self.found.links) < MAX_LINKS or is_audio_address(address)
+        self.found.num_left_out += bool(address) and not is_wanted
+        self._href = address if is_wanted else ""
+        if "license" in relations:
+            self.found.licence = self.found.licence or address
+        if "next" in relations:
+            self.found.following = self.found.following or address
+
+    def _audio(self, address: str, shown: str) -> None:
+        if not self.players.add(address, shown):
+            self.found.num_left_out += 1
+
+    def _tracks(self, source: str) -> None:
+        """Read the playlist that WordPress writes beside its player."""
+        try:
+            content = json.loads(source[:1_000_000])
+        except (ValueError, RecursionError):
+            return
+        for track in content.get("tracks") or () if isinstance(content, dict) else ():
+            if isinstance(track, dict) and isinstance(track.get("src"), str):
+                address = join(self.base, track["src"])
+                shown = words(track.get("title") or track.get("caption"), 200)
+                if address:
+                    self._audio(address, shown)
 
     def _meta(self, given: dict[str, str]) -> None:
         name = (given.get("name") or given.get("property") or given.get("itemprop") or "").lower()
@@ -128,7 +144,7 @@ class _Reader(HTMLParser):
         if name in ("og:audio", "og:audio:url", "og:audio:secure_url", "twitter:player:stream"):
             address = join(self.base, given.get("content", ""))
             if address and (name.startswith("og:audio") or is_audio_address(address)):
-                self.found.audio.append((address, ""))
+                self.players.add(address, "", is_beside=False)
 
     def _link(self, given: dict[str, str]) -> None:
         relations = given.get("rel", "").lower().split()
@@ -137,13 +153,10 @@ class _Reader(HTMLParser):
             self.found.canonical = self.found.canonical or address
         if "license" in relations:
             self.found.licence = self.found.licence or address
-        if "alternate" in relations and given.get("type", "").lower() in (
-            "application/rss+xml",
-            "application/atom+xml",
-        ):
+        if "alternate" in relations and given.get("type", "").split(";")[0].strip().lower() in FEED_TYPES:
             self.found.feeds.append(address)
-        if "next" in relations and address:
-            self.found.links.append((address, ""))
+        if "next" in relations:
+            self.found.following = self.found.following or address
 
     def _json_ld(self, source: str) -> None:
         try:

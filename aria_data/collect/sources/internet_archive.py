@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from aria_data.collect.sources.api import get_json, is_true, plain, strip_html, values, whole
-from aria_data.collect.sources.base import MAX_NAME, Lead, deeper, make_candidate, text
+from aria_data.collect.sources.base import MAX_NAME, Lead, LeftOut, deeper, make_candidate, text
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Web, fetch_error, host_of
@@ -47,7 +47,7 @@ _NOT_A_NAME = re.compile(r"[\"():\[\]{}*?^~\\]|\b(AND|OR|NOT|TO)\b")
 _NOBODY = frozenset(("various", "various artists", "unknown", "unknown artist", "anonymous", "n/a", "none"))
 
 
-def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield leads to at most `limit` items for a search; at most `limit` candidates, then leads, for an item."""
     kind, name = _target(lead.target)
     yield from _of_item(name, lead, web, limit) if kind == "item" else _of_search(name, lead, web, limit)
@@ -88,7 +88,7 @@ def _unsupported(target: str, why: str) -> Exception:
     return fetch_error("unsupported", f"{printable(target, 120)}: {why}")
 
 
-def _of_search(query: str, lead: Lead, web: Web, limit: int) -> Iterator[Lead]:
+def _of_search(query: str, lead: Lead, web: Web, limit: int) -> Iterator[Lead | LeftOut]:
     """Yield leads to the items that a search finds. A page without new items ends it, even if there is a cursor."""
     found: set[str] = set()
     cursor = ""
@@ -100,9 +100,13 @@ def _of_search(query: str, lead: Lead, web: Web, limit: int) -> Iterator[Lead]:
         new = [name for name in dict.fromkeys(_identifiers(answer.get("items"))) if name not in found]
         for name in new[: limit - len(found)]:
             yield deeper(lead, SOURCE, f"item:{name}", str(lead), lead.priority)
+        is_left = len(found) + len(new) > limit
         found.update(new)
         next_cursor = answer.get("cursor")
         cursor = next_cursor if isinstance(next_cursor, str) else ""
+        if is_left or (cursor and new and len(found) >= limit):
+            total = answer.get("total")
+            yield LeftOut(f"all after the first {limit} items" + (f" of {total}" if isinstance(total, int) else ""))
         if not cursor or not new or len(found) >= limit:
             return
 
@@ -113,7 +117,7 @@ def _identifiers(items: Any) -> list[str]:
     return [name for name in names if isinstance(name, str) and _IDENTIFIER.fullmatch(name)]
 
 
-def _of_item(identifier: str, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def _of_item(identifier: str, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield an item's recordings, then a lead to its creator; for a collection, a lead to the search of its items."""
     record = get_json(web, f"{base()}/metadata/{identifier}")
     metadata = record.get("metadata")
@@ -128,6 +132,8 @@ def _of_item(identifier: str, lead: Lead, web: Web, limit: int) -> Iterator[Cand
     recordings = _recordings(record.get("files"), identifier)
     if not recordings:
         raise _unsupported(f"item:{identifier}", "holds no audio that its uploader gave and that may be fetched.")
+    if len(recordings) > limit:
+        yield LeftOut(f"{len(recordings) - limit} of {len(recordings)} recordings")
     for about, file in recordings[:limit]:
         yield _candidate(identifier, metadata, about, file, lead)
     yield from _neighbours(identifier, metadata, lead)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.collect.sources.base import Lead, deeper, make_candidate
-from aria_data.collect.sources.html import is_audio_address, title_of_address
+from aria_data.collect.sources.players import is_audio_address, title_of_address
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage import printable

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, text
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join
 
 GENERIC = "Generic"
-MAX_NESTED = 50  # playlists inside a playlist that become leads
+MAX_NESTED = 1000  # playlists inside a playlist that become leads
 
 
 def extractor_of(url: str, web: Web) -> str:
@@ -19,7 +19,9 @@ def extractor_of(url: str, web: Web) -> str:
     return next((name for name, each in web.own_youtube_dl()._ies.items() if each.suitable(url)), GENERIC)
 
 
-def entries_of(address: str, web: Web, lead: Lead, limit: int, page: Page | None = None) -> Iterator[Candidate | Lead]:
+def entries_of(
+    address: str, web: Web, lead: Lead, limit: int, page: Page | None = None
+) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield what yt-dlp finds at an address or search: candidates, and leads to playlists inside.
 
     A playlist is read flat: one or a few requests, none for the pages of its entries. At most `limit` entries are read.
@@ -27,7 +29,7 @@ def entries_of(address: str, web: Web, lead: Lead, limit: int, page: Page | None
     """
     params: dict[str, Any] = {
         "extract_flat": "in_playlist",
-        "playlistend": limit,
+        "playlistend": limit + 1,  # one more shows whether any is left
         "lazy_playlist": False,
         "skip_download": True,
     }
@@ -53,11 +55,13 @@ def _inner(info: dict[str, Any]) -> str:
     return url
 
 
-def _of_playlist(info: dict[str, Any], address: str, lead: Lead, limit: int) -> Iterator[Candidate | Lead]:
+def _of_playlist(info: dict[str, Any], address: str, lead: Lead, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     found = nested = 0
     for entry in info.get("entries") or ():
         if found >= limit:
-            return
+            num_all = info.get("playlist_count")
+            yield LeftOut(f"all after the first {limit}" + (f" of {num_all}" if isinstance(num_all, int) else ""))
+            break
         if not isinstance(entry, dict):
             continue
         url = entry.get("webpage_url") or entry.get("url")
@@ -73,9 +77,11 @@ def _of_playlist(info: dict[str, Any], address: str, lead: Lead, limit: int) -> 
         for one in _of_entry({**given, **{k: v for k, v in entry.items() if v is not None}}, address, lead):
             found += isinstance(one, Candidate)
             yield one
+    if nested > MAX_NESTED:
+        yield LeftOut(f"{nested - MAX_NESTED} of {nested} playlists")
 
 
-def _of_entry(info: dict[str, Any], address: str, lead: Lead) -> Iterator[Candidate | Lead]:
+def _of_entry(info: dict[str, Any], address: str, lead: Lead) -> Iterator[Candidate | Lead | LeftOut]:
     page = info.get("webpage_url") or info.get("original_url") or info.get("url")
     if not isinstance(page, str) or not page.startswith(("http://", "https://")):
         page = join(address, str(page or "")) or address

@@ -1,27 +1,33 @@
 """Any web address: a page of a site that yt-dlp knows (video, channel, playlist), or any page, feed or audio file.
 
 A site that yt-dlp knows is read by yt-dlp. Any other page is fetched once, if its robots.txt allows, and read here: its
-audio with metadata, and links to pages on the same site. If no audio is found in a page, yt-dlp reads it.
+audio with metadata, the next page of its list (rel=next), and links to pages on the same site. A sitemap leads to its
+pages. If no audio is found in a page, yt-dlp reads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from aria_data.collect.sources import feed
-from aria_data.collect.sources.base import Lead, deeper, make_candidate, text
-from aria_data.collect.sources.html import Found, is_audio_address, iso_duration_s, name_in, read_page, title_of_address
+from aria_data.collect.sources import feed, sitemaps
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page, text
+from aria_data.collect.sources.html import Found, iso_duration_s, name_in, read_page
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
+from aria_data.collect.sources.players import is_audio_address, says_something, title_of_address
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import FetchFailed, Page, Web, canonical, fetch_error, host_of, require_unreserved, robots_of
 
 LINK_SHARE = 0.7  # of a page's priority that its links have
-READABLE = ("text/", "application/xhtml", "application/xml", "application/rss", "application/atom", "application/json")
+READABLE = (
+    "text/", "application/xhtml", "application/xml", "application/rss", "application/atom", "application/json",
+    "application/feed+json", "application/rdf", *sitemaps.PACKED,
+)  # fmt: skip
 
 
-def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield the candidates and leads of an address. Raises as `Web.get` does."""
     if extractor_of(lead.target, web) != GENERIC:
         yield from entries_of(lead.target, web, lead, limit)
@@ -33,6 +39,8 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
         yield _direct(page, lead)
     elif feed.is_feed(page):
         yield from feed.entries_of(page, lead, limit)
+    elif sitemaps.is_sitemap(page):
+        yield from sitemaps.entries_of(page, lead)
     elif page.is_read:
         yield from _of_html(page, lead, web, limit)
     else:
@@ -59,9 +67,14 @@ def _direct(page: Page, lead: Lead) -> Candidate:
     )
 
 
-def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     found = read_page(page.url, page.text())
-    candidates = list(_candidates(page, found, lead))[:limit]
+    every = list(_candidates(page, found, lead))
+    candidates = every[:limit]
+    if len(every) > limit:
+        yield LeftOut(f"{len(every) - limit} of {len(every)} recordings")
+    if found.num_left_out:
+        yield LeftOut(f"{found.num_left_out} links beyond the first")
     if not candidates and not found.feeds:
         try:  # players and embedded sites that only yt-dlp can read
             candidates = [one for one in entries_of(lead.target, web, lead, limit, page) if isinstance(one, Candidate)]
@@ -72,6 +85,9 @@ def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate
                 raise
     yield from candidates
     here, seen = host_of(page.url), {canonical(page.url), canonical(lead.target)}
+    if found.following and host_of(found.following) == here and canonical(found.following) not in seen:
+        seen.add(canonical(found.following))
+        yield next_page(lead, "page", found.following)
     for address in found.feeds:
         if canonical(address) not in seen:
             seen.add(canonical(address))
@@ -88,15 +104,18 @@ def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
     objects = {address: one for one in found.objects if (address := _address(one, page))}
     audio = [*found.audio, *((address, "") for address in objects if address not in dict(found.audio))]
     is_alone = len(audio) == 1
-    page_url = found.canonical if host_of(found.canonical) == host_of(page.url) else page.url
+    page_url = _page_url(page, found)
+    is_other = canonical(page_url) not in (canonical(page.url), canonical(lead.target))  # a site may name one for all
     page_title = found.meta.get("og:title") or found.title
     about = found.meta.get("og:description") or found.meta.get("description", "")
     for address, words in audio:
         metadata = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
-        title = name_of(metadata) or (page_title if is_alone else words) or lead.hint or title_of_address(address)
+        title = name_of(metadata) or _title(words, page_title, is_alone, found, lead) or title_of_address(address)
+        if not is_alone and page_title and not says_something(title):
+            title = f"{page_title} - {title}"
         yield make_candidate(
             "web",
-            canonical(page_url) if is_alone else canonical(address),
+            canonical(page_url) if is_alone and not is_other else canonical(address),
             location=address,
             page_url=page_url,
             title=title,
@@ -110,6 +129,30 @@ def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
             tags={name: found.meta.get(name) for name in ("music:musician", "music:album", "keywords")},
             lead=lead,
         )
+
+
+def _page_url(page: Page, found: Found) -> str:
+    """Give the address that a page names as its own, unless it is another site's or the home page's."""
+    own = found.canonical
+    is_home = urlsplit(own).path in ("", "/") and not urlsplit(own).query and urlsplit(page.url).path not in ("", "/")
+    return page.url if is_home or host_of(own) != host_of(page.url) else own
+
+
+def _title(words: str, page_title: str, is_alone: bool, found: Found, lead: Lead) -> str:
+    """Choose a recording's title: its own words where a page has several or the page's title says nothing of it."""
+    if not is_alone:
+        return words or lead.hint
+    of_site = (
+        "",
+        found.meta.get("og:site_name", "").lower(),
+        "home",
+        "index",
+        "untitled",
+        "untitled document",
+        "welcome",
+    )
+    is_vague = page_title.strip().lower() in of_site or not says_something(page_title)
+    return (words or lead.hint or page_title) if is_vague else page_title
 
 
 def name_of(metadata: dict[str, Any]) -> str:

@@ -1,0 +1,102 @@
+"""Find titles that name several works, which have no single composition, and the part of a title that names an event.
+
+"Bach Partita No. 2, Beethoven Op. 111" is two works; "Bach-Busoni Chaconne" and "Op. 90, D 899" are one each.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aria_data.repertoire import CatalogueNumber, ComposerMatch, catalogue_numbers, find_composers, find_form
+from aria_data.repertoire.composers import composers
+from aria_data.repertoire.forms import word_list
+from aria_data.repertoire.opuses import same_work
+from aria_data.text import fold
+
+_LISTED = re.compile(r"^[\s,;/&+|•·]*(?:and|und|et|y|e|i|и|with|&)?[\s]*$")
+_ARRANGED = re.compile(
+    r"\b(?:trans[ck]ri|trascri|arr(?:\.|ang)|bearb|paraphras|reminiscenc|"
+    r"fantas\w+ (?:on|sur|uber)|variation\w* (?:on|sur|uber))"
+)
+_OF_SOMEBODY = re.compile(
+    r"\b(?:de|d'|du|of|von|van|di|by|after|from|on|uber|sur|a|per|pour|for|to|in|nach|na|о|из)\s?$"
+)
+_MORE_NUMBERS = re.compile(
+    r"\b(?:op(?:us)?|bwv|kv?|d|s|hob)[.\s]{0,2}[0-9]{1,3}(?:\s?,\s?(?:and\s)?[0-9]{2,3})+(?:\s?(?:,|&|and|und|et|y)\s?[0-9]{2,3})?\b"
+    r"(?!\s?[:.])"
+)
+
+
+def people_of_works(title: str) -> list[str]:
+    """The ids of the composers in whose own stretch of the title a work is named, or who are listed side by side.
+
+    Fewer than two where the title names one work, also by a composer and an arranger.
+    """
+    people = [match for match in find_composers(title) if match.role == "composer"]
+    if len({match.composer_id for match in people}) < 2 or _ARRANGED.search(fold(title)):
+        return []
+    own = [match for match in people if not _OF_SOMEBODY.search(fold(title[: match.start]))]
+    stretches = _stretches(own, title)
+    with_work = [match.composer_id for match, text in stretches if find_form(fold(text)) or catalogue_numbers(text)]
+    if len(set(with_work)) > 1:
+        return list(dict.fromkeys(with_work))
+    gaps = [title[left.end : right.start] for left, right in zip(people, people[1:], strict=False)]
+    are_listed = len(people) > 2 and all(_LISTED.match(gap) for gap in gaps)
+    return list(dict.fromkeys(match.composer_id for match in people)) if are_listed else []
+
+
+def _stretches(people: list[ComposerMatch], title: str) -> list[tuple[ComposerMatch, str]]:
+    """Each composer with the text up to the next one."""
+    ends = [match.start for match in people[1:]] + [len(title)]
+    return [(match, title[match.end : end]) for match, end in zip(people, ends, strict=True)]
+
+
+def has_several_works(title: str, composer_id: str) -> bool:
+    """Whether a title names several works of one composer: "Op. 109, 110, 111", "Op. 27 No. 2 & Op. 31 No. 1"."""
+    if _MORE_NUMBERS.search(fold(title)):
+        return True
+    composer = composers().get(composer_id)
+    numbers = catalogue_numbers(title, (*composer.catalogues, "op") if composer else ())
+    firsts: dict[str, CatalogueNumber] = {}
+    for number in numbers:
+        first = firsts.setdefault(number.catalogue, number)
+        if (
+            first.number != number.number
+            and _is_list(title[first.end : number.start])
+            and not _is_one(first, number, composer_id)
+        ):
+            return True
+    return False
+
+
+def _is_list(between: str) -> bool:
+    """Whether what stands between two numbers sets apart works: a comma, "and", a stroke, with words around."""
+    return bool(re.search(r"[,;&+|/]|\b(?:and|und|et|y|e|и)\b", between)) and not re.search(
+        r"\bfrom\b|[()\[\]]|\bor\b|=", between
+    )
+
+
+def _is_one(first: CatalogueNumber, second: CatalogueNumber, composer_id: str) -> bool:
+    codes = {same_work(composer_id, each.catalogue + each.number) for each in (first, second)}
+    return len(codes) == 1
+
+
+def without_event(body: str) -> str:
+    """The title without the event or place that stands before its work: "Cliburn semifinal: Prokofiev Sonata"."""
+    for mark in (": ", " – ", " - ", " | "):
+        head, found, rest = body.partition(mark)
+        if found and _names_work(rest) and not _names_work(head) and word_list("events")[0].search(fold(head)):
+            return rest.strip()
+    return body
+
+
+def _names_work(text: str) -> bool:
+    return bool(find_form(fold(text)) or catalogue_numbers(text))
+
+
+def first_work(description: str) -> str:
+    """The first sentence of a description, if it names a composer and a piece of music; else ""."""
+    line = next((line.strip() for line in description.splitlines() if line.strip()), "")
+    sentence = re.split(r"(?<=[0-9)\]])\.\s+(?=[^\W\d_]{3})|(?<=[^\W\d_]{4})\.\s+(?=[^\W\d_])", line)[0].strip(" .")
+    people = {match.composer_id for match in find_composers(sentence) if match.role == "composer"}
+    return sentence if len(people) == 1 and _names_work(sentence) and len(sentence) <= 160 else ""

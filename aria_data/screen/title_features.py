@@ -1,0 +1,52 @@
+"""What the learned scorer weighs: the title's log odds by the model, what the rules found, and how the two agree."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from aria_data.repertoire import catalogue_numbers
+from aria_data.screen.title_model import TitleModel
+from aria_data.screen.title_rules import AGAINST, Found, TitleReading, second_opinion
+from aria_data.text import fold
+
+NAMES = (
+    "always", "score 1", "score 2", "score 4", "score 5", "description raises", "description lowers", "log odds",
+    "log odds at 1 or 2", "log odds at 3", "log odds at 4 or 5", "words against are in the name",
+    "words against cost", "composer", "catalogue number", "catalogue number of a composer", "form", "piano",
+    "transcription", "words named away", "not music", "ensemble", "few words", "known work",
+)  # fmt: skip
+MAX_LOG_ODDS = 6.0  # of one title's words; more would outweigh any rule
+
+
+def features(title: TitleReading, more: Found, model: TitleModel) -> np.ndarray:
+    """The values of `NAMES` for a title; `more` are the words of the description, tags and uploader."""
+    log_odds = max(_bounded(model.log_odds(title.cleaned)), 0.0 if title.is_named else -MAX_LOG_ODDS)
+    final, _ = second_opinion(title.score, title.evidence, more)
+    cost = _cost_of_words_against(title, log_odds, model)
+    low, high = title.score <= 2, title.score >= 4
+    has_number = bool(title.cleaned and any(c.isdigit() for c in title.cleaned) and catalogue_numbers(title.cleaned))
+    found = title.found
+    return np.array([
+        1.0, title.score == 1, title.score == 2, title.score == 4, title.score == 5, final > title.score,
+        final < title.score, log_odds, log_odds * low, log_odds * (title.score == 3), log_odds * high,
+        low and cost > 0, min(cost, 0.0), title.composer is not None, has_number,
+        has_number and title.composer is not None, bool(found["form"]), bool(found["piano"] or found["solo"]),
+        bool(found["transcription"]), bool(title.named_away), bool(found["not_music"]), bool(found["ensemble"]),
+        title.cleaned.count(" ") < 2, title.is_known_work,
+    ], float)  # fmt: skip
+
+
+def _cost_of_words_against(title: TitleReading, log_odds: float, model: TitleModel) -> float:
+    """How much the words of other instruments and talk add to the log odds: above 0 they belong to a known name."""
+    against = [word for name in AGAINST for word in title.found[name]]
+    if not against:
+        return 0.0
+    words = "|".join(re.escape(word).replace("\\ ", r"[\W_]+") for word in sorted(against, key=len, reverse=True))
+    rest = re.sub(words, " ", fold(title.cleaned))
+    return log_odds - _bounded(model.log_odds(rest))
+
+
+def _bounded(log_odds: float) -> float:
+    return min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)

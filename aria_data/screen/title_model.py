@@ -1,0 +1,114 @@
+"""A small model of titles: the log odds that a work of this name is for piano solo. Numpy only; no network, no key.
+
+A title becomes hashed features (character 2- to 5-grams, words, pairs of words); the model is a logistic regression
+over them. Weights and what is known of them: `title_model.npz`, `title_model.md`. `title_training` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from aria_data.text import fold
+
+NUM_BUCKETS = 1 << 21
+MAX_CHARS = 160  # of a title that are read
+MAX_WORDS = 16  # of a title that are paired
+PAIR = (
+    3  # how much a pair of words counts, against 1: pairs know single works, the rest what their names have in common
+)
+WEIGHTS = "title_model.npz"
+_CHAR_GRAMS = (2, 3, 4, 5)
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(29)
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TitleModel:
+    """Weights of the hashed features, and those of the combination with the rules (`title_features.NAMES`).
+
+    A stored weight `w` (int8) means `scale * w * abs(w)`: small weights keep more digits than large ones.
+    """
+
+    weights: np.ndarray
+    scale: float
+    bias: float
+    combination: np.ndarray
+    sha256: str = ""
+
+    def log_odds(self, cleaned: str) -> float:
+        """The log odds by the title's words alone, for a cleaned title; 0 would be as likely as not."""
+        features, pairs = hashed_features(cleaned)
+        if not len(features):
+            return self.bias
+        total = self._sum(features) + PAIR * self._sum(pairs)
+        return self.bias + self.scale * total / float(np.sqrt(len(features)))
+
+    def _sum(self, buckets: np.ndarray) -> int:
+        stored = self.weights[buckets].astype(np.int64)
+        return int((stored * np.abs(stored)).sum())
+
+
+@cache
+def title_model() -> TitleModel:
+    """The model that is shipped with the package."""
+    packed = resources.files("aria_data.screen").joinpath(WEIGHTS).read_bytes()
+    with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+        return TitleModel(
+            stored["weights"],
+            float(stored["scale"]),
+            float(stored["bias"]),
+            stored["combination"],
+            hashlib.sha256(packed).hexdigest(),
+        )
+
+
+def hashed_features(cleaned: str) -> tuple[np.ndarray, np.ndarray]:
+    """The buckets of a cleaned title's words and character n-grams, and those of its pairs of words; each once."""
+    words = _WORD.findall(fold(cleaned[:MAX_CHARS]))
+    if not words:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    hashes = np.array([zlib.crc32(word.encode("utf-8", "replace")) for word in words], np.uint64) * _PRIME
+    ordered = hashes[:-1] * np.uint64(3) + hashes[1:] * np.uint64(5)
+    return _buckets([*_char_grams(" ".join(["", *words, ""])), hashes, ordered]), _buckets([_pairs(hashes)])
+
+
+def _buckets(hashes: list[np.ndarray]) -> np.ndarray:
+    mixed = np.concatenate(hashes)
+    mixed ^= mixed >> _SHIFT
+    mixed *= _PRIME
+    mixed ^= mixed >> _SHIFT
+    return np.unique((mixed % np.uint64(NUM_BUCKETS)).astype(np.int64))
+
+
+def _char_grams(text: str) -> list[np.ndarray]:
+    """Hashes of the character n-grams. Figures count as one character each, whichever they are."""
+    codes = np.frombuffer(re.sub(r"[0-9]", "0", text).encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
+    hashes, grams = codes, []
+    for length in range(2, max(_CHAR_GRAMS) + 1):
+        if len(codes) < length:
+            break
+        hashes = hashes[:-1] * _PRIME + codes[length - 1 :]
+        grams.append(hashes ^ np.uint64(length))
+    return grams
+
+
+def _pairs(hashes: np.ndarray) -> np.ndarray:
+    """Hashes of every two words, in any order."""
+    some = hashes[:MAX_WORDS]
+    first, second = _places(len(some))
+    return (some[first] + some[second]) ^ (some[first] * some[second] >> np.uint64(7))
+
+
+@cache
+def _places(num_words: int) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.triu_indices(num_words, 1)
+    return first, second
