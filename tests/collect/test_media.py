@@ -159,6 +159,8 @@ def test_a_403_is_answered_with_a_fresh_extraction_and_with_nothing_else(site, w
         ({"error": "This video has been removed by the uploader"}, "gone", 1),
         ({"geo": True}, "geo", 1),
         ({"title": "T", "is_live": True, "formats": [{"url": "http://127.0.0.1/x", "ext": "flac"}]}, "live", 1),
+        ({"title": "T", "live_status": "is_upcoming", "formats": []}, "live", 1),
+        ({"error": "This live event will begin in 3 hours."}, "live", 1),
         ({"title": "T", "formats": []}, "unsupported", 1),
         ({"title": "T", "formats": [{"url": "rtmp://127.0.0.1/x", "ext": "flv"}]}, "unsupported", 1),
         ({"title": "T", "formats": [{"url": "file:///etc/passwd", "ext": "flac"}]}, "unsupported", 1),
