@@ -205,7 +205,8 @@ class _Fetcher:
             self._gone_from = self._location if kind == "gone" else ""
             self._location = ""
             return True
-        return kind in KINDS and KINDS[kind].is_temporary and not isinstance(error, FetchFailed)
+        is_passing = kind in KINDS and KINDS[kind].is_temporary and not KINDS[kind].waits
+        return is_passing and not isinstance(error, FetchFailed)
 
     def _may_have_run_out(self, kind: str, status: float | None) -> bool:
         """Whether a fresh extraction may give another address: after a 403, or where the page names the audio's."""
@@ -261,10 +262,11 @@ class _Fetcher:
             info = ydl.extract_info(url, download=False)
         if isinstance(info, dict) and info.get("_type") in ("playlist", "multi_video"):
             info = next((entry for entry in info.get("entries") or () if isinstance(entry, dict)), None)
-        if not isinstance(info, dict) or not isinstance(info.get("url"), str):
+        info = info if isinstance(info, dict) else {}
+        if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+            raise fetch_error("live", f"{printable(url, 160)}: runs now or begins later, and has no end yet.")
+        if not isinstance(info.get("url"), str):
             raise fetch_error("unsupported", f"{printable(url, 160)}: no audio was found at this address.")
-        if info.get("is_live"):
-            raise fetch_error("unsupported", f"{printable(url, 160)}: is live, and has no end yet.")
         announced = info.get("duration") if isinstance(info.get("duration"), int | float) else None
         is_direct = info.get("extractor_key") in (GENERIC, "HtmlEmbed")
         return _Plan(info, is_direct, announced, str(info.get("license") or self.candidate.licence))

@@ -100,7 +100,8 @@ FLAC = sound(8)
 FAULTS = {
     # name: (answer, head, stage and kind in the ledger; "" = not done, and what the attempts say)
     "gone": (status(404), "", "download", "gone"),
-    "private": (status(403), "", "download", "private"),
+    "private": (status(401), "", "download", "private"),
+    "forbidden": (status(403), "", "", "forbidden"),
     "rights": (status(451), "", "download", "copyright"),
     "a page": (lambda handler: handler.give(200, b"<html>no</html>"), "", "download", "unsupported"),
     "no audio": (lambda handler: handler.give(200, b"x" * 999, "audio/flac"), "", "download", "corrupt"),
