@@ -1,8 +1,8 @@
 """A crawl on a schedule, and a build of what it found. The dataset's lock keeps runs from overlapping.
 
 `aria-data serve` starts a Prefect server that ends with it and keeps its records in the dataset folder. Each scheduled
-run is a process of its own. Locks are the operating system's, so they are free again however a process ends; nothing
-of a crawl or build is kept in Prefect.
+run is a process of its own. It cancels the others that are due already, so that many missed ones become one. Locks are
+the operating system's, so they are free again however a process ends; nothing of a crawl or build is kept in Prefect.
 """
 
 from __future__ import annotations
@@ -16,8 +16,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from prefect import flow, serve
+from prefect import flow, runtime, serve
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.schedules import Cron, Interval
 from prefect.states import Cancelled
 from prefect.types.entrypoint import EntrypointType
 
@@ -36,6 +47,7 @@ class Schedule:
 
     cron: str = ""  # "": by `every_s`
     every_s: float = 0.0  # 0: by `cron`
+    timezone: str = ""  # the IANA name of the zone that `cron` is read in; "": UTC
 
 
 @flow(name=NAME, persist_result=False, validate_parameters=False)
@@ -43,8 +55,9 @@ def crawl_and_build(out: str, config: Mapping[str, Any] | None = None, compute: 
     """Crawl, then build a version from what is new, as `aria-data crawl --build` does.
 
     Settings that `config` does not name are those of the dataset. The run is cancelled at once where the dataset is
-    locked.
+    locked. Runs that were due before this one has begun are cancelled: it does their work.
     """
+    cancel_missed()
     settings = settings_of_crawl(Path(out), values=config)
     try:
         found = crawl_and_note(Path(out), settings)
@@ -55,6 +68,32 @@ def crawl_and_build(out: str, config: Mapping[str, Any] | None = None, compute: 
     except DatasetLocked as error:
         return Cancelled(message=f"crawled ({found.num_new} new candidates), not built: {error}")
     return {"num_new": found.num_new, "num_accepted": found.num_accepted, "version": built.version}
+
+
+def cancel_missed() -> int:
+    """Cancel the other runs of this run's deployment that are due already, and give their number.
+
+    Prefect has no setting for it: a server that was off for a day starts every run of the day, one after another.
+    Outside a scheduled run there are none.
+    """
+    if not runtime.deployment.id:
+        return 0
+    now = datetime.datetime.now(datetime.UTC)
+    due = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(runtime.deployment.id)]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime.model_validate({"before_": now}),
+    )
+    num_cancelled = 0
+    with get_client(sync_client=True) as client:
+        while runs := client.read_flow_runs(flow_run_filter=due):  # a page at a time
+            for run in runs:
+                missed: State[Any] = Cancelled(message="missed: the run that began now does its work")
+                client.set_flow_run_state(run.id, missed, force=True)
+            num_cancelled += len(runs)
+    if num_cancelled:
+        log.info("%d missed runs are cancelled: this one does their work.", num_cancelled)
+    return num_cancelled
 
 
 def run_schedule(
@@ -79,10 +118,12 @@ def run_schedule(
 
 
 def _deployment(out: Path, config: Mapping[str, Any], compute: Mapping[str, Any], schedule: Schedule) -> Any:
+    zone = schedule.timezone or "UTC"
     return crawl_and_build.to_deployment(
         name=out.name,
-        cron=schedule.cron or None,
-        interval=datetime.timedelta(seconds=schedule.every_s) if schedule.every_s else None,
+        schedule=Cron(schedule.cron, timezone=zone)
+        if schedule.cron
+        else Interval(datetime.timedelta(seconds=schedule.every_s), timezone=zone),
         parameters={"out": str(out), "config": config, "compute": compute},
         enforce_parameter_schema=False,
         entrypoint_type=EntrypointType.MODULE_PATH,

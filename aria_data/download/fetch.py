@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from aria_data.collect.sources.media import GENERIC, extractor_of
 from aria_data.collect.sources.page import follow as follow_page
 from aria_data.collect.sources.players import AUDIO_SUFFIXES, is_audio_address
 from aria_data.download.partial_files import (
+    closing_files,
     forget,
     is_whole,
     mark_of,
@@ -54,6 +54,7 @@ from aria_data.web.licences import require_known
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
 MAX_ON_PAGE = 20_000  # recordings on a page among which a candidate is sought
+WHOLE = IntegrityLimits()  # the defaults of the settings `ingest`
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 
 
@@ -98,9 +99,14 @@ class _Plan:
 
 
 def download(
-    candidate: Candidate, root: Path, config: DownloadConfig, web: Web, wait: Callable[[float], None] = time.sleep
+    candidate: Candidate,
+    root: Path,
+    config: DownloadConfig,
+    web: Web,
+    wait: Callable[[float], None] = time.sleep,
+    limits: IntegrityLimits = WHOLE,
 ) -> Download:
-    """Fetch and verify one candidate's audio below `root`.
+    """Fetch one candidate's audio below `root` and verify that it is whole by `limits`.
 
     Raises `FetchFailed` (for good) or `FetchDelayed` (try later), whose `reason` is one of `web.failures.KINDS`;
     `HostResting`, `RequestsSpent`, `AddressRefused`, `DatasetNotWritable`. After an error, only a part that a later run
@@ -110,7 +116,7 @@ def download(
     require_address(candidate.location, web.config.addresses())
     _require_length(candidate.location, candidate.announced_duration_s, config)
     _require_licence(candidate.location, candidate.licence, config, is_final=False)
-    fetcher = _Fetcher(candidate, partial, config, web)
+    fetcher = _Fetcher(candidate, partial, config, web, limits)
     try:
         return unsettled(root, partial) or _in_tries(fetcher, root, wait)
     except PermanentError:
@@ -142,8 +148,8 @@ def _in_tries(fetcher: _Fetcher, root: Path, wait: Callable[[float], None]) -> D
 class _Fetcher:
     """The tries for one candidate. What one try finds out is kept for the next."""
 
-    def __init__(self, candidate: Candidate, partial: Path, config: DownloadConfig, web: Web):
-        self.candidate, self.partial, self.config, self.web = candidate, partial, config, web
+    def __init__(self, candidate: Candidate, partial: Path, config: DownloadConfig, web: Web, limits: IntegrityLimits):
+        self.candidate, self.partial, self.config, self.web, self.limits = candidate, partial, config, web, limits
         self._sha256_of_corrupt: set[str] = set()
         self._has_extracted_again = False
         self._location = candidate.location
@@ -199,7 +205,8 @@ class _Fetcher:
             self._gone_from = self._location if kind == "gone" else ""
             self._location = ""
             return True
-        return kind in KINDS and KINDS[kind].is_temporary and not isinstance(error, FetchFailed)
+        is_passing = kind in KINDS and KINDS[kind].is_temporary and not KINDS[kind].waits
+        return is_passing and not isinstance(error, FetchFailed)
 
     def _may_have_run_out(self, kind: str, status: float | None) -> bool:
         """Whether a fresh extraction may give another address: after a 403, or where the page names the audio's."""
@@ -255,10 +262,11 @@ class _Fetcher:
             info = ydl.extract_info(url, download=False)
         if isinstance(info, dict) and info.get("_type") in ("playlist", "multi_video"):
             info = next((entry for entry in info.get("entries") or () if isinstance(entry, dict)), None)
-        if not isinstance(info, dict) or not isinstance(info.get("url"), str):
+        info = info if isinstance(info, dict) else {}
+        if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+            raise fetch_error("live", f"{printable(url, 160)}: runs now or begins later, and has no end yet.")
+        if not isinstance(info.get("url"), str):
             raise fetch_error("unsupported", f"{printable(url, 160)}: no audio was found at this address.")
-        if info.get("is_live"):
-            raise fetch_error("unsupported", f"{printable(url, 160)}: is live, and has no end yet.")
         announced = info.get("duration") if isinstance(info.get("duration"), int | float) else None
         is_direct = info.get("extractor_key") in (GENERIC, "HtmlEmbed")
         return _Plan(info, is_direct, announced, str(info.get("license") or self.candidate.licence))
@@ -286,7 +294,7 @@ class _Fetcher:
             downloader = get_suitable_downloader(plan.info, params)(ydl, params)
             downloader.add_progress_hook(watch.progress)
             try:
-                with _closing_files(downloader):
+                with closing_files(downloader):
                     is_there, _ = downloader.download(str(self.partial), {**plan.info, "http_headers": headers})
             except OSError as error:
                 raise not_writable(self.partial, error) from error
@@ -318,7 +326,7 @@ class _Fetcher:
         bytes, that is a failure for good."""
         try:
             facts = inspect(self.partial, self.config.max_duration_s)
-            require_whole(self.candidate.candidate_id, facts, IntegrityLimits())
+            require_whole(self.candidate.candidate_id, facts, self.limits)
             self._require_announced(facts, plan.announced_s or self.candidate.announced_duration_s)
             return facts
         except AudioUnreadable as error:
@@ -343,26 +351,6 @@ class _Fetcher:
                 reason="wrong_duration",
                 measured=facts.duration_s / announced_s,
             )
-
-
-@contextmanager
-def _closing_files(downloader: Any) -> Iterator[None]:
-    """Close the files that a downloader opened: that of streams leaves its file open when a piece fails."""
-    opened: list[Any] = []
-    open_file = downloader.sanitize_open
-
-    def recorded(*arguments: Any) -> tuple[Any, str]:
-        stream, path = open_file(*arguments)
-        opened.append(stream)
-        return stream, path
-
-    downloader.sanitize_open = recorded
-    try:
-        yield
-    finally:
-        for stream in opened:
-            with suppress(OSError):  # what was not written yet does not fit on a full disk either
-                stream.close()
 
 
 def _is_stream(url: str) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,23 @@ def _sha256(url: str) -> str:
 
 def _note_path(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.json")
+
+
+@contextmanager
+def closing_files(downloader: Any) -> Iterator[None]:
+    """Close the files that a downloader opened: that of streams leaves its file open when a piece fails."""
+    opened: list[Any] = []
+    open_file = downloader.sanitize_open
+
+    def recorded(*arguments: Any) -> tuple[Any, str]:
+        stream, path = open_file(*arguments)
+        opened.append(stream)
+        return stream, path
+
+    downloader.sanitize_open = recorded
+    try:
+        yield
+    finally:
+        for stream in opened:
+            with suppress(OSError):  # what was not written yet does not fit on a full disk either
+                stream.close()

@@ -17,6 +17,7 @@ from aria_data.storage.files import (
     printable,
     require_space,
     sha256_file,
+    sha256_of_weights,
     write_whole,
     writing_whole,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "printable",
     "require_space",
     "sha256_file",
+    "sha256_of_weights",
     "write_whole",
     "writing_whole",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import getpass
 import hashlib
 import json
@@ -94,6 +95,22 @@ def sha256_file(path: Path | str) -> str:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_of_weights(path: Path | str) -> str:
+    """Give the sha256 of a large file that is asked for often. A file that is as it was is hashed once a process.
+
+    As it was: the same size, times of writing and change, and inode. Raises `OSError`.
+    """
+    status = os.stat(path)
+    return _sha256_of_state(
+        str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_state(path: str, *state: int) -> str:
+    return sha256_file(path)
 
 
 def to_location(path: Path | str) -> str:

@@ -33,6 +33,10 @@ _SECRET = re.compile(r"(?=[^a-z]*[a-z])(?=\D*\d)[\w.~%+/=-]{16,}|1\d{9}", re.IGN
 _FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
 _SESSION_IN_PATH = re.compile(r";(jsessionid|phpsessid)=[^/?#]*", re.IGNORECASE)
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_WITHOUT_SCHEME = re.compile(
+    r"www\.[\w-]+(\.[\w-]+)+(:\d+)?([/?]\S*)?|(//)?([\w-]+\.)+(\w{2,}|\d|xn--[\w-]+)(:\d+)?/\S*", re.IGNORECASE
+)
 # Besides what `ipaddress` calls private: carrier-grade NAT, and IPv6 ranges that carry an IPv4 address inside.
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -127,6 +131,19 @@ def without_secrets(url: str) -> str:
 def is_address(text: str) -> bool:
     """Whether a text begins with http:// or https://."""
     return text[:8].lower().startswith(("http://", "https://"))
+
+
+def as_address(text: str) -> str:
+    """Give the address that a person means: `youtu.be/x`, `www.a.org`, `//a.org/x`, or the 11 characters of YouTube.
+
+    An address stays as it is; "" for a text that means none.
+    """
+    text = text.strip().strip("<>\"' ")
+    if is_address(text):
+        return text
+    if _VIDEO_ID.fullmatch(text):
+        return f"https://www.youtube.com/watch?v={text}"
+    return f"https://{text.removeprefix('//')}" if _WITHOUT_SCHEME.fullmatch(text) else ""
 
 
 @lru_cache(maxsize=64)  # a candidate's place and its audio often have the same address

@@ -1,12 +1,14 @@
 """Decode what a server sends: by its byte order mark, the charset of the header, of the XML declaration or `<meta>`.
 
-A charset that is named wrongly gives way to UTF-8 where the bytes are UTF-8. Never raises.
+A charset that is named wrongly gives way to UTF-8 where the bytes are UTF-8. Never raises. `charset_of_file` names the
+charset of somebody's file.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from pathlib import Path
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -38,6 +40,7 @@ _DECLARED = re.compile(
 _WESTERN = ("cp1252", "cp1254")  # in which anything can be read, so that they prove nothing
 _HEAD_BYTES = 4096
 _GUESS_BYTES = 20_000
+_BLOCK_BYTES = 1 << 20
 _MAX_BROKEN = 0.3  # ours: share of the bytes above ASCII that are no UTF-8, from which it is another charset
 
 
@@ -58,6 +61,41 @@ def decode(body: bytes, content_type: str = "") -> str:
         except UnicodeDecodeError:
             continue
     return body.decode(declared[0] if declared else _guessed(body), "replace")
+
+
+def charset_of_file(path: Path) -> str:
+    """Name the charset of a text file, for `open`: by its mark, as UTF-8 or UTF-16, or by what its letters look like.
+
+    Reads all of it, a block at a time. Raises `OSError`.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+        marked = next((name for mark, name in _MARKS if head.startswith(mark)), "")
+        if marked or _wide(head):
+            return {"utf-8": "utf-8-sig"}.get(marked, marked[:6]) or _wide(head)
+        block = head
+        try:
+            while block:
+                decoder.decode(block)
+                block = file.read(_BLOCK_BYTES)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            return _of_letters(block[max(0, error.start - _HEAD_BYTES) :] + file.read(_GUESS_BYTES))
+    return "utf-8"
+
+
+def _of_letters(body: bytes) -> str:
+    """Name the charset of bytes that are no UTF-8: Western where accents stand alone between plain letters."""
+    above = [match.end() - match.start() for match in re.finditer(rb"[\x80-\xff]+", body)]
+    num_alone = sum(length == 1 for length in above)
+    guessed = "cp1252" if 2 * num_alone >= sum(above) else _guessed(body)
+    try:
+        body.decode(guessed)
+    except UnicodeDecodeError as error:
+        is_cut = error.end >= len(body) - 3 and guessed != "utf-8"
+        return guessed if is_cut or guessed == "utf-8" else "latin-1"
+    return guessed
 
 
 def charset_named(name: str) -> str:

@@ -15,14 +15,15 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aria_data.errors import AriaDataError, ConfigInvalid, TemporaryError
 from aria_data.storage import not_writable, printable
-from aria_data.web.addresses import AddressConfig, without_secrets
+from aria_data.web.addresses import AddressConfig, host_of, without_secrets
+from aria_data.web.challenges import HEAD_BYTES, NO_TYPES, SNIFFED_BYTES, is_audio_head, is_challenge
 from aria_data.web.charsets import decode
 from aria_data.web.failures import fetch_error, kind_of_message, kind_of_status
 from aria_data.web.pacing import Pacer, PacingConfig
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 JS_RUNTIMES = ("deno", "node", "bun", "quickjs")  # that yt-dlp can use for sites that ask for one
 _PROGRAMS = {"quickjs": "qjs"}
+KINDS_IN_WORDS = ("bot-check", "geo", "age", "copyright")  # that count more than the status they come with
+CHALLENGED = "the site asks for proof of a human visitor"
 NO_PROGRAM = "/nonexistent"  # the path given for ffmpeg, so that no outside program fetches anything
 
 
@@ -101,6 +104,7 @@ class Page:
     headers: Mapping[str, str]
     body: bytes
     is_read: bool = True
+    is_sniffed: bool = False  # its type says nothing, and its first bytes, `body`, are those of audio
 
     @property
     def content_type(self) -> str:
@@ -137,6 +141,7 @@ class Web:
 
     def get(self, url: str, wants: Callable[[str], bool] = lambda content_type: True, accept: str = "*/*") -> Page:
         """Fetch a page. The body is read if `wants` is true for its content type; if not, the connection is closed.
+        Where the type says nothing, the first bytes are read, and of audio only these.
 
         Raises `FetchFailed`, `FetchDelayed`, `AddressRefused`, `HostResting` or `RequestsSpent`, each in one line.
         """
@@ -146,7 +151,15 @@ class Web:
         with self.errors_of(url), self.own_youtube_dl().urlopen(request) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             page = Page(answer.url, answer.status, headers, b"", is_read=False)
-            return Page(answer.url, answer.status, headers, answer.read()) if wants(page.content_type) else page
+            head = _first(answer, SNIFFED_BYTES) if page.content_type in NO_TYPES else b""
+            if is_audio_head(head):
+                return replace(page, body=head, is_sniffed=True)
+            if not wants(page.content_type):
+                return page
+            page = replace(page, body=head + answer.read(), is_read=True)
+            if is_challenge(page.status, headers, page.body[:HEAD_BYTES]):
+                raise fetch_error("bot-check", f"{printable(without_secrets(url), 160)}: {CHALLENGED}.")
+            return page
 
     @contextmanager
     def watched(self, on_answer: OnAnswer) -> Iterator[GuardedYoutubeDL]:
@@ -220,13 +233,20 @@ class Web:
 
         try:
             yield
-        except AriaDataError:
+        except AriaDataError as error:
+            self._rest_after(error, url)
             raise
         except (YoutubeDLError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             for one in _chain(error):
                 if isinstance(one, HTTPError):
                     one.close()  # its answer still holds the connection
-            raise translate(error, url) from error
+            translated = translate(error, url)
+            self._rest_after(translated, url)
+            raise translated from error
+
+    def _rest_after(self, error: AriaDataError, url: str) -> None:
+        if getattr(error, "reason", "") == "bot-check":
+            self.pacer.rest(host_of(url))
 
 
 def translate(error: BaseException, url: str) -> AriaDataError:
@@ -260,7 +280,7 @@ def _kind(chain: list[BaseException]) -> tuple[str, str, float | None]:
             if one.redirect_loop:
                 return "unsupported", "leads round in a circle of redirects", None
             kind = kind_of_message(_words(chain[0]))
-            kind = kind if kind in ("bot-check", "geo", "age", "copyright") else kind_of_status(one.status)
+            kind = kind if kind in KINDS_IN_WORDS else kind_of_status(one.status)
             return kind, f"the server answers {one.status} {printable(str(one.reason), 60)}", float(one.status)
         if isinstance(one, SSLError):
             return "network", f"no safe connection ({message})", None
@@ -284,6 +304,14 @@ def _chain(error: BaseException) -> list[BaseException]:
         info = getattr(one, "exc_info", None)
         waiting += [info[1] if info else None, getattr(one, "cause", None), one.__cause__, one.__context__]
     return found
+
+
+def _first(answer: Any, num_bytes: int) -> bytes:
+    """Read the first bytes of an answer, fewer where it is shorter."""
+    head = b""
+    while len(head) < num_bytes and (block := answer.read(num_bytes - len(head))):
+        head += block
+    return head
 
 
 def _words(error: BaseException) -> str:

@@ -15,11 +15,12 @@ from aria_data.web.pacing import HostResting
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of failure. `next_step` is shown to people."""
+    """One kind of failure. `next_step` is shown to people. What `waits` is not tried again within a run."""
 
     name: str
     is_temporary: bool
     next_step: str
+    waits: bool = False
 
 
 KINDS = {
@@ -36,7 +37,16 @@ KINDS = {
         Kind("robots", False, "the site asks programs not to fetch it"),
         Kind("licence", False, "its licence is not on the list asked for"),
         Kind("opted-out", False, "its holder or you had it removed"),
-        Kind("bot-check", True, "the site asks for proof of a human visitor; its host rests, tried in a later run"),
+        Kind(
+            "bot-check", True, "the site asks for proof of a human visitor; its host rests, tried in a later run", True
+        ),
+        Kind(
+            "forbidden",
+            True,
+            "the server refuses now; after several its host rests; tried in a later run",
+            True,
+        ),
+        Kind("live", True, "it runs now or begins later; tried in a later run, when it has an end", True),
         Kind("rate-limited", True, "the site asks to wait; tried again at the time it names, or in a later run"),
         Kind("network", True, "no answer, or only a part of it; tried again in a later run"),
         Kind("corrupt", True, "the audio is not whole; fetched again, given up if the same bytes come twice"),
@@ -83,11 +93,25 @@ def require_kind(name: str) -> str:
 
 # The messages of sites, as yt-dlp passes them on. The first pattern that matches decides.
 _MESSAGES = (
-    ("bot-check", r"not a bot|captcha|unusual traffic|verify you are human|cloudflare anti-bot|checking your browser"),
+    (
+        "bot-check",
+        r"not a (ro)?bot|captcha|unusual traffic|verify (that )?you are (a )?human|cloudflare anti-bot|"
+        r"checking your browser|just a moment",
+    ),
     ("rate-limited", r"rate.?limit|too many requests|HTTP Error 429|try again later|session has been|quota"),
     ("age", r"age.?restrict|confirm your age|age.?gate|inappropriate for some users|adults? only"),
     ("geo", r"in your country|your country|geo.?restrict|geo.?block|from your location|in your region"),
     ("copyright", r"copyright|DMCA|blocked it on|content owner|infring"),
+    ("gone", r"live ?stream recording is not available"),
+    (
+        "live",
+        r"live event|live ?stream.{0,40}(offline|begin|start|not)|premiere|"
+        r"(is|are|not) (currently |yet )?(live|offline)\b|"
+        r"(will|to) (begin|start)|(begins|starts) in \d|not (yet )?(begun|started)|hasn.t started|"
+        r"is (upcoming|scheduled)|"
+        r"scheduled (for|to)|upcoming|(still )?being processed|processing this video|check back later",
+    ),
+    ("network", r"(temporarily|service|currently) (un|not )available|internal server error|bad gateway|timed? ?out"),
     (
         "gone",
         r"HTTP Error (404|410)|has been removed|no longer (available|exists)|not found|does not exist|"
@@ -95,13 +119,14 @@ _MESSAGES = (
     ),
     (
         "private",
-        r"private|members?.only|log ?in|sign ?in|HTTP Error (401|402|403|407)|subscri|paid|premium|password|cookies",
+        r"private|members?.only|log ?in|sign ?in|HTTP Error (401|402|407)|subscri|paid|premium|password|cookies",
     ),
     (
         "unsupported",
-        r"unsupported url|no (video|audio|media|suitable|formats)|not a valid url|DRM|live event|is offline|"
+        r"unsupported url|no (video|audio|media|suitable|formats)|not a valid url|DRM|"
         r"requested format is not",
     ),
+    ("forbidden", r"HTTP Error 403|forbidden|access denied"),
 )
 
 
@@ -117,8 +142,10 @@ def kind_of_status(status: int) -> str:
     """Give the kind that an HTTP status means by itself."""
     if status in (404, 410):
         return "gone"
-    if status in (401, 402, 403, 407):
+    if status in (401, 402, 407):
         return "private"
+    if status == 403:
+        return "forbidden"
     if status == 451:
         return "copyright"  # unavailable for legal reasons
     if status in (408, 416, 425, 429):

@@ -18,7 +18,7 @@ from aria_data.errors import TemporaryError
 from aria_data.storage import printable
 from aria_data.web.addresses import host_of
 from aria_data.web.client import Page, RequestsSpent, Web
-from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error
+from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error, kind_of
 
 AGENT = "aria-data"  # our name in a robots.txt
 MAX_ROBOTS_CHARS = 500_000  # RFC 9309: at least 500 KiB must be read
@@ -68,7 +68,10 @@ class Robots:
                 raise
             return Protego.parse("")  # 4xx: there are no rules
         except TemporaryError as error:
-            return FetchDelayed(f"{site}: its robots.txt cannot be read now ({error})", "network")
+            if kind_of(error) == "forbidden":
+                return Protego.parse("")  # RFC 9309, 2.3.1.3: as for every 4xx
+            kind = "bot-check" if kind_of(error) == "bot-check" else "network"
+            return FetchDelayed(f"{site}: its robots.txt cannot be read now ({error})", kind)
         rules = Protego.parse(_rules_in(page.text()[:MAX_ROBOTS_CHARS]))
         delay_s = rules.crawl_delay(AGENT)
         if delay_s:

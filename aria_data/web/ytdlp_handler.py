@@ -16,6 +16,7 @@ import urllib.request
 import urllib.response
 import zlib
 from typing import Any
+from urllib.parse import urlsplit
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import _urllib
@@ -24,12 +25,17 @@ from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportErr
 from yt_dlp.utils.networking import HTTPHeaderDict, select_proxy
 
 from aria_data.errors import AriaDataError
-from aria_data.web.addresses import host_of
+from aria_data.storage import printable
+from aria_data.web.addresses import host_of, without_secrets
+from aria_data.web.challenges import HEAD_BYTES, STATUSES, is_challenge
+from aria_data.web.failures import fetch_error
 from aria_data.web.pacing import Pacer
 from aria_data.web.request_policy import Known, RequestPolicy, Stopped
 
 READ_BLOCK_BYTES = 1 << 16
 DRIP_AFTER_S = 20.0  # before that, the rate of an answer is not judged
+RULES = ("/robots.txt", "/.well-known/tdmrep.json")  # a 403 for these says that there are none
+LIVE = ("is_live", "is_upcoming", "post_live")  # yt-dlp's live_status of what has no end, or no recording, yet
 MAX_ENCODINGS = 3  # one inside the other
 MAX_COOKIES = 50, 4096, 3000  # in one answer, characters of one, in all
 
@@ -209,8 +215,8 @@ class GuardedRH(_urllib.UrllibRH):
         try:
             answer = super()._send(request)
         except HTTPError as error:
-            _note_status(self.policy.pacer, host, error.status, error.response.headers)
-            error.response = _Answer(error.response, self.policy)
+            _note_status(self.policy.pacer, request.url, error.status, error.response.headers)
+            error.response = self._unchallenged(_Answer(error.response, self.policy), request.url)
             self._keep(error.response)
             raise
         except Stopped:
@@ -240,16 +246,50 @@ class GuardedRH(_urllib.UrllibRH):
             headers = {name.lower(): value for name, value in answer.headers.items()}
             self.policy.on_answer(answer.url, answer.status, headers)
         except AriaDataError as error:
+            if getattr(error, "reason", "") == "unsupported":
+                self._unchallenged(_Answer(answer, self.policy), answer.url)
             answer.close()
             raise Stopped(error) from error
 
+    def _unchallenged(self, answer: Response, url: str) -> Response:
+        """Give an answer that is no audio with its body unread. For a check of human visitors, lets the host rest and
+        raises `Stopped`."""
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        is_page = "html" in headers.get("content-type", "html") and answer.status in {*STATUSES, 200, 202}
+        head, is_ended = _head_of(answer) if is_page else (b"", False)
+        if is_challenge(answer.status, headers, head):
+            answer.close()
+            self.policy.pacer.rest(host_of(url))
+            shown = printable(without_secrets(url), 160)
+            raise Stopped(fetch_error("bot-check", f"{shown}: the site asks for proof of a human visitor."))
+        if not is_page:
+            return answer
+        if is_ended:
+            answer.close()
+        return Response(io.BytesIO(head), answer.url, answer.headers, answer.status, answer.reason)
 
-def _note_status(pacer: Pacer, host: str, status: int, headers: Any) -> None:
+
+def _head_of(answer: Response) -> tuple[bytes, bool]:
+    """Read the beginning of a page that is refused, and say whether that is all of it."""
+    head = b""
+    try:
+        while len(head) < HEAD_BYTES:
+            block = answer.read(HEAD_BYTES - len(head))
+            if not block:
+                return head, True
+            head += block
+    except (TransportError, OSError, http.client.HTTPException):
+        return head, True
+    return head, False
+
+
+def _note_status(pacer: Pacer, url: str, status: int, headers: Any) -> None:
     """Tell the pacer what a status means for the host: a wait, a failure, or a fault of this page alone."""
-    wait_s = retry_after_s(headers.get("Retry-After"))
+    host, wait_s = host_of(url), retry_after_s(headers.get("Retry-After"))
     if wait_s is not None and status in (429, 503):
         pacer.hold_off(host, wait_s)
-    if status == 429 or status >= 500:
+    is_refused = status == 403 and urlsplit(url).path not in RULES
+    if status == 429 or status >= 500 or is_refused:
         pacer.failed(host)
     else:
         pacer.succeeded(host)
@@ -282,6 +322,13 @@ class GuardedYoutubeDL(YoutubeDL):
         self._handler = type("PolicyRH", (GuardedRH,), {"policy": policy})
         super().__init__(params, auto_init="no_verbose_header")
         self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # which only a browser sends
+
+    def raise_no_formats(self, info, forced=False, *, msg=None):
+        """Raise `FetchDelayed` (live) for what has not begun, and yt-dlp's error for anything else without audio."""
+        if info.get("is_live") or info.get("live_status") in LIVE:
+            shown = printable(str(info.get("webpage_url") or info.get("id")), 160)
+            raise fetch_error("live", f"{shown}: runs now or begins later, and has no end yet.")
+        super().raise_no_formats(info, forced, msg=msg)
 
     def build_request_director(self, handlers, preferences=None):
         return super().build_request_director([self._handler], None)

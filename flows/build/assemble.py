@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from aria_data.config import to_toml
 from aria_data.deduplicate import clusters
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Row
-from aria_data.measure import PruneLimits, load_limits, passing
+from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import prune
-from aria_data.records import Candidate, Measurement, Recording, Rejection, Verdict
+from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import Removal, Removals, Subsets
-from aria_data.release.rows_of_segments import FinishedSegment, build_rows
+from aria_data.release.rows_of_segments import build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
@@ -31,9 +32,10 @@ from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, Reco
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, Waiting, carried_rows, mark_reachable, pending_line
+from flows.build.carried import Carried, carried_rows, mark_reachable, pending_line, within_limits
+from flows.build.carried_copies import regrouped
 from flows.build.copies import Copies, find_copies
-from flows.build.exclusions import find_excluded
+from flows.build.finished import finished_segments
 from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
@@ -41,10 +43,9 @@ from flows.build.publish import publish
 from flows.build.unchanged import note_finished
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
-from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
-from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.engine.stages import INGEST, MEASURE, SEGMENT
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.show.summaries import BuildSummary, StageTime
 
@@ -66,6 +67,7 @@ class Build:
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
+    carried: Carried = field(default_factory=Carried)
     copies: Copies = field(default_factory=Copies)
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
     is_complete: bool = True  # every item has an outcome that the next build takes as it is
@@ -265,7 +267,15 @@ class Build:
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
-            self.copies = find_copies(self.context, self.found, self.passes, self.progress)
+            previous = self.previous if self.not_done else []
+            carried = carried_rows(self.context.root, self.found, self.not_done, previous)
+            self.copies = find_copies(self.context, self.found, self.passes, self.progress, carried)
+            self.carried = regrouped(carried, self.copies.recordings, self.copies.notes)
+
+    @cached_property
+    def previous(self) -> list[Row]:
+        """The rows of the newest version, as this build found it."""
+        return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
 
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
@@ -275,20 +285,17 @@ class Build:
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
-        previous = manifest.rows() if newest else []
         if self.dry_run:
-            return self._summary(newest, False, [row for row in previous if row["removed_in"] is None])
+            return self._summary(newest, False, [row for row in self.previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
-        waiting = Waiting.of(self.not_done)
-        known = Known.read(root) if previous and self.not_done else Known([], {})
-        carried = carried_rows(self.found, waiting, previous, known)
-        finished = self._finished(carried.recording_ids)
+        carried, config = self.carried, self.context.config.release
+        kept = carried.segment_ids
+        finished = finished_segments(self.context, self.found, self.passes, self.copies, carried.recording_ids)
         history = SplitHistory(root)
-        config = self.context.config.release
-        rows = build_rows(finished, config, previous, newest + 1, removals, carried.rows, history.read())
-        rows = Subsets(root).apply(rows, lambda limits: self._passing(limits, carried.segment_ids))
+        rows = build_rows(finished, config, self.previous, newest + 1, removals, carried.rows, history.read())
+        rows = Subsets(root).apply(rows, lambda limits: within_limits(self.context, self.found, limits, kept))
         newest_sha256 = manifest.content_sha256(newest) if newest else ""
-        rows = mark_reachable(self.context, self.found, rows, carried.segment_ids, newest_sha256)
+        rows = mark_reachable(self.context, self.found, rows, kept, newest_sha256)
         present = [row for row in rows if row["removed_in"] is None]
         balances = self._balances(present, carried)
         self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
@@ -304,45 +311,6 @@ class Build:
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
         return summary
-
-    def _passing(self, limits: str, carried: Collection[str]) -> set[str]:
-        """The ids of the segments within limits; of carried rows by their earlier measurements."""
-        measures = {key: one.measures for key, one in self.found.records(MEASURE.name).items()}
-        if carried:
-            earlier = (outcome.record for outcome in StageTable(self.context.root, MEASURE.name, Measurement).all())
-            measures |= {one.segment_id: one.measures for one in earlier if one and one.segment_id in carried}
-        return passing(measures, load_limits(limits))
-
-    def _finished(self, waiting: Collection[str]) -> Iterator[FinishedSegment]:
-        """Give the segments that may be released, but for those of `waiting` recordings."""
-        segments, found = self.found.segments(), self.found
-        transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
-        downloads = found.records(DOWNLOAD.name)
-        excluded = find_excluded(self.context, found)
-        screenings, annotations = (found.records(stage.name) for stage in (SCREEN, ANNOTATE))
-        for segment_id, in_pruned in self.passes["in_pruned"].items():
-            segment = segments[segment_id]
-            candidate = found.candidate_of(segment)
-            fetched = downloads.get(candidate.candidate_id)
-            if fetched is not None and fetched.licence:  # read with the audio, so newer than the candidate's
-                candidate = replace(candidate, licence=fetched.licence)
-            if candidate.candidate_id in annotations and segment.recording_id not in waiting:
-                yield FinishedSegment(
-                    candidate=candidate,
-                    screening=screenings[candidate.candidate_id],
-                    recording=found.recordings[segment.recording_id],
-                    classifier_sha256=self.context.classifier_sha256,  # a part of the key of its scores
-                    segment=segment,
-                    transcription=transcriptions[segment_id],
-                    measurement=measurements[segment_id],
-                    annotation=annotations[candidate.candidate_id],
-                    audio_cluster=self.copies.audio[segment.recording_id],
-                    recording_cluster=self.copies.recordings[segment.recording_id],
-                    notes_cluster=self.copies.notes[segment_id],
-                    passes_pruned=in_pruned.is_kept,
-                    passes_deduplicated=self.passes["in_deduplicated"][segment_id].is_kept,
-                    excluded_by=excluded.get(segment_id, ""),
-                )
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()

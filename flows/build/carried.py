@@ -7,14 +7,17 @@ results until a build can finish the work. `audio_reachable` is false where the 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from aria_data.manifest import Row
 from aria_data.manifest.digests import content_sha256
+from aria_data.measure import load_limits, passing
 from aria_data.release.tombstones import Known
 from flows.engine.context import BuildContext, Pending
 from flows.engine.items import BuildState
+from flows.engine.stages import MEASURE
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
     return f"{found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
 
 
-def carried_rows(found: BuildState, waiting: Waiting, previous: Iterable[Row], known: Known) -> Carried:
-    """Give the rows of `previous` whose candidates wait. What was removed or opted out is not among them."""
+def carried_rows(root: Path, found: BuildState, not_done: Mapping[str, Pending], previous: Sequence[Row]) -> Carried:
+    """Give the rows of `previous` whose candidates wait for an item of `not_done`.
+
+    What was removed or opted out is not among them.
+    """
+    if not not_done or not previous:
+        return Carried()
+    waiting, known = Waiting.of(not_done), Known.read(root)
     rows: list[Row] = []
     candidate_ids: set[str] = set()
     for row in previous:
@@ -76,6 +85,15 @@ def _owners(found: BuildState, row: Row, known: Known) -> set[str]:
     if recording is not None:
         return {recording.candidate_id}
     return {row["recording_id"], *known.owners.get(row["recording_id"], ())}
+
+
+def within_limits(context: BuildContext, found: BuildState, limits: str, carried: Collection[str]) -> set[str]:
+    """The ids of the segments within limits; of carried rows by their earlier measurements."""
+    measures = {key: one.measures for key, one in found.records(MEASURE.name).items()}
+    if carried:
+        earlier = (outcome.record for outcome in MEASURE.table(context).all())
+        measures |= {one.segment_id: one.measures for one in earlier if one and one.segment_id in carried}
+    return passing(measures, load_limits(limits))
 
 
 def mark_reachable(

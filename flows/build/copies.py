@@ -30,6 +30,8 @@ from aria_data.records import (
     Verdict,
 )
 from aria_data.release.exclusions import notes_in
+from flows.build.carried import Carried
+from flows.build.carried_copies import AMONG, CarriedItems
 from flows.engine.context import BuildContext
 from flows.engine.stages import ANNOTATE, FINGERPRINT, MEASURE, TRANSCRIBE
 
@@ -58,6 +60,7 @@ class _CopySearch:
     found: BuildState
     passes: Mapping[str, Mapping[str, Verdict]]
     progress: Progress
+    carried: CarriedItems
 
     def failed_limits(self, segment_id: str) -> tuple[bool, bool]:
         """Whether a segment fails the stricter and the lighter limits: the first criterion for a representative."""
@@ -78,15 +81,21 @@ class _CopySearch:
 
 
 def find_copies(
-    context: BuildContext, found: BuildState, passes: Mapping[str, Mapping[str, Verdict]], progress: Progress
+    context: BuildContext,
+    found: BuildState,
+    passes: Mapping[str, Mapping[str, Verdict]],
+    progress: Progress,
+    carried: Carried,
 ) -> Copies:
     """Cluster recordings and segments on all three levels. The indexes are kept in `DATASET/index/`.
 
     `passes` holds the verdicts of `in_pruned` and `in_deduplicated` by segment_id; segments without one of `in_pruned`
-    are left out.
+    are left out. Recordings with `carried` rows are looked for as those rows have them.
     """
-    search = _CopySearch(context, found, passes, progress)
-    segments = [segment for key, segment in found.segments().items() if key in passes["in_pruned"]]
+    search = _CopySearch(context, found, passes, progress, CarriedItems.read(context, carried))
+    waiting = carried.recording_ids
+    made = (segment for key, segment in found.segments().items() if key in passes["in_pruned"])
+    segments = [segment for segment in made if segment.recording_id not in waiting]
     by_recording: dict[str, list[Segment]] = {}
     for segment in segments:
         by_recording.setdefault(segment.recording_id, []).append(segment)
@@ -103,7 +112,7 @@ def _recordings(search: _CopySearch, by_recording: Mapping[str, list[Segment]]) 
         failed = min(search.failed_limits(segment.segment_id) for segment in segments)
         is_lossy = not recording.codec.startswith(LOSSLESS)
         amount = len(candidate.tags) + len(candidate.description)
-        first = (failed, -_length(recording.duration_s), search.unknowns(recording_id))
+        first = (AMONG, failed, -_length(recording.duration_s), search.unknowns(recording_id))
         then = (is_lossy, -recording.sample_rate, -amount, candidate.source_url)
         items.append(Copied(recording_id, recording.samples_sha256, (*first, *then)))
     onsets_of = {
@@ -115,8 +124,9 @@ def _recordings(search: _CopySearch, by_recording: Mapping[str, list[Segment]]) 
     def read(content: str) -> Notes:
         return fingerprints.from_bytes(base64.b64decode(onsets_of[content]))
 
+    onsets_of |= search.carried.onsets_of
     index = _updated(search, "sound", fingerprints.CONFIG, onsets_of, read)
-    return same_recording(items, index.pairs(), index.compare)
+    return same_recording([*items, *search.carried.recordings], index.pairs(), index.compare)
 
 
 def _notes(
@@ -124,12 +134,12 @@ def _notes(
 ) -> dict[str, AudioCluster]:
     transcriptions: dict[str, Transcription] = search.found.records(TRANSCRIBE.name)
     measurements: dict[str, Measurement] = search.found.records(MEASURE.name)
-    items, paths = [], {}
+    items, paths = list(search.carried.segments), dict(search.carried.paths)
     for segment in segments:
         key = segment.segment_id
         is_copy = not recordings[segment.recording_id].is_lead
         length = _length(segment.end_s - segment.start_s)
-        first = (search.failed_limits(key), is_copy, -length, search.unknowns(segment.recording_id))
+        first = (AMONG, search.failed_limits(key), is_copy, -length, search.unknowns(segment.recording_id))
         quality = (*first, -_agreement(measurements[key]), -segment.audio_score)
         transcription = transcriptions[key]
         items.append(Copied(key, transcription.midi_sha256, quality))

@@ -5,8 +5,10 @@ Prefect reads its settings when it is first imported, so recipes are imported he
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
+import zoneinfo
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,8 +92,9 @@ def run_serve(
     port: int,
     verbose: bool,
     started: Callable[[str], None],
+    timezone: str = "",
 ) -> None:
-    """Serve a schedule of crawls and builds of the dataset at `out` until interrupted."""
+    """Serve a schedule of crawls and builds of the dataset at `out` until interrupted. `timezone` "" is UTC."""
     config = for_crawl(settings_of(out, config_path, settings))
     every_s = _interval_s(every)
     if bool(cron) == bool(every_s):
@@ -102,6 +105,7 @@ def run_serve(
         raise UsageError(
             f'--cron {printable(cron, 40)}: is no cron line such as "0 3 * * *" (minute, hour, day, month, weekday).'
         )
+    _check_timezone(timezone, cron)
     check_seeds(config)
     address_of(out.absolute())
     out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +113,16 @@ def run_serve(
         from flows.serve import Schedule, run_schedule
 
         values = json.loads(json.dumps(to_values(config)))
-        run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s), started)
+        run_schedule(out.absolute(), values, asdict(compute), Schedule(cron, every_s, timezone), started)
+
+
+def _check_timezone(timezone: str, cron: str) -> None:
+    if timezone and not cron:
+        raise UsageError("--timezone: belongs to --cron; an interval is the same everywhere. Leave it out.")
+    if timezone and timezone not in zoneinfo.available_timezones():
+        near = difflib.get_close_matches(timezone, zoneinfo.available_timezones(), 1, 0.7)
+        advice = f"Did you mean {near[0]}?" if near else "Write an IANA name such as Europe/Berlin, or UTC."
+        raise UsageError(f"--timezone {printable(timezone, 40)}: is no time zone. {advice}")
 
 
 def _interval_s(text: str) -> float:

@@ -48,6 +48,7 @@ def costs(place: Path, as_json: bool) -> None:
     cls=Examples,
     examples="""
     aria-data serve --out dataset/ --config manifests/recipes/crawl-internet-archive.toml --cron "0 3 * * *"
+    aria-data serve --out dataset/ --cron "30 22 * * sun" --timezone Europe/Berlin
     aria-data serve --out dataset/ --every 6h --port 4200
     """,
 )
@@ -55,6 +56,7 @@ def costs(place: Path, as_json: bool) -> None:
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--cron", default="", help="When runs start, as a cron line: minute, hour, day, month, weekday.")
+@click.option("--timezone", default="", help="Of --cron: an IANA name such as Europe/Berlin.  [default: UTC]")
 @click.option("--every", default="", help="Instead of --cron: an interval such as 90s, 30m, 6h or 1d.")
 @click.option("--port", default=0, help="Where Prefect's pages are; 0: a free port.")
 @compute_options
@@ -64,6 +66,7 @@ def serve(
     config_path: Path | None,
     settings: tuple[str, ...],
     cron: str,
+    timezone: str,
     every: str,
     port: int,
     device: str,
@@ -74,11 +77,12 @@ def serve(
 ) -> None:
     """Crawl and build on a schedule, until stopped.
 
-    Runs do not overlap; one that was killed leaves nothing locked. Prefect's pages show them at the address printed.
+    Runs do not overlap; one that was killed leaves nothing locked. However many were missed, one is run for them all.
+    Prefect's pages show them at the address printed.
     """
     from aria_data.transcribe import Compute
     from flows.cli import jobs
 
     compute = Compute(device, dtype, batch_size, threads)
     started = lambda address: click.echo(f"serving; Prefect's pages: {address}  (Ctrl-C ends it)", err=True)  # noqa: E731
-    jobs.run_serve(out, config_path, settings, compute, cron, every, port, verbose, started)
+    jobs.run_serve(out, config_path, settings, compute, cron, every, port, verbose, started, timezone)

@@ -1,12 +1,17 @@
-"""The download stage: which candidates are fetched now, a record of every attempt, and the outcome of each."""
+"""The download stage: which candidates are fetched now, a record of every attempt, and the outcome of each.
+
+Whether what came is whole is decided by the limits of `ingest`, as for files of a folder.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 
+from aria_data.audio import IntegrityLimits, inspect, require_whole
 from aria_data.download import download
-from aria_data.errors import AriaDataError, DatasetError, PermanentError, TemporaryError
+from aria_data.errors import AriaDataError, AudioUnreadable, DatasetError, PermanentError, TemporaryError
 from aria_data.records import Attempt, Candidate, Download, Verdict
 from aria_data.storage import printable
 from aria_data.storage.stage_tables import Outcome
@@ -30,7 +35,7 @@ def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
         attempts.require_due(candidate.candidate_id, config)
         began, started = now(), time.monotonic()
         try:
-            record = download(candidate, context.root, config, context.web)
+            record = download(candidate, context.root, config, context.web, limits=_limits(context))
         except DatasetError:
             raise
         except HostResting:  # no request was sent: no attempt
@@ -70,12 +75,34 @@ def _judged(context: BuildContext, stage: Stage, item: Item, known: Download) ->
         return stage.outcome(context, item, None, verdict, f"{item.payload.source_url}: its licence is {licence}.")
     if known.duration_s > config.max_duration_s:
         return stage.outcome(context, item, None, Verdict(False, "too-long", known.duration_s), "longer than allowed")
+    if _own_limits(context):
+        _require_whole(context, item, known)
     return stage.outcome(context, item, known)
+
+
+def _require_whole(context: BuildContext, item: Item, known: Download) -> None:
+    """Decode an earlier download once more: the limits may be others than when it was fetched."""
+    try:
+        require_whole(item.item_id, inspect(context.root / known.audio_path), _limits(context))
+    except AudioUnreadable as error:
+        raise PermanentError(str(error), "corrupt", error.measured) from error
+
+
+def _limits(context: BuildContext) -> IntegrityLimits:
+    names = (field.name for field in dataclasses.fields(IntegrityLimits))
+    return IntegrityLimits(**{name: getattr(context.config.ingest, name) for name in names})
+
+
+def _own_limits(context: BuildContext) -> dict[str, object]:
+    """The limits, where they are not the defaults, so that what earlier code fetched under those has the same key."""
+    limits = _limits(context)
+    return {} if limits == IntegrityLimits() else {"integrity": dataclasses.asdict(limits)}
 
 
 def _settings(context: BuildContext) -> dict[str, object]:
     config = context.config.download
     return {
+        **_own_limits(context),
         "licences": sorted(config.licences),
         "max_duration_s": config.max_duration_s,
         "max_bytes": config.max_bytes,

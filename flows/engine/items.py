@@ -112,11 +112,13 @@ def _to_segment(found: BuildState) -> list[Item]:
 
 def _to_fingerprint(found: BuildState) -> list[Item]:
     used = sorted({segment.recording_id for segment in found.segments().values()})
-    recordings = [found.recordings[recording_id] for recording_id in used]
-    return [
-        Item(one.recording_id, one.candidate_id, {"samples": one.samples_sha256}, one, one.duration_s)
-        for one in recordings
-    ]
+    return [fingerprint_item(found.recordings[recording_id]) for recording_id in used]
+
+
+def fingerprint_item(recording: Recording) -> Item:
+    """An item of the fingerprint stage. The search for copies uses it as well, to find earlier fingerprints."""
+    inputs = {"samples": recording.samples_sha256}
+    return Item(recording.recording_id, recording.candidate_id, inputs, recording, recording.duration_s)
 
 
 def _to_transcribe(found: BuildState) -> list[Item]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio import Readers, ingest, ingest_download, mono_blocks, remarks_on
+from aria_data.audio import IngestConfig, Readers, ingest, ingest_download, mono_blocks, remarks_on
 from aria_data.audio.reachable import require_length
 from aria_data.deduplicate import fingerprints
 from aria_data.errors import PermanentError, TemporaryError
@@ -231,6 +231,14 @@ def _settings_of(name: str) -> Callable[[BuildContext], Mapping[str, Any]]:
     return lambda context: dataclasses.asdict(getattr(context.config, name))
 
 
+def _ingest_settings(context: BuildContext) -> Mapping[str, Any]:
+    """A setting younger than datasets counts only where it is not the default, so that nothing is decoded again."""
+    settings = dict(_settings_of("ingest")(context))
+    if settings["max_wild_share"] == IngestConfig().max_wild_share:
+        del settings["max_wild_share"]
+    return settings
+
+
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
     if context.config.screen.scorer == LEARNED:
@@ -245,7 +253,7 @@ def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
 
 
 SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
-INGEST = Stage("ingest", 1, Recording, _ingest, _settings_of("ingest"))
+INGEST = Stage("ingest", 1, Recording, _ingest, _ingest_settings)
 CLASSIFY = Stage(
     "classify",
     2,
@@ -281,8 +289,9 @@ MEASURE = Stage(
 
 def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("annotate")(context))
-    model = {"model": context.annotator.model, "prompt": annotation_task().prompt_version} if context.annotator else {}
-    return settings | model
+    if context.annotator:
+        return settings | {"model": context.annotator.model, "prompt": annotation_task().prompt_version}
+    return settings | {"rules": 2}  # which rules read a title; what a model read stays
 
 
 ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+from aria_data.collect.tables import read_table
 from aria_data.errors import UsageError
 from aria_data.records import Candidate, Screening
 from aria_data.storage import PARTIAL, not_writable, printable
+from aria_data.web.charsets import charset_of_file
 
 MAX_LINE_CHARS = 1 << 20  # a description has some thousand characters
 TEXTS = ("title", "description", "uploader")
@@ -31,16 +34,17 @@ class Scored:
 
 
 def read_rows(path: Path, needed: tuple[str, ...] = ("title",)) -> Iterator[Row]:
-    """The rows of a file: .jsonl, .ndjson and .json hold a JSON object a line, .tsv and .tab tabs, all others CSV.
+    """The rows of a file: .jsonl, .ndjson and .json hold a JSON object a line, all others are tables.
 
-    Raises `UsageError` for a file that cannot be read, is empty or lacks a column of `needed`, and for a wrong line.
+    The columns that are read are found in whatever case they are written. Raises `UsageError` for a file that cannot
+    be read, is empty or lacks a column of `needed`, and for a wrong line.
     """
     is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     reader = _read_json if is_json else _read_table
     num_rows = 0
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for number, row in reader(path, _lines(path, file)):
+        with open(path, encoding=charset_of_file(path), newline="") as file:
+            for number, row in reader(path, _lines(path, file), needed):
                 missing = [name for name in needed if row.get(name) is None]
                 if missing:
                     raise UsageError(f"{_name(path)}:{number}: has no {missing[0]!r}. Needed: {', '.join(needed)}.")
@@ -48,7 +52,7 @@ def read_rows(path: Path, needed: tuple[str, ...] = ("title",)) -> Iterator[Row]
                 yield row
     except UnicodeDecodeError as error:
         where = f"{_name(path)}: after row {num_rows}"
-        raise UsageError(f"{where}: is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+        raise UsageError(f"{where}: is not UTF-8 nor another charset ({error.reason}). Save it as UTF-8.") from None
     except OSError as error:
         raise UsageError(f"{_name(path)}: cannot be read ({error.strerror}).") from None
     if not num_rows:
@@ -66,20 +70,24 @@ def _lines(path: Path, file: Any) -> Iterator[str]:
         yield line
 
 
-def _read_table(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(MAX_LINE_CHARS)
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    reader = csv.DictReader(lines, delimiter=delimiter, restkey="", strict=False)
+def _read_table(path: Path, lines: Iterator[str], needed: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     try:
-        for row in reader:
-            if "" in row and row[""]:
-                raise UsageError(f"{_name(path)}:{reader.line_num}: has more fields than the first line has names.")
-            yield reader.line_num, {name: value for name, value in row.items() if name}
+        table = read_table(lines, path.suffix, {*TEXTS, *needed})
+        names = own_names(table.names, needed)
+        missing = [name for name in needed if name not in names]
+        if missing and table.names:
+            found, wanted = printable(", ".join(table.names)), ", ".join(needed)
+            raise UsageError(f"{_name(path)}: has no {missing[0]!r} among its columns ({found}). Needed: {wanted}.")
+        for number, fields in table.rows:
+            if any(fields[len(names) :]):
+                raise UsageError(f"{_name(path)}:{number}: has more fields than the first line has names.")
+            padded = chain(fields, repeat(None))
+            yield number, {name: value for name, value in zip(names, padded, strict=False) if name}
     except csv.Error as error:
-        raise UsageError(f"{_name(path)}:{reader.line_num}: is not a table ({printable(str(error))}).") from None
+        raise UsageError(f"{_name(path)}: is not a table ({printable(str(error))}).") from None
 
 
-def _read_json(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
+def _read_json(path: Path, lines: Iterator[str], needed: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -88,7 +96,14 @@ def _read_json(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, Row]]:
                 row = None
             if not isinstance(row, dict):
                 raise UsageError(f"{_name(path)}:{number}: is not a JSON object.")
-            yield number, row
+            yield number, dict(zip(own_names(tuple(row), needed), row.values(), strict=True))
+
+
+def own_names(names: tuple[str, ...], needed: tuple[str, ...]) -> list[str]:
+    """Give the columns that are read the names that they are read by (`Title` is `title`); others keep theirs."""
+    ours = {name: name.strip().lower() for name in names}
+    wanted = {*TEXTS, *needed} - set(names)
+    return [ours[name] if ours[name] in wanted else name for name in names]
 
 
 def _name(path: Path) -> str:

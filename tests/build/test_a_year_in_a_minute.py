@@ -14,7 +14,9 @@ from year import CUTS, DISKS, NAMES, PIECES, TITLES, Year
 
 disks, names = st.sampled_from(DISKS), st.sampled_from(NAMES)
 titles = st.integers(0, len(TITLES) - 1)
-pieces = st.lists(st.integers(0, len(PIECES) - 1), min_size=1, max_size=3)
+pieces = st.lists(
+    st.integers(0, len(PIECES) - 1), min_size=1, max_size=3, unique=True
+)  # a piece played twice would have the same notes twice
 places = st.integers(0, 99)  # which of those that there are
 deaths = st.one_of(st.just(0), st.integers(1, 25))
 

@@ -97,6 +97,36 @@ def test_a_recording_that_has_left_stays_and_needs_no_fingerprint(source, tmp_pa
     assert [row["is_cluster_lead"] for row in after.values()] == [row["is_cluster_lead"] for row in before.values()]
 
 
+@pytest.mark.parametrize("how", ["sound", "notes"])
+def test_a_new_copy_of_a_recording_whose_disk_is_away_gets_its_split(tmp_path, how):
+    source, out, waveform = tmp_path / "in", tmp_path / "out", piece(1, 40)
+    method = f"deduplicate.by_{'notes' if how == 'sound' else 'sound'}=false"
+    write_audio(source / "disk" / "a.flac", waveform)
+    built(source, out, method, "release.test_share=1")
+    (old,) = Manifest(out).rows()
+    (source / "disk").rename(tmp_path / "away")
+    if how == "sound":
+        encode_audio(source / "b.mp3", 0.4 * waveform, "libmp3lame", RATE, codec_options={"b": "48000"})
+    else:
+        write_audio(source / "b.wav", 0.9 * waveform)
+    write_audio(source / "c.wav", piece(2, 40))
+    settings = ["release.test_share=0", "release.validation_share=0", "ingest.min_duration_s=2"]  # so a.flac waits
+    waiting, copy, another = by_name(built(source, out, *settings))
+    assert waiting == old | {"audio_reachable": False}
+    same, other = ("recording_cluster", "notes_cluster") if how == "sound" else ("notes_cluster", "recording_cluster")
+    assert (copy[same], copy["split"], copy["is_cluster_lead"]) == (waiting[same], "test", False)
+    assert copy[other] != waiting[other]
+    assert (another["split"], another["is_cluster_lead"]) == ("train", True)
+    (tmp_path / "away").rename(source / "disk")
+    whole, copy, another = by_name(built(source, out, *settings))
+    assert (whole[same], whole["split"], another["split"]) == (copy[same], copy["split"], "train")
+    assert whole == old
+
+
+def by_name(rows: dict[str, Row]) -> list[Row]:
+    return [row for _, row in sorted(rows.items(), key=lambda one: Path(one[0]).name)]
+
+
 def test_what_was_removed_is_in_no_index(source, tmp_path):
     from flows.remove import remove_items
 

@@ -100,7 +100,8 @@ FLAC = sound(8)
 FAULTS = {
     # name: (answer, head, stage and kind in the ledger; "" = not done, and what the attempts say)
     "gone": (status(404), "", "download", "gone"),
-    "private": (status(403), "", "download", "private"),
+    "private": (status(401), "", "download", "private"),
+    "forbidden": (status(403), "", "", "forbidden"),
     "rights": (status(451), "", "download", "copyright"),
     "a page": (lambda handler: handler.give(200, b"<html>no</html>"), "", "download", "unsupported"),
     "no audio": (lambda handler: handler.give(200, b"x" * 999, "audio/flac"), "", "download", "corrupt"),
@@ -263,6 +264,20 @@ def test_audio_that_was_deleted_by_hand_is_fetched_again(site, dataset):
     (dataset.root / record.audio_path).unlink()
     summary = dataset.build()
     assert (site.hits["/one.flac"], summary.is_new_version, dataset.titles()) == (2, False, {"Solo piano one"})
+
+
+def test_the_limits_of_ingest_decide_whether_what_was_fetched_is_whole(site, dataset):
+    content = sound(10, format_="wav")
+    cut = content[: round(len(content) * 0.95)]
+    url = site.route("/cut.wav", lambda handler: handler.give_file(cut, "audio/wav"))
+    (failure,) = dataset.build(url).failures
+    assert "is cut short: 9.5 s decode of the 10.0 s" in failure
+    assert dataset.build(None, "ingest.min_decoded_share=0.9", NOW).num_files == 1
+    num_requests = site.hits["/cut.wav"]
+    stricter = dataset.build(None, "ingest.min_decoded_share=0.99")
+    assert (stricter.num_files, len(stricter.failures), site.hits["/cut.wav"]) == (0, 1, num_requests)
+    assert dataset.build(None, "ingest.min_decoded_share=0.94").num_files == 1
+    assert site.hits["/cut.wav"] == num_requests
 
 
 def test_a_limit_that_is_lowered_later_rejects_what_was_fetched_and_sends_no_request(site, dataset):

@@ -90,7 +90,6 @@ def test_description_and_uploader_are_read_and_other_columns_kept(tmp_path):
     ("content", "words"),
     [
         (b"name\nx\n", "has no 'title'"),
-        (b"title\n\xff\n", "not UTF-8"),
         (b"title\n", "no row"),
         (None, "cannot be read"),
     ],

@@ -56,7 +56,7 @@ def test_titles_are_read_and_judged(folder, monkeypatch, capsys):
         "Frédéric Chopin Martha Argerich chopin:op23 g minor",
         "5 piano solo",
         "1 violin",
-        "3 ",
+        "2 ",
     ]
 
 

@@ -149,7 +149,7 @@ FLAC = sound(8)
 HOPELESS = {
     # fault: (answer, kind, for good, requests for the audio, what is left)
     "gone": (status(404), "gone", True, 1, []),
-    "forbidden for ever": (status(403), "private", True, 2, []),
+    "forbidden for ever": (status(403), "forbidden", False, 2, []),
     "needs an account": (status(401), "private", True, 1, []),
     "not for legal reasons": (status(451), "copyright", True, 1, []),
     "too many requests for ever": (status(429, retry_after="3"), "rate-limited", False, TRIES, []),

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.errors import DatasetLocked, DatasetNotWritable
-from aria_data.storage import exclusive_lock, files, not_writable, printable, require_space, sha256_file, write_whole
+from aria_data.storage import (
+    exclusive_lock,
+    files,
+    not_writable,
+    printable,
+    require_space,
+    sha256_file,
+    sha256_of_weights,
+    write_whole,
+)
 from aria_data.storage.files import from_location, to_location
 
 
@@ -155,3 +164,34 @@ def test_a_long_file_is_written_piece_by_piece_and_is_there_whole_or_not_at_all(
         file.write(b"2\n")
     assert path.read_bytes() == b"1\n2\n"
     assert [each.name for each in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def rewritten(path):
+    status = path.stat()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def replaced(path):
+    """By a file of the same size and time."""
+    status = path.stat()
+    path.with_name("new").write_bytes(b"other")
+    os.utime(path.with_name("new"), ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.replace(path.with_name("new"), path)
+
+
+def replaced_by_a_longer_one(path):
+    path.write_bytes(b"longer")
+
+
+@pytest.mark.parametrize("change", [rewritten, replaced, replaced_by_a_longer_one])
+def test_weights_are_hashed_once_until_they_change(tmp_path, monkeypatch, change):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"first")
+    hashed = []
+    monkeypatch.setattr(files, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+    assert sha256_of_weights(path) == sha256_of_weights(str(path)) == sha256_file(path)
+    assert len(hashed) == 1
+    change(path)
+    assert sha256_of_weights(path) == sha256_file(path)
+    assert len(hashed) == 2

@@ -108,6 +108,15 @@ def test_the_weights_have_the_hash_that_is_recorded(transkun):
     assert backends.weights_sha256(TranscribeConfig("transkun")) == transkun.sha256
 
 
+def test_other_weights_under_the_same_name_have_another_hash(tmp_path):
+    path = tmp_path / "weights.pth"
+    config = TranscribeConfig("bytedance", checkpoint=str(path))
+    for content in (b"some weights", b"other ones"):
+        path.write_bytes(content)
+        for _ in range(2):
+            assert backends.weights_sha256(config) == hashlib.sha256(content).hexdigest()
+
+
 def test_an_unknown_transcriber_is_refused_by_name():
     with pytest.raises(ConfigInvalid, match="'whisper' is not one of"):
         backends.load(TranscribeConfig("whisper"))

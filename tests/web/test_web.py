@@ -74,7 +74,7 @@ def test_a_body_that_nobody_wants_is_not_read(site):
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (status(404), "gone"), (status(410), "gone"), (status(401), "private"), (status(403), "private"),
+        (status(404), "gone"), (status(410), "gone"), (status(401), "private"), (status(403), "forbidden"),
         (status(451), "copyright"), (status(429), "rate-limited"), (status(500), "network"), (status(503), "network"),
         (cut_after(b"x" * 1000, 10), "network"), (announces(1_000_000), "network"), (endless(), "network"),
         (redirect("/b"), "unsupported"), (redirect("file:///etc/passwd"), "unsupported"),
@@ -350,7 +350,7 @@ def test_a_page_can_reserve_itself(tag):
         ("Video unavailable. This video contains content from S, who blocked it on copyright grounds", "copyright"),
         ("The uploader has not made this video available in your country", "geo"),
         ("Your account has been rate-limited by YouTube for up to an hour", "rate-limited"),
-        ("HTTP Error 429: Too Many Requests", "rate-limited"), ("This live event will begin in 3 hours", "unsupported"),
+        ("HTTP Error 429: Too Many Requests", "rate-limited"), ("This live event will begin in 3 hours", "live"),
         ("Join this channel to get access to members-only content", "private"), ("Connection reset by peer", "network"),
     ],
 )  # fmt: skip

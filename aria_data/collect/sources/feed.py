@@ -15,6 +15,7 @@ from aria_data.collect.sources.players import is_audio_address
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
+from aria_data.web.challenges import NO_TYPES
 
 XML_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")
 
@@ -68,6 +69,8 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
         if enclosure:
             is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
             yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
+        elif file := _file_of(entry):  # its first bytes will tell what it is
+            yield deeper(lead, "page", join(page.url, file), str(lead), lead.priority, _string(entry.get("title")))
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
 
@@ -79,6 +82,15 @@ def _audio_of(entry: Any) -> dict[str, Any]:
         if address and (kind.startswith(("audio/", "video/")) or is_audio_address(address)):
             return {"address": address, "length": enclosure.get("length") or enclosure.get("filesize")}
     return {}
+
+
+def _file_of(entry: Any) -> str:
+    """Give the address of an enclosure whose type and ending say nothing, "" without one."""
+    for enclosure in entry.get("enclosures", []):
+        address, kind = _string(enclosure.get("href") or enclosure.get("url")), _string(enclosure.get("type"))
+        if address and kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", address)[0].rpartition("/")[2]:
+            return address
+    return ""
 
 
 def _candidate(page: Page, entry: Any, about: Any, enclosure: dict[str, Any], link: str, lead: Lead) -> Candidate:

@@ -49,9 +49,13 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | Left
 
 
 def _is_audio(page: Page) -> bool:
-    return page.content_type.startswith(("audio/", "video/")) or (
-        page.content_type in ("application/ogg", "application/octet-stream", "binary/octet-stream")
-        and is_audio_address(page.url)
+    return (
+        page.content_type.startswith(("audio/", "video/"))
+        or page.is_sniffed
+        or (
+            page.content_type in ("application/ogg", "application/octet-stream", "binary/octet-stream")
+            and is_audio_address(page.url)
+        )
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, SUSTAIN, Note, Pedal, Performance
-from aria_data.storage import printable, sha256_file
+from aria_data.storage import printable, sha256_of_weights
 from aria_data.transcribe import base
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 from aria_data.transcribe.checkpoints import Checkpoint, cached_path, fetch, is_whole
@@ -57,7 +57,7 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
 
     model = Note_pedal(frames_per_second=FRAMES_PER_S, classes_num=NUM_KEYS)
     _load_weights(model, path)
-    return ByteDance(model.eval().to(torch.device(device)), sha256_file(path), device, config, compute)
+    return ByteDance(model.eval().to(torch.device(device)), sha256_of_weights(path), device, config, compute)
 
 
 def weights_sha256(config: TranscribeConfig) -> str:
@@ -67,7 +67,7 @@ def weights_sha256(config: TranscribeConfig) -> str:
     """
     if config.hop_s not in (0.0, float(HOP_S)):
         raise UsageError(f"transcribe.hop_s: bytedance joins windows of 10 s in the middle, so its hop is {HOP_S} s.")
-    return sha256_file(_named(config)) if config.checkpoint else CHECKPOINT.sha256
+    return sha256_of_weights(_named(config)) if config.checkpoint else CHECKPOINT.sha256
 
 
 def _named(config: TranscribeConfig) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 
 from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
-from aria_data.storage import sha256_file
+from aria_data.storage import sha256_of_weights
 from aria_data.transcribe import base
 from aria_data.transcribe.backends.intervals import Lattice, decode, decode_batch
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
@@ -62,7 +62,7 @@ def weights_sha256(config: TranscribeConfig) -> str:
     if config.checkpoint:
         raise UsageError("transcribe.checkpoint: transkun brings its own weights. Leave it empty.")
     base.hop_of(config, HOP_S, WINDOW_S, 1.0)
-    return sha256_file(weights_path())
+    return sha256_of_weights(weights_path())
 
 
 def weights_path() -> Path:
