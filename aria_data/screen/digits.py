@@ -103,6 +103,6 @@ def read_combination(path: Path) -> Combination:
         return Combination(*(float(stored[name]) for name in Combination.__slots__))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise UsageError(
-            f"{printable(str(path))}: holds no combination. Make one: aria-data evaluate screen --scorer llm --labels "
-            "labels.csv --fit FILE."
+            f"{printable(str(path))}: holds no combination. Write a JSON object with the numbers "
+            f"{', '.join(Combination.__slots__)}, or leave llm.combination empty."
         ) from None

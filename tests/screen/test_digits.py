@@ -11,6 +11,7 @@ from aria_data.errors import UsageError
 from aria_data.llm import Llm, LlmConfig
 from aria_data.screen import ScreenConfig, score_titles, screen_many
 from aria_data.screen.digits import Combination, fit, read_combination, unsure_first, write_combination
+from aria_data.screen.screening import how_asked
 
 TITLES = ["Chopin: Nocturne, solo piano", "Violin sonata", "track01", "track02", "track03"]
 CONFIG = LlmConfig(input_price=0.0, output_price=0.0, first_wait_s=0.01)
@@ -66,6 +67,13 @@ def test_weights_fitted_on_labels_follow_who_is_right(tmp_path):
     assert read_combination(tmp_path / "c.json") == fitted
     with pytest.raises(UsageError, match=r"c2\.json"):
         read_combination(tmp_path / "c2.json")
+    (tmp_path / "c2.json").write_text('{"constant": 0, "of_scorer": 1, "of_digit": 0.5}')  # as the message advises
+    assert read_combination(tmp_path / "c2.json") == Combination()
+
+
+@pytest.mark.parametrize(("scoring", "prompt"), [("json", "screen-1"), ("digits", "screen-digit-1")])
+def test_how_a_model_is_asked_tells_digits_from_json(scoring, prompt):
+    assert how_asked(LlmConfig(scoring=scoring))["prompt"] == prompt
 
 
 def test_questions_go_first_to_what_a_scorer_is_unsure_of():
