@@ -13,8 +13,9 @@ from pathlib import Path
 
 # numba's cache of compiled functions is spoilt for good when two processes fill it at once: every later call ends in a
 # segmentation fault. So each process of the tests has its own.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / _WORKER)
+os.environ["NUMBA_CACHE_DIR"] = str(
+    Path(__file__).parents[1] / ".pytest_cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+)
 
 import hypothesis
 import pytest
