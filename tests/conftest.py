@@ -7,6 +7,7 @@ import os
 # Threads of small computations spend their time waiting for each other, in a loop; libraries read this when imported.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -63,3 +64,15 @@ def build(monkeypatch):
         return run_build(source, out, settings=settings, with_prefect=False, **options)
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MB in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -49,6 +49,7 @@ from aria_data.web import (
 )
 from aria_data.web.addresses import require_address
 from aria_data.web.licences import require_known
+from aria_data.web.ytdlp_handler import LIVE
 
 # Streams that yt-dlp reads by itself. It would hand others to outside programs, whose requests pass no policy.
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism")
@@ -263,7 +264,7 @@ class _Fetcher:
         if isinstance(info, dict) and info.get("_type") in ("playlist", "multi_video"):
             info = next((entry for entry in info.get("entries") or () if isinstance(entry, dict)), None)
         info = info if isinstance(info, dict) else {}
-        if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+        if info.get("is_live") or info.get("live_status") in LIVE:
             raise fetch_error("live", f"{printable(url, 160)}: runs now or begins later, and has no end yet.")
         if not isinstance(info.get("url"), str):
             raise fetch_error("unsupported", f"{printable(url, 160)}: no audio was found at this address.")

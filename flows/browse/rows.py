@@ -17,6 +17,7 @@ from flows.report.views import open_views
 PAGE_ROWS = 100
 NUM_BINS = 40
 MAX_PAGE = 1_000_000
+MAX_ANSWER_S = 20.0  # a condition that takes longer is stopped, so that it holds up nobody else; ours
 MEASURES = (  # that have a histogram to filter by
     "duration_s", "note_density", "pitch_entropy", "longest_silence_s", "audio_score", "transcription_confidence",
     "onset_agreement", "chroma_agreement",
@@ -105,6 +106,8 @@ class Rows:
         import duckdb
 
         with self._lock:  # a registered Arrow table is known to its connection only, so all threads share one
+            limit = threading.Timer(MAX_ANSWER_S, self._connection.interrupt)
+            limit.start()
             try:
                 found = self._connection.execute(sql, parameters or [])
                 names = [column[0] for column in found.description]
@@ -112,6 +115,8 @@ class Rows:
             except (duckdb.Error, UnicodeError) as error:
                 line = (str(error)[:300].splitlines() or [""])[0]
                 raise UsageError(f"the condition cannot be used: {printable(line, 300)}") from error
+            finally:
+                limit.cancel()
 
     def _bounds_of(self, name: str) -> tuple[float, float]:
         low, high = self._ask(f"SELECT min({name}) AS a, max({name}) AS b FROM held WHERE isfinite({name})")[0].values()

@@ -52,10 +52,8 @@ def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], B
     accuracies = _print_recordings(console, recordings, rows, out)
     mean = sum(accuracies) / len(accuracies) if accuracies else 0.0
     console.print(f"mean onset F1 against the scores that were played: {mean:.4f} (mir_eval, 50 ms)", highlight=False)
-    page = write_report(out, out / "report.html") if summary.version else None
-    console.print(
-        f"open {page} in a browser: what became of every recording, and what the dataset is like", style="bold"
-    )
+    if summary.version:
+        console.print(f"open {write_report(out, out / 'report.html')} in a browser: it shows what is in the dataset")
     console.print(f"the demo took {show.duration(time.monotonic() - began)}; its dataset is in {out}", highlight=False)
     surprises = [recording.path.name for recording in recordings if _outcome(recording, rows) != _expected(recording)]
     for name in surprises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aria_data.manifest.columns import is_subset
 
 BARS, HISTOGRAM, TABLE, FUNNEL = "bars", "histogram", "table", "funnel"
+DISTRIBUTIONS = "Distributions"  # the section that gets the notes of a sample, too
 NUM_BINS = 30  # of a histogram
 MAX_BARS = 25  # names listed; the report says how many more there are
 STAGES = ("collect", "screen", "download", "ingest", "classify", "segment", "transcribe", "measure", "annotate")
@@ -35,7 +36,7 @@ def sections(column_names: list[str]) -> list[Section]:
     return [
         Section("From candidates to MIDI files", (FUNNEL_FIGURE, _REASONS, _hours(column_names))),
         Section("What is in it", tuple(_grouped(title, column) for title, column in GROUPS.items())),
-        Section("Distributions", tuple(_values(*each) for each in MEASURES), _ESTIMATES),
+        Section(DISTRIBUTIONS, tuple(_values(*each) for each in MEASURES), _ESTIMATES),
         Section("Splits and subsets", (_grouped("splits", "split"), _subsets(column_names), _LEAKS), _LEAKS_NOTE),
         Section("Copies", (_CLUSTERS, _LARGEST), _COPIES_NOTE),
         Section("Where it comes from", (_FOUND, _grouped("sources", "source"), _grouped("licences", "licence"))),

@@ -15,7 +15,7 @@ from aria_data.manifest import Manifest, Version
 from aria_data.midi import SUSTAIN, read_midi
 from aria_data.storage import printable, write_whole
 from flows.report.charts import Chart, chart_of, shown_value
-from flows.report.figures import BARS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
+from flows.report.figures import BARS, DISTRIBUTIONS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
 from flows.report.views import open_views, select
 from flows.show import crawl_tree, differences
 
@@ -34,7 +34,7 @@ def write_report(root: Path, output: Path, version: int | str | None = None) -> 
         about = manifest.versions()[manifest.number_of(version) - 1]
         totals = select(connection, TOTALS).to_pylist()[0]
         shown = [_drawn(each, connection, root) for each in sections(manifest.column_names(about.number))]
-    shown[2]["figures"] += _notes_of_a_sample(root, about.number)
+    next(each for each in shown if each["title"] == DISTRIBUTIONS)["figures"] += _notes_of_a_sample(root, about.number)
     for title, figure in (
         ("What changed", _changes(root, about)),
         ("The crawl", _crawl(root)),

@@ -21,7 +21,7 @@ from fakes import melody, noise, use_fakes, write_audio
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
 from aria_data.midi import read_midi
-from flows.browse import make_app
+from flows.browse import make_app, rows
 from flows.browse.reviews import Reviews
 from flows.browse.rows import Filter
 from flows.browse.segments import spectrogram_png
@@ -343,3 +343,11 @@ def test_a_port_that_is_taken_is_named(tmp_path):
         taken.listen()
         with pytest.raises(UsageError, match="cannot be listened on"):
             serve(tmp_path, "127.0.0.1", taken.getsockname()[1], None, print)
+
+
+def test_a_condition_that_takes_for_ever_is_stopped_and_holds_up_nobody(many, monkeypatch):
+    monkeypatch.setattr(rows, "MAX_ANSWER_S", 0.3)
+    ids = " || ".join(f"{name}.segment_id" for name in "abcd")
+    endless = f"(SELECT max(hash({ids})) FROM held a, held b, held c, held d) > 0"
+    assert many.get("/", params={"where": endless}).status_code == 400
+    assert many.get("/").status_code == 200

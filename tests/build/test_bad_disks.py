@@ -29,18 +29,6 @@ ADVICE = ("Get the", "Check ", "Remove ", "remove ", "Cut it")  # a failure says
 # ---------------------------------------------------------------- a full disk, a disk that may not be written
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB in memory."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def _leave_free(disk: Path, num_bytes: int) -> None:
     ballast = disk / "ballast"
     ballast.unlink(missing_ok=True)

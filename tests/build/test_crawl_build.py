@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -422,18 +421,6 @@ def test_a_clock_that_was_wrong_does_not_make_a_candidate_wait_for_years(site, d
         dataset.build()
     site.add_audio("/one.flac", number=1)
     assert dataset.build().candidates.num_in_manifest == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB in memory."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize(
