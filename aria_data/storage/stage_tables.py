@@ -76,6 +76,11 @@ class StageTable:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
 
+    def keys(self) -> list[str]:
+        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
+        table = self._read(None, ["key"])
+        return table["key"].to_pylist() if table else []
+
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
         wanted = pa.array(sorted(recording_ids), pa.string())
