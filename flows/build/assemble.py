@@ -158,7 +158,7 @@ class Build:
     def run(self, stage: Stage) -> None:
         """Bring one stage up to date for all candidates together, as fetching does."""
         self.stream.runner.run(stage, self.whole)
-        self._note_times()
+        self._note_time(stage)
 
     def pass_through(self, *lanes: Lane) -> None:
         """Take all candidates through the lanes, shard by shard."""
@@ -168,7 +168,8 @@ class Build:
         self.rejections += finished.rejections
         self.not_done |= finished.not_done
         self.is_complete = finished.is_complete
-        self._note_times()
+        for stage in STAGES:
+            self._note_time(stage)
 
     @cached_property
     def finished_keys(self) -> dict[str, pa.Table]:
@@ -187,10 +188,10 @@ class Build:
         found.recordings = {one.recording_id: one for key, one in ingested.items() if key not in left_out}
         self.stream.number_segments(self.whole)
 
-    def _note_times(self) -> None:
-        for name, tally in self.stream.runner.tallies.items():
-            known = self.stream.finished.num_known[name] + len(self.whole.known_to[name])
-            self.times[name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
+    def _note_time(self, stage: Stage) -> None:
+        tally = self.stream.runner.tallies[stage.name]
+        known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
+        self.times[stage.name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
 
     def _removals(self) -> dict[str, Removal]:
         """Removals by the ids they name: those recorded, the segments they name, and every tombstone of the manifest.

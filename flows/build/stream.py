@@ -19,7 +19,7 @@ from aria_data.records import Candidate, Recording, Rejection
 from aria_data.release import Removal
 from aria_data.storage.stage_tables import REJECTED, Outcome
 from flows.build.numbering import Numbers
-from flows.engine import tasks
+from flows.engine import shards, tasks
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.items import BuildState
 from flows.engine.lanes import Lanes
@@ -122,7 +122,7 @@ class Stream:
 
     def run(self, lanes: Sequence[Lane]) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
-        ordered = sorted(self.found.candidates.values(), key=lambda one: (one.source_url, one.candidate_id))
+        ordered = shards.in_order(self.found.candidates.values())
         self._pass(lanes, ordered)
         again = {candidate_id for group in self._same_files.mistaken() for candidate_id in group}
         if again and not self.runner.dry_run:
@@ -135,9 +135,9 @@ class Stream:
         self.runner.stopped = line.stopped
         with (
             self.runner.progress.stage("recordings", len(candidates), 0.0, 0),
-            closing(line.run(self._shards(lanes, candidates))) as shards,
+            closing(line.run(self._shards(lanes, candidates))) as passed,
         ):
-            for shard in shards:
+            for shard in passed:
                 self._take(shard, len(shard.found.candidates))
 
     def _steps_of(self, lane: Lane) -> Callable[[Shard], None]:
