@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from aria_data.collect import collect_folder
+from aria_data.collect.folder import is_closed_folder
 from aria_data.config import to_toml
 from aria_data.deduplicate import clusters
 from aria_data.download import settle
@@ -113,7 +115,7 @@ class Build:
         found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
-        known = latest(table)
+        known = {name: one for name, one in latest(table).items() if not is_closed_folder(one)}
         opt_outs = opt_outs_of(self.context.root, self.context.config)
         num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
@@ -121,7 +123,7 @@ class Build:
             self.left_aside = folder.left_aside
             new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
             if not self.dry_run:
-                table.append(observation(candidate) for candidate in new)
+                table.append(observation(one) for one in new if one.candidate_id not in folder.closed_ids)
             before = dict(known)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
             num_new = sum(is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
@@ -225,7 +227,7 @@ class Build:
 
     def _preference(self, recording: Recording) -> str:
         """Sort key among identical files: files that exist before those that are gone, then by source_url."""
-        is_gone = not self.context.path_of(recording.location).exists()
+        is_gone = not os.path.exists(self.context.path_of(recording.location))
         return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
 
     def number_segments(self) -> None:
