@@ -85,8 +85,10 @@ def _is_wanted(path: Path, left_aside: Counter[str]) -> bool:
 
 def is_closed_folder(candidate: Candidate) -> bool:
     """Whether a candidate of earlier code stands for a folder that could not be read then: it holds no sound itself."""
-    is_empty = candidate.source == "local" and not (candidate.num_bytes or candidate.modified_ns)
-    return is_empty and os.path.isdir(from_location(candidate.location, Path()))
+    if candidate.source != "local" or candidate.num_bytes or candidate.modified_ns:
+        return False
+    place = from_location(candidate.location, Path())
+    return place.suffix.lower() not in AUDIO_SUFFIXES or os.path.isdir(place)
 
 
 def _files_below(root: Path) -> tuple[list[Path], list[Path]]:
