@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.collect import collect_folder
+from aria_data.collect.folder import is_closed_folder
 from aria_data.config import to_toml
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Row
@@ -113,7 +114,7 @@ class Build:
         found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
-        known = latest(table)
+        known = {name: one for name, one in latest(table).items() if not is_closed_folder(one)}
         opt_outs = opt_outs_of(self.context.root, self.context.config)
         num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
@@ -121,7 +122,7 @@ class Build:
             self.left_aside = folder.left_aside
             new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
             if not self.dry_run:
-                table.append(observation(candidate) for candidate in new)
+                table.append(observation(one) for one in new if one.candidate_id not in folder.closed_ids)
             before = dict(known)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
             num_new = sum(is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
