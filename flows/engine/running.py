@@ -102,6 +102,10 @@ class Runner:
             found |= stage.table(self.context).lookup(wanted, with_records=stage.keeps_records)
         return {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
 
+    def is_known(self, stage: Stage, item: Item) -> bool:
+        """Whether an item was finished when the build began."""
+        return bool(self._keys_of(stage).among([stage.key(self.context, item)]))
+
     def _keys_of(self, stage: Stage) -> KnownKeys:
         if stage.name not in self._key_sets:
             self._key_sets[stage.name] = KnownKeys(stage.table(self.context))

@@ -1,6 +1,7 @@
 """A worker process: calls the functions it is asked to call, and sends what they give. Nothing is decided here.
 
-It runs what may crash, such as decoders. `python -m flows.engine.worker FD` is the process; `workers` starts it.
+It runs what may crash, such as decoders. `python worker.py FD` is the process, `workers` starts it; as a script, it
+imports nothing but what it calls.
 """
 
 from __future__ import annotations

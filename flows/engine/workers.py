@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import PermanentError
+from flows.engine import worker as script
 from flows.engine.worker import GIVEN, RAISED
 
 MAX_TRIES = 3  # of one call, each of which killed its worker
+WAIT_S = 1.0  # before the last try: what kills processes from outside, as for lack of memory, may pass
 POISON = "kills_its_worker"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -54,10 +57,10 @@ class Call:
         """
         num_yielded, deaths = 0, list[str]()
         while True:
-            worker = self._pool.take()
+            taken = self._pool.take()
             is_whole = False
             try:
-                for number, value in enumerate(self._answers(worker)):
+                for number, value in enumerate(self._answers(taken)):
                     if number >= num_yielded:
                         num_yielded += 1
                         yield value
@@ -66,7 +69,9 @@ class Call:
             except WorkerDied as death:
                 deaths.append(str(death))
             finally:
-                self._pool.give_back(worker, is_whole or worker.is_free)
+                self._pool.give_back(taken, is_whole or taken.is_free)
+            if len(deaths) == MAX_TRIES - 1:
+                time.sleep(WAIT_S)
             if len(deaths) >= MAX_TRIES:
                 raise PermanentError(
                     f"each of {MAX_TRIES} processes that worked on it was killed by it ({', '.join(deaths)})",
@@ -93,7 +98,7 @@ class Worker:
         mine, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-m", "flows.engine.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
