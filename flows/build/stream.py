@@ -23,10 +23,10 @@ from flows.build.numbering import Numbers
 from flows.engine import shards, tasks
 from flows.engine.context import BuildContext, Item, Pending, Stage
 from flows.engine.items import BuildState, fingerprint_item
-from flows.engine.lanes import Lanes
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, SEGMENT
+from flows.workers.lanes import Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`
 

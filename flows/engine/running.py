@@ -11,13 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from prefect.context import FlowRunContext
 
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
-from flows.engine.tasks import Work, batches_of, work_on
+from flows.engine.tasks import Work, batches_of, work_recorded
 
 if TYPE_CHECKING:
     from flows.show.build_tables import Progress
@@ -116,12 +115,11 @@ class Runner:
         return {}
 
     def _work(self, stage: Stage, todo: list[Item], shard: Shard) -> list[Outcome]:
-        work = work_on if FlowRunContext.get() else work_on.fn
         table, outcomes = stage.table(self.context), []
         for items in batches_of(todo):
             batch = Work(self.context, stage, table, items, stopped=self.stopped)
             try:
-                work(batch, stage.name)
+                work_recorded(batch, stage.name)
             except NotDone as error:
                 shard.not_done |= error.items
             outcomes += batch.outcomes

@@ -23,16 +23,16 @@ from aria_data.records import Candidate, Download, Fingerprint, Recording, Verdi
 from aria_data.storage import sha256_file
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import Ahead, BuildContext, Item, Stage, each_item
-from flows.engine.decoding import FINGERPRINT, Decoding, decoded_in_threads, hashes_of
+from flows.workers.decoding import FINGERPRINT, Decoding, decoded_in_threads, hashes_of
 
 
 def ingest_files(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     """Decode and judge files. Those that were fetched were decoded then."""
     local = [item for item in items if isinstance(item.payload, Candidate)]
-    hashes = hashes_of(context, local)
+    hashes = hashes_of({item.item_id: context.path_of(item.payload.location) for item in local}, context.num_threads)
     scored = _worth_scoring(context, local, hashes)
     decodings = {
-        item.item_id: Decoding(context, _order(context, item.payload.location, item.item_id in scored, True))
+        item.item_id: Decoding(context.root, _order(context, item.payload.location, item.item_id in scored, True))
         for item in local
     }
 
@@ -96,7 +96,7 @@ def _ingest_local(
         raise decoding.error
     answer = decoding.answer
     if answer is None:  # the classifier gave up on it
-        answer = Decoding(context, _order(context, candidate.location, False, True)).finish()
+        answer = Decoding(context.root, _order(context, candidate.location, False, True)).finish()
     assert answer.facts is not None
     path, sha256 = context.path_of(candidate.location), hashes.get(candidate.candidate_id)
     return ingest_decoded(candidate, path, answer.facts, sha256 or sha256_file(path), context.config.ingest)
@@ -141,7 +141,7 @@ def _scored_now(context: BuildContext, items: Sequence[Item], found: dict[str, A
         item.item_id: _order(context, item.payload.location, True, False, context.wants_onsets(item.payload))
         for item in items
     }
-    decodings = {key: Decoding(context, order) for key, order in orders.items()}
+    decodings = {key: Decoding(context.root, order) for key, order in orders.items()}
     streams = ((key, one.__iter__) for key, one in decodings.items())
     for key, scores in context.classifier.score_many(streams, context.num_threads):
         answer = decodings[key].answer
@@ -168,4 +168,4 @@ def take_fingerprints(context: BuildContext, stage: Stage, items: Sequence[Item]
 
 def _fingerprint(context: BuildContext, recording: Recording) -> str:
     order = Order(recording.location, fingerprints.SAMPLE_RATE, is_described=False, is_sent=False, listener=FINGERPRINT)
-    return str(Decoding(context, order).finish().heard)
+    return str(Decoding(context.root, order).finish().heard)

@@ -10,7 +10,7 @@ from fakes import melody, use_fakes, write_audio
 from aria_data.records import Fingerprint, Recording, WindowScores
 from aria_data.storage.stage_tables import StageTable
 from flows.cli.jobs import run_build
-from flows.engine.decoding import Decoding
+from flows.workers.decoding import Decoding
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 TABLES = (("ingest", Recording), ("classify", WindowScores), ("fingerprint", Fingerprint))

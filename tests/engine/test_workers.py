@@ -10,11 +10,11 @@ import pytest
 from fakes import melody, use_fakes, write_audio
 from places import SUPPORT
 
-from aria_data.errors import PermanentError
+from aria_data.errors import PermanentError, TemporaryError
 from aria_data.manifest import Manifest
 from flows.cli.jobs import run_build
-from flows.engine import decoding, workers
-from flows.engine.workers import Workers
+from flows.workers import decoding, processes
+from flows.workers.processes import Workers
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 
@@ -24,7 +24,7 @@ def pool(monkeypatch):
     """Two workers that know the functions of `deadly`, in place of those that builds share."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
     pool = Workers(2)
-    monkeypatch.setattr(workers, "_of_process", {os.getpid(): pool})
+    monkeypatch.setattr(processes, "_of_process", {os.getpid(): pool})
     yield pool
     pool.close()
 
@@ -68,6 +68,12 @@ def test_a_worker_that_was_killed_while_it_waited_is_replaced_and_no_try_is_coun
     again = pool.call("deadly:count", 1)
     assert list(again) == [0]
     assert again.result != call.result
+
+
+def test_a_worker_that_cannot_start_is_no_calls_fault(pool, monkeypatch):
+    monkeypatch.setattr(processes, "PYTHON", "/bin/false")
+    with pytest.raises(TemporaryError, match=r"a process that decodes did not start \(exit code 1\)"):
+        list(pool.call("deadly:count", 1))
 
 
 def test_a_call_that_nobody_listens_to_any_more_frees_its_place(pool):

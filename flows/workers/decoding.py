@@ -6,21 +6,18 @@ decoder is decoded by the next one, and fails alone when it has killed several.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aria_data.audio.whole import Answer, Order
 from aria_data.errors import PermanentError
 from aria_data.storage import printable, sha256_file
-from flows.engine.workers import POISON, workers
-
-if TYPE_CHECKING:
-    from flows.engine.context import BuildContext, Item
+from aria_data.storage.files import from_location
+from flows.workers.processes import POISON, workers
 
 FINGERPRINT = "aria_data.deduplicate.fingerprints:fingerprint_text"  # a listener
 DECODE = "aria_data.audio.whole:decode_whole"
@@ -29,9 +26,9 @@ DECODE = "aria_data.audio.whole:decode_whole"
 class Decoding:
     """One decoding of a file in a worker. Iterate over its blocks of samples, if wanted; then `answer` is there."""
 
-    def __init__(self, context: BuildContext, order: Order):
-        self._root, self._order = str(context.root), order
-        self._path = context.path_of(order.location)
+    def __init__(self, root: Path, order: Order):
+        self._root, self._order = str(root), order
+        self._path = from_location(order.location, root)
         self.answer: Answer | None = None
         self.error: Exception | None = None
 
@@ -61,17 +58,17 @@ def named_poison(error: Exception, path: Path) -> Exception:
     return PermanentError(f"{printable(path.name)}: {error}. {advice}", error.reason, error.measured)
 
 
-def hashes_of(context: BuildContext, items: Sequence[Item]) -> dict[str, str]:
-    """The hashes of the bytes of local files, by item_id; those that cannot be read are left out."""
+def hashes_of(paths: Mapping[str, Path], num_threads: int) -> dict[str, str]:
+    """The hashes of the bytes of files, by their keys; those that cannot be read are left out."""
 
-    def of(item: Item) -> str:
+    def of(path: Path) -> str:
         with suppress(OSError):
-            return sha256_file(context.path_of(item.payload.location))
+            return sha256_file(path)
         return ""
 
-    with ThreadPoolExecutor(context.num_threads) as pool:
-        found = zip(items, pool.map(of, items), strict=True)
-        return {item.item_id: sha256 for item, sha256 in found if sha256}
+    with ThreadPoolExecutor(num_threads) as pool:
+        found = zip(paths, pool.map(of, paths.values()), strict=True)
+        return {key: sha256 for key, sha256 in found if sha256}
 
 
 def decoded_in_threads(decodings: Mapping[str, Decoding], num_threads: int) -> Iterator[str]:

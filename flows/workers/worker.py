@@ -16,7 +16,7 @@ from typing import Any
 
 IDLE_S = 60.0  # a worker that nobody asked for so long ends; the next call starts another one
 
-SENT, GIVEN, RAISED = "sent", "given", "raised"
+READY, SENT, GIVEN, RAISED = "ready", "sent", "given", "raised"
 
 
 def serve(connection: Connection) -> None:
@@ -24,6 +24,7 @@ def serve(connection: Connection) -> None:
 
     A function is called with `send` and its arguments, and is named as "module:function".
     """
+    connection.send((READY, None))
     while connection.poll(IDLE_S):
         name, arguments = connection.recv()
         try:

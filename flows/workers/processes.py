@@ -21,13 +21,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from aria_data.errors import PermanentError
-from flows.engine import worker as script
-from flows.engine.worker import GIVEN, RAISED
+from aria_data.errors import PermanentError, TemporaryError
+from flows.workers import worker as script
+from flows.workers.worker import GIVEN, RAISED
 
 MAX_TRIES = 3  # of one call, each of which killed its worker
 WAIT_S = 1.0  # before the last try: what kills processes from outside, as for lack of memory, may pass
 POISON = "kills_its_worker"
+START_S = 120.0  # a worker imports nothing before it answers; a busy machine took 3 s
+PYTHON = sys.executable
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -98,7 +100,7 @@ class Worker:
         mine, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
+                [PYTHON, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
@@ -106,6 +108,18 @@ class Worker:
             )
         self.connection = Connection(mine.detach())
         self.is_free = True  # has given its last answer
+        self._require_ready()
+
+    def _require_ready(self) -> None:
+        """Wait until the process answers. Raises `TemporaryError` when it does not start: no call's fault."""
+        with suppress(EOFError, OSError):
+            if self.connection.poll(START_S):
+                self.connection.recv()
+                return
+        self.process.kill()
+        raise TemporaryError(
+            f"a process that decodes did not start ({WorkerDied(self.end())}). Is there too little memory? Build again."
+        )
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> None:
         self.is_free = False
