@@ -18,6 +18,61 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class WorkerSpeed:
+    """What one worker (a thread, a process, a GPU) did at one stage. All times are wall time."""
+
+    num_items: int
+    audio_s: float
+    working_s: float
+    waiting_for_input_s: float
+    waiting_for_room_s: float  # in the queue of the next stage
+
+
+@dataclass(frozen=True)
+class StageSpeed:
+    """What one stage did so far, while a build runs or after it. Times are in seconds since the build began."""
+
+    name: str
+    num_done_before: int  # items
+    num_expected: int  # items to work on, as far as is known yet
+    audio_expected_s: float  # of these
+    is_complete: bool  # nothing more is expected
+    began_s: float
+    ended_s: float  # of a stage that is not complete: now
+    workers: dict[str, WorkerSpeed]
+    queue: int | None = None  # how much waits before it; None where there is no queue
+    queue_room: int = 0
+    num_bytes: int = 0  # that were fetched
+    rejected: dict[str, int] = field(default_factory=dict)  # items by reason
+    failed: dict[str, int] = field(default_factory=dict)
+    not_done: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def num_items(self) -> int:
+        return sum(worker.num_items for worker in self.workers.values())
+
+    @property
+    def audio_s(self) -> float:
+        return sum(worker.audio_s for worker in self.workers.values())
+
+    @property
+    def working_s(self) -> float:
+        """Summed over the workers."""
+        return sum(worker.working_s for worker in self.workers.values())
+
+    @property
+    def x_real_time(self) -> float | None:
+        """Seconds of audio a second, of all workers together while they work; None where nothing was measured."""
+        return self.audio_s * len(self.workers) / self.working_s if self.audio_s and self.working_s else None
+
+    @property
+    def working_share(self) -> float | None:
+        """Which share of the time its workers worked, rather than waited; None where nothing was measured."""
+        waited = sum(one.waiting_for_input_s + one.waiting_for_room_s for one in self.workers.values())
+        return self.working_s / (self.working_s + waited) if self.working_s + waited else None
+
+
+@dataclass(frozen=True)
 class BuildSummary:
     """The result of a build."""
 
