@@ -41,12 +41,14 @@ from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
 from flows.build.unchanged import note_finished
+from flows.build.watching import timed, watched
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
 from flows.engine.stages import INGEST, MEASURE, SEGMENT
 from flows.engine.tasks import Shard, shards_of, work_on
+from flows.engine.telemetry import Telemetry
 from flows.show.summaries import BuildSummary, StageTime
 
 DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that reject, but are no `Stage`
@@ -61,6 +63,7 @@ class Build:
     progress: show.Progress
     dry_run: bool = False
     name: str = ""  # of the version that is released
+    telemetry: Telemetry = field(default_factory=Telemetry)
     found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
@@ -82,11 +85,12 @@ class Build:
         compute: Mapping[str, Any] | None,
         dry_run: bool,
         name: str = "",
+        command: str = "build",
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
 
-        Settings that `config` does not name are those of the dataset. Raises `DatasetLocked` when another build or
-        crawl works there.
+        `command` is what runs, for the record of speeds. Settings that `config` does not name are those of the
+        dataset. Raises `DatasetLocked` when another build or crawl works there.
         """
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
@@ -95,7 +99,7 @@ class Build:
             if dry_run:
                 yield build
                 return
-            with exclusive_lock(root / ".lock"):
+            with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):
                 build._tidy()
                 yield build
 
@@ -108,6 +112,7 @@ class Build:
         settle(root, self.context.downloads)
         sweep(root)
 
+    @timed(COLLECT)
     def collect(self) -> None:
         """Find candidates in the source folder, or on the web. Candidates of earlier builds and crawls stay candidates,
         found again or not; those that opted out are rejected."""
@@ -128,8 +133,7 @@ class Build:
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
-            with self.progress.stage(COLLECT, 0, 0.0, 0):
-                summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
+            summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
             known = latest(table)
             num_new = len(known) - num_before
@@ -169,14 +173,19 @@ class Build:
     def _work(self, stage: Stage, table: StageTable, todo: Sequence[Item], num_done: int) -> list[Outcome]:
         work = work_on if FlowRunContext.get() else work_on.fn
         outcomes: list[Outcome] = []
-        with self.progress.stage(stage.name, len(todo), sum(item.audio_s for item in todo), num_done):
-            for items in [] if self.dry_run else shards_of(todo):
-                shard = Shard(self.context, stage, table, items, self.progress)
-                try:
+        self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo), num_done)
+        meter = self.telemetry.stage(stage.name)
+        for items in [] if self.dry_run else shards_of(todo):
+            shard = Shard(self.context, stage, table, items, meter)
+            try:
+                with meter.working():
                     work(shard, stage.name)
-                except NotDone as error:
-                    self.not_done |= error.items
-                outcomes += shard.outcomes
+            except NotDone as error:
+                self.not_done |= error.items
+                for pending in error.items.values():
+                    meter.not_done(pending.reason)
+            outcomes += shard.outcomes
+        self.telemetry.complete(stage.name)
         return outcomes
 
     def _reject(self, step: str, candidate_id: str, outcome: Outcome) -> None:
@@ -238,6 +247,7 @@ class Build:
         if not self.dry_run:
             numbers.record(found.segments().values())
 
+    @timed(PRUNE)
     def prune(self) -> None:
         """Reject segments that were removed for good or have too few notes; check the others against each limit.
 
@@ -264,6 +274,7 @@ class Build:
             for subset, of_subset in limits.items():
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
 
+    @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
@@ -277,6 +288,7 @@ class Build:
         """The rows of the newest version, as this build found it."""
         return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
 
+    @timed("release")
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 

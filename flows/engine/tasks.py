@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from aria_data.storage.stage_tables import Outcome, StageTable
+from aria_data.records import Download
+from aria_data.storage.stage_tables import DONE, FAILED, Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage
-from flows.show.build_tables import Progress
+from flows.engine.telemetry import Meter
 
 MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
@@ -25,10 +27,8 @@ FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes about 0.02 s
 class Shard:
     """Items worked on together by one task. No dataclass, so that Prefect does not look inside."""
 
-    def __init__(
-        self, context: BuildContext, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
-    ):
-        self.context, self.stage, self.table, self.progress = context, stage, table, progress
+    def __init__(self, context: BuildContext, stage: Stage, table: StageTable, items: Sequence[Item], meter: Meter):
+        self.context, self.stage, self.table, self.meter = context, stage, table, meter
         self.items = list(items)
         self.outcomes: list[Outcome] = []
 
@@ -61,12 +61,19 @@ def work_on(shard: Shard, stage_name: str) -> None:
     try:
         for outcome in shard.stage.work(shard.context, shard.stage, todo):
             buffer.append(outcome)
-            shard.progress.advance(audio_s[outcome.item_id])
+            shard.meter.done(audio_s[outcome.item_id], **told_of(outcome))
             if time.monotonic() - flushed > FLUSH_AFTER_S:
                 _flush(shard, buffer)
                 flushed = time.monotonic()
     finally:
         _flush(shard, buffer)
+
+
+def told_of(outcome: Outcome) -> dict[str, Any]:
+    """What an outcome tells a `Meter`: the reason why it goes no further, or the bytes that were fetched."""
+    if outcome.status == DONE:
+        return {"num_bytes": outcome.record.num_bytes} if isinstance(outcome.record, Download) else {}
+    return {"failed" if outcome.status == FAILED else "rejected": outcome.reason}
 
 
 def _flush(shard: Shard, buffer: list[Outcome]) -> None:

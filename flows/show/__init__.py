@@ -3,6 +3,7 @@
 In: summaries and rows. Out: progress on standard error, tables on standard output. Decides nothing.
 """
 
-from flows.show.build_tables import Progress, closing_tables, duration, error, parts, plan_table, progress
+from flows.show.build_tables import closing_tables, plan_table
+from flows.show.progress_bars import Progress, duration, error, parts, progress
 
 __all__ = ["Progress", "closing_tables", "duration", "error", "parts", "plan_table", "progress"]
