@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ from flows.engine.orders import settings_of
 from flows.engine.stages import INGEST, MEASURE, SEGMENT
 from flows.engine.tasks import Shard, shards_of, work_on
 from flows.engine.telemetry import Telemetry
-from flows.show.summaries import BuildSummary, StageTime
+from flows.show.summaries import BuildSummary, Plan, StageTime
 
 DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that reject, but are no `Stage`
 
@@ -175,7 +175,7 @@ class Build:
         outcomes: list[Outcome] = []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo), num_done)
         meter = self.telemetry.stage(stage.name)
-        for items in [] if self.dry_run else shards_of(todo):
+        for items in shards_of(todo):
             shard = Shard(self.context, stage, table, items, meter)
             try:
                 with meter.working():
@@ -297,8 +297,6 @@ class Build:
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
-        if self.dry_run:
-            return self._summary(newest, False, [row for row in self.previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
         carried, config = self.carried, self.context.config.release
         kept = carried.segment_ids
@@ -323,6 +321,11 @@ class Build:
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
         return summary
+
+    def release_nothing(self, plan: Plan) -> BuildSummary:
+        """The summary of a dry run: the newest version as it is, and what a build would do."""
+        present = [row for row in self.previous if row["removed_in"] is None]
+        return replace(self._summary(Manifest(self.context.root).version(), False, present), plan=plan)
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from aria_data.storage import printable
 from flows.show.progress_bars import duration
 from flows.show.summaries import BuildSummary
 
@@ -78,17 +77,3 @@ def _ending(summary: BuildSummary, out: str) -> str:
         f'Version {summary.version} {state}. Next: aria-data query {out} "audio_score > 0.9" | '
         f"aria-data versions {out} | aria-data rejections {out}"
     )
-
-
-def plan_table(summary: BuildSummary, console: Console | None = None) -> None:
-    """Print what a build would do. Later stages work on results of earlier ones, so their counts are lower bounds."""
-    console = console or Console()
-    table = Table("stage", "done", "to do", "audio to work on", title="plan (nothing was done)", title_justify="left")
-    unknown = False
-    for name, stage in summary.stages.items():
-        at_least = "at least " if unknown and name != "collect" else ""
-        table.add_row(name, f"{stage.num_done_before:,}", f"{at_least}{stage.num_worked_on:,}", duration(stage.audio_s))
-        unknown = unknown or (name != "collect" and stage.num_worked_on > 0)
-    console.print(table)
-    for line in summary.failures:
-        console.print(printable(line), markup=False, highlight=False)

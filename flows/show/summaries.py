@@ -73,6 +73,41 @@ class StageSpeed:
 
 
 @dataclass(frozen=True)
+class PlannedStage:
+    """What a build would do at one stage. Where `estimate` is "", the numbers to do are exact."""
+
+    name: str
+    num_done: int  # items
+    num_certain: int  # items that are to be done whatever earlier stages give
+    audio_certain_s: float
+    num_expected: int  # items to do, with what earlier stages are expected to give
+    audio_expected_s: float  # 0 where its length is not known
+    num_at_most: int
+    audio_at_most_s: float
+    estimate: str = ""  # what `num_expected` is based on, where it is no count
+    seconds: float | None = None  # of one machine, expected; None where no speed is known
+    basis: str = ""  # where the speed was measured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do and take. Seconds are wall time, dollars those of machines and of language models."""
+
+    stages: list[PlannedStage]
+    is_anything_to_do: bool
+    seconds: float | None  # expected; None where a speed is not known
+    seconds_low: float | None
+    seconds_high: float | None
+    seconds_at_most: float | None  # if all that may have to be done has to
+    machines: str  # on which machines
+    dollars_machines: float | None  # None without a price
+    dollars_models: float | None  # None where no model is asked, or its price is not known
+    models: list[str] = field(default_factory=list)  # what would be asked, one line a step
+    remarks: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # what cannot be planned, as a source on the web
+
+
+@dataclass(frozen=True)
 class BuildSummary:
     """The result of a build."""
 
@@ -91,6 +126,7 @@ class BuildSummary:
     stages: dict[str, StageTime]
     left_aside: dict[str, int]  # files whose names are not those of audio, by ending
     notes: list[str] = field(default_factory=list)  # on odd files that were read all the same, one line each
+    plan: Plan | None = None  # of a dry run
 
 
 @dataclass(frozen=True)
