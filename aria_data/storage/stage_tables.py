@@ -70,11 +70,20 @@ class StageTable:
         if not keys:
             return {}
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
-        return {outcome.key: outcome for outcome in self._outcomes(table)}
+        found: dict[str, Outcome] = {}
+        for outcome in self._outcomes(table):
+            if outcome.status == DONE or outcome.key not in found:  # work that failed once may be done by now
+                found[outcome.key] = outcome
+        return found
 
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
+
+    def keys(self) -> list[str]:
+        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
+        table = self._read(None, ["key"])
+        return table["key"].to_pylist() if table else []
 
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""

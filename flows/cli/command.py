@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import click
 
 from aria_data.errors import AriaDataError, UsageError
+from aria_data.storage import printable
 from flows.cli.annotate import annotate_command, evaluate_annotate_command
 from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE
 from flows.cli.build import build, demo, plan
@@ -104,8 +105,11 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
     except OSError as error:
-        if verbose or error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG):
+        if verbose or not (error.filename or error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG)):
             raise
+        if error.filename:
+            place = printable(str(error.filename), 300)
+            _end_at_once(f"{place}: {error.strerror}. Check its permissions and its disk.", DONE_WITH_FAILURES)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _end_at_once(f"the output cannot be written ({error.strerror}).", DONE_WITH_FAILURES)
     except AriaDataError as error:

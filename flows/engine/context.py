@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -156,7 +157,7 @@ class Stage:
         """Whether the outcome's file still exists; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
-        return (context.root / self.file_of(outcome.record)).exists()
+        return os.path.exists(context.root / self.file_of(outcome.record))
 
     def outcome(
         self, context: BuildContext, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""

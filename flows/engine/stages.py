@@ -128,10 +128,12 @@ def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
 
 def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = context.config.segment
-    scores_of = CLASSIFY.table(context).records_of({item.item_id: item.inputs["scores"] for item in items})
+    in_table = {item.item_id: item.inputs["scores"] for item in items if item.payload[1] is None}
+    scores_of = CLASSIFY.table(context).records_of(in_table)
 
     def one(item: Item) -> Outcome:
-        recording, windows = item.payload, scores_of[item.item_id]
+        recording, windows = item.payload
+        windows = windows or scores_of[item.item_id]
         scores, local_scores = np.frombuffer(windows.scores), np.frombuffer(windows.local_scores)
         scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, config)
@@ -291,7 +293,7 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("annotate")(context))
     if context.annotator:
         return settings | {"model": context.annotator.model, "prompt": annotation_task().prompt_version}
-    return settings | {"rules": 2}  # which rules read a title; what a model read stays
+    return settings | {"rules": 3}  # which rules read a title; what a model read stays
 
 
 ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

@@ -22,13 +22,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from aria_data.records import Download
+from aria_data.storage.stage_tables import DONE, FAILED, Outcome
 from flows.show.summaries import StageSpeed, WorkerSpeed
+from flows.speed.expected import RECORDINGS
 
+__all__ = ["INPUT", "RECORDINGS", "ROOM", "WORKING", "Meter", "Telemetry", "Work", "told_of"]
 INPUT, ROOM = "input", "room"  # what a worker waits for: something to do, or room in the next stage's queue
 WORKING = "working"
 MAX_SAMPLES = 240  # of a run; beyond it every second one is dropped, and they are taken half as often
@@ -68,6 +72,7 @@ class Meter:
         self._lock = threading.Lock()
         self._work = Work()
         self._state, self._since = "", clock()
+        self.last = self._since  # when it last did anything
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -93,6 +98,8 @@ class Meter:
         with self._lock:
             self._count_time()
             before, self._state = self._state, state
+            if WORKING in (before, state):
+                self.last = self._since
             return before
 
     def _count_time(self) -> None:
@@ -106,6 +113,7 @@ class Meter:
     ) -> None:
         """Count items as done; `rejected` or `failed` is the reason why they go no further."""
         with self._lock:
+            self.last = self._clock()
             self._work.num_items += num_items
             self._work.audio_s += audio_s
             self._work.num_bytes += num_bytes
@@ -136,7 +144,15 @@ class Meter:
     def add(self, work: Work) -> None:
         """Add what a worker in another process has taken."""
         with self._lock:
+            self.last = self._clock()
             self._work += work
+
+
+def told_of(outcome: Outcome) -> dict[str, Any]:
+    """What an outcome tells `Meter.done`: the reason why an item goes no further, or the bytes that were fetched."""
+    if outcome.status == DONE:
+        return {"num_bytes": outcome.record.num_bytes} if isinstance(outcome.record, Download) else {}
+    return {"failed" if outcome.status == FAILED else "rejected": outcome.reason}
 
 
 @dataclass
@@ -146,9 +162,9 @@ class _Stage:
     audio_expected_s: float = 0.0
     num_done_before: int = 0
     depth: int | None = None  # of the queue before it
+    read_depth: Callable[[], int] | None = None  # asks for it
     room: int = 0
-    began_s: float | None = None  # since the run began; when it last did anything, `ended_s`
-    ended_s: float = 0.0
+    began_s: float | None = None  # since the run began
     is_complete: bool = False  # nothing more is expected
 
 
@@ -195,13 +211,30 @@ class Telemetry:
         """Say that nothing more will be expected of a stage, and that what was expected has been tried."""
         with self._lock:
             stage = self._stage(name)
-            stage.is_complete, stage.ended_s = True, self.seconds
+            stage.is_complete = True
 
     def queue(self, name: str, depth: int, room: int = 0) -> None:
         """Say how many shards or items wait before a stage, of how many that may."""
         with self._lock:
             stage = self._stage(name)
             stage.depth, stage.room = depth, room
+
+    def queue_of(self, name: str, depth: Callable[[], int], room: int = 0) -> None:
+        """As `queue`, for a queue that is asked each time how deep it is."""
+        with self._lock:
+            stage = self._stage(name)
+            stage.read_depth, stage.room = depth, room
+
+    def lanes(self, ends: Sequence[tuple[str, str]]) -> Callable[[int, bool], AbstractContextManager[None]]:
+        """What counts the waiting of lanes, by the names of the first and last stage of each: a lane waits for input
+        before its first stage, and for room after its last one. Give it the lane's place, and whether it is for input.
+        """
+
+        def waits(at: int, is_for_input: bool) -> AbstractContextManager[None]:
+            first, last = ends[at]
+            return self.stage(first).waiting(INPUT) if is_for_input else self.stage(last).waiting(ROOM)
+
+        return waits
 
     def snapshot(self) -> dict[str, StageSpeed]:
         """What every stage did until now, by name."""
@@ -221,6 +254,7 @@ class Telemetry:
                 waiting_for_room_s=work.seconds.get(ROOM, 0.0),
             )
         began_s = self.seconds if stage.began_s is None else stage.began_s
+        ended_s = max((meter.last - self._began for meter in stage.meters.values()), default=0.0)
         return StageSpeed(
             name=name,
             num_done_before=stage.num_done_before,
@@ -228,9 +262,9 @@ class Telemetry:
             audio_expected_s=stage.audio_expected_s,
             is_complete=stage.is_complete,
             began_s=began_s,
-            ended_s=stage.ended_s if stage.is_complete else self.seconds,
+            ended_s=max(began_s, ended_s) if stage.is_complete else self.seconds,
             workers=workers,
-            queue=stage.depth,
+            queue=stage.depth if stage.read_depth is None else stage.read_depth(),
             queue_room=stage.room,
             num_bytes=total.num_bytes,
             rejected=dict(total.rejected.most_common()),

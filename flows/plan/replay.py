@@ -59,14 +59,21 @@ class Replay:
         self._screen()
         self._download()
         self._ingest()
-        self.build.reject_same_files()
+        self._reject_same_files()
         self._classify()
         self._segment()
-        self.build.number_segments()
+        self._number_segments()
         self._look_up(FINGERPRINT)
         self._transcribe()
         self._measure()
         self._look_up(ANNOTATE)
+
+    def _reject_same_files(self) -> None:
+        self.found.removals = self.build.removals()
+        self.build.stream.reject_same_files(self.build.whole, is_looking=True)
+
+    def _number_segments(self) -> None:
+        self.build.stream.number_segments(self.build.whole, is_looking=True)
 
     def _look_up(self, stage: Stage) -> list[Item]:
         """Take what is done from the stage's table; give the items that are not."""

@@ -9,6 +9,7 @@ from typing import Any
 from flows.show.summaries import StageSpeed
 from flows.speed.rates import AFTER, FACTOR_OF_LITTLE, FACTOR_OF_MUCH, Rate, rates_of, shipped
 
+RECORDINGS = "recordings"  # the name under which a build counts all candidates
 ENOUGH_OF_THIS_RUN = 20  # items of the stage before, from which this run itself says how many of them go on
 ENOUGH_WORK_S = 10.0  # of a stage in this run, from which its speed is taken from it
 
@@ -133,6 +134,8 @@ class TimeLeft:
         for name in AFTER:
             stage, before = stages.get(name), before_of(name, has_downloads)
             came = Load() if stage is None else Load(_came(stage), stage.audio_expected_s)
+            if not before and RECORDINGS in stages:  # each of them has its text read
+                came = Load(max(came.num_items, stages[RECORDINGS].num_expected), came.audio_s)
             totals[name] = came
             if not _is_all_known(stage, stages.get(before)) and totals.get(before, Load()).num_items > 0:
                 share = self._share(name, before, stages)
