@@ -26,7 +26,8 @@ from flows.engine.items import BuildState, fingerprint_item
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, SEGMENT
-from flows.workers.lanes import Lanes
+from flows.engine.telemetry import RECORDINGS
+from flows.workers.lanes import AHEAD, Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`
 
@@ -38,6 +39,12 @@ class Lane:
 
     def __init__(self, name: str, *steps: Stage | Step):
         self.name, self.steps = name, steps
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of its first and last stage."""
+        names = [step.name for step in self.steps if isinstance(step, Stage)]
+        return names[0], names[-1]
 
 
 @dataclass
@@ -135,15 +142,17 @@ class Stream:
         if again and not self.runner.dry_run:
             self.finished.forget(again)
             self._pass(lanes, [one for one in ordered if one.candidate_id in again])
+        self.runner.telemetry.complete(RECORDINGS)
 
     def _pass(self, lanes: Sequence[Lane], candidates: Sequence[Candidate]) -> None:
         works = [self._steps_of(lane) for lane in lanes]
-        line = Lanes(works, [lane.name for lane in lanes])
+        telemetry = self.runner.telemetry
+        line = Lanes(works, [lane.name for lane in lanes], waits=telemetry.lanes([lane.ends for lane in lanes]))
         self.runner.stopped = line.stopped
-        with (
-            self.runner.progress.stage("recordings", len(candidates), 0.0, 0),
-            closing(line.run(self._shards(lanes, candidates))) as passed,
-        ):
+        for lane, channel in zip(lanes, line.channels, strict=False):
+            telemetry.queue_of(lane.ends[0], channel.__len__, AHEAD)
+        telemetry.expect(RECORDINGS, len(candidates))
+        with closing(line.run(self._shards(lanes, candidates))) as passed:
             for shard in passed:
                 self._take(shard, len(shard.found.candidates))
 
@@ -178,7 +187,7 @@ class Stream:
     def _take(self, shard: Shard, num_candidates: int) -> None:
         with self._taking:
             self.finished.take(shard)
-            self.runner.progress.advance(0.0, num_candidates)
+            self.runner.telemetry.stage(RECORDINGS).done(num_items=num_candidates)
 
     def _shards(self, lanes: Sequence[Lane], candidates: Sequence[Candidate]) -> Iterator[Shard]:
         """The shards of candidates that have work left. What is finished is looked up, a block of candidates a time."""

@@ -34,13 +34,13 @@ class Work:
         stage: Stage,
         table: StageTable,
         items: Sequence[Item],
-        advance: Callable[[float], None] = lambda audio_s: None,
+        tell: Callable[[float, Outcome], None] = lambda audio_s, outcome: None,
         stopped: threading.Event | None = None,
     ):
         self.context, self.stage, self.table = context, stage, table
         self.items = list(items)
         self.outcomes: list[Outcome] = []
-        self.advance, self.stopped = advance, stopped or threading.Event()
+        self.tell, self.stopped = tell, stopped or threading.Event()
 
 
 def _is_worth_retrying(_task, _run, state) -> bool:
@@ -71,7 +71,7 @@ def work_on(work: Work, stage_name: str) -> None:
     try:
         for outcome in work.stage.work(work.context, work.stage, todo):
             buffer.append(outcome)
-            work.advance(audio_s[outcome.item_id])
+            work.tell(audio_s[outcome.item_id], outcome)
             if work.stopped.is_set():
                 raise Stopped
             if time.monotonic() - flushed > FLUSH_AFTER_S:
