@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
+from aria_data.screen.learned import SHARE_OF_PIANO
 from aria_data.screen.title_corpus import Work, as_found, fold_of, read_works, written
 from aria_data.screen.title_features import NAMES, features
 from aria_data.screen.title_model import NUM_BUCKETS, PAIR, WEIGHTS, TitleModel, hashed_features, squared
@@ -27,7 +28,6 @@ from aria_data.screen.title_rules import read_title
 from aria_data.screen.word_lists import words_in
 from aria_data.text import clean
 
-SHARE_OF_PIANO = 0.2  # among the titles that are judged; a probability is one of this share
 _PENALTY_WORDS, _PENALTY_COMBINATION = 2e-6, 1e-3
 _NUM_SPELLINGS = 3  # of each work
 _SHARE_RENAMED = 0.3  # of the spellings, with another composer's name: what a work is called counts for strangers, too
