@@ -19,6 +19,7 @@ from flows.engine.orders import ANYWHERE
 from flows.engine.prefect_environment import kept_environment
 from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.plan.planning import planned_summary
 from flows.show.summaries import BuildSummary
 
 
@@ -40,6 +41,8 @@ def build_dataset(
     order = order_build(
         source, Path(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
     )
+    if dry_run:
+        return planned_summary(order)  # the same steps, with the results that are there
     with Build.open(order.source, out, order.config, order.compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.pass_through(  # shard by shard: each lane is a thread, so different shards are in different lanes

@@ -91,6 +91,14 @@ class StageTable:
         table = self._read(pads.field("record", "recording_id").isin(wanted)) if recording_ids else None
         return list(self._outcomes(table))
 
+    def of_items(self, item_ids: Collection[str]) -> dict[str, Outcome]:
+        """Give an outcome of each of these items, whatever its key, by item_id: a result rather than a rejection,
+        where there are several. Raises `DatasetCorrupt`."""
+        wanted = pa.array(sorted(item_ids), pa.string())
+        table = self._read(pads.field("item_id").isin(wanted)) if item_ids else None
+        found = sorted(self._outcomes(table), key=lambda one: (one.status == DONE, one.key))
+        return {outcome.item_id: outcome for outcome in found}
+
     def last_count(self) -> int:
         """The highest `measured` of all outcomes: their number, in tables that count what they record; 0 for none."""
         dataset = open_delta(self.path)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from flows.build.provenance import facts_of
 from flows.build.publish import publish
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
 from flows.build.unchanged import STAGES, note_finished
+from flows.build.watching import timed, watched
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import LOCAL, BuildState
@@ -48,7 +49,8 @@ from flows.engine.orders import settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
 from flows.engine.stages import INGEST, MEASURE
-from flows.show.summaries import BuildSummary, StageTime
+from flows.engine.telemetry import Telemetry
+from flows.show.summaries import BuildSummary, Plan, StageTime
 
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
@@ -62,6 +64,7 @@ class Build:
     progress: show.Progress
     dry_run: bool = False
     name: str = ""  # of the version that is released
+    telemetry: Telemetry = field(default_factory=Telemetry)
     found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
@@ -83,11 +86,12 @@ class Build:
         compute: Mapping[str, Any] | None,
         dry_run: bool,
         name: str = "",
+        command: str = "build",
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
 
-        Settings that `config` does not name are those of the dataset. Raises `DatasetLocked` when another build or
-        crawl works there.
+        `command` is what runs, for the record of speeds. Settings that `config` does not name are those of the
+        dataset. Raises `DatasetLocked` when another build or crawl works there.
         """
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
@@ -96,7 +100,7 @@ class Build:
             if dry_run:
                 yield build
                 return
-            with exclusive_lock(root / ".lock"):
+            with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):
                 build._tidy()
                 yield build
 
@@ -109,6 +113,7 @@ class Build:
         settle(root, self.context.downloads)
         sweep(root)
 
+    @timed(COLLECT)
     def collect(self) -> None:
         """Find candidates in the source folder, or on the web. Candidates of earlier builds and crawls stay candidates,
         found again or not; those that opted out are rejected."""
@@ -129,8 +134,7 @@ class Build:
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
-            with self.progress.stage(COLLECT, 0, 0.0, 0):
-                summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
+            summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
             known = latest(table)
             num_new = len(known) - num_before
@@ -146,7 +150,7 @@ class Build:
     @cached_property
     def stream(self) -> Stream:
         """The stages over all candidates."""
-        return Stream(Runner(self.context, self.progress, self.dry_run), self.found)
+        return Stream(Runner(self.context, self.telemetry, self.dry_run), self.found)
 
     def _leave_alone(self, opt_outs: OptOuts) -> None:
         for candidate_id, candidate in self.found.candidates.items():
@@ -160,10 +164,11 @@ class Build:
         """Bring one stage up to date for all candidates together, as fetching does."""
         self.stream.runner.run(stage, self.whole)
         self._note_time(stage)
+        self.telemetry.complete(stage.name)
 
     def pass_through(self, *lanes: Lane) -> None:
         """Take all candidates through the lanes, shard by shard."""
-        self.found.removals = self._removals()
+        self.found.removals = self.removals()
         self.stream.run(lanes)
         finished = self.stream.finished
         self.rejections += finished.rejections
@@ -171,12 +176,14 @@ class Build:
         self.is_complete = finished.is_complete
         for stage in STAGES:
             self._note_time(stage)
+            self.telemetry.complete(stage.name)
 
     @cached_property
     def finished_keys(self) -> dict[str, pa.Table]:
         """What the stages finished: see `stream.Finished.key_tables`. Complete once the lanes have ended."""
         return self.stream.finished.key_tables()
 
+    @timed("gather")
     def gather(self) -> None:
         """Read what the shards found: the records of everything finished."""
         found = self.found
@@ -194,7 +201,7 @@ class Build:
         known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
         self.times[stage.name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
 
-    def _removals(self) -> dict[str, Removal]:
+    def removals(self) -> dict[str, Removal]:
         """Removals by the ids they name: those recorded, the segments they name, and every tombstone of the manifest.
 
         Tombstones keep a removal in force where the table of removals was lost.
@@ -207,6 +214,7 @@ class Build:
             named |= named_segments(Known.read(root), rows, recorded.values())
         return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
 
+    @timed(PRUNE)
     def prune(self) -> None:
         """Reject segments that were removed for good or have too few notes; check the others against each limit.
 
@@ -233,6 +241,7 @@ class Build:
             for subset, of_subset in limits.items():
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
 
+    @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
@@ -246,6 +255,7 @@ class Build:
         """The rows of the newest version, as this build found it."""
         return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
 
+    @timed("release")
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 
@@ -254,8 +264,6 @@ class Build:
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
-        if self.dry_run:
-            return self._summary(newest, False, [row for row in self.previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
         carried, config = self.carried, self.context.config.release
         kept = carried.segment_ids
@@ -280,6 +288,11 @@ class Build:
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
         return summary
+
+    def release_nothing(self, plan: Plan) -> BuildSummary:
+        """The summary of a dry run: the newest version as it is, and what a build would do."""
+        present = [row for row in self.previous if row["removed_in"] is None]
+        return replace(self._summary(Manifest(self.context.root).version(), False, present), plan=plan)
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()

@@ -13,7 +13,7 @@ from aria_data.errors import AriaDataError, UsageError
 from aria_data.storage import printable
 from flows.cli.annotate import annotate_command, evaluate_annotate_command
 from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE
-from flows.cli.build import build, demo
+from flows.cli.build import build, demo, plan
 from flows.cli.collect import attempts, crawl, fetch, retry, tree
 from flows.cli.compare import compare
 from flows.cli.exclusions import exclude
@@ -27,7 +27,7 @@ from flows.cli.tools import classify, evaluate, transcribe
 
 GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the steps of the work, in order
     "Collect": (crawl, fetch, retry, attempts, tree),
-    "Build": (build, demo),
+    "Build": (build, plan, demo),
     "Look": (report, browse, show, query, sql, stats, sample, explain, rejections, versions, diff, card),
     "Release": (export, subset, subsets, exclude, remove),
     "Train on less": (score, select, compare),

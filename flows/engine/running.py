@@ -8,19 +8,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
-from prefect.context import FlowRunContext
 
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
-from flows.engine.tasks import Work, batches_of, work_on
-
-if TYPE_CHECKING:
-    from flows.show.build_tables import Progress
+from flows.engine.tasks import Work, batches_of, work_recorded
+from flows.engine.telemetry import Telemetry, told_of
 
 
 @dataclass
@@ -53,7 +49,7 @@ class Runner:
     """Runs stages on shards in the dataset of `context`. In a dry run nothing is worked on."""
 
     context: BuildContext
-    progress: Progress
+    telemetry: Telemetry
     dry_run: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
@@ -69,6 +65,8 @@ class Runner:
         known = self._known(stage, item_of_key, shard, is_looking)
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = list(known.values())
+        if is_looking or stage.name not in shard.known:
+            self.telemetry.expect(stage.name, 0, num_done_before=len(known))
         if is_looking:
             shard.undone |= {item.candidate_id for item in todo}
             shard.known = {**shard.known, stage.name: known}
@@ -102,6 +100,10 @@ class Runner:
             found |= stage.table(self.context).lookup(wanted, with_records=stage.keeps_records)
         return {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
 
+    def is_known(self, stage: Stage, item: Item) -> bool:
+        """Whether an item was finished when the build began."""
+        return bool(self._keys_of(stage).among([stage.key(self.context, item)]))
+
     def _keys_of(self, stage: Stage) -> KnownKeys:
         if stage.name not in self._key_sets:
             self._key_sets[stage.name] = KnownKeys(stage.table(self.context))
@@ -112,13 +114,21 @@ class Runner:
         return {}
 
     def _work(self, stage: Stage, todo: list[Item], shard: Shard) -> list[Outcome]:
-        work = work_on if FlowRunContext.get() else work_on.fn
         table, outcomes = stage.table(self.context), []
+        self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
+        meter = self.telemetry.stage(stage.name)
+
+        def tell(audio_s: float, outcome: Outcome) -> None:
+            meter.done(audio_s, **told_of(outcome))
+
         for items in batches_of(todo):
-            batch = Work(self.context, stage, table, items, stopped=self.stopped)
+            batch = Work(self.context, stage, table, items, tell, self.stopped)
             try:
-                work(batch, stage.name)
+                with meter.working():
+                    work_recorded(batch, stage.name)
             except NotDone as error:
                 shard.not_done |= error.items
+                for pending in error.items.values():
+                    meter.not_done(pending.reason)
             outcomes += batch.outcomes
         return outcomes

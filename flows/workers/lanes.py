@@ -9,6 +9,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 AHEAD = 2  # shards that may wait between two lanes
@@ -73,10 +74,16 @@ class Lanes(Generic[T]):
     `stopped` is set as soon as one of them, or whoever takes the items, raises: long work should look at it.
     """
 
-    def __init__(self, works: Sequence[Callable[[T], None]], names: Sequence[str], ahead: int = AHEAD):
+    def __init__(
+        self,
+        works: Sequence[Callable[[T], None]],
+        names: Sequence[str],
+        ahead: int = AHEAD,
+        waits: Callable[[int, bool], AbstractContextManager[None]] = lambda at, is_for_input: nullcontext(),
+    ):
         self.stopped = threading.Event()
         self.names = tuple(names)
-        self._works = works
+        self._works, self._waits = works, waits  # `waits` is entered while a lane waits: for input, or for room
         self.channels: list[Channel[T]] = [Channel(ahead) for _ in range(len(works) + 1)]
         self._error: BaseException | None = None
         self._failed = threading.Lock()
@@ -108,9 +115,15 @@ class Lanes(Generic[T]):
 
     def _passing(self, at: int) -> Callable[[], None]:
         def work() -> None:
-            for item in self.channels[at]:
+            coming = iter(self.channels[at])
+            while True:
+                with self._waits(at, True):
+                    item = next(coming, None)
+                if item is None:
+                    break
                 self._works[at](item)
-                self.channels[at + 1].put(item)
+                with self._waits(at, False):
+                    self.channels[at + 1].put(item)
             self.channels[at + 1].end()
 
         return work
