@@ -291,7 +291,7 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("annotate")(context))
     if context.annotator:
         return settings | {"model": context.annotator.model, "prompt": annotation_task().prompt_version}
-    return settings | {"rules": 2}  # which rules read a title; what a model read stays
+    return settings | {"rules": 3}  # which rules read a title; what a model read stays
 
 
 ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

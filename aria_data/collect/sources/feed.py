@@ -65,8 +65,8 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
         if enclosure:
             is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
             yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
-        elif file := _file_of(entry):  # its first bytes will tell what it is
-            yield deeper(lead, "page", join(page.url, file), str(lead), lead.priority, _string(entry.get("title")))
+        elif file := join(page.url, _file_of(entry)):  # its first bytes will tell what it is
+            yield deeper(lead, "page", file, str(lead), lead.priority, _string(entry.get("title")))
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
 
