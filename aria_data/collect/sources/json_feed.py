@@ -32,7 +32,7 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
     try:
         feed = json.loads(page.text())
     except (ValueError, RecursionError):
-        yield LeftOut("all of it: the feed is no JSON that can be read")
+        yield LeftOut("all of it: the feed is no JSON that can be read", is_by_limit=False)
         return
     feed = feed if isinstance(feed, dict) else {}
     listed = feed.get("items")

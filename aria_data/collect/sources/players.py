@@ -109,7 +109,7 @@ class Players:
 
     def add(self, address: str, words: str, is_beside: bool = True) -> bool:
         """Note an address of audio with the words of its link. Gives whether there was room for it."""
-        key = _key(address)
+        key = recording_key(address)
         if self._player not in ("", "open"):
             key = self._player
         if key not in self._found:
@@ -150,7 +150,7 @@ def _without_asides(row: str) -> str:
     return re.sub(r"(\s+[\[(]?(\d{1,2}:)?\d{1,3}:\d{2}[\])]?|\s+[\[(]?[\d.,]+\s?[KMG]i?B[\])]?)+$", "", row)
 
 
-def _key(address: str) -> str:
+def recording_key(address: str) -> str:
     """Give what addresses of one recording have in common: all but the ending, and the number WordPress adds."""
     key = canonical(address)
     key = re.sub(r"([?&])_=\d+(&|$)", r"\1", key).rstrip("?&")
