@@ -41,7 +41,7 @@ from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
 from flows.build.unchanged import note_finished
-from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
+from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_outdated, is_passing
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import ITEMS, LOCAL, BuildState
 from flows.engine.orders import settings_of
@@ -153,6 +153,7 @@ class Build:
         item_of_key = {stage.key(self.context, item): item for item in items}
         found = table.lookup(item_of_key.keys(), with_records=stage.keeps_records)
         known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        known = {key: one for key, one in known.items() if not is_outdated(self.context, item_of_key[key], one)}
         todo = [item for key, item in item_of_key.items() if key not in known]
         outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
         self.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
