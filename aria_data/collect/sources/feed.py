@@ -9,11 +9,10 @@ from typing import Any
 
 from aria_data.collect.sources import json_feed
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
-from aria_data.collect.sources.players import is_audio_address
+from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
-from aria_data.web.challenges import NO_TYPES
 from aria_data.web.first_tag import first_tag
 from aria_data.web.trial_reading import TRIAL, parse_feed
 
@@ -84,7 +83,7 @@ def _file_of(entry: Any) -> str:
     """Give the address of an enclosure whose type and ending say nothing, "" without one."""
     for enclosure in entry.get("enclosures", []):
         address, kind = _string(enclosure.get("href") or enclosure.get("url")), _string(enclosure.get("type"))
-        if address and kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", address)[0].rpartition("/")[2]:
+        if address and says_no_type(kind, address):
             return address
     return ""
 

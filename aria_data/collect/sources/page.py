@@ -15,7 +15,13 @@ from aria_data.collect.sources import feed, sitemaps
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page, text
 from aria_data.collect.sources.html import Found, iso_duration_s, name_in, read_page
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
-from aria_data.collect.sources.players import is_audio_address, recording_key, says_something, title_of_address
+from aria_data.collect.sources.players import (
+    is_audio_address,
+    is_stream_address,
+    recording_key,
+    says_something,
+    title_of_address,
+)
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import FetchFailed, Page, Web, canonical, fetch_error, host_of, require_unreserved, robots_of
@@ -49,6 +55,10 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | Left
 
 
 def _is_audio(page: Page) -> bool:
+    if is_stream_address(page.url):
+        return not page.content_type.startswith("text/html")
+    if page.content_type.endswith("mpegurl"):
+        return False  # a list of other addresses
     return (
         page.content_type.startswith(("audio/", "video/"))
         or page.is_sniffed

@@ -14,10 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 from aria_data.collect.sources.base import text
 from aria_data.web import canonical, host_of
+from aria_data.web.challenges import NO_TYPES
 
 AUDIO_SUFFIXES = (
-    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx".split()
+    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx .mp2 .mpga "
+    ".aifc .au .snd .caf .ac3 .eac3 .amr .tta .tak .mpc .dsf .dff .w64 .ra .rm .3gp .3g2 .m4r .m4v .mov .mkv .avi "
+    ".ogv .wmv .flv .mpg .mpeg .m2ts".split()
 )
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 MAX_RECORDINGS = 20_000  # on a page
 MAX_ASIDE = 2000  # characters of a row or caption that are kept
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6 dt".split())
@@ -36,8 +40,18 @@ _SAYS_NOTHING = re.compile(
 
 def is_audio_address(url: str) -> bool:
     """Whether the path of an address has the ending of an audio file."""
-    path = re.split(r"[?#]", url)[0].lower()
+    path = re.sub(r"^(?:[a-z]+:)?//[^/]*", "", re.split(r"[?#]", url)[0].lower())  # a.net.au is no sound file
     return path.endswith(tuple(AUDIO_SUFFIXES))
+
+
+def is_stream_address(url: str) -> bool:
+    """Whether the path of an address has the ending of a list of pieces."""
+    return re.split(r"[?#]", url)[0].lower().endswith(STREAM_SUFFIXES)
+
+
+def says_no_type(kind: str, url: str) -> bool:
+    """Whether neither the type nor the ending of a file says what it is."""
+    return kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", url)[0].rpartition("/")[2]
 
 
 def title_of_address(url: str) -> str:
