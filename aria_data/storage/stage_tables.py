@@ -35,6 +35,7 @@ class Outcome:
     measured: float | None = None  # the number that a rejection compared with a limit
     detail: str = ""
     record: Any = None
+    reader: int = 0  # of a failure: which version of the code that reads audio met it; 0 before versions were noted
 
 
 class StageTable:
@@ -70,11 +71,7 @@ class StageTable:
         if not keys:
             return {}
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
-        found: dict[str, Outcome] = {}
-        for outcome in self._outcomes(table):
-            if outcome.status == DONE or outcome.key not in found:  # work that failed once may be done by now
-                found[outcome.key] = outcome
-        return found
+        return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
 
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
@@ -153,7 +150,8 @@ class StageTable:
         if dataset is None:
             return None
         try:
-            return data_files(self.path, dataset, item_ids=span).to_table(columns=names, filter=filter_)
+            files = data_files(self.path, dataset, pa.schema(_OUTCOME_FIELDS), item_ids=span)
+            return files.to_table(columns=names, filter=filter_)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
@@ -163,7 +161,13 @@ class StageTable:
             plain = [batch.column(field.name).to_pylist() for field in _OUTCOME_FIELDS]
             has_records = "record" in batch.schema.names
             records = from_column(self.record_type, batch.column("record")) if has_records else [None] * len(batch)
-            yield from map(Outcome, *plain, records)
+            readers = [reader or 0 for reader in plain.pop()]
+            yield from map(Outcome, *plain, records, readers)
+
+
+def _standing(outcome: Outcome) -> tuple[bool, int]:
+    """The order of outcomes with one key, the one that counts last: what was read goes before a failure."""
+    return outcome.status != FAILED, outcome.reader
 
 
 _OUTCOME_FIELDS = [
@@ -173,6 +177,7 @@ _OUTCOME_FIELDS = [
     pa.field("reason", pa.string()),
     pa.field("measured", pa.float64()),
     pa.field("detail", pa.string()),
+    pa.field("reader", pa.int32()),  # the last: `Outcome` has the record before it
 ]
 
 

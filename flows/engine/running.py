@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
+from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
@@ -98,7 +98,8 @@ class Runner:
         wanted = keys if is_looking else self._keys_of(stage).among(keys.keys() - looked_up.keys())
         if wanted:
             found |= stage.table(self.context).lookup(wanted, with_records=stage.keeps_records)
-        return {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        stands = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        return {key: one for key, one in stands.items() if not is_outdated(self.context, keys[key], one)}
 
     def is_known(self, stage: Stage, item: Item) -> bool:
         """Whether an item was finished when the build began."""
