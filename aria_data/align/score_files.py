@@ -38,6 +38,10 @@ GRID_STEPS, GRID_TOLERANCE = 24, 0.06  # of a quarter note, of a step: by chance
 MIN_ON_GRID, MIN_TOGETHER = 0.25, 0.25  # of ASAP's 111 scores one has less of the first, none of both; performances all
 _PLAIN_NAMES = re.compile(r"(xml|midi)?[_ -]*score", re.IGNORECASE)  # which say nothing of the piece
 _UNFOLDED = re.compile(r"[_ ]no([_ ]\d+)?[_ ]repeat$")  # how ASAP marks a score without its repeats
+MAX_QUARTERS = 50_000  # the longest works for piano have 15,000
+MAX_NOTE_QUARTERS, MAX_DURATION = 10_000, 1_000_000  # partitura takes a minute for the latter
+_DURATION = re.compile(rb"<duration>\s*(\d{1,18})")
+_DIVISIONS = re.compile(rb"<divisions>\s*(\d{1,18})")
 _XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 MAX_TITLE_CHARS = 300
 
@@ -146,6 +150,8 @@ def _load(content: bytes, kind: str, ending: str) -> Any:
 
     if kind == MIDI:
         _require_grid(parse(content))  # which says in words what is wrong with a file
+    if kind == XML:
+        _require_bounded(content)
     if kind == MEI:
         content = _with_ids(content)
     suffix = ".musicxml" if ending == ".mxl" else ending
@@ -157,11 +163,21 @@ def _load(content: bytes, kind: str, ending: str) -> Any:
         return (partitura.load_mei if kind == MEI else partitura.load_kern)(path)
 
 
+def _require_bounded(content: bytes) -> None:
+    """Raise `ValueError` for a note without end: partitura would make bars for minutes."""
+    longest = max((int(found) for found in _DURATION.findall(content)), default=0)
+    finest = max((int(found) for found in _DIVISIONS.findall(content)), default=1)
+    if longest > min(MAX_DURATION, MAX_NOTE_QUARTERS * max(finest, 1)):
+        raise ValueError(f"a note or rest lasts {longest} divisions of {finest} a quarter")
+
+
 def _require_grid(file: MidiFile) -> None:
     """Raise `ValueError` for a performance: its notes lie on no grid, and hardly two begin at one tick."""
     ticks = [event.tick for track in file.tracks for event in track.events if event.kind == NOTE_ON and event.second]
     if not ticks or file.ticks_per_s is not None:
         raise ValueError("it holds no notes" if not ticks else "it counts seconds, not beats: it is no score")
+    if max(ticks) > MAX_QUARTERS * file.ticks_per_beat:
+        raise ValueError(f"it lasts {max(ticks) // file.ticks_per_beat} quarter notes")
     steps = np.array(ticks) / file.ticks_per_beat * GRID_STEPS
     on_grid = float(np.mean(np.abs(steps - np.round(steps)) < GRID_TOLERANCE))
     together = 1.0 - len(np.unique(ticks)) / len(ticks)

@@ -20,7 +20,9 @@ from flows.report.views import open_views, select
 def run(*words) -> tuple[int, list[dict], str]:
     result = CliRunner().invoke(cli, ["align", *map(str, words), "--processes", "1", "--json"])
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    said = result.stderr if result.exception is None or isinstance(result.exception, SystemExit) else str(result.exception)
+    said = (
+        result.stderr if result.exception is None or isinstance(result.exception, SystemExit) else str(result.exception)
+    )
     return result.exit_code, lines, said
 
 

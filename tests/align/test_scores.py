@@ -143,6 +143,7 @@ BROKEN = {
     "text.mei": b"<mei/>",
     "text.mid": b"MThd nothing of the kind",
     "packed.mxl": b"PK\x03\x04 and no more",
+    "endless.musicxml": musicxml(made_score(1, 4)).replace("<duration>2<", "<duration>999999999<", 1).encode(),
     "other.mxl": packed("<container/>").replace(b"a.xml", b"a.txt"),
 }
 
@@ -170,6 +171,16 @@ def test_a_performance_is_no_score(tmp_path):
     path = written(tmp_path, midi_bytes(Performance(played.notes)), "played.mid")
     with pytest.raises(ScoreUnreadable, match="it is a performance, not a score"):
         read_score(path, "played.mid")
+
+
+def test_a_midi_file_that_lasts_for_days_is_no_score(tmp_path):
+    file = mido.MidiFile(ticks_per_beat=480)
+    notes = [mido.Message("note_on", note=60, velocity=64, time=100_000_000), mido.Message("note_off", note=60, time=1)]
+    file.tracks.append(mido.MidiTrack(notes))
+    out = io.BytesIO()
+    file.save(file=out)
+    with pytest.raises(ScoreUnreadable, match="quarter notes"):
+        read_score(written(tmp_path, out.getvalue(), "long.mid"), "long.mid")
 
 
 def test_a_folder_is_read_whole_and_a_broken_score_stops_nothing(tmp_path):
