@@ -144,7 +144,7 @@ def align_command(
     processes: int,
     as_json: bool,
 ) -> None:
-    """Align segments, or MIDI files, with scores: bars, beats and which note is which.
+    """Align segments or MIDI files with scores: bars and beats.
 
     FILES are one dataset, whose table `alignments` and folder `alignments/` then hold the result, or MIDI files and
     folders of them. Without a score there are no beats.
