@@ -6,21 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prefect.context import FlowRunContext
+import pyarrow as pa
 
 from aria_data.collect import collect_folder
+from aria_data.collect.folder import is_closed_folder
 from aria_data.config import to_toml
-from aria_data.deduplicate import clusters
 from aria_data.download import settle
 from aria_data.manifest import Manifest, Row
 from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import prune
-from aria_data.records import Candidate, Recording, Rejection, Verdict
+from aria_data.records import Candidate, Rejection, Verdict
 from aria_data.release import Removal, Removals, Subsets
 from aria_data.release.rows_of_segments import build_rows
 from aria_data.release.split_history import SplitHistory
@@ -28,7 +28,7 @@ from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
 from aria_data.storage.balance import Balance, balance_candidates, balance_segments
 from aria_data.storage.delta_tables import remove_orphans
-from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
+from aria_data.storage.stage_tables import REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
@@ -36,20 +36,23 @@ from flows.build.carried import Carried, carried_rows, mark_reachable, pending_l
 from flows.build.carried_copies import regrouped
 from flows.build.copies import Copies, find_copies
 from flows.build.finished import finished_segments
-from flows.build.numbering import Numbers
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
-from flows.build.unchanged import note_finished
-from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage, is_passing
+from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
+from flows.build.unchanged import STAGES, note_finished
+from flows.build.watching import timed, watched
+from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
-from flows.engine.items import ITEMS, LOCAL, BuildState
+from flows.engine.items import LOCAL, BuildState
 from flows.engine.orders import settings_of
-from flows.engine.stages import INGEST, MEASURE, SEGMENT
-from flows.engine.tasks import Shard, shards_of, work_on
-from flows.show.summaries import BuildSummary, StageTime
+from flows.engine.running import Runner
+from flows.engine.shards import Shard
+from flows.engine.stages import INGEST, MEASURE
+from flows.engine.telemetry import Telemetry
+from flows.show.summaries import BuildSummary, Plan, StageTime
 
-DEDUPLICATE, PRUNE, REMOVE = "deduplicate", "prune", "remove"  # steps that reject, but are no `Stage`
+PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Build:
     progress: show.Progress
     dry_run: bool = False
     name: str = ""  # of the version that is released
+    telemetry: Telemetry = field(default_factory=Telemetry)
     found: BuildState = field(default_factory=BuildState)
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
@@ -82,11 +86,12 @@ class Build:
         compute: Mapping[str, Any] | None,
         dry_run: bool,
         name: str = "",
+        command: str = "build",
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
 
-        Settings that `config` does not name are those of the dataset. Raises `DatasetLocked` when another build or
-        crawl works there.
+        `command` is what runs, for the record of speeds. Settings that `config` does not name are those of the
+        dataset. Raises `DatasetLocked` when another build or crawl works there.
         """
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
@@ -95,7 +100,7 @@ class Build:
             if dry_run:
                 yield build
                 return
-            with exclusive_lock(root / ".lock"):
+            with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):
                 build._tidy()
                 yield build
 
@@ -108,12 +113,13 @@ class Build:
         settle(root, self.context.downloads)
         sweep(root)
 
+    @timed(COLLECT)
     def collect(self) -> None:
         """Find candidates in the source folder, or on the web. Candidates of earlier builds and crawls stay candidates,
         found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
-        known = latest(table)
+        known = {name: one for name, one in latest(table).items() if not is_closed_folder(one)}
         opt_outs = opt_outs_of(self.context.root, self.context.config)
         num_before, num_new = len(known), 0
         if Path(self.source).is_dir() and self.source:
@@ -121,15 +127,14 @@ class Build:
             self.left_aside = folder.left_aside
             new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
             if not self.dry_run:
-                table.append(observation(candidate) for candidate in new)
+                table.append(observation(one) for one in new if one.candidate_id not in folder.closed_ids)
             before = dict(known)
             known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
             num_new = sum(is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
-            with self.progress.stage(COLLECT, 0, 0.0, 0):
-                summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
+            summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
             known = latest(table)
             num_new = len(known) - num_before
@@ -137,80 +142,66 @@ class Build:
         self._leave_alone(opt_outs)
         self.times[COLLECT] = StageTime(len(known) - num_new, num_new, 0.0, time.monotonic() - began)
 
+    @cached_property
+    def whole(self) -> Shard:
+        """All candidates as one shard, which shares the build's own lists."""
+        return Shard(0, self.found, rejections=self.rejections, not_done=self.not_done)
+
+    @cached_property
+    def stream(self) -> Stream:
+        """The stages over all candidates."""
+        return Stream(Runner(self.context, self.telemetry, self.dry_run), self.found)
+
     def _leave_alone(self, opt_outs: OptOuts) -> None:
         for candidate_id, candidate in self.found.candidates.items():
             reason = opt_outs.reason_for(candidate)
             if reason is not None and (candidate.source != LOCAL or candidate_id in opt_outs.ids):
                 self.found.left_alone.add(candidate_id)
-                self._reject(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
+                self.whole.reject(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
             self.found.num_marks[candidate_id] = self.context.attempts.num_marks(candidate_id)
 
     def run(self, stage: Stage) -> None:
-        """Bring a stage up to date: look up what is done, do the rest, collect the rejections."""
-        began = time.monotonic()
-        items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
-        table = stage.table(self.context)
-        item_of_key = {stage.key(self.context, item): item for item in items}
-        found = table.lookup(item_of_key.keys(), with_records=stage.keeps_records)
-        known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
-        todo = [item for key, item in item_of_key.items() if key not in known]
-        outcomes = [*known.values(), *self._work(stage, table, todo, len(known))]
-        self.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
-        candidate_of = {item.item_id: item.candidate_id for item in items}
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.item_id):
-            if outcome.status == DONE:
-                self.found.done.setdefault(stage.name, {})[outcome.item_id] = outcome
-            else:
-                self._reject(stage.name, candidate_of[outcome.item_id], outcome)
-        self.found.done.setdefault(stage.name, {})
-        audio_s = sum(item.audio_s for item in todo)
-        self.times[stage.name] = StageTime(len(known), len(todo), audio_s, time.monotonic() - began)
+        """Bring one stage up to date for all candidates together, as fetching does."""
+        self.stream.runner.run(stage, self.whole)
+        self._note_time(stage)
+        self.telemetry.complete(stage.name)
 
-    def _work(self, stage: Stage, table: StageTable, todo: Sequence[Item], num_done: int) -> list[Outcome]:
-        work = work_on if FlowRunContext.get() else work_on.fn
-        outcomes: list[Outcome] = []
-        with self.progress.stage(stage.name, len(todo), sum(item.audio_s for item in todo), num_done):
-            for items in [] if self.dry_run else shards_of(todo):
-                shard = Shard(self.context, stage, table, items, self.progress)
-                try:
-                    work(shard, stage.name)
-                except NotDone as error:
-                    self.not_done |= error.items
-                outcomes += shard.outcomes
-        return outcomes
+    def pass_through(self, *lanes: Lane) -> None:
+        """Take all candidates through the lanes, shard by shard."""
+        self.found.removals = self.removals()
+        self.stream.run(lanes)
+        finished = self.stream.finished
+        self.rejections += finished.rejections
+        self.not_done |= finished.not_done
+        self.is_complete = finished.is_complete
+        for stage in STAGES:
+            self._note_time(stage)
+            self.telemetry.complete(stage.name)
 
-    def _reject(self, step: str, candidate_id: str, outcome: Outcome) -> None:
-        self.rejections.append(
-            Rejection(
-                item_id=outcome.item_id,
-                candidate_id=candidate_id,
-                source_url=self.found.candidates[candidate_id].source_url,
-                stage=step,
-                reason=outcome.reason,
-                measured=outcome.measured,
-                detail=outcome.detail,
-                is_failure=outcome.status == FAILED,
-            )
-        )
+    @cached_property
+    def finished_keys(self) -> dict[str, pa.Table]:
+        """What the stages finished: see `stream.Finished.key_tables`. Complete once the lanes have ended."""
+        return self.stream.finished.key_tables()
 
-    def reject_same_files(self) -> None:
-        """Keep one recording of each set of identical files, and none that was removed for good."""
-        removals = self.found.removals = self._removals()
-        ingested: dict[str, Recording] = self.found.records(INGEST.name)
-        copies = clusters.same_bytes((self._preference(recording), recording) for recording in ingested.values())
-        for candidate_id, recording in ingested.items():
-            source_url = self.found.candidates[candidate_id].source_url
-            removal = removals.get(recording.recording_id) or removals.get(source_url)
-            if removal is not None:
-                outcome = Outcome(candidate_id, "", REJECTED, "removed", None, removal.reason)
-                self._reject(REMOVE, candidate_id, outcome)
-            elif candidate_id in copies:
-                detail = f"the same file as {self.found.candidates[copies[candidate_id]].source_url}"
-                self._reject(DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail))
-            else:
-                self.found.recordings[recording.recording_id] = recording
+    @timed("gather")
+    def gather(self) -> None:
+        """Read what the shards found: the records of everything finished."""
+        found = self.found
+        for stage in STAGES:
+            keys = self.finished_keys[stage.name]["key"].to_pylist() if stage.name in self.finished_keys else []
+            outcomes = stage.table(self.context).lookup(keys, with_records=stage.keeps_records).values()
+            found.done[stage.name] = {one.item_id: one for one in sorted(outcomes, key=lambda one: one.item_id)}
+        left_out = {one.item_id for one in self.rejections if one.stage in (REMOVE, DEDUPLICATE)}
+        ingested = found.records(INGEST.name)
+        found.recordings = {one.recording_id: one for key, one in ingested.items() if key not in left_out}
+        self.stream.number_segments(self.whole)
 
-    def _removals(self) -> dict[str, Removal]:
+    def _note_time(self, stage: Stage) -> None:
+        tally = self.stream.runner.tallies[stage.name]
+        known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
+        self.times[stage.name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
+
+    def removals(self) -> dict[str, Removal]:
         """Removals by the ids they name: those recorded, the segments they name, and every tombstone of the manifest.
 
         Tombstones keep a removal in force where the table of removals was lost.
@@ -223,21 +214,7 @@ class Build:
             named |= named_segments(Known.read(root), rows, recorded.values())
         return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
 
-    def _preference(self, recording: Recording) -> str:
-        """Sort key among identical files: files that exist before those that are gone, then by source_url."""
-        is_gone = not self.context.path_of(recording.location).exists()
-        return f"{int(is_gone)} {self.found.candidates[recording.candidate_id].source_url}"
-
-    def number_segments(self) -> None:
-        """Give each segment the number that its music had before, and cut out what was removed for good."""
-        numbers, found = Numbers(self.context.root), self.found
-        removed, min_segment_s = found.removals.keys(), self.context.config.segment.min_segment_s
-        for recording_id, segmentation in found.records(SEGMENT.name).items():
-            found.numbered[recording_id], again = numbers.give(segmentation, removed, min_segment_s)
-            found.found_again |= again
-        if not self.dry_run:
-            numbers.record(found.segments().values())
-
+    @timed(PRUNE)
     def prune(self) -> None:
         """Reject segments that were removed for good or have too few notes; check the others against each limit.
 
@@ -246,7 +223,7 @@ class Build:
         for segment_id in sorted(self.found.found_again):
             outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
             recording = self.found.recordings[segment_id.rpartition("_")[0]]
-            self._reject(REMOVE, recording.candidate_id, outcome)
+            self.whole.reject(REMOVE, recording.candidate_id, outcome)
         config = self.context.config.release
         limits = {
             "in_pruned": load_limits(config.pruned_limits),
@@ -259,11 +236,12 @@ class Build:
             if not floor.is_kept:
                 candidate_id = self.found.candidate_of(segments[segment_id]).candidate_id
                 outcome = Outcome(segment_id, "", REJECTED, floor.reason, floor.measured)
-                self._reject(PRUNE, candidate_id, outcome)
+                self.whole.reject(PRUNE, candidate_id, outcome)
                 continue
             for subset, of_subset in limits.items():
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
 
+    @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
         if not self.dry_run:
@@ -277,6 +255,7 @@ class Build:
         """The rows of the newest version, as this build found it."""
         return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
 
+    @timed("release")
     def release(self) -> BuildSummary:
         """Release a version if anything changed.
 
@@ -285,8 +264,6 @@ class Build:
         root = self.context.root
         manifest = Manifest(root)
         newest = manifest.version()
-        if self.dry_run:
-            return self._summary(newest, False, [row for row in self.previous if row["removed_in"] is None])
         removals = {name: removal.reason for name, removal in self.found.removals.items()}
         carried, config = self.carried, self.context.config.release
         kept = carried.segment_ids
@@ -311,6 +288,11 @@ class Build:
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
         return summary
+
+    def release_nothing(self, plan: Plan) -> BuildSummary:
+        """The summary of a dry run: the newest version as it is, and what a build would do."""
+        present = [row for row in self.previous if row["removed_in"] is None]
+        return replace(self._summary(Manifest(self.context.root).version(), False, present), plan=plan)
 
     def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
         segments = self.found.segments()

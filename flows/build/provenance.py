@@ -35,7 +35,7 @@ def facts_of(
         "config": published(config),
         "code": code(),
         "models": _models(context),
-        "prompts": _prompts(config),
+        "prompts": _prompts(context),
         "exclusions": _exclusions(config),
         "subsets": Subsets(context.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
@@ -127,14 +127,14 @@ def _models(context: BuildContext) -> dict[str, Any]:
     return models
 
 
-def _prompts(config: BuildConfig) -> dict[str, str]:
+def _prompts(context: BuildContext) -> dict[str, str]:
     """The prompts that were used: their names, each with the sha256 of its text."""
     from aria_data.annotate.model_tags import PROMPT as ANNOTATE_PROMPT
     from aria_data.llm.questions import load_prompt
-    from aria_data.screen.screening import PROMPT as SCREEN_PROMPT
+    from aria_data.screen.screening import how_asked
 
-    used = {"aria_data.screen": SCREEN_PROMPT} if config.screen.scorer == "llm" else {}
-    used |= {"aria_data.annotate": ANNOTATE_PROMPT} if config.annotate.annotator == "llm" else {}
+    used = {"aria_data.screen": how_asked(context.llm.config)["prompt"]} if context.llm else {}
+    used |= {"aria_data.annotate": ANNOTATE_PROMPT} if context.config.annotate.annotator == "llm" else {}
     return {name: hashlib.sha256(load_prompt(room, name).encode()).hexdigest() for room, name in used.items()}
 
 

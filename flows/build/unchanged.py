@@ -61,7 +61,7 @@ def note_finished(context: BuildContext, source: str, summary: BuildSummary, rec
     for recording in recordings:
         of_bytes.setdefault(recording.audio_sha256, []).append(recording)
     copies = sorted(one.location for group in of_bytes.values() if len(group) > 1 for one in group)
-    there = {location: context.path_of(location).exists() for location in copies}
+    there = {location: os.path.exists(context.path_of(location)) for location in copies}
     state = state_of(context, source if source and Path(source).is_dir() else None)
     noted = {"state": state, "copies": {str(context.path_of(one)): is_there for one, is_there in there.items()}}
     write_whole(context.root / "index" / "last_build.json", json.dumps(noted | {"summary": asdict(summary)}).encode())
@@ -91,7 +91,12 @@ def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str
         return
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(path, followlinks=True):
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+        except OSError:  # below a folder that may be listed but not entered
+            subfolders.clear()
+            yield os.path.relpath(folder, below)
+            continue
         if (status.st_dev, status.st_ino) in seen or Path(folder) == without:
             subfolders.clear()
             continue
@@ -117,7 +122,7 @@ def _hash(lines: Iterable[str]) -> str:
 
 def _are_where_they_were(copies: dict[str, bool]) -> bool:
     """Files with the same bytes: which of them a row shows depends on which of them are there."""
-    return all(from_location(place, Path()).exists() == is_there for place, is_there in copies.items())
+    return all(os.path.exists(from_location(place, Path())) == is_there for place, is_there in copies.items())
 
 
 def _as_done_before(values: dict[str, Any], seconds: float) -> BuildSummary:

@@ -8,6 +8,8 @@ recordings   what was decoded: the fields of `Recording`, one row a recording
 screenings   how titles were judged: the fields of `Screening`
 measures     numbers of each transcription: segment_id, and a map from the name of a measure to its number
 alignments   along which score each segment of that version goes, if it was aligned: the fields of `SegmentAlignment`
+builds       how the last builds ended, on which machine and with which code, and what they took: `perf.json`
+build_stages the same by stage: items, seconds of audio, of work, x real time, failures
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from aria_data.records import Candidate, Measurement, Recording, Rejection, Revi
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.rows_of_records import arrow_type
+from flows.speed.perf_file import read_builds
+from flows.speed.perf_tables import builds_table, stages_table
 
 MEMORY = "1500MB"  # of DuckDB: with the rest of the process, 2 GB
 MAX_ERROR_CHARS = 400
@@ -64,6 +68,9 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
         connection.execute(_MEASURES)
         connection.register("table_alignments", _files(root, "alignments", _schema_of(SegmentAlignment)))
         connection.execute(_ALIGNMENTS)
+        builds = read_builds(root)
+        connection.register("builds", builds_table(builds))
+        connection.register("build_stages", stages_table(builds))
         connection.execute("SET lock_configuration = true")
         yield connection
 
