@@ -98,7 +98,8 @@ def test_a_block_that_is_not_run_says_why_and_its_commands_exist(block):
             try:
                 parse(words)
             except click.ClickException as error:
-                pytest.fail(f"{block}: {' '.join(words)}: {error.format_message()}")
+                if "does not exist" not in error.format_message():  # a folder of the reader's
+                    pytest.fail(f"{block}: {' '.join(words)}: {error.format_message()}")
         if words[0] == "make":
             targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(words[1:]) <= set(targets), block

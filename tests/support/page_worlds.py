@@ -57,10 +57,6 @@ def reviews(folder: Path) -> None:
 def files_to_score(folder: Path) -> None:
     """Thirty MIDI files of fifteen compositions, two with the same name each."""
     make_dataset(folder / "dataset", 30)
-    for number in range(12):
-        path = folder / "midi_folder" / f"piece {number // 2}" / f"{number}.mid"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(performance(number))
 
 
 def files_to_train_on(folder: Path) -> None:

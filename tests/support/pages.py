@@ -32,7 +32,7 @@ WHY_NOT_RUN = (
     "needs a language model",
     "needs a file of yours",
     "runs until it is stopped",
-    "installs and takes minutes",
+    "takes minutes",
 )
 RUN = ("sh", "python")
 MARKS = ("begins with", "not run", "ends with", "writes", "output")
