@@ -21,13 +21,13 @@ from aria_data.release import Removal
 from aria_data.storage.stage_tables import REJECTED, Outcome
 from flows.build.numbering import Numbers
 from flows.engine import shards, tasks
-from flows.engine.context import BuildContext, Pending, Stage
-from flows.engine.items import BuildState
-from flows.engine.lanes import AHEAD, Lanes
+from flows.engine.context import BuildContext, Item, Pending, Stage
+from flows.engine.items import BuildState, fingerprint_item
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
-from flows.engine.stages import INGEST, SEGMENT
+from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, SEGMENT
 from flows.engine.telemetry import RECORDINGS
+from flows.workers.lanes import AHEAD, Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`
 
@@ -104,6 +104,11 @@ class SameFiles:
                 self._groups.setdefault(recording.audio_sha256, dict([first]))[mine[0]] = mine[1]
             return first[0]
 
+    def first_of(self, audio_sha256: str) -> str:
+        """The first candidate seen with these bytes; "" for none."""
+        with self._lock:
+            return self._first.get(audio_sha256, ("", ""))[0]
+
     def mistaken(self) -> Iterator[list[str]]:
         """The groups in which another candidate than the first one seen is the representative; it is, from now on."""
         for sha256, group in self._groups.items():
@@ -120,6 +125,7 @@ class Stream:
         self.runner, self.found, self.finished = runner, found, Finished()
         self.context: BuildContext = runner.context
         self._same_files = SameFiles(self._preference)
+        self.context.wants_scores, self.context.wants_onsets = self._wants_scores, self._wants_onsets
         self._num_shards = 0
         self._taking = threading.Lock()
 
@@ -153,8 +159,23 @@ class Stream:
     def _steps_of(self, lane: Lane) -> Callable[[Shard], None]:
         def take(shard: Shard) -> None:
             self._step(lane, shard, is_looking=False)
+            if INGEST in lane.steps:
+                self.context.ahead.clear()
 
         return take
+
+    def _wants_scores(self, candidate: Candidate, audio_sha256: str) -> bool:
+        """Whether a file that is about to be ingested should be classified on the way."""
+        recording_id = f"{candidate.source}-{audio_sha256[:16]}"
+        if {recording_id, candidate.source_url} & self.found.removals.keys():
+            return False
+        item = Item(recording_id, candidate.candidate_id, {"audio": audio_sha256}, None)
+        is_copy = self._same_files.first_of(audio_sha256) not in ("", candidate.candidate_id)
+        return not is_copy and not self.runner.is_known(CLASSIFY, item)
+
+    def _wants_onsets(self, recording: Recording) -> bool:
+        """Whether a recording that is about to be classified needs a fingerprint, too."""
+        return not self.runner.is_known(FINGERPRINT, fingerprint_item(recording))
 
     def _step(self, lane: Lane, shard: Shard, is_looking: bool) -> None:
         for step in lane.steps:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from prefect.context import FlowRunContext
 
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
-from flows.engine.tasks import Work, batches_of, work_on
+from flows.engine.tasks import Work, batches_of, work_recorded
 from flows.engine.telemetry import Telemetry, told_of
 
 
@@ -101,6 +100,10 @@ class Runner:
             found |= stage.table(self.context).lookup(wanted, with_records=stage.keeps_records)
         return {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
 
+    def is_known(self, stage: Stage, item: Item) -> bool:
+        """Whether an item was finished when the build began."""
+        return bool(self._keys_of(stage).among([stage.key(self.context, item)]))
+
     def _keys_of(self, stage: Stage) -> KnownKeys:
         if stage.name not in self._key_sets:
             self._key_sets[stage.name] = KnownKeys(stage.table(self.context))
@@ -111,7 +114,6 @@ class Runner:
         return {}
 
     def _work(self, stage: Stage, todo: list[Item], shard: Shard) -> list[Outcome]:
-        work = work_on if FlowRunContext.get() else work_on.fn
         table, outcomes = stage.table(self.context), []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
         meter = self.telemetry.stage(stage.name)
@@ -123,7 +125,7 @@ class Runner:
             batch = Work(self.context, stage, table, items, tell, self.stopped)
             try:
                 with meter.working():
-                    work(batch, stage.name)
+                    work_recorded(batch, stage.name)
             except NotDone as error:
                 shard.not_done |= error.items
                 for pending in error.items.values():

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from aria_data.storage.stage_tables import Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage
-from flows.engine.lanes import Stopped
+from flows.engine.record import RECORD
+from flows.workers.lanes import Stopped
 
 MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
@@ -77,6 +79,32 @@ def work_on(work: Work, stage_name: str) -> None:
                 flushed = time.monotonic()
     finally:
         _flush(work, buffer)
+
+
+def work_recorded(work: Work, stage_name: str) -> None:
+    """Do what `work_on` does, as its task where a flow of Prefect's runs.
+
+    Where Prefect's record of the build is kept beside it, it is tried again as the task would be, and noted.
+    """
+    record = RECORD.get()
+    if FlowRunContext.get() is not None:
+        work_on(work, stage_name)
+    elif record is None:
+        work_on.fn(work, stage_name)
+    else:
+        with record.of(stage_name):
+            _with_retries(work, stage_name)
+
+
+def _with_retries(work: Work, stage_name: str) -> None:
+    for delay_s in RETRY_DELAYS_S:
+        try:
+            return work_on.fn(work, stage_name)
+        except NotDone as error:
+            if not error.is_worth_retrying:
+                raise
+        work.stopped.wait(delay_s)
+    return work_on.fn(work, stage_name)
 
 
 def _flush(work: Work, buffer: list[Outcome]) -> None:

@@ -17,7 +17,7 @@ from aria_data.records import Rejection
 from aria_data.storage.stage_tables import RecordTable
 from flows.cli.jobs import run_build
 from flows.engine import shards, tasks
-from flows.engine.lanes import Lanes
+from flows.workers.lanes import Lanes
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=2", "screen.scorer=rules", "screen.min_relevance_score=3")
 

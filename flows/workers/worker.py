@@ -1,6 +1,7 @@
 """A worker process: calls the functions it is asked to call, and sends what they give. Nothing is decided here.
 
-It runs what may crash, such as decoders. `python -m flows.engine.worker FD` is the process; `workers` starts it.
+It runs what may crash, such as decoders. `python worker.py FD` is the process, `workers` starts it; as a script, it
+imports nothing but what it calls.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 IDLE_S = 60.0  # a worker that nobody asked for so long ends; the next call starts another one
 
-SENT, GIVEN, RAISED = "sent", "given", "raised"
+READY, SENT, GIVEN, RAISED = "ready", "sent", "given", "raised"
 
 
 def serve(connection: Connection) -> None:
@@ -23,6 +24,7 @@ def serve(connection: Connection) -> None:
 
     A function is called with `send` and its arguments, and is named as "module:function".
     """
+    connection.send((READY, None))
     while connection.poll(IDLE_S):
         name, arguments = connection.recv()
         try:

@@ -14,17 +14,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from aria_data.errors import PermanentError
-from flows.engine.worker import GIVEN, RAISED
+from aria_data.errors import PermanentError, TemporaryError
+from flows.workers import worker as script
+from flows.workers.worker import GIVEN, RAISED
 
 MAX_TRIES = 3  # of one call, each of which killed its worker
+WAIT_S = 1.0  # before the last try: what kills processes from outside, as for lack of memory, may pass
 POISON = "kills_its_worker"
+START_S = 120.0  # a worker imports nothing before it answers; a busy machine took 3 s
+PYTHON = sys.executable
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -54,10 +59,10 @@ class Call:
         """
         num_yielded, deaths = 0, list[str]()
         while True:
-            worker = self._pool.take()
+            taken = self._pool.take()
             is_whole = False
             try:
-                for number, value in enumerate(self._answers(worker)):
+                for number, value in enumerate(self._answers(taken)):
                     if number >= num_yielded:
                         num_yielded += 1
                         yield value
@@ -66,7 +71,9 @@ class Call:
             except WorkerDied as death:
                 deaths.append(str(death))
             finally:
-                self._pool.give_back(worker, is_whole or worker.is_free)
+                self._pool.give_back(taken, is_whole or taken.is_free)
+            if len(deaths) == MAX_TRIES - 1:
+                time.sleep(WAIT_S)
             if len(deaths) >= MAX_TRIES:
                 raise PermanentError(
                     f"each of {MAX_TRIES} processes that worked on it was killed by it ({', '.join(deaths)})",
@@ -93,7 +100,7 @@ class Worker:
         mine, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-m", "flows.engine.worker", str(theirs.fileno())],
+                [PYTHON, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
@@ -101,6 +108,18 @@ class Worker:
             )
         self.connection = Connection(mine.detach())
         self.is_free = True  # has given its last answer
+        self._require_ready()
+
+    def _require_ready(self) -> None:
+        """Wait until the process answers. Raises `TemporaryError` when it does not start: no call's fault."""
+        with suppress(EOFError, OSError):
+            if self.connection.poll(START_S):
+                self.connection.recv()
+                return
+        self.process.kill()
+        raise TemporaryError(
+            f"a process that decodes did not start ({WorkerDied(self.end())}). Is there too little memory? Build again."
+        )
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> None:
         self.is_free = False
