@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from aria_data.storage.compaction import MAX_SMALL_FILES, compact
 from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
 from aria_data.storage.files import require_space
 from aria_data.storage.rows_of_records import arrow_type, from_column, from_row, to_column, to_row
@@ -44,6 +45,8 @@ class StageTable:
         self.name = name
         self.path = root / "tables" / name
         self.record_type = record_type
+        self._delta: Any = None  # kept from append to append: opening it costs as much as writing
+        self._num_appends = 0
         self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
 
     def lookup(self, keys: Collection[str], with_records: bool = True) -> dict[str, Outcome]:
@@ -109,7 +112,10 @@ class StageTable:
             raise table_error(self.path, error) from error
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission)."""
+        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission).
+
+        Small files are joined whenever there are many (`compaction`).
+        """
         from deltalake import write_deltalake
 
         given = list(outcomes)
@@ -120,11 +126,17 @@ class StageTable:
         table = pa.Table.from_arrays(columns, schema=self.schema)
         try:
             require_space(self.path, table.nbytes)
-            write_deltalake(
-                address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
-            )
+            self._delta = self._delta or open_delta(self.path)
+            if self._delta is None:
+                write_deltalake(address_of(self.path), table, mode="append", configuration=KEEP_HISTORY)
+            else:
+                write_deltalake(self._delta, table, mode="append", schema_mode="merge")
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
+            self._delta = None
             raise table_error(self.path, error, writing=True) from error
+        self._num_appends += 1
+        if self._delta is not None and self._num_appends % (MAX_SMALL_FILES // 4) == 0:
+            compact(self.path, self._delta, MAX_SMALL_FILES)
 
     def _read(
         self,

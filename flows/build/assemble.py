@@ -27,6 +27,7 @@ from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, write_whole
 from aria_data.storage.balance import Balance, balance_candidates, balance_segments
+from aria_data.storage.compaction import compact_tables
 from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.transcribe import Compute
@@ -307,6 +308,7 @@ class Build:
         history.add(present)
         if any(row["removed_in"] == newest + 1 for row in rows):
             sweep(root)
+        compact_tables(root)
         summary = self._summary(version, is_new, present, *balances)
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
