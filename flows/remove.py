@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
-from aria_data.manifest.rows import is_in, rows_of
+from aria_data.manifest.rows import is_in
 from aria_data.release import Removal, Removals
 from aria_data.release.older_files import SPAN
 from aria_data.release.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
@@ -48,7 +48,7 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
         _require_known(root, entries, rows, known)
         earlier = Removals(root).by_id()
         removals = ({entry: Removal(entry, reason, "") for entry in entries} | earlier).values()
-        named = named_segments(known, rows_of(rows.select(NAMED)), removals)
+        named = named_segments(known, rows, removals)
         gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).to_pylist()
         if gone:
             affirm(root, rows.select(SPAN).filter(is_in(rows["segment_id"], named.keys())).to_pylist())

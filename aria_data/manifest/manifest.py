@@ -48,7 +48,7 @@ from aria_data.manifest.rows import (
     read_once,
 )
 from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, lean, open_delta, table_error
 
 __all__ = [
     "BATCH_ROWS",
@@ -147,6 +147,13 @@ class Manifest:
         """Open a version's rows, including removed ones, for another engine to read: DuckDB, Arrow, Polars."""
         return self._content(version).files
 
+    def reader(self, names: Sequence[str], version: int | None = None) -> pa.RecordBatchReader:
+        """Read fixed columns of all rows a batch at a time, in no order; no rows where there is no version."""
+        schema = pa.schema([arrow_schema().field(name) for name in names])
+        if version is None and self.version() == 0:
+            return pa.RecordBatchReader.from_batches(schema, iter(()))
+        return self._content(version).files.scanner(columns=list(names), **lean()).to_reader()
+
     def table(self, version: int | str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Read all rows of a version, including removed ones, sorted by segment_id; only `columns`, by default all."""
         content = self._content(version)
@@ -202,8 +209,10 @@ class Manifest:
 
     # ------------------------------------------------------------ writing
 
-    def commit(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
-        """Release `rows` as the next version in one atomic commit, and give its number.
+    def commit(
+        self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None, digests: pa.ChunkedArray | None = None
+    ) -> int:
+        """Release `rows` as the next version in one atomic commit, and give its number. `digests`: see `read_once`.
 
         For more rows than the memory holds, pass a function that gives tables or record batches, and the same ones when
         it is called again. `facts` (JSON values) are kept with the version; `facts["name"]` names it.
@@ -212,7 +221,7 @@ class Manifest:
         `UsageError` for rows that do not fit the columns or a name that is taken, and `DatasetNotWritable`.
         """
         facts_json = facts_text(facts, released(self.path))
-        incoming = read_once(rows)
+        incoming = read_once(rows, digests)
         ids = incoming.index["segment_id"]
         is_chosen, buckets = None, None
         if newest := self.version():
