@@ -192,8 +192,8 @@ def sweep(root: Path, known: Known | None = None) -> int:
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
     owned = known.owned_by(candidate_ids)
-    segment_ids = ({row["segment_id"] for row in stones} | removals.keys()) - set(present["segment_id"].to_pylist())
-    recording_ids = (removals.keys() | candidate_ids | owned) - set(present["recording_id"].to_pylist())
+    segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
+    recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
@@ -203,6 +203,10 @@ def sweep(root: Path, known: Known | None = None) -> int:
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
+
+
+def _absent(names: set[str], present: pa.ChunkedArray) -> set[str]:
+    return names - set(present.filter(is_in(present, names)).to_pylist())
 
 
 def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> Iterator[Path]:
@@ -267,9 +271,9 @@ def _candidate_of(row: Row) -> Candidate:
 
 def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:
     """Delete the downloaded audio of these candidates. A user's own recordings are never touched."""
-    for outcome in StageTable(root, "download", Download).all() if candidate_ids else ():
-        if outcome.item_id in candidate_ids and outcome.record is not None:
-            (root / outcome.record.audio_path).unlink(missing_ok=True)
+    for batch in StageTable(root, "download", Download).columns(["audio_path"]) if candidate_ids else ():
+        for path in batch.filter(is_in(batch.column("item_id"), candidate_ids)).column("audio_path").to_pylist():
+            (root / path).unlink(missing_ok=True)
     for candidate_id in candidate_ids:
         partial = partial_path(root, candidate_id)
         if partial.parent.is_dir():
