@@ -120,6 +120,7 @@ def end(root: Path, count: int) -> dict[str, float]:
     }
     candidates = (Candidate(one, "local", "x", f"{number}.wav", "x") for number, one in enumerate(ids))
     limits = {"in_pruned": load_limits("light"), "in_deduplicated": load_limits("heavy")}
+    numbered = lambda found: [segment for one in found for segment in one.segments]  # noqa: E731
     took: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
@@ -130,9 +131,7 @@ def end(root: Path, count: int) -> dict[str, float]:
 
     with Relations.open(root) as relations, show.progress() as progress:
         ending = Ending(context, relations, progress)
-        timed(
-            "results", lambda: put_results(relations, context, candidates, keys, [], lambda one: one.segments, limits)
-        )
+        timed("results", lambda: put_results(relations, context, candidates, keys, [], numbered, limits))
         ending.put_rejections([], [], {})
         timed("copies", lambda: ending.deduplicate(set(), {}))
         timed("release", lambda: ending.release(""))

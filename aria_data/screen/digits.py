@@ -26,7 +26,14 @@ from aria_data.storage import printable, write_whole
 
 PROMPT = "screen-digit-1"
 DIGITS = ("1", "2", "3", "4", "5")
-UNSURE = 0.15  # a probability this near to the least that is kept may change sides by a model's answer; ours
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a combination joins: the learned scorer's log odds of solo piano, and the mean of a model's digits."""
+
+    log_odds: float
+    expected: float  # 1 to 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def expected_digit(answer: Answer) -> float:
 def unsure_first(items: Sequence[Any], probability: Callable[[Any], float], most: int | None = None) -> list[Any]:
     """Order items by how unsure a scorer with probabilities is of them: those nearest to being kept or not come first.
 
-    `most` limits how many a model is asked about. For `--ask-unsure`.
+    `most` limits how many are given.
     """
     return sorted(items, key=lambda item: abs(probability(item) - LIMITS[2]))[:most]
 

@@ -17,6 +17,7 @@ NAMES = (
     "words against cost", "composer", "catalogue number", "catalogue number of a composer", "form", "piano",
     "transcription", "words named away", "not music", "ensemble", "few words", "known work",
 )  # fmt: skip
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 MAX_LOG_ODDS = 6.0  # of one title's words; more would outweigh any rule
 
 
@@ -43,8 +44,9 @@ def _cost_of_words_against(title: TitleReading, log_odds: float, model: TitleMod
     against = [word for name in AGAINST for word in title.found[name]]
     if not against:
         return 0.0
-    words = "|".join(re.escape(word).replace("\\ ", r"[\W_]+") for word in sorted(against, key=len, reverse=True))
-    rest = re.sub(words, " ", fold(title.cleaned))
+    rest = _BETWEEN_WORDS.sub(" ", fold(title.cleaned))
+    for word in sorted(against, key=len, reverse=True):
+        rest = rest.replace(word, " ")
     return log_odds - _bounded(model.log_odds(rest))
 
 

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 
 from aria_data.screen.title_corpus import Work, as_found, fold_of, read_works, written
 from aria_data.screen.title_features import NAMES, features
-from aria_data.screen.title_model import NUM_BUCKETS, PAIR, WEIGHTS, TitleModel, hashed_features
+from aria_data.screen.title_model import NUM_BUCKETS, PAIR, WEIGHTS, TitleModel, hashed_features, squared
 from aria_data.screen.title_rules import read_title
 from aria_data.screen.word_lists import words_in
 from aria_data.text import clean
@@ -64,7 +64,7 @@ def train(folder: Path, labels: Path, seed: int = 0) -> tuple[TitleModel, dict[s
     combination = _combine(parts, partial)
     figures = _figures(_titles_of(testable[half : 2 * half], chance), partial, combination)
     full = _learn_words(works, chance)
-    return TitleModel(full.weights, full.scale, full.bias, combination), figures
+    return TitleModel(full.squared, full.scale, full.bias, combination), figures
 
 
 def _learn_words(works: Sequence[Work], chance: random.Random) -> TitleModel:
@@ -76,7 +76,7 @@ def _learn_words(works: Sequence[Work], chance: random.Random) -> TitleModel:
     words, bias = found[:-1], float(found[-1])
     scale = float(np.abs(words).max()) / 127**2
     stored = (np.sign(words) * np.round(np.sqrt(np.abs(words) / scale))).astype(np.int8)
-    return TitleModel(stored, scale, bias, np.zeros(len(NAMES)))
+    return TitleModel(squared(stored), scale, bias, np.zeros(len(NAMES)))
 
 
 def _design(titles: Sequence[str]) -> csr_matrix:
@@ -174,9 +174,10 @@ def _figures(titles: Titles, model: TitleModel, combination: np.ndarray) -> dict
 def save(model: TitleModel, folder: Path) -> str:
     """Write the weights. Gives their sha256."""
     path = folder / WEIGHTS
+    stored = np.sign(model.squared) * np.sqrt(np.abs(model.squared.astype(np.float64)))
     np.savez_compressed(
         path,
-        weights=model.weights,
+        weights=stored.astype(np.int8),
         scale=model.scale,
         bias=model.bias,
         combination=model.combination.astype(np.float64),

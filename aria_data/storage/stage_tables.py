@@ -73,17 +73,34 @@ class StageTable:
         if not keys:
             return {}
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
-        return {outcome.key: outcome for outcome in self._outcomes(table)}
+        found: dict[str, Outcome] = {}
+        for outcome in self._outcomes(table):
+            if outcome.status == DONE or outcome.key not in found:  # work that failed once may be done by now
+                found[outcome.key] = outcome
+        return found
 
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
+
+    def keys(self) -> list[str]:
+        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
+        table = self._read(None, ["key"])
+        return table["key"].to_pylist() if table else []
 
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
         wanted = pa.array(sorted(recording_ids), pa.string())
         table = self._read(pads.field("record", "recording_id").isin(wanted)) if recording_ids else None
         return list(self._outcomes(table))
+
+    def of_items(self, item_ids: Collection[str]) -> dict[str, Outcome]:
+        """Give an outcome of each of these items, whatever its key, by item_id: a result rather than a rejection,
+        where there are several. Raises `DatasetCorrupt`."""
+        wanted = pa.array(sorted(item_ids), pa.string())
+        table = self._read(pads.field("item_id").isin(wanted)) if item_ids else None
+        found = sorted(self._outcomes(table), key=lambda one: (one.status == DONE, one.key))
+        return {outcome.item_id: outcome for outcome in found}
 
     def last_count(self) -> int:
         """The highest `measured` of all outcomes: their number, in tables that count what they record; 0 for none."""

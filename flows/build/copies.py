@@ -25,7 +25,7 @@ from flows.engine.context import BuildContext
 from flows.engine.stages import FINGERPRINT
 
 if TYPE_CHECKING:
-    from flows.show.build_tables import Progress
+    from flows.show.progress_bars import Progress
 
 LENGTH_STEP = math.log(1.1)  # lengths within about 10 % count as equal; else the longer copy is the representative
 LOSSLESS = ("flac", "alac", "pcm", "ape", "wavpack", "tta")

@@ -40,7 +40,7 @@ from flows.build.publish import publish
 from flows.build.results import in_batches
 from flows.engine.context import BuildContext, Pending
 from flows.engine.stages import INGEST
-from flows.show.build_tables import Progress
+from flows.show.progress_bars import Progress
 
 SUBSETS = ("in_pruned", "in_deduplicated")  # those with limits, in the order in which they are shown
 TOTALLED = ("num_notes", "duration_s", *SUBSETS, "in_unique", "removed_in")

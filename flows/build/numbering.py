@@ -26,6 +26,7 @@ class Numbers:
         recorded = self._table.fields(SPAN, counted=True).read_all()
         self._count = recorded.num_rows
         self._is_new = not recorded.num_rows
+        self._recorded: set[NumberedSpan] = set()  # in this build
         self._of = SpansOfRecordings(recorded if recorded.num_rows else _as_recorded(spans_of_versions(Manifest(root))))
 
     def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
@@ -46,17 +47,22 @@ class Numbers:
         return segments, {f"{recording_id}_{number}" for number in hit}
 
     def record(self, segments: Iterable[Segment]) -> None:
-        """Record the numbers and spans that are new."""
+        """Record the numbers and spans that are new, each once. Later ones are numbered as if they were not."""
         spans = [NumberedSpan(one.recording_id, one.number, one.start_s, one.end_s) for one in segments]
-        near = (span for key in {span.recording_id for span in spans} for span in self._of.get(key))
+        near = (
+            span for recording_id in {span.recording_id for span in spans} for span in self._of.get(recording_id, ())
+        )
         known = {(span.recording_id, span.number): span for span in near}
         new = [span for span in spans if known.get((span.recording_id, span.number)) != span]
+        new = [span for span in new if span not in self._recorded]
         seeds = [span for spans in self._of.values() for span in spans] if self._is_new else []
+        self._is_new = False
         outcomes = []
         for span in (*seeds, *new):
             self._count += 1
             outcomes.append(_outcome(span, self._count))
         self._table.append(outcomes)
+        self._recorded.update(new)
 
 
 class SpansOfRecordings:

@@ -23,7 +23,6 @@ from aria_data.records import Candidate, Segment, Segmentation
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
 from aria_data.storage.relations import BATCH_ROWS, Relations
 from aria_data.storage.rows_of_records import arrow_type
-from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
@@ -42,7 +41,7 @@ SEGMENTS = {
 }
 CANDIDATES = ("candidate_id", "source", "source_url", "licence", "uploader")
 FROM_RECORDING = ("recording_id candidate_id location audio_sha256 samples_sha256 duration_s sample_rate codec").split()
-Number = Callable[[Segmentation], Sequence[Segment]]
+Number = Callable[[Sequence[Segmentation]], Sequence[Segment]]
 
 
 def put_results(
@@ -57,7 +56,7 @@ def put_results(
     """Make the relations of this file's docstring.
 
     `left_out` are candidates that were ingested, and are copies of a file or removed; `number` gives the segments of
-    one recording their numbers; `limits` are the limits of each subset, by name.
+    some recordings with their numbers; `limits` are the limits of each subset, by name.
     """
     _put_candidates(relations, candidates)
     for stage, table in keys.items():
@@ -108,6 +107,8 @@ def put_records(
         relations.put_values(keys, {"item_id": [], "key": []}, {"item_id": pa.string(), "key": pa.string()})
     selected = ", ".join([*(f'g."{field}"' for field in fields), *also])
     reader = stage.table(context).fields(fields)
+    if not relations.value(f"SELECT count(*) FROM {keys}"):
+        reader = reader.schema.empty_table()
     relations.run(
         f"""CREATE OR REPLACE TABLE {name} AS SELECT {selected}, g.outcome_key, row_number() OVER () AS outcome
             FROM given g WHERE g.outcome_key IN (SELECT key FROM {keys})""",
@@ -131,10 +132,11 @@ def _segments(relations: Relations, context: BuildContext, number: Number) -> It
     found = "SELECT recording_id, segments FROM segmentations SEMI JOIN recordings USING (recording_id)"
     schema, type_ = pa.schema(SEGMENTS.items()), arrow_type(Segment)
     for batch in relations.batches(found):
-        rows: list[tuple[Any, ...]] = []
+        unnumbered = []
         for recording_id, spans in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             given = [Segment(**{field.name: span[field.name] for field in type_}) for span in spans]
-            rows += map(_row_of, number(Segmentation(recording_id, given)))
+            unnumbered.append(Segmentation(recording_id, given))
+        rows = [_row_of(one) for one in number(unnumbered)]
         columns = zip(*rows, strict=True) if rows else [()] * len(schema)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -190,12 +192,3 @@ def in_batches(items: Iterable[Any], size: int = BATCH_ROWS) -> Iterator[list[An
             some = []
     if some:
         yield some
-
-
-def keys_of(done: Mapping[str, Mapping[str, Outcome]]) -> dict[str, pa.Table]:
-    """The keys of outcomes, by stage and item_id."""
-    return {
-        stage: pa.table({"item_id": list(found), "key": pa.array([one.key for one in found.values()], pa.string())})
-        for stage, found in done.items()
-        if found
-    }

@@ -59,7 +59,7 @@ def note_finished(context: BuildContext, source: str, summary: BuildSummary, cop
 
     `copies` are the locations of all recordings whose bytes another one has as well.
     """
-    there = {location: context.path_of(location).exists() for location in copies}
+    there = {location: os.path.exists(context.path_of(location)) for location in copies}
     state = state_of(context, source if source and Path(source).is_dir() else None)
     noted = {"state": state, "copies": {str(context.path_of(one)): is_there for one, is_there in there.items()}}
     write_whole(context.root / "index" / "last_build.json", json.dumps(noted | {"summary": asdict(summary)}).encode())
@@ -92,20 +92,36 @@ def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str
     waiting = [str(path)]
     while waiting:
         folder = waiting.pop()
-        with suppress(OSError):
+        place = os.path.relpath(folder, below)
+        try:
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen or Path(folder) == without:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            place = os.path.relpath(folder, below)
-            with os.scandir(folder) as entries:
-                there = sorted(entries, key=lambda entry: entry.name)
-            for entry in there:
-                if entry.is_dir():
-                    waiting += [entry.path] if entry.name != "__pycache__" else []
-                else:
-                    with suppress(OSError):
-                        yield _line(f"{place}/{entry.name}", entry.stat())
+        except OSError:  # below a folder that may be listed but not entered
+            yield place
+            continue
+        if (status.st_dev, status.st_ino) in seen or Path(folder) == without:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in _entries(folder):
+            if _is_folder(entry):
+                waiting += [entry.path] if entry.name != "__pycache__" else []
+            else:
+                with suppress(OSError):
+                    yield _line(f"{place}/{entry.name}", entry.stat())
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:  # a folder that may not be listed
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _line(place: str, status: os.stat_result) -> str:
@@ -121,7 +137,7 @@ def _hash(lines: Iterable[str]) -> str:
 
 def _are_where_they_were(copies: dict[str, bool]) -> bool:
     """Files with the same bytes: which of them a row shows depends on which of them are there."""
-    return all(from_location(place, Path()).exists() == is_there for place, is_there in copies.items())
+    return all(os.path.exists(from_location(place, Path())) == is_there for place, is_there in copies.items())
 
 
 def _as_done_before(values: dict[str, Any], seconds: float) -> BuildSummary:

@@ -7,6 +7,8 @@ candidates   what was found, as last seen: the fields of `Candidate`
 recordings   what was decoded: the fields of `Recording`, one row a recording
 screenings   how titles were judged: the fields of `Screening`
 measures     numbers of each transcription: segment_id, and a map from the name of a measure to its number
+builds       how the last builds ended, on which machine and with which code, and what they took: `perf.json`
+build_stages the same by stage: items, seconds of audio, of work, x real time, failures
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from aria_data.records import Candidate, Measurement, Recording, Rejection, Revi
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.rows_of_records import arrow_type
+from flows.speed.perf_file import read_builds
+from flows.speed.perf_tables import builds_table, stages_table
 
 MEMORY = "1500MB"  # of DuckDB: with the rest of the process, 2 GB
 MAX_ERROR_CHARS = 400
@@ -61,6 +65,9 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         connection.register("table_measure", _files(root, "measure", _outcomes_of(Measurement)))
         connection.execute(_MEASURES)
+        builds = read_builds(root)
+        connection.register("builds", builds_table(builds))
+        connection.register("build_stages", stages_table(builds))
         connection.execute("SET lock_configuration = true")
         yield connection
 

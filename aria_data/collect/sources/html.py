@@ -92,7 +92,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._inside == "title":
-            self.found.title += data[:1000]
+            self.found.title = (self.found.title + data)[:1000] if len(self.found.title) < 1000 else self.found.title
         elif self._inside in ("json-ld", "tracks") or (self._href and not self._inside):
             self._words.append(data)
         if not self._inside and not self._href:

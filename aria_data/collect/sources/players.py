@@ -41,8 +41,13 @@ def is_audio_address(url: str) -> bool:
 
 
 def title_of_address(url: str) -> str:
-    """Give a title for a file that has none: its name in the address, without the ending, or else the host."""
-    return text(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " "), 200) or host_of(url)
+    """Give a title for a file that has none: its name in the address, without the ending, or else the host. Never
+    raises; "" for what is no address."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return text(unquote(PurePosixPath(path).stem).replace("_", " "), 200) or host_of(url)
 
 
 def says_something(words: str) -> bool:
