@@ -110,12 +110,20 @@ class Runner:
             self._key_sets[stage.name] = KnownKeys(stage.table(self.context))
         return self._key_sets[stage.name]
 
+    def _table(self, stage: Stage) -> StageTable:
+        """The stage's table, which stays open from append to append."""
+        return self._tables.setdefault(stage.name, stage.table(self.context))
+
+    @cached_property
+    def _tables(self) -> dict[str, StageTable]:
+        return {}
+
     @cached_property
     def _key_sets(self) -> dict[str, KnownKeys]:
         return {}
 
     def _work(self, stage: Stage, todo: list[Item], shard: Shard) -> list[Outcome]:
-        table, outcomes = stage.table(self.context), []
+        table, outcomes = self._table(stage), []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
         meter = self.telemetry.stage(stage.name)
 
