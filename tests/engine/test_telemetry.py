@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-
 from flows.engine.lanes import Lanes
+
 from flows.engine.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
 
 
