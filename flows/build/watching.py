@@ -66,7 +66,7 @@ def time_left_of(root: Path, settings: Mapping[str, Any]) -> TimeLeft:
     """What says how long the rest of a build takes: by earlier builds on this machine, else by what is shipped."""
     builds = read_builds(root)
     here = alike(builds, machine())
-    rates = shipped_rates(settings["transcriber"], bool(machine()["gpus"]))
+    rates = shipped_rates(settings["transcriber"], machine())
     return TimeLeft({**rates, **rates_of(here, settings, "of this dataset")}, {**shipped_shares(), **shares_of(builds)})
 
 

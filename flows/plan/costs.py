@@ -32,7 +32,7 @@ def speed_here(root: Path, settings: Mapping[str, Any]) -> Speed:
     """The rates by stage: of this dataset's builds on this machine; else of datasets beside it; else as shipped."""
     here = machine()
     own = alike(read_builds(root), here)
-    rates = shipped_rates(settings["transcriber"], bool(here["gpus"]))
+    rates = shipped_rates(settings["transcriber"], here)
     rates |= rates_of(_neighbours(root), settings, "of datasets beside this one")
     rates |= rates_of(own, settings, "of this dataset")
     worked = [build for build in own if any(stage["num_items"] for stage in build["stages"])]

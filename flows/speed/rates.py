@@ -33,7 +33,7 @@ DECIDING = {  # settings on which the speed of a stage depends
     "measure": ("second_transcriber", "device"),
     "annotate": ("annotator",),
 }
-GLOBAL = ("collect", "prune", "deduplicate", "release")  # steps on all candidates at once
+GLOBAL = ("collect", "gather", "prune", "deduplicate", "release")  # steps on all candidates at once
 SHIPPED = Path(__file__).with_name("shipped_rates.toml")
 ENOUGH_AUDIO_S, ENOUGH_ITEMS = 600.0, 50  # measured on less, a rate is half or twice as much
 FACTOR_OF_MUCH, FACTOR_OF_LITTLE, FACTOR_OF_ANOTHER_MACHINE = 1.25, 2.0, 3.0
@@ -108,14 +108,15 @@ def shipped() -> dict[str, Any]:
     return tomllib.loads(SHIPPED.read_text("utf-8"))
 
 
-def shipped_rates(transcriber: str, has_gpu: bool) -> dict[str, Rate]:
-    """The rates that come with the code, of the machine with or without a GPU. Another transcriber has no rate."""
+def shipped_rates(transcriber: str, of_machine: Mapping[str, Any]) -> dict[str, Rate]:
+    """The rates that come with the code, for such a machine. What was not measured has none: another transcriber, or a
+    GPU."""
     machines = shipped()["machine"]
-    of = next((one for one in machines if one["is_gpu"] == has_gpu), machines[0])
-    basis = f"measured on {of['name']}, {of['measured']}"
+    measured = next((one for one in machines if set(one["flags"]) <= set(of_machine["flags"])), machines[-1])
+    basis = f"measured on {measured['name']} ({measured['measured']})"
     return {
         name: Rate(
-            seconds_an_item=each.get("seconds_an_item", 0.0),
+            seconds_an_item=each["seconds_an_item"],
             seconds_an_audio_s=1 / each["x_real_time"] if "x_real_time" in each else 0.0,
             num_workers=1,
             num_items=0,
@@ -123,8 +124,8 @@ def shipped_rates(transcriber: str, has_gpu: bool) -> dict[str, Rate]:
             basis=basis,
             factor=FACTOR_OF_ANOTHER_MACHINE,
         )
-        for name, each in of["stages"].items()
-        if name != "transcribe" or transcriber in each.get("transcribers", [transcriber])
+        for name, each in measured["stages"].items()
+        if name != "transcribe" or (transcriber in each["transcribers"] and not of_machine["gpus"])
     }
 
 

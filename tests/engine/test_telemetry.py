@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from flows.engine.lanes import Lanes
 
 from flows.engine.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
 
@@ -154,3 +155,26 @@ def test_queues_are_sampled_over_time_and_the_samples_stay_few(telemetry, clock)
     assert MAX_SAMPLES / 2 <= len(telemetry.samples) <= MAX_SAMPLES
     assert telemetry.samples[0]["at_s"] == 0.0
     assert telemetry.samples[-1]["at_s"] > 0.9 * telemetry.seconds
+
+
+def test_lanes_wait_for_input_before_their_first_stage_and_for_room_after_their_last(telemetry, clock):
+    """Four items; the first lane takes a second each, the second a hundred. Time passes only where a lane works."""
+
+    def work(name: str, seconds: float):
+        def one(item: int) -> None:
+            with telemetry.stage(name).working():
+                clock.now += seconds
+
+        return one
+
+    ends = [("screen", "download"), ("transcribe", "measure")]
+    line = Lanes([work("screen", 1), work("transcribe", 100)], ["a", "b"], waits=telemetry.lanes(ends))
+    telemetry.queue_of("transcribe", line.channels[1].__len__, 2)
+    assert list(line.run(range(1, 5))) == [1, 2, 3, 4]
+    seen = telemetry.snapshot()
+    assert (seen["transcribe"].queue, seen["transcribe"].queue_room) == (0, 2)
+    assert (seen["transcribe"].working_s, seen["measure"].working_s) == (400, 0)
+    waited = [seen[name].workers["main"] for name in ("screen", "download", "transcribe", "measure")]
+    assert all(one.waiting_for_input_s + one.waiting_for_room_s <= 404 for one in waited)
+    assert waited[1].waiting_for_input_s == waited[3].waiting_for_input_s == 0  # a lane waits where it begins
+    assert waited[0].waiting_for_room_s == waited[2].waiting_for_room_s == 0  # and where it ends

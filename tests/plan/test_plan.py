@@ -12,8 +12,11 @@ import pytest
 from conftest import SHORT_SEGMENTS
 from fakes import FakeClassifier, melody, noise, use_fakes, write_audio
 
+from aria_data.records import Candidate
+from aria_data.storage.stage_tables import StageTable
 from flows.engine import order_build
 from flows.engine.context import BuildContext
+from flows.engine.crawling import observation
 from flows.plan import make_plan
 from flows.show.summaries import Plan
 
@@ -215,3 +218,20 @@ def test_work_that_a_kill_left_undone_is_what_the_plan_names(world, build):
 def test_a_plan_is_plain_values(world):
     plan = planned(world, settings=("segment.max_gap_s=20",))
     assert json.loads(json.dumps(dataclasses.asdict(plan)))["stages"][4]["name"] == "segment"
+
+
+def test_what_a_crawl_found_is_planned_without_asking_anybody(world):
+    """Three addresses wait to be fetched; one of them names a violin."""
+    titles = ("Chopin - Nocturne, solo piano", "Satie - Gnossienne, solo piano", "Violin sonata, violin and orchestra")
+    found = [
+        Candidate(f"web-{number}", "web", f"http://127.0.0.1:9/{number}.mp3", f"http://127.0.0.1:9/{number}", title,
+                  announced_duration_s=100.0)
+        for number, title in enumerate(titles)
+    ]  # fmt: skip
+    StageTable(world / "out", "collect", Candidate).append(map(observation, found))
+    stages = {stage.name: stage for stage in planned(world).stages}
+    assert (stages["screen"].num_expected, stages["download"].num_expected) == (3, 2)
+    assert (stages["ingest"].num_expected, stages["ingest"].num_at_most) == (2, 2)
+    assert stages["ingest"].audio_expected_s == 200.0
+    assert 0 < stages["transcribe"].audio_expected_s < stages["transcribe"].audio_at_most_s
+    assert stages["transcribe"].audio_at_most_s == pytest.approx(200.0)

@@ -8,6 +8,8 @@ from flows.engine.telemetry import Telemetry
 from flows.speed.expected import Load, Share, TimeLeft, seconds_of, shares_of, shipped_shares
 from flows.speed.rates import AFTER, GLOBAL, Rate, rates_of, shipped, shipped_rates
 
+BARE = {"flags": ["avx2"], "gpus": []}
+
 
 class Clock:
     now = 0.0
@@ -78,7 +80,7 @@ def test_what_ends_at_a_stage_is_not_expected_after_it(telemetry, clock):
 
 
 def test_a_time_is_a_range_as_long_as_shares_are_guessed_and_narrows_when_they_are_known(telemetry, clock):
-    time_left = TimeLeft(shipped_rates("transkun", False), shipped_shares())
+    time_left = TimeLeft(shipped_rates("transkun", BARE), shipped_shares())
     telemetry.expect("screen", 200)
     assert time_left(telemetry.snapshot()) is None  # whether they are local files or on the web is not known yet
     done(telemetry, clock, "screen", 200, 0.0, 1.0)
@@ -153,6 +155,19 @@ def test_what_is_shipped_names_its_machine_and_has_every_stage():
         assert machine["name"]
         assert machine["measured"]
         assert machine["stages"].keys() == {*AFTER, *GLOBAL}, machine["name"]
-    rates = shipped_rates("transkun", False)
+    rates = shipped_rates("transkun", BARE)
     assert "AMD EPYC" in rates["transcribe"].basis
-    assert "transcribe" not in shipped_rates("a new one", False)
+    assert "transcribe" not in shipped_rates("a new one", BARE)
+    assert "transcribe" not in shipped_rates("transkun", BARE | {"gpus": ["NVIDIA H200"]})  # not measured there
+    fast = shipped_rates("transkun", {"flags": ["avx2", "amx_tile"], "gpus": []})
+    assert "AMX" in fast["transcribe"].basis
+    assert fast["transcribe"].x_real_time > rates["transcribe"].x_real_time
+
+
+def test_every_title_that_a_stream_will_read_is_expected_before_it_gets_there(telemetry, clock):
+    telemetry.expect("recordings", 1000)
+    telemetry.expect("screen", 100)
+    done(telemetry, clock, "screen", 50, 0.0, 1.0)
+    left = TimeLeft({name: rate(1.0) for name in AFTER}, SURE)._loads_left(telemetry.snapshot(), 1)
+    assert left["screen"].num_items == 950
+    assert left["transcribe"].num_items >= 950

@@ -47,6 +47,18 @@ def test_a_build_notes_its_machine_code_settings_and_the_speed_of_every_stage(bu
     assert {"collect", "screen", "segment", "measure", "annotate", "deduplicate"} <= stages.keys()
 
 
+def test_lanes_tell_how_long_they_wait(build, tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.engine.tasks.MAX_ITEMS_PER_SHARD", 1)
+    for seed in range(4):
+        write_audio(tmp_path / "in" / f"{seed}.flac", melody(8, seed))
+    build(tmp_path / "in", tmp_path / "out")
+    (noted,) = read_builds(tmp_path / "out")
+    stages = {stage["stage"]: stage for stage in noted["stages"]}
+    assert stages["transcribe"]["workers"]["main"]["waiting_for_input_s"] > 0
+    assert 0 < stages["transcribe"]["working_share"] < 1
+    assert (stages["recordings"]["num_items"], stages["recordings"]["num_expected"]) == (4, 4)
+
+
 def test_a_build_that_fails_is_noted_as_unfinished_with_what_stopped_it(build, tmp_path, monkeypatch):
     write_audio(tmp_path / "in" / "a.wav", melody(8))
 
