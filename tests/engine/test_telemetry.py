@@ -9,8 +9,8 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.engine.lanes import Lanes
 from flows.engine.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
+from flows.workers.lanes import Lanes
 
 
 class Clock:
