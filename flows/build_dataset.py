@@ -67,7 +67,6 @@ def build_dataset(
                 ANNOTATE,  # composer, title, opus ...
             ),
         )
-        build.gather()  # what all shards found
         build.prune()  # notes outside the limits
         build.deduplicate()  # the same audio, the same recording, the same notes
         return build.release()  # a version of the manifest, if anything changed

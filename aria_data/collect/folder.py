@@ -22,10 +22,13 @@ from aria_data.storage.files import from_location, to_location
 
 # File endings that are tried as audio (a part of FFmpeg's); any other file is skipped and counted.
 AUDIO_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dff .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov "
-    ".mp2 .mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba "
-    ".webm .wma .wmv .wv".split()
+    ".3g2 .3gp .aa3 .aac .ac3 .aif .aifc .aiff .alac .amr .ape .asf .au .avi .awb .bwf .caf .dff .dsf .eac3 .ec3 "
+    ".f4a .f4b .f4v .flac .flv .m2a .m2t .m2ts .m4a .m4b .m4p .m4r .m4v .mk3d .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpa "
+    ".mpc .mpeg .mpg .mpga .oga .ogg .ogv .ogx .oma .opus .qt .ra .rf64 .rm .rmvb .shn .snd .spx .tak .tta .vob .voc "
+    ".w64 .wav .wave .weba .webm .wma .wmv .wv".split()
 )
+# Endings of films and of programs: such a file is audio if it can be opened as such.
+DOUBTFUL_SUFFIXES = frozenset((".ts", ".mts", ".mod", ".tod", ".trp", ".tp"))
 MAX_SIDECAR_BYTES = 4 << 20  # yt-dlp's largest .info.json files are near 1 MB
 MAX_TEXT = 10_000  # characters kept of a description
 
@@ -76,7 +79,7 @@ def _is_wanted(path: Path, left_aside: Counter[str]) -> bool:
         left_aside["hidden"] += 1
         return False
     suffix = path.suffix.lower()
-    if suffix in AUDIO_SUFFIXES or (not suffix and _probe_quietly(path) is not None):
+    if may_be_audio(path):
         return True
     if not path.name.endswith(".info.json"):
         left_aside[printable(suffix, 20) or "without an ending"] += 1
@@ -89,6 +92,13 @@ def is_closed_folder(candidate: Candidate) -> bool:
         return False
     place = from_location(candidate.location, Path())
     return place.suffix.lower() not in AUDIO_SUFFIXES or os.path.isdir(place)
+
+
+def may_be_audio(path: Path) -> bool:
+    """Whether a file is taken for audio: by its ending, or where that tells nothing, by its content."""
+    suffix = path.suffix.lower()
+    is_doubtful = not suffix or suffix in DOUBTFUL_SUFFIXES
+    return suffix in AUDIO_SUFFIXES or (is_doubtful and _probe_quietly(path) is not None)
 
 
 def _files_below(root: Path) -> tuple[list[Path], list[Path]]:
@@ -202,8 +212,8 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
 
 
 def audio_files(given: Path) -> list[Path]:
-    """Give the audio files below a folder in order, chosen by their endings; for a file, the file alone."""
+    """Give the audio files below a folder in order, as a build takes them; for a file, the file alone."""
     if not given.is_dir():
         return [given]  # a missing one becomes an error of its own, beside the others' results
-    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return sorted(path for path in below if not path.name.startswith(".") and os.path.isfile(path))
+    below = (path for path in given.rglob("*") if not path.name.startswith(".") and os.path.isfile(path))
+    return sorted(path for path in below if may_be_audio(path))

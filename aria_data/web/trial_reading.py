@@ -11,6 +11,7 @@ import atexit
 import io
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from aria_data.web.failures import fetch_error
 READ_S = 30.0  # an ordinary page takes less than a tenth of a second
 MAX_MEMORY_BYTES = 2 << 30
 READERS = {"page": "yt-dlp", "feed": "feedparser"}
+_REFERENCE = re.compile(r"&#([xX][0-9a-fA-F]+|[0-9]+);?")
 START_S = 120.0  # until the process has loaded yt-dlp, on a busy machine
 
 
@@ -94,13 +96,21 @@ def _answers(process: subprocess.Popen[bytes], within_s: float) -> bool:
 
 
 def parse_feed(content: str) -> Any:
-    """Give what feedparser finds in a feed: nothing is requested."""
+    """Give what feedparser finds in a feed: nothing is requested. Numbers of no character become U+FFFD."""
     import feedparser
+
+    content = _REFERENCE.sub(_of_character, content)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about names that changed
         headers = {"content-type": "application/xml; charset=utf-8"}
         return feedparser.parse(io.BytesIO(content.encode("utf-8", "replace")), response_headers=headers)
+
+
+def _of_character(found: re.Match[str]) -> str:
+    digits = found[1].lower()[:12]
+    code = int(digits[1:], 16) if digits.startswith("x") else int(digits)
+    return found[0] if code < 0xD800 or 0xE000 <= code < 0x110000 else "\ufffd"
 
 
 TRIAL = TrialReader()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,30 +16,24 @@ import pyarrow as pa
 
 from aria_data.collect import collect_folder
 from aria_data.collect.folder import is_closed_folder
-from aria_data.config import to_toml
 from aria_data.download import settle
-from aria_data.manifest import Manifest, Row
-from aria_data.measure import PruneLimits, load_limits
-from aria_data.measure.prune import prune
-from aria_data.records import Candidate, Rejection, Verdict
-from aria_data.release import Removal, Removals, Subsets
-from aria_data.release.rows_of_segments import build_rows
-from aria_data.release.split_history import SplitHistory
-from aria_data.release.tombstones import Known, named_segments, sweep
-from aria_data.storage import PARTIAL, exclusive_lock, write_whole
-from aria_data.storage.balance import Balance, balance_candidates, balance_segments
+from aria_data.manifest import Manifest
+from aria_data.manifest.columns import arrow_schema
+from aria_data.measure import load_limits
+from aria_data.records import Candidate, Rejection, Segment, Segmentation
+from aria_data.release import Removal, Removals
+from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
+from aria_data.storage import PARTIAL, exclusive_lock
 from aria_data.storage.delta_tables import remove_orphans
-from aria_data.storage.stage_tables import REJECTED, Outcome, RecordTable, StageTable
+from aria_data.storage.relations import FOLDER, Relations
+from aria_data.storage.stage_tables import REJECTED, Outcome, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import Carried, carried_rows, mark_reachable, pending_line, within_limits
-from flows.build.carried_copies import regrouped
-from flows.build.copies import Copies, find_copies
-from flows.build.finished import finished_segments
+from flows.build.carried import pending_line
+from flows.build.ending import TOTALLED, Ending, Released, totals_of
 from flows.build.observations import ingested_sha256, is_news, latest
-from flows.build.provenance import facts_of
-from flows.build.publish import publish
+from flows.build.results import put_results
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
 from flows.build.unchanged import STAGES, note_finished
 from flows.build.watching import timed, watched
@@ -48,7 +43,6 @@ from flows.engine.items import LOCAL, BuildState
 from flows.engine.orders import settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
-from flows.engine.stages import INGEST, MEASURE
 from flows.engine.telemetry import Telemetry
 from flows.show.summaries import BuildSummary, Plan, StageTime
 
@@ -70,9 +64,7 @@ class Build:
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
-    passes: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # subset -> segment_id -> verdict
-    carried: Carried = field(default_factory=Carried)
-    copies: Copies = field(default_factory=Copies)
+    stack: ExitStack = field(default_factory=ExitStack)  # what is closed when the build ends
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
     is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
@@ -95,8 +87,8 @@ class Build:
         """
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
-        with show.progress() as progress, closing(context):
-            build = cls(source or "", context, progress, dry_run, name)
+        with show.progress() as progress, closing(context), ExitStack() as stack:
+            build = cls(source or "", context, progress, dry_run, name, stack=stack)
             if dry_run:
                 yield build
                 return
@@ -110,6 +102,7 @@ class Build:
             remove_orphans(table)
         for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
             partial.unlink()
+        shutil.rmtree(root / FOLDER, ignore_errors=True)
         settle(root, self.context.downloads)
         sweep(root)
 
@@ -183,19 +176,6 @@ class Build:
         """What the stages finished: see `stream.Finished.key_tables`. Complete once the lanes have ended."""
         return self.stream.finished.key_tables()
 
-    @timed("gather")
-    def gather(self) -> None:
-        """Read what the shards found: the records of everything finished."""
-        found = self.found
-        for stage in STAGES:
-            keys = self.finished_keys[stage.name]["key"].to_pylist() if stage.name in self.finished_keys else []
-            outcomes = stage.table(self.context).lookup(keys, with_records=stage.keeps_records).values()
-            found.done[stage.name] = {one.item_id: one for one in sorted(outcomes, key=lambda one: one.item_id)}
-        left_out = {one.item_id for one in self.rejections if one.stage in (REMOVE, DEDUPLICATE)}
-        ingested = found.records(INGEST.name)
-        found.recordings = {one.recording_id: one for key, one in ingested.items() if key not in left_out}
-        self.stream.number_segments(self.whole)
-
     def _note_time(self, stage: Stage) -> None:
         tally = self.stream.runner.tallies[stage.name]
         known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
@@ -208,10 +188,12 @@ class Build:
         """
         root = self.context.root
         manifest, recorded = Manifest(root), Removals(root).by_id()
-        rows = manifest.rows() if manifest.version() else []
-        named = {row["segment_id"]: row["removal_reason"] for row in rows if row["removed_in"] is not None}
-        if recorded:
-            named |= named_segments(Known.read(root), rows, recorded.values())
+        named: dict[str, str] = {}
+        if manifest.version():
+            stones = manifest.query("removed_in IS NOT NULL", columns=["segment_id", "removal_reason"])
+            named = dict(zip(*(column.to_pylist() for column in stones.columns), strict=True))
+        if recorded and manifest.version():
+            named |= named_segments(Known.read(root), manifest.table(columns=NAMED), recorded.values())
         return {segment_id: Removal(segment_id, reason, "") for segment_id, reason in named.items()} | recorded
 
     @timed(PRUNE)
@@ -220,40 +202,39 @@ class Build:
 
         Being outside a subset's limits is no rejection.
         """
-        for segment_id in sorted(self.found.found_again):
-            outcome = Outcome(segment_id, "", REJECTED, "removed", None, self.found.removals[segment_id].reason)
-            recording = self.found.recordings[segment_id.rpartition("_")[0]]
-            self.whole.reject(REMOVE, recording.candidate_id, outcome)
-        config = self.context.config.release
+        self._put_results(self.finished_keys)
+
+    def _put_results(self, keys: Mapping[str, pa.Table]) -> None:
+        config, relations = self.context.config.release, self.ending.relations
         limits = {
             "in_pruned": load_limits(config.pruned_limits),
             "in_deduplicated": load_limits(config.deduplicated_limits),
         }
-        self.passes = {subset: {} for subset in limits}
-        segments = self.found.segments()
-        for segment_id, measurement in self.found.records(MEASURE.name).items():
-            floor = prune(measurement.measures, PruneLimits())
-            if not floor.is_kept:
-                candidate_id = self.found.candidate_of(segments[segment_id]).candidate_id
-                outcome = Outcome(segment_id, "", REJECTED, floor.reason, floor.measured)
-                self.whole.reject(PRUNE, candidate_id, outcome)
-                continue
-            for subset, of_subset in limits.items():
-                self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
+        left_out = [one.item_id for one in self.rejections if one.stage in (REMOVE, DEDUPLICATE)]
+        put_results(relations, self.context, self.found.candidates.values(), keys, left_out, self._numbered, limits)
+        self.ending.put_rejections(self.rejections, sorted(self.found.found_again), self.found.removals)
+
+    def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:
+        """The segments of some recordings with their numbers, without what was removed for good."""
+        removed, min_segment_s = self.found.removals.keys(), self.context.config.segment.min_segment_s
+        segments: list[Segment] = []
+        for one in found:
+            numbered, again = self.stream.numbers.give(one, removed, min_segment_s)
+            segments += numbered
+            self.found.found_again |= again
+        self.stream.numbers.record(segments)
+        return segments
+
+    @cached_property
+    def ending(self) -> Ending:
+        """What is done with all recordings at once, on relations on disk."""
+        relations = self.stack.enter_context(Relations.open(None if self.dry_run else self.context.root))
+        return Ending(self.context, relations, self.progress, self.not_done)
 
     @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
-        if not self.dry_run:
-            previous = self.previous if self.not_done else []
-            carried = carried_rows(self.context.root, self.found, self.not_done, previous)
-            self.copies = find_copies(self.context, self.found, self.passes, self.progress, carried)
-            self.carried = regrouped(carried, self.copies.recordings, self.copies.notes)
-
-    @cached_property
-    def previous(self) -> list[Row]:
-        """The rows of the newest version, as this build found it."""
-        return manifest.rows() if (manifest := Manifest(self.context.root)).version() else []
+        self.ending.deduplicate(self.found.left_alone, self.found.removals)
 
     @timed("release")
     def release(self) -> BuildSummary:
@@ -261,90 +242,32 @@ class Build:
 
         Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
-        root = self.context.root
-        manifest = Manifest(root)
-        newest = manifest.version()
-        removals = {name: removal.reason for name, removal in self.found.removals.items()}
-        carried, config = self.carried, self.context.config.release
-        kept = carried.segment_ids
-        finished = finished_segments(self.context, self.found, self.passes, self.copies, carried.recording_ids)
-        history = SplitHistory(root)
-        rows = build_rows(finished, config, self.previous, newest + 1, removals, carried.rows, history.read())
-        rows = Subsets(root).apply(rows, lambda limits: within_limits(self.context, self.found, limits, kept))
-        newest_sha256 = manifest.content_sha256(newest) if newest else ""
-        rows = mark_reachable(self.context, self.found, rows, kept, newest_sha256)
-        present = [row for row in rows if row["removed_in"] is None]
-        balances = self._balances(present, carried)
-        self.rejections.sort(key=lambda rejection: (rejection.source_url, rejection.item_id, rejection.stage))
-        RecordTable(root, "rejections", Rejection).replace(self.rejections)
-        write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
-        reasons = (f"{rejection.stage}: {rejection.reason}" for rejection in self.rejections)
-        facts = facts_of(self.context, rows, self.name, reasons)
-        version, is_new = publish(root, rows, facts=facts)
-        history.add(present)
-        if any(row["removed_in"] == newest + 1 for row in rows):
-            sweep(root)
-        summary = self._summary(version, is_new, present, *balances)
+        summary = self._summary(self.ending.release(self.name))
         if self.is_complete and not self.trouble:
-            note_finished(self.context, self.source, summary, self.found.records(INGEST.name).values())
+            note_finished(self.context, self.source, summary, self.ending.same_files())
         return summary
 
     def release_nothing(self, plan: Plan) -> BuildSummary:
         """The summary of a dry run: the newest version as it is, and what a build would do."""
-        present = [row for row in self.previous if row["removed_in"] is None]
-        return replace(self._summary(Manifest(self.context.root).version(), False, present), plan=plan)
+        manifest = Manifest(self.context.root)
+        version = manifest.version()
+        rows = manifest.query(columns=TOTALLED) if version else arrow_schema().empty_table()
+        self._put_results({})
+        return replace(self._summary(Released(version, False, totals_of(rows))), plan=plan)
 
-    def _balances(self, present: Sequence[Row], carried: Carried) -> tuple[Balance, Balance]:
-        segments = self.found.segments()
-        kept = carried.recording_ids
-        segment_ids = {row["segment_id"] for row in present if row["recording_id"] not in kept}
-        candidate_ids = carried.candidate_ids | {
-            self.found.candidate_of(segments[segment_id]).candidate_id for segment_id in segment_ids
-        }
-        waiting = {pending.candidate_id for pending in self.not_done.values()}
-        waiting_segments = set(self.not_done) | {
-            segment_id
-            for segment_id, segment in segments.items()
-            if segment.recording_id in kept or self.found.candidate_of(segment).candidate_id in self.not_done
-        }
-        return (
-            balance_candidates(self.found.candidates.values(), candidate_ids, self.rejections, waiting),
-            balance_segments(segments.values(), segment_ids, self.rejections, waiting_segments),
-        )
-
-    def _summary(
-        self,
-        version: int,
-        is_new: bool,
-        present: Sequence[Row],
-        candidates: Balance | None = None,
-        segments: Balance | None = None,
-    ) -> BuildSummary:
-        expected = [rejection for rejection in self.rejections if not rejection.is_failure]
-        outside = Counter(
-            f"{subset}: {verdict.reason}"
-            for subset, verdicts in self.passes.items()
-            for verdict in verdicts.values()
-            if not verdict.is_kept
-        )
+    def _summary(self, released: Released) -> BuildSummary:
+        ending = self.ending
         return BuildSummary(
-            version=version,
-            is_new_version=is_new,
-            num_files=len(present),
-            num_notes=sum(row["num_notes"] for row in present),
-            audio_s=sum(row["duration_s"] for row in present),
-            subsets={name: sum(row[name] for row in present) for name in ("in_pruned", "in_deduplicated", "in_unique")},
-            rejections=dict(Counter(f"{rejection.stage}: {rejection.reason}" for rejection in expected).most_common()),
-            outside_subsets=dict(outside.most_common()),
-            failures=[*self.trouble, *(_line(rejection) for rejection in self.rejections if rejection.is_failure)],
+            version=released.version,
+            is_new_version=released.is_new,
+            **released.totals,
+            rejections=ending.counts("stage || ': ' || reason", "NOT is_failure"),
+            outside_subsets=ending.outside_subsets(),
+            failures=[*self.trouble, *ending.failures()],
             not_done=[pending_line(self.found, item_id, pending) for item_id, pending in sorted(self.not_done.items())],
-            candidates=candidates,
-            segments=segments,
+            candidates=released.candidates,
+            segments=released.segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
-            notes=self.found.notes(INGEST.name),
+            notes=ending.remarks(),
         )
-
-
-def _line(rejection: Rejection) -> str:
-    return f"{rejection.source_url}: {rejection.reason} ({rejection.detail})"

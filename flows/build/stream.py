@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aria_data.records import Candidate, Recording, Rejection
 from aria_data.release import Removal
@@ -30,6 +31,8 @@ from flows.engine.telemetry import RECORDINGS
 from flows.workers.lanes import AHEAD, Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`
+
+KEYS = pa.schema([(name, pa.string()) for name in Key._fields])
 
 Step = Callable[[Shard, bool], None]
 
@@ -53,7 +56,7 @@ class Finished:
 
     rejections: list[Rejection] = field(default_factory=list)
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
-    keys: dict[str, list[Key]] = field(default_factory=lambda: defaultdict(list))  # by stage
+    keys: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # by stage, a table a shard
     num_known: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # items done before, by stage
     is_complete: bool = True
 
@@ -63,7 +66,8 @@ class Finished:
         self.not_done |= shard.not_done
         self.is_complete &= shard.is_complete
         for name, keys in shard.keys.items():
-            self.keys[name] += keys
+            columns = zip(*keys, strict=True) if keys else [()] * len(KEYS)
+            self.keys[name].append(pa.Table.from_arrays([pa.array(each, pa.string()) for each in columns], schema=KEYS))
         for name, candidate_ids in shard.known_to.items():
             self.num_known[name] += len(candidate_ids)
 
@@ -71,19 +75,16 @@ class Finished:
         """Drop what was found of some candidates: they pass the lanes again."""
         self.rejections = [one for one in self.rejections if one.candidate_id not in candidate_ids]
         self.not_done = {key: one for key, one in self.not_done.items() if one.candidate_id not in candidate_ids}
-        for name, keys in self.keys.items():
-            self.keys[name] = [one for one in keys if one.candidate_id not in candidate_ids]
+        gone = pa.array(sorted(candidate_ids), pa.string())
+        for name, tables in self.keys.items():
+            self.keys[name] = [one.filter(pc.invert(pc.is_in(one["candidate_id"], value_set=gone))) for one in tables]
 
     def key_tables(self) -> dict[str, pa.Table]:
         """The finished items of each stage, by its name: `item_id`, `candidate_id`, `key`, all strings.
 
         A row is an outcome that was not rejected; `key` finds its record in the stage's table.
         """
-        names = Key._fields
-        return {
-            stage: pa.table({name: pa.array([getattr(one, name) for one in keys], pa.string()) for name in names})
-            for stage, keys in self.keys.items()
-        }
+        return {stage: pa.concat_tables(tables) for stage, tables in self.keys.items()}
 
 
 class SameFiles:

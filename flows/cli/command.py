@@ -23,7 +23,7 @@ from flows.cli.release import export, remove, subset, subsets
 from flows.cli.report import browse, report, show, sql
 from flows.cli.screen import evaluate_screen_command, screen_command
 from flows.cli.select import score, select
-from flows.cli.tools import classify, evaluate, transcribe
+from flows.cli.tools import align_command, classify, evaluate, transcribe
 
 GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the steps of the work, in order
     "Collect": (crawl, fetch, retry, attempts, tree),
@@ -31,7 +31,14 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the 
     "Look": (report, browse, show, query, sql, stats, sample, explain, rejections, versions, diff, card),
     "Release": (export, subset, subsets, exclude, remove),
     "Train on less": (score, select, compare),
-    "Tools, on files and lists without a dataset": (transcribe, classify, screen_command, annotate_command, evaluate),
+    "Tools, on files and lists without a dataset": (
+        transcribe,
+        classify,
+        align_command,
+        screen_command,
+        annotate_command,
+        evaluate,
+    ),
     "Machine": (doctor, costs, serve),
 }
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
@@ -26,7 +27,7 @@ from aria_data.storage.files import from_location
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
 from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, backends, devices
-from aria_data.web import RequestBudget, Web
+from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
 
 KEPT = Verdict(True)
@@ -179,7 +180,7 @@ class Stage:
 
     def failure(self, context: BuildContext, item: Item, error: PermanentError) -> Outcome:
         key = self.key(context, item)
-        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
+        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error), reader=READER)
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,17 @@ def is_passing(outcome: Outcome) -> bool:
     """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
     is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
     return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
+    """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
+    with 403, which was taken for a wish for an account."""
+    location = getattr(item.payload, "location", "")
+    if outcome.status != FAILED or outcome.reader >= READER or not location:
+        return False
+    if is_address(location):
+        return outcome.reason == "private" and "answers 403" in outcome.detail
+    return outcome.reason in REFUSALS and os.path.isfile(context.path_of(location))
 
 
 class NotDone(TemporaryError):

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
+from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
@@ -98,7 +98,8 @@ class Runner:
         wanted = keys if is_looking else self._keys_of(stage).among(keys.keys() - looked_up.keys())
         if wanted:
             found |= stage.table(self.context).lookup(wanted, with_records=stage.keeps_records)
-        return {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        stands = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        return {key: one for key, one in stands.items() if not is_outdated(self.context, keys[key], one)}
 
     def is_known(self, stage: Stage, item: Item) -> bool:
         """Whether an item was finished when the build began."""
@@ -109,12 +110,20 @@ class Runner:
             self._key_sets[stage.name] = KnownKeys(stage.table(self.context))
         return self._key_sets[stage.name]
 
+    def _table(self, stage: Stage) -> StageTable:
+        """The stage's table, which stays open from append to append."""
+        return self._tables.setdefault(stage.name, stage.table(self.context))
+
+    @cached_property
+    def _tables(self) -> dict[str, StageTable]:
+        return {}
+
     @cached_property
     def _key_sets(self) -> dict[str, KnownKeys]:
         return {}
 
     def _work(self, stage: Stage, todo: list[Item], shard: Shard) -> list[Outcome]:
-        table, outcomes = stage.table(self.context), []
+        table, outcomes = self._table(stage), []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
         meter = self.telemetry.stage(stage.name)
 

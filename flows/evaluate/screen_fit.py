@@ -14,14 +14,14 @@ from rich.console import Console
 from aria_data.errors import UsageError
 from aria_data.llm import Llm
 from aria_data.screen import ScreenConfig
-from aria_data.screen.digits import Combination, Rating, fit, write_combination
+from aria_data.screen.digits import Combination, Rating, fit, to_share, write_combination
 from aria_data.screen.screening import rate_many
 from aria_data.storage import printable
 from flows.evaluate.screen import labelled
 from flows.tools.title_lists import candidate_of
 
 NUM_PARTS = 5
-SCORER_ALONE = Combination(0.0, 1.0, 0.0)
+Rated = Sequence[tuple[Rating, bool]]
 
 
 def require_digits(llm: Llm | None, path: Path | None, is_whole: bool) -> None:
@@ -54,7 +54,7 @@ def fit_labels(labels: Path, config: ScreenConfig, llm: Llm, path: Path) -> dict
     rated.sort(key=lambda each: (each[0].log_odds, each[0].expected, each[1]))  # not by when answers came
     combination = _fitted(rated)
     losses = {
-        "learned": _loss(rated, [SCORER_ALONE.probability(r.log_odds, r.expected) for r, _ in rated]),
+        "learned": _loss(rated, _held_out(_without_digits(rated))),
         "unfitted": _loss(rated, [Combination().probability(r.log_odds, r.expected) for r, _ in rated]),
         "fitted": _loss(rated, _held_out(rated)),
     }
@@ -63,11 +63,16 @@ def fit_labels(labels: Path, config: ScreenConfig, llm: Llm, path: Path) -> dict
     return {"titles": len(rated), "weights": weights, "log_loss": losses}
 
 
-def _fitted(rated: Sequence[tuple[Rating, bool]]) -> Combination:
+def _fitted(rated: Rated) -> Combination:
     return fit([r.log_odds for r, _ in rated], [r.expected for r, _ in rated], [label for _, label in rated])
 
 
-def _held_out(rated: Sequence[tuple[Rating, bool]]) -> list[float]:
+def _without_digits(rated: Rated) -> Rated:
+    """The ratings as if the model had not told: what the learned scorer is worth alone, fitted in the same way."""
+    return [(Rating(each.log_odds, 3.0), label) for each, label in rated]
+
+
+def _held_out(rated: Rated) -> list[float]:
     """Each title's probability by weights fitted on the other parts; the ratings are sorted, so parts are alike."""
     found = [0.0] * len(rated)
     for part in range(NUM_PARTS):
@@ -78,10 +83,12 @@ def _held_out(rated: Sequence[tuple[Rating, bool]]) -> list[float]:
     return found
 
 
-def _loss(rated: Sequence[tuple[Rating, bool]], probabilities: Sequence[float]) -> float:
-    """The mean negative log probability of the truth; lower is better."""
+def _loss(rated: Rated, probabilities: Sequence[float]) -> float:
+    """The mean negative log probability of the truth, at the share of piano that probabilities are given for; lower is
+    better."""
     truth = [p if label else 1.0 - p for (_, label), p in zip(rated, probabilities, strict=True)]
-    return round(float(-np.log(np.clip(truth, 1e-9, 1.0)).mean()), 4)
+    counts = to_share([label for _, label in rated])
+    return round(float((counts * -np.log(np.clip(truth, 1e-9, 1.0))).mean()), 4)
 
 
 def print_fit(fitted: dict[str, object] | None, path: Path | None) -> None:
@@ -92,5 +99,5 @@ def print_fit(fitted: dict[str, object] | None, path: Path | None) -> None:
     assert isinstance(losses, dict)
     said = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
     console = Console(soft_wrap=True, emoji=False, markup=False, highlight=False)
-    console.print(f"\nlog loss on {fitted['titles']} titles (each judged by a fit without it): {said}")
+    console.print(f"\nlog loss on {fitted['titles']} titles (fits judge titles that they did not see): {said}")
     console.print(f"Use the weights with --set llm.combination={printable(str(path))}")

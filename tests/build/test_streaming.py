@@ -160,14 +160,14 @@ def test_finished_keys_name_every_item_that_was_not_rejected(source, tmp_path):
     from flows.engine.stages import INGEST, TRANSCRIBE
 
     seen = {}
-    gather = Build.gather
+    prune = Build.prune
 
     def noted(self):
         seen.update(self.finished_keys)
-        gather(self)
+        prune(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Build, "gather", noted)
+        patch.setattr(Build, "prune", noted)
         build(source, tmp_path)
     assert seen[INGEST.name].column_names == ["item_id", "candidate_id", "key"]
     assert sorted(seen[TRANSCRIBE.name]["item_id"].to_pylist()) == sorted(

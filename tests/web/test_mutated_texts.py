@@ -10,8 +10,8 @@ from mutated.documents import ORIGINALS
 from mutated.running import MAX_MEMORY_MB, Watched, decoy_server, rows_of
 from places import SUPPORT
 
-NUM_MUTATIONS = 600  # of each kind
-NUM_SAMPLES = 12
+NUM_MUTATIONS = 500  # of each kind
+NUM_SAMPLES = 4
 REASONS = frozenset(
     "unsupported network rate-limited gone private forbidden robots copyright corrupt too-long bot-check refused live "
     "address_refused usage llm_answer_invalid llm_nothing_usable truncated not_audio damaged no_audio_decoded".split()

@@ -9,11 +9,10 @@ from typing import Any
 
 from aria_data.collect.sources import json_feed
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
-from aria_data.collect.sources.players import is_audio_address
+from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
-from aria_data.web.challenges import NO_TYPES
 from aria_data.web.first_tag import first_tag
 from aria_data.web.trial_reading import TRIAL, parse_feed
 
@@ -65,8 +64,8 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
         if enclosure:
             is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
             yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
-        elif file := _file_of(entry):  # its first bytes will tell what it is
-            yield deeper(lead, "page", join(page.url, file), str(lead), lead.priority, _string(entry.get("title")))
+        elif file := join(page.url, _file_of(entry)):  # its first bytes will tell what it is
+            yield deeper(lead, "page", file, str(lead), lead.priority, _string(entry.get("title")))
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
 
@@ -84,7 +83,7 @@ def _file_of(entry: Any) -> str:
     """Give the address of an enclosure whose type and ending say nothing, "" without one."""
     for enclosure in entry.get("enclosures", []):
         address, kind = _string(enclosure.get("href") or enclosure.get("url")), _string(enclosure.get("type"))
-        if address and kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", address)[0].rpartition("/")[2]:
+        if address and says_no_type(kind, address):
             return address
     return ""
 

@@ -42,7 +42,7 @@ def entries_of(page: Page, lead: Lead) -> Iterator[Lead | LeftOut]:
         seen.add(canonical(address))
         yield deeper(lead, "page", address, f"sitemap: {lead.target}", lead.priority * (1.0 if is_index else 0.9))
     if num_left_out:
-        yield LeftOut(f"{num_left_out} pages beyond the first {MAX_PAGES}")
+        yield LeftOut(f"{num_left_out} pages beyond the first {MAX_PAGES}", is_by_limit=False)
 
 
 def _text(page: Page, max_bytes: int) -> str:

@@ -334,10 +334,20 @@ def _with_other_value(content: bytes, rng: np.random.Generator, special: str) ->
 
 
 def make(kind: str, number: int, site: str, decoy: str, file: Path) -> bytes:
-    """Give mutation `number` of a kind: one to four changes of its text, at most `MAX_BYTES`."""
+    """Give mutation `number` of a kind: one to four changes of its text, at most `MAX_BYTES`.
+
+    What is JSON mostly stays JSON with other values. Every second reply of a model is mutated inside: what it says.
+    """
     rng = np.random.default_rng([number, *kind.encode()])
-    content = original(kind, number, site, decoy, file)
+    answers = {"screen": ANSWER, "annotate": _annotated()}
+    is_inside = kind in answers and number % 2 == 1
+    content = _answers(answers[kind], number).encode() if is_inside else original(kind, number, site, decoy, file)
     other = original(str(rng.choice(list(ORIGINALS))), number, site, decoy, file)
+    names = {"decoy": decoy, "file": str(file)}
     for _ in range(int(rng.integers(1, 5))):
-        content = mutated(content, rng, other, {"decoy": decoy, "file": str(file)})[:MAX_BYTES]
-    return content
+        if content.lstrip()[:1] in (b"{", b"[") and rng.random() < 0.6:
+            special = _filled(str(rng.choice(SPECIAL)), names).decode("utf-8", "replace")
+            content = _with_other_value(content, rng, special)[:MAX_BYTES]
+        else:
+            content = mutated(content, rng, other, names)[:MAX_BYTES]
+    return _completion(content.decode("utf-8", "replace")).encode() if is_inside else content

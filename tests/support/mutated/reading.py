@@ -53,9 +53,8 @@ class Ears:
             if arguments[0] == self.decoy or arguments[0] in OUTSIDE:
                 self.heard.append(f"opened {arguments[0]}")
         elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
-            is_ours = arguments[0] == "uname" or "trial_reading" in str(
-                arguments[1]
-            )  # for a user agent; a page is tried
+            # The first for a user agent; in the second a page is tried.
+            is_ours = arguments[0] == "uname" or "trial_process" in str(arguments[1])
             self.heard += [] if is_ours else [f"started {arguments[0]}"]
 
 
@@ -293,7 +292,7 @@ def main(folder: Path, decoy: str, file: Path, kinds: list[str], first: int, las
     from aria_data.web import trial_reading
 
     logging.disable(logging.CRITICAL)
-    trial_reading.TRIAL.read_s = 3.0
+    trial_reading.TRIAL.read_s = 1.0
     with Site() as site:
         place = Place(folder, site, decoy, file)
         ears = Ears({site.server.server_port}, file)
