@@ -49,6 +49,27 @@ def _neighbours(root: Path) -> list[Mapping[str, Any]]:
     return alike(builds, machine())
 
 
+def for_this_work(speed: Speed, stages: Sequence[PlannedStage]) -> Speed:
+    """The speed where recordings are classified or fingerprinted that are not decoded by ingest as well.
+
+    Ingest does these two on the way, so that they take next to nothing after it; alone they take a decoding.
+    """
+    todo = {stage.name: stage.num_expected for stage in stages}
+    ingest = speed.rates.get("ingest")
+    if ingest is None:
+        return speed
+    rates = dict(speed.rates)
+    for name in ("classify", "fingerprint"):
+        own = rates.get(name)
+        if own is not None and todo.get(name, 0) > 2 * todo.get("ingest", 0) and _is_quicker(own, ingest):
+            rates[name] = replace(ingest, basis=f"{ingest.basis} (ingest, which does it on the way)", factor=own.factor)
+    return replace(speed, rates=rates)
+
+
+def _is_quicker(one: Rate, other: Rate) -> bool:
+    return one.seconds_an_audio_s < other.seconds_an_audio_s
+
+
 @dataclass(frozen=True)
 class WallTime:
     """Seconds; None where a stage's speed is not known."""

@@ -16,7 +16,7 @@ from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT
 from flows.engine.orders import BuildOrder, own_config, settings_of
 from flows.plan.cluster import Cluster, like_this_one
-from flows.plan.costs import dollars_of, machines_in_words, speed_here, wall_time, with_times
+from flows.plan.costs import dollars_of, for_this_work, machines_in_words, speed_here, wall_time, with_times
 from flows.plan.forecast import planned_stages
 from flows.plan.models import PlanContext, forecasts, ledger_copy
 from flows.plan.replay import Replay
@@ -71,8 +71,9 @@ def _context_before(root: Path, ledger: Path) -> BuildContext | None:
 
 def _plan(replay: Replay, cluster: Cluster) -> Plan:
     settings = facts_of_speed(replay.context, "plan")["settings"]
-    speed = speed_here(replay.context.root, settings)
-    stages = with_times(planned_stages(replay), speed)
+    counted = planned_stages(replay)
+    speed = for_this_work(speed_here(replay.context.root, settings), counted)
+    stages = with_times(counted, speed)
     is_anything = any(stage.num_at_most for stage in stages)
     wall = wall_time(stages, len(replay.found.candidates), speed, cluster)
     asked = forecasts(replay)

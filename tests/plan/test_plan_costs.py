@@ -13,7 +13,7 @@ from rich.console import Console
 from aria_data.errors import ConfigInvalid
 from flows.cli.command import cli
 from flows.plan.cluster import Cluster, Machine, like_this_one, read_cluster
-from flows.plan.costs import Speed, dollars_of, speed_here, wall_time, with_times
+from flows.plan.costs import Speed, dollars_of, for_this_work, speed_here, wall_time, with_times
 from flows.show.plan_table import print_plan
 from flows.show.summaries import Plan, PlannedStage
 from flows.speed.machine import gpu_use, machine
@@ -71,6 +71,18 @@ def test_the_time_is_the_work_at_its_speed_and_the_most_is_that_of_the_most_work
     assert wall.low < wall.expected < wall.high
     assert wall.at_most == pytest.approx(360 + 7200 + 40)
     assert [one.seconds for one in with_times(STAGES, SPEED)] == pytest.approx([360, 3600])
+
+
+def test_what_ingest_does_on_the_way_takes_a_decoding_where_it_is_done_alone():
+    rates = {"ingest": rate(50.0), "classify": rate(100_000.0), "transcribe": rate(10.0)}
+    speed = Speed(rates, parallelism=1.0, idle_s=0.0, has_gpu=False)
+    alone, together = (
+        [stage("classify", 100, 36_000.0)],
+        [stage("ingest", 100, 36_000.0), stage("classify", 100, 36_000.0)],
+    )
+    assert for_this_work(speed, alone).rates["classify"].x_real_time == pytest.approx(50)
+    assert "on the way" in for_this_work(speed, alone).rates["classify"].basis
+    assert for_this_work(speed, together) == speed
 
 
 def test_so_many_machines_share_the_work_and_cost_their_price_each():
