@@ -2,7 +2,8 @@
 
 A field is filled only from words of the text, and `evidence` quotes them. Genre and period may come from the composer;
 then the evidence names the composer. The rules are in `credits` (people) and `composition_id` (the work). A model
-gives the same fields with a quote each (`model_tags.py`), and its values go through the same lists and parsers.
+gives the same fields with a quote each (`model_tags.py`); its values go through the same lists and parsers. What the
+rules read goes before it where they are sure, and fills what it left empty (`joining.py`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 
 from aria_data.annotate.composition_id import read_manner, read_work
 from aria_data.annotate.credits import read_catalogue, read_composer, read_performer, without_people
+from aria_data.annotate.joining import joined
 from aria_data.annotate.model_tags import (
-    annotation_of,
     annotation_questions,
     annotation_task,
     held_by_rules,
+    read_answer,
+    source_of,
     tags_of,
 )
 from aria_data.annotate.readings import Reading, says_work
@@ -58,7 +61,13 @@ def annotate(
     `tags` are those embedded in the file (title, artist, composer, ...). The uploader's name is only used to find the
     performer, if a pianist of the list has that name.
     """
-    config = config or AnnotateConfig()
+    return read_text(title, description, uploader, tags, config or AnnotateConfig()).to_annotation(SOURCE)
+
+
+def read_text(
+    title: str, description: str, uploader: str, tags: Mapping[str, str] | None, config: AnnotateConfig
+) -> Reading:
+    """What the rules read of a text, as `annotate` does."""
     raw_description = _read(description, config.max_description_chars)
     title, description, uploader = (
         clean(_read(text, max_chars), max_chars)
@@ -81,7 +90,7 @@ def annotate(
         _read_several(reading, title, description, uploader, read_tags)
     else:
         _read_one(reading, title_of_work, description, uploader, read_tags)
-    return reading.to_annotation(SOURCE)
+    return reading
 
 
 def _read(text: object, max_chars: int) -> str:
@@ -91,6 +100,7 @@ def _read(text: object, max_chars: int) -> str:
 
 def _read_several(reading: Reading, title: str, description: str, uploader: str, tags: Mapping[str, str]) -> None:
     """A title with several works: who plays, the form if one is named, and no composition."""
+    reading.is_several = True
     read_performer(reading, title, tags, description, uploader)
     if forms := find_forms(fold(title)):
         reading.put("form", forms[0][0], title[forms[0][2] : forms[0][3]], "form")
@@ -125,7 +135,7 @@ def annotate_many(
     `ValueError` for the annotator "llm" without `llm`, and the errors of `Llm.ask_many` that concern every candidate.
     """
     if config.annotator == SOURCE:
-        yield from ((candidate, _by_rules(candidate, config)) for candidate in candidates)
+        yield from ((candidate, _reading_of(candidate, config).to_annotation(SOURCE)) for candidate in candidates)
         return
     if llm is None:
         raise ValueError("the annotator llm needs an Llm")
@@ -137,8 +147,10 @@ def annotate_many(
         if isinstance(answer, Exception):
             yield candidate, answer
         else:
-            found = annotation_of(cleared, answer, config.max_title_chars)
-            yield candidate, held_by_rules(found, _by_rules(cleared, config)) if question.is_alone else found
+            by_rules = _reading_of(cleared, config)
+            reading = joined(read_answer(cleared, answer, config.max_title_chars), by_rules)
+            found = reading.to_annotation(source_of(answer))
+            yield candidate, held_by_rules(found, by_rules.to_annotation(SOURCE)) if question.is_alone else found
 
 
 def questions_about(candidates: Iterable[Candidate], config: AnnotateConfig) -> Iterator[Question]:
@@ -146,6 +158,5 @@ def questions_about(candidates: Iterable[Candidate], config: AnnotateConfig) -> 
     return annotation_questions(candidates, config.max_title_chars, config.max_description_chars)
 
 
-def _by_rules(candidate: Candidate, config: AnnotateConfig) -> Annotation:
-    texts = candidate.title, candidate.description, candidate.uploader
-    return annotate(*texts, tags_of(candidate), config)
+def _reading_of(candidate: Candidate, config: AnnotateConfig) -> Reading:
+    return read_text(candidate.title, candidate.description, candidate.uploader, tags_of(candidate), config)

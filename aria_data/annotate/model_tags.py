@@ -1,4 +1,4 @@
-"""The question to a language model about a title, and how its answer becomes an `Annotation`.
+"""The question to a language model about a title, and what is read of its answer.
 
 The model gives values with quotes; a value counts only if its quote is in the text. Names then go through the lists of
 composers and pianists, numbers and keys through the parsers of the rules, which read the quote itself.
@@ -33,7 +33,7 @@ from aria_data.repertoire.movements import find_marker, find_movement_words
 from aria_data.storage import printable
 from aria_data.text import clean, fold, is_quoted, trim_quote, without_instructions
 
-PROMPT = "annotate-1"
+PROMPT = "annotate-2"
 FIELDS = ("composer", "performer", "title", "catalogue", "piece_number", "movement", "form", "genre", "period", "key")
 MAX_SOURCE_CHARS = 200
 _NO_PEOPLE = frozenset(
@@ -45,7 +45,7 @@ _PERIODS = ("renaissance", "baroque", "classical", "romantic", "impressionist", 
 
 @cache
 def annotation_task() -> Task:
-    """The task: a value and a quote for every field, and one confidence."""
+    """The task: a value and a quote for every field."""
     value_and_quote = {
         "type": "object",
         "properties": {"value": {"type": "string"}, "quote": {"type": "string"}},
@@ -54,7 +54,7 @@ def annotation_task() -> Task:
     }
     fields: dict[str, Any] = dict.fromkeys(FIELDS, value_and_quote)
     prompt = load_prompt(__package__, PROMPT)
-    return Task("annotate", PROMPT, prompt, {**fields, "confidence": {"type": "number"}}, _checked, tokens_an_item=700)
+    return Task("annotate", PROMPT, prompt, fields, _checked, tokens_an_item=700)
 
 
 def annotation_questions(
@@ -94,36 +94,39 @@ def _checked(payload: Payload, fields: dict[str, Any], company: Sequence[Payload
                 raise ValueError("it quotes another item's text")
             value = quote = ""
         checked[name] = {"value": value, "quote": quote} if value else {"value": "", "quote": ""}
-    if not 0 <= fields["confidence"] <= 1:
-        raise ValueError("its confidence is not between 0 and 1")
-    return {**checked, "confidence": float(fields["confidence"])}
+    return checked
 
 
-def annotation_of(cleared: Candidate, answer: Answer, max_title_chars: int) -> Annotation:
-    """Make an annotation of a checked answer, with values in the spelling of the lists; unreadable ones are empty.
+def source_of(answer: Answer) -> str:
+    """Who read, as it stands in `annotation_source`: the model's name."""
+    return printable(answer.model, MAX_SOURCE_CHARS)
+
+
+def read_answer(cleared: Candidate, answer: Answer, max_title_chars: int) -> Reading:
+    """Read a checked answer: values in the spelling of the lists; what does not stand inside its quote is empty.
 
     `cleared` is the candidate without prompt injections.
     """
     fields = {name: (answer.fields[name]["value"], answer.fields[name]["quote"]) for name in FIELDS}
     title = clean(clean(cleared.title, max_title_chars).replace("_", " "), max_title_chars)
     reading = Reading()
-    texts = [cleared.title, cleared.description, cleared.uploader, cleared.tags]
-    _put_people(reading, fields, texts)
+    _put_people(reading, fields)
     numbers = _read_numbers(reading, *fields["catalogue"])
     _put_form_and_key(reading, fields)
     _put_part(reading, fields)
-    reading.put("title", fields["title"][1], fields["title"][1])
+    reading.put("title", fields["title"][1], fields["title"][1], "title")
     _add_composition(reading, title, numbers)
     for name in ("genre", "period"):
-        reading.put(name, _listed(name, fields[name][0]), fields[name][1])
+        value, quote = fields[name]
+        reading.put(name, _listed(name, quote) if _listed(name, value) == _listed(name, quote) else "", quote)
     read_manner(reading, "")
-    return reading.to_annotation(printable(answer.model, MAX_SOURCE_CHARS), answer.fields["confidence"])
+    return reading
 
 
 _Fields = Mapping[str, tuple[str, str]]  # of each field the value and the quote
 
 
-def _put_people(reading: Reading, fields: _Fields, texts: Sequence[str]) -> None:
+def _put_people(reading: Reading, fields: _Fields) -> None:
     value, quote = fields["composer"]
     named = find_composer(quote)
     match = find_composer(value, is_name=True)
@@ -132,11 +135,14 @@ def _put_people(reading: Reading, fields: _Fields, texts: Sequence[str]) -> None
     elif not match and is_quoted(value, [quote]) and _is_person(value):
         reading.put("composer", value, quote)
     value, quote = fields["performer"]
-    player = find_pianist(value, is_name=True)
-    if player and find_pianist(quote) or is_quoted(value, [quote]) and _is_person(value):
-        put_performer(reading, value if is_quoted(value, texts) else quote, quote)
-        if player:
-            reading.put("performer_id", player.pianist_id, quote)
+    player, quoted = find_pianist(value, is_name=True), find_pianist(quote)
+    is_same = player is not None and quoted is not None and player.pianist_id == quoted.pianist_id
+    if is_quoted(value, [quote]) and _is_person(value):
+        put_performer(reading, value, quote)
+    elif quoted and is_same:
+        reading.put("performer", quoted.text, quote, "performer")
+    if quoted and is_same:
+        reading.put("performer_id", quoted.pianist_id, quote)
 
 
 def _may_name(composer_id: str, quote: str) -> bool:
@@ -150,8 +156,10 @@ def _may_name(composer_id: str, quote: str) -> bool:
 
 def _is_person(name: str) -> bool:
     """Whether a name can be a person's: not an instrument, a form, or a word of music."""
-    words = set(fold(name).replace(".", " ").split())
-    return bool(words) and not words & _NO_PEOPLE and not find_form(fold(name)) and not name.strip().isdigit()
+    folded = fold(name)
+    words = set(folded.replace(".", " ").split())
+    is_thing = bool(words & _NO_PEOPLE) or bool(word_list("instruments")[0].search(folded) or find_form(folded))
+    return bool(words) and not is_thing and not name.strip().isdigit()
 
 
 def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNumber]:
@@ -165,16 +173,21 @@ def _read_numbers(reading: Reading, value: str, quote: str) -> list[CatalogueNum
         numbers = [replace(n, piece=piece, text=quote) for n in named[:1]]
     if numbers:
         reading.put("catalogue", numbers[0].catalogue, quote)
-        reading.put("catalogue_number", numbers[0].number, quote)
+        reading.put("catalogue_number", numbers[0].number, quote, "catalogue number")
         reading.put("piece_number", numbers[0].piece, quote)
     return numbers
 
 
 def _put_form_and_key(reading: Reading, fields: _Fields) -> None:
-    for name, find in (("form", lambda text: find_form(fold(text))), ("key", find_key)):
-        value, quote = fields[name]
-        if found := find(quote) or find(value):
-            reading.put(name, found[0], quote)
+    for name, find in (("form", lambda text: find_form(fold(text))), ("key", _key_in)):
+        quote = fields[name][1]
+        if found := find(quote):
+            reading.put(name, found[0], quote, name)
+
+
+def _key_in(quote: str) -> tuple[str, str] | None:
+    """The key in a quote, which may be the key alone: "E flat" stands for E flat major."""
+    return find_key(quote) or find_key(f"in {quote}")
 
 
 def _put_part(reading: Reading, fields: _Fields) -> None:
@@ -205,7 +218,8 @@ def _add_composition(reading: Reading, title: str, numbers: list[CatalogueNumber
     whole = Reading(dict(reading.values), dict(reading.evidence))
     read_work(whole, title, without_people(whole, title), numbers)
     if reading.get("catalogue") or reading.get("title"):
-        reading.put("composition_id", whole.get("composition_id"), whole.evidence.get("composition_id", ""))
+        kind = "" if reading.get("catalogue") else "known title"
+        reading.put("composition_id", whole.get("composition_id"), whole.evidence.get("composition_id", ""), kind)
 
 
 def _listed(name: str, value: str) -> str:

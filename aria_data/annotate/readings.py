@@ -40,6 +40,7 @@ class Reading:
     evidence: dict[str, str] = field(default_factory=dict)  # the words, by field
     kinds: set[str] = field(default_factory=set)  # keys of `BELIEF`
     has_conflict: bool = False  # two kinds of evidence contradict each other
+    is_several: bool = False  # the text names several works
 
     def put(self, name: str, value: str, words: str, kind: str = "") -> None:
         """Fill a field if it is still empty; `words` are its evidence, `kind` a key of `BELIEF`."""
@@ -63,12 +64,12 @@ class Reading:
         """The value of a field, or ""."""
         return self.values.get(name, "")
 
-    def to_annotation(self, source: str, sureness: float | None = None) -> Annotation:
-        """Make the record. `sureness` is a model's own confidence, 0 to 1; without it, `confidence` computes one."""
+    def to_annotation(self, source: str) -> Annotation:
+        """Make the record."""
         return Annotation(
             **self.values,
             annotation_source=source,
-            annotation_confidence=confidence(self.kinds, self.has_conflict) if sureness is None else sureness,
+            annotation_confidence=confidence(self.kinds, self.has_conflict),
             evidence=json.dumps(self.evidence, ensure_ascii=False, sort_keys=True) if self.evidence else "",
         )
 

@@ -88,11 +88,22 @@ def arabic(number: str) -> int:
 def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """One pattern over a table of `title_words.toml`, with a group for each entry, and the entries by group."""
     source = resources.files("aria_data.repertoire").joinpath("title_words.toml").read_text(encoding="utf-8")
+    table_of_words = tomllib.loads(source)[table]
     names, groups = {}, []
-    for place, (name, words) in enumerate(tomllib.loads(source)[table].items()):
+    for place, (name, words) in enumerate(table_of_words.items()):
         names[f"g{place}"] = name
         groups.append(f"(?P<g{place}>{'|'.join(map(word_pattern, sorted(words, key=len, reverse=True)))})")
-    return re.compile("|".join(groups)), names
+    first = _first_letters([word for words in table_of_words.values() for word in words])
+    return re.compile(f"{first}(?:{'|'.join(groups)})"), names
+
+
+def _first_letters(words: list[str]) -> str:
+    """A regular expression that holds where one of the words may begin: most places are passed over by it at once."""
+    begins: dict[bool, set[str]] = {True: set(), False: set()}  # by whether it may stand inside a word
+    for word in words:
+        begins[bool(EAST_ASIAN.search(word))].add(fold(clean(word, 100))[0])
+    inside, outside = ("".join(map(re.escape, sorted(letters))) or "\0" for letters in begins.values())
+    return rf"(?:(?<![^\W_])(?=[{outside}])|(?=[{inside}]))"
 
 
 def word_pattern(words: str) -> str:

@@ -21,12 +21,19 @@ import numpy as np
 from aria_data.errors import UsageError
 from aria_data.llm import Answer, Task
 from aria_data.llm.questions import Payload, load_prompt
-from aria_data.screen.learned import LIMITS
+from aria_data.screen.learned import LIMITS, SHARE_OF_PIANO
 from aria_data.storage import printable, write_whole
 
 PROMPT = "screen-digit-1"
 DIGITS = ("1", "2", "3", "4", "5")
-UNSURE = 0.15  # a probability this near to the least that is kept may change sides by a model's answer; ours
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a combination joins: the learned scorer's log odds of solo piano, and the mean of a model's digits."""
+
+    log_odds: float
+    expected: float  # 1 to 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def expected_digit(answer: Answer) -> float:
 def unsure_first(items: Sequence[Any], probability: Callable[[Any], float], most: int | None = None) -> list[Any]:
     """Order items by how unsure a scorer with probabilities is of them: those nearest to being kept or not come first.
 
-    `most` limits how many a model is asked about. For `--ask-unsure`.
+    `most` limits how many are given.
     """
     return sorted(items, key=lambda item: abs(probability(item) - LIMITS[2]))[:most]
 
@@ -73,21 +80,29 @@ def unsure_first(items: Sequence[Any], probability: Callable[[Any], float], most
 def fit(log_odds: Sequence[float], expected: Sequence[float], labels: Sequence[bool]) -> Combination:
     """Fit the weights on labelled titles by logistic regression, drawn a little towards the default (ridge, 1).
 
-    Raises `UsageError` if all labels are the same.
+    Titles count so that a fifth of them are solo piano, as in the learned scorer's probabilities, whatever the share
+    among the labels is. Raises `UsageError` if all labels are the same.
     """
     if len(set(labels)) < 2:
         raise UsageError("a combination needs titles that are solo piano, and titles that are not.")
     start = np.array([0.0, 1.0, 0.5])
     features = np.column_stack([np.ones(len(labels)), log_odds, np.asarray(expected) - 3.0])
     truth, weights, ridge = np.asarray(labels, float), start.copy(), np.diag([0.01, 1.0, 1.0])
+    counts = to_share(labels)
     for _ in range(50):
         found = 1.0 / (1.0 + np.exp(-np.clip(features @ weights, -30, 30)))
-        gradient = features.T @ (found - truth) + ridge @ (weights - start)
-        step = np.linalg.solve((features.T * (found * (1 - found))) @ features + ridge, gradient)
+        gradient = features.T @ (counts * (found - truth)) + ridge @ (weights - start)
+        step = np.linalg.solve((features.T * (counts * found * (1 - found))) @ features + ridge, gradient)
         weights = weights - step
         if np.abs(step).max() < 1e-9:
             break
     return Combination(*(float(weight) for weight in weights))
+
+
+def to_share(labels: Sequence[bool]) -> np.ndarray:
+    """How much each title counts, 1 in the mean, so that `SHARE_OF_PIANO` of them are solo piano."""
+    truth = np.asarray(labels, bool)
+    return np.where(truth, SHARE_OF_PIANO / truth.mean(), (1 - SHARE_OF_PIANO) / (1 - truth.mean()))
 
 
 def write_combination(path: Path, combination: Combination, facts: Mapping[str, Any]) -> None:

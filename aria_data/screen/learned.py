@@ -21,6 +21,7 @@ from aria_data.screen.title_rules import read_title, second_opinion
 from aria_data.screen.word_lists import words_in
 
 LEARNED = "learned"
+SHARE_OF_PIANO = 0.2  # among the titles that are judged; a probability is one of this share
 LIMITS = (0.05, 0.20, 0.40, 0.75)  # from which probability the scores 2, 3, 4 and 5 are given
 
 

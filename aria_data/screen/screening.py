@@ -30,7 +30,7 @@ from aria_data.llm.replies import AnswerInvalid
 from aria_data.llm.wire import NotLikeThat
 from aria_data.records import Candidate, Screening, Verdict
 from aria_data.screen.digits import PROMPT as DIGIT_PROMPT
-from aria_data.screen.digits import Combination, digit_task, expected_digit, read_combination
+from aria_data.screen.digits import Combination, Rating, digit_task, expected_digit, read_combination, unsure_first
 from aria_data.screen.learned import LEARNED, judge, score_of
 from aria_data.screen.title_model import title_model
 from aria_data.screen.title_rules import read_title, second_opinion
@@ -45,6 +45,7 @@ MAX_REASON_CHARS = 300
 MIN_PIANO_SCORE = 4  # the lowest score by the rules for which a piano is named
 MIN_BY_DEFAULT = 2
 PROMPT = "screen-1"
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,42 @@ def screen_many(
     config: ScreenConfig,
     llm: Llm | None = None,
     in_batches: bool = False,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = lambda line: None,
+    most_asked: int | None = None,
 ) -> Iterator[tuple[Candidate, Screening | Exception]]:
     """Screen with the configured scorer; each candidate comes back once, in any order.
 
     A candidate for which the model gave no valid answer comes back with a `TemporaryError`, never with a guess.
     `in_batches` uses the batch interface: half the price, an answer within a day. `announce` gets lines about its
-    progress. Raises `ValueError` for the scorer "llm" without `llm`.
+    progress. With `most_asked`, a model is asked about so many, those that the learned scorer is least sure of, and all
+    others are its own. Raises `ValueError` for the scorer "llm" without `llm`.
     """
     if config.scorer in (LEARNED, SCORER):
         yield from ((candidate, screen(candidate, config)) for candidate in candidates)
         return
     if llm is None:
         raise ValueError("the scorer llm needs an Llm")
+    if most_asked is not None:
+        candidates, sure = least_sure(candidates, config, most_asked)
+        announce(
+            f"{len(sure)} titles are left to the learned scorer, {len(candidates)} that it is unsure of are asked."
+        )
+        yield from ((candidate, screen(candidate, replace(config, scorer=LEARNED))) for candidate in sure)
+    yield from _by_asking(candidates, config, llm, in_batches, announce)
+
+
+def least_sure(
+    candidates: Iterable[Candidate], config: ScreenConfig, most: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Give the `most` candidates that the learned scorer is least sure of, the least sure first, and all others."""
+    ordered = unsure_first(list(candidates), lambda candidate: probability_of_solo_piano(candidate, config))
+    return ordered[:most], ordered[most:]
+
+
+def _by_asking(
+    candidates: Iterable[Candidate], config: ScreenConfig, llm: Llm, in_batches: bool, announce: Announce
+) -> Iterator[tuple[Candidate, Screening | Exception]]:
+    """Screen by a language model: by digits where it gives their probabilities, in JSON elsewhere."""
     if llm.config.scoring == "digits" and not in_batches:
         left: list[Candidate] = []
         yield from _by_digits(candidates, config, llm, left)
@@ -151,20 +175,30 @@ def _by_digits(
     """Screen by the probabilities of the digits; `left` gets the candidates for which the server gives none."""
     combination = read_combination(Path(llm.config.combination)) if llm.config.combination else Combination()
     scorer = printable(llm.model, MAX_EVIDENCE_CHARS)
-    for question, answer in llm.ask_many(digit_task(), screen_questions(candidates, config)):
+    for question, found in rate_many(candidates, config, llm):
         candidate, cleaned = question.tag
-        if isinstance(answer, AnswerInvalid | NotLikeThat | NothingUsable):
+        if isinstance(found, AnswerInvalid | NotLikeThat | NothingUsable):
             left.append(candidate)
-        elif isinstance(answer, Exception):
-            yield candidate, answer
+        elif isinstance(found, Exception):
+            yield candidate, found
         else:
-            by_rules, expected = _by_rules(cleaned, config), expected_digit(answer)
-            probability = combination.probability(log_odds_of(cleaned, config), expected)
-            reason = f"The digits' mean is {expected:.2f} of 5; with the words, {probability:.2f} for solo piano."
+            by_rules, probability = _by_rules(cleaned, config), combination.probability(found.log_odds, found.expected)
+            reason = f"The digits' mean is {found.expected:.2f} of 5; with the words, {probability:.2f} for solo piano."
             screening = Screening(
                 candidate.candidate_id, score_of(probability), scorer, by_rules.evidence, reason[:MAX_REASON_CHARS]
             )
             yield candidate, _limited(screening, by_rules) if question.is_alone else screening
+
+
+def rate_many(
+    candidates: Iterable[Candidate], config: ScreenConfig, llm: Llm
+) -> Iterator[tuple[Question, Rating | Exception]]:
+    """Ask for the probabilities of the digits. A question's tag is (candidate, the candidate without instructions)."""
+    for question, answer in llm.ask_many(digit_task(), screen_questions(candidates, config)):
+        if isinstance(answer, Exception):
+            yield question, answer
+        else:
+            yield question, Rating(log_odds_of(question.tag[1], config), expected_digit(answer))
 
 
 def log_odds_of(candidate: Candidate, config: ScreenConfig) -> float:

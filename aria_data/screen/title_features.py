@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 
-from aria_data.repertoire import catalogue_numbers
+from aria_data.repertoire import CatalogueNumber, catalogue_numbers
+from aria_data.repertoire.composers import composers
+from aria_data.screen.catalogue_parts import is_for_piano_alone
 from aria_data.screen.title_model import TitleModel
 from aria_data.screen.title_rules import AGAINST, Found, TitleReading, second_opinion
 from aria_data.text import fold
@@ -16,7 +18,9 @@ NAMES = (
     "log odds at 1 or 2", "log odds at 3", "log odds at 4 or 5", "words against are in the name",
     "words against cost", "composer", "catalogue number", "catalogue number of a composer", "form", "piano",
     "transcription", "words named away", "not music", "ensemble", "few words", "known work",
+    "number of a work for piano alone", "number of another work", "name of a piano work",
 )  # fmt: skip
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 MAX_LOG_ODDS = 6.0  # of one title's words; more would outweigh any rule
 
 
@@ -26,7 +30,9 @@ def features(title: TitleReading, more: Found, model: TitleModel) -> np.ndarray:
     final, _ = second_opinion(title.score, title.evidence, more)
     cost = _cost_of_words_against(title, log_odds, model)
     low, high = title.score <= 2, title.score >= 4
-    has_number = bool(title.cleaned and any(c.isdigit() for c in title.cleaned) and catalogue_numbers(title.cleaned))
+    numbers = _numbers(title)
+    has_number = bool(numbers)
+    is_solo = is_for_piano_alone(title.cleaned, title.composer.composer_id if title.composer else "", numbers)
     found = title.found
     return np.array([
         1.0, title.score == 1, title.score == 2, title.score == 4, title.score == 5, final > title.score,
@@ -35,7 +41,16 @@ def features(title: TitleReading, more: Found, model: TitleModel) -> np.ndarray:
         has_number and title.composer is not None, bool(found["form"]), bool(found["piano"] or found["solo"]),
         bool(found["transcription"]), bool(title.named_away), bool(found["not_music"]), bool(found["ensemble"]),
         title.cleaned.count(" ") < 2, title.is_known_work,
+        is_solo is True, is_solo is False, title.is_named,
     ], float)  # fmt: skip
+
+
+def _numbers(title: TitleReading) -> list[CatalogueNumber]:
+    """The catalogue numbers of a title, those in the composer's own catalogues, too."""
+    if not any(character.isdigit() for character in title.cleaned):
+        return []
+    own = composers()[title.composer.composer_id].catalogues if title.composer else ()
+    return catalogue_numbers(title.cleaned, (*own, "op") if own else ())
 
 
 def _cost_of_words_against(title: TitleReading, log_odds: float, model: TitleModel) -> float:
@@ -43,8 +58,9 @@ def _cost_of_words_against(title: TitleReading, log_odds: float, model: TitleMod
     against = [word for name in AGAINST for word in title.found[name]]
     if not against:
         return 0.0
-    words = "|".join(re.escape(word).replace("\\ ", r"[\W_]+") for word in sorted(against, key=len, reverse=True))
-    rest = re.sub(words, " ", fold(title.cleaned))
+    rest = _BETWEEN_WORDS.sub(" ", fold(title.cleaned))
+    for word in sorted(against, key=len, reverse=True):
+        rest = rest.replace(word, " ")
     return log_odds - _bounded(model.log_odds(rest))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from aria_data.text import fold
 
-NUM_BUCKETS = 1 << 21
+NUM_BUCKETS = 1 << 21  # a power of two
 MAX_CHARS = 160  # of a title that are read
 MAX_WORDS = 16  # of a title that are paired
 PAIR = (
@@ -29,16 +29,18 @@ _CHAR_GRAMS = (2, 3, 4, 5)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 _WORD = re.compile(r"[^\W_]+")
+_TO_NULLS = str.maketrans("123456789", "000000000")
 
 
 @dataclass(frozen=True, slots=True)
 class TitleModel:
     """Weights of the hashed features, and those of the combination with the rules (`title_features.NAMES`).
 
-    A stored weight `w` (int8) means `scale * w * abs(w)`: small weights keep more digits than large ones.
+    A stored weight `w` (int8) means `scale * w * abs(w)`: small weights keep more digits than large ones. `squared` are
+    the values of `w * abs(w)` (int16).
     """
 
-    weights: np.ndarray
+    squared: np.ndarray
     scale: float
     bias: float
     combination: np.ndarray
@@ -53,8 +55,12 @@ class TitleModel:
         return self.bias + self.scale * total / float(np.sqrt(len(features)))
 
     def _sum(self, buckets: np.ndarray) -> int:
-        stored = self.weights[buckets].astype(np.int64)
-        return int((stored * np.abs(stored)).sum())
+        return int(self.squared[buckets].sum(dtype=np.int64))
+
+
+def squared(stored: np.ndarray) -> np.ndarray:
+    """The values `w * abs(w)` of stored weights (int8), as int16."""
+    return stored.astype(np.int16) * np.abs(stored.astype(np.int16))
 
 
 @cache
@@ -63,7 +69,7 @@ def title_model() -> TitleModel:
     packed = resources.files("aria_data.screen").joinpath(WEIGHTS).read_bytes()
     with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
         return TitleModel(
-            stored["weights"],
+            squared(stored["weights"]),
             float(stored["scale"]),
             float(stored["bias"]),
             stored["combination"],
@@ -75,7 +81,7 @@ def hashed_features(cleaned: str) -> tuple[np.ndarray, np.ndarray]:
     """The buckets of a cleaned title's words and character n-grams, and those of its pairs of words; each once."""
     words = _WORD.findall(fold(cleaned[:MAX_CHARS]))
     if not words:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.empty(0, np.int32), np.empty(0, np.int32)
     hashes = np.array([zlib.crc32(word.encode("utf-8", "replace")) for word in words], np.uint64) * _PRIME
     ordered = hashes[:-1] * np.uint64(3) + hashes[1:] * np.uint64(5)
     return _buckets([*_char_grams(" ".join(["", *words, ""])), hashes, ordered]), _buckets([_pairs(hashes)])
@@ -86,12 +92,14 @@ def _buckets(hashes: list[np.ndarray]) -> np.ndarray:
     mixed ^= mixed >> _SHIFT
     mixed *= _PRIME
     mixed ^= mixed >> _SHIFT
-    return np.unique((mixed % np.uint64(NUM_BUCKETS)).astype(np.int64))
+    mixed &= np.uint64(NUM_BUCKETS - 1)
+    ordered = np.sort(mixed.astype(np.int32))
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
 
 def _char_grams(text: str) -> list[np.ndarray]:
     """Hashes of the character n-grams. Figures count as one character each, whichever they are."""
-    codes = np.frombuffer(re.sub(r"[0-9]", "0", text).encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
+    codes = np.frombuffer(text.translate(_TO_NULLS).encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
     hashes, grams = codes, []
     for length in range(2, max(_CHAR_GRAMS) + 1):
         if len(codes) < length:

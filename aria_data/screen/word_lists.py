@@ -18,6 +18,7 @@ from aria_data.text.deobfuscation import UNSPACED
 _BEGIN = "^"  # stands before the first word: "^ why" is a title that begins with it
 _MAX_ENDING = 20  # letters that `*` stands for
 _PREFIX = 2  # letters by which words with `*` are looked up
+_ByFirst = dict[str, list[tuple[str, tuple[str, ...]]]]
 
 
 @dataclass
@@ -140,4 +141,37 @@ def words_in(text: object, max_chars: int) -> dict[str, list[str]]:
     alone = word_lists()["solo"].find(folded, words)  # "Concerto for solo piano" is an exception that says it, too
     for start, end in exceptions.places(words):
         words[start:end] = [""] * (end - start)
-    return {name: alone if name == "solo" else each.find(folded, words) for name, each in word_lists().items()}
+    found = _find_all(words)
+    if not folded.isascii() and UNSPACED.search(folded):
+        for name, each in word_lists().items():
+            found[name] += each.unspaced.findall(folded) if each.unspaced else []
+    return {name: alone if name == "solo" else list(dict.fromkeys(phrases)) for name, phrases in found.items()}
+
+
+def _find_all(words: Sequence[str]) -> dict[str, list[str]]:
+    """What `WordList.find` gives for the words of every list, in one pass over them."""
+    by_word, by_prefix = _index()
+    found: dict[str, list[str]] = {name: [] for name in word_lists()}
+    after = dict.fromkeys(found, 0)
+    for position, word in enumerate(words):
+        longest: dict[str, int] = {}
+        for name, phrase in (*by_word.get(word, ()), *by_prefix.get(word[:_PREFIX], ())):
+            is_longer = len(phrase) > longest.get(name, 0) and position >= after[name]
+            if is_longer and _stands_at(phrase, words, position):
+                longest[name] = len(phrase)
+        for name, length in longest.items():
+            after[name] = position + length
+            found[name].append(" ".join(words[position : after[name]]).strip("^ "))
+    return found
+
+
+@cache
+def _index() -> tuple[_ByFirst, _ByFirst]:
+    """The phrases of every list with the list's name, by first word, and by its beginning."""
+    by_word: _ByFirst = {}
+    by_prefix: _ByFirst = {}
+    for name, each in word_lists().items():
+        for index, phrases_by in ((by_word, each.by_word), (by_prefix, each.by_prefix)):
+            for first, phrases in phrases_by.items():
+                index.setdefault(first, []).extend((name, phrase) for phrase in phrases)
+    return by_word, by_prefix

@@ -17,15 +17,21 @@ def clean(text: object, max_chars: int) -> str:
     bounded = str(text if text is not None else "")[:max_chars]
     if bounded.isascii() and bounded.isprintable():
         return " ".join(bounded.split())  # nothing to normalise
-    visible = "".join(_visible(c) for c in unicodedata.normalize("NFKC", bounded))
+    visible = unicodedata.normalize("NFKC", bounded).translate(_VISIBLE)
     return " ".join(visible.split())[:max_chars]
 
 
-def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if category in ("Cc", "Zl", "Zp"):
-        return " "
-    return "" if category in ("Cf", "Cs", "Co", "Cn") else character
+class _Visible(dict[int, str]):
+    """What is shown of each code point, computed when it is first looked up."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        is_space, is_hidden = category in ("Cc", "Zl", "Zp"), category in ("Cf", "Cs", "Co", "Cn")
+        self[code] = " " if is_space else "" if is_hidden else chr(code)
+        return self[code]
+
+
+_VISIBLE = _Visible()
 
 
 class _Folding(dict[int, str]):

@@ -25,7 +25,6 @@ from itertools import pairwise
 from aria_data.text.cleaning import fold
 from aria_data.text.deobfuscation import MAX_CHARS, UNSPACED, Span, View, hidden_in, other_views, plain_view
 
-MAX_STEM_CHARS = 24
 MAX_GAP_CHARS = 24  # between two words of one order
 MAX_LEFT_CHARS = 150  # between two removed spans: removed with them
 MAX_BESIDE_CHARS = 80  # from an order to other words that address a model: those are removed too
@@ -203,6 +202,10 @@ class _Words:
                 else:
                     first, *rest = re.findall(r"[\w]+\*?", phrase)
                     self.phrases.setdefault(first, []).append((kind, rest))
+        self.stem_lengths: dict[str, tuple[int, ...]] = {}  # of the stems that begin with two letters
+        for stem in (first for first in self.phrases if first.endswith("*")):
+            lengths = {*self.stem_lengths.get(stem[:2], ()), len(stem) - 1}
+            self.stem_lengths[stem[:2]] = tuple(sorted(lengths))
         self.anywhere = anywhere
         longest_first = sorted(anywhere, key=lambda phrase: (-len(phrase), phrase))
         self.pattern = re.compile("|".join(re.escape(phrase) for phrase in longest_first))
@@ -214,7 +217,8 @@ class _Words:
         for place, (start, _, word) in enumerate(words):
             if word == "claude" and place + 1 < len(words) and words[place + 1][2] in _CLAUDES:
                 continue
-            stems = [word, *(word[:length] + "*" for length in range(2, min(len(word), MAX_STEM_CHARS) + 1))]
+            lengths = self.stem_lengths.get(word[:2], ())
+            stems = [word, *(word[:length] + "*" for length in lengths if length <= len(word))]
             for kind, rest in (phrase for stem in stems if stem in self.phrases for phrase in self.phrases[stem]):
                 following = words[place + 1 : place + 1 + len(rest)]
                 if len(following) == len(rest) and all(map(_is_word, following, rest)):

@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 import subprocess
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from aria_data.config import BuildConfig, to_values
 from aria_data.manifest.rows import table_of
+from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.release import Subsets, find_exclusion
 
 if TYPE_CHECKING:
@@ -27,19 +28,22 @@ LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference",
 
 
 def facts_of(
-    context: BuildContext, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
+    context: BuildContext,
+    rows: Sequence[Row] | StoredColumns,
+    name: str = "",
+    rejections: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The facts of a version as plain values that do not depend on the time. `rejections` are "stage: reason"."""
+    """The facts of a version as plain values that do not depend on the time. `rejections` counts "stage: reason"."""
     config = context.config
     facts: dict[str, Any] = {
         "config": published(config),
         "code": code(),
         "models": _models(context),
-        "prompts": _prompts(config),
+        "prompts": _prompts(context),
         "exclusions": _exclusions(config),
         "subsets": Subsets(context.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
-        "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
+        "counts": counts_of(rows) | {"rejections": dict(sorted(rejections.items()))},
     }
     return facts | ({"name": name} if name else {})
 
@@ -127,14 +131,14 @@ def _models(context: BuildContext) -> dict[str, Any]:
     return models
 
 
-def _prompts(config: BuildConfig) -> dict[str, str]:
+def _prompts(context: BuildContext) -> dict[str, str]:
     """The prompts that were used: their names, each with the sha256 of its text."""
     from aria_data.annotate.model_tags import PROMPT as ANNOTATE_PROMPT
     from aria_data.llm.questions import load_prompt
-    from aria_data.screen.screening import PROMPT as SCREEN_PROMPT
+    from aria_data.screen.screening import how_asked
 
-    used = {"aria_data.screen": SCREEN_PROMPT} if config.screen.scorer == "llm" else {}
-    used |= {"aria_data.annotate": ANNOTATE_PROMPT} if config.annotate.annotator == "llm" else {}
+    used = {"aria_data.screen": how_asked(context.llm.config)["prompt"]} if context.llm else {}
+    used |= {"aria_data.annotate": ANNOTATE_PROMPT} if context.config.annotate.annotator == "llm" else {}
     return {name: hashlib.sha256(load_prompt(room, name).encode()).hexdigest() for room, name in used.items()}
 
 
@@ -142,15 +146,16 @@ def _prompts(config: BuildConfig) -> dict[str, str]:
 COUNTED = ("recording_id", "composition_id", "num_notes", "is_cluster_lead", "split", "removed_in")
 
 
-def counts_of(rows: Sequence[Row] | pa.Table) -> dict[str, Any]:
+def counts_of(rows: Sequence[Row] | pa.Table | StoredColumns) -> dict[str, Any]:
     """Numbers of files, notes, recordings and compositions, and of files by subset and split, without removed rows.
 
     A table has at least the columns `COUNTED`; those of subsets are counted if it has them.
     """
-    table = rows if isinstance(rows, pa.Table) else table_of(rows)
+    table = rows if isinstance(rows, pa.Table | StoredColumns) else table_of(rows)
     present = table.filter(pc.is_null(table["removed_in"]))
     subsets = sorted(name for name in present.column_names if name.startswith("in_") and present.num_rows)
-    compositions = present["composition_id"].filter(pc.not_equal(present["composition_id"], ""))
+    compositions = present["composition_id"]
+    compositions = compositions.filter(pc.not_equal(compositions, ""))
     splits = present["split"].value_counts().to_pylist()
     return {
         "num_files": present.num_rows,

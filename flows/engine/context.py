@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,7 +21,7 @@ from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
-from aria_data.records import Download, Verdict
+from aria_data.records import Candidate, Download, Recording, Verdict
 from aria_data.storage import printable
 from aria_data.storage.files import from_location
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
@@ -45,6 +46,14 @@ class Item:
     audio_s: float = 0.0  # seconds of audio, for shards and the progress display
 
 
+@dataclass(slots=True)
+class Ahead:
+    """What was made of a file for later stages, when it was decoded for an earlier one."""
+
+    scores: Any = None  # of the classifier
+    onsets: str = ""  # the fingerprint, as its table has it
+
+
 @dataclass
 class BuildContext:
     """What the work needs besides its items: the dataset's folder, settings, and models, loaded when first used."""
@@ -52,9 +61,12 @@ class BuildContext:
     root: Path
     config: BuildConfig
     compute: Compute = Compute()
-    num_threads: int = 2
+    num_threads: int = max(2, min(8, (os.cpu_count() or 2) // 2))  # that decode, or measure
     requests: RequestBudget = field(default_factory=RequestBudget)
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # the language models of a run share a budget
+    ahead: dict[str, Ahead] = field(default_factory=dict)  # by the hash of the file's bytes
+    wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
+    wants_onsets: Callable[[Recording], bool] = lambda recording: False
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
@@ -157,7 +169,7 @@ class Stage:
         """Whether the outcome's file still exists; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
-        return (context.root / self.file_of(outcome.record)).exists()
+        return os.path.exists(context.root / self.file_of(outcome.record))
 
     def outcome(
         self, context: BuildContext, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
@@ -198,7 +210,7 @@ def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
         return False
     if is_address(location):
         return outcome.reason == "private" and "answers 403" in outcome.detail
-    return outcome.reason in REFUSALS and context.path_of(location).is_file()
+    return outcome.reason in REFUSALS and os.path.isfile(context.path_of(location))
 
 
 class NotDone(TemporaryError):

@@ -47,7 +47,7 @@ def judge_labels(labels: Path, read_many: ReadMany) -> tuple[list[Judged], dict[
     """
     judged: list[Judged] = []
     errors: dict[str, str] = {}
-    for row, found in in_order(_labelled(labels), read_many):
+    for row, found in in_order(labelled(labels), read_many):
         score = found.relevance_score if isinstance(found, Screening) else 0
         if isinstance(found, Exception):
             errors[printable(str(row["title"]), 60)] = str(found)
@@ -55,7 +55,8 @@ def judge_labels(labels: Path, read_many: ReadMany) -> tuple[list[Judged], dict[
     return judged, errors
 
 
-def _labelled(path: Path) -> Iterator[Row]:
+def labelled(path: Path) -> Iterator[Row]:
+    """The rows of a file of labelled titles. Raises `UsageError` for a label other than 0 and 1."""
     for number, row in enumerate(read_rows(path, ("title", "label")), 1):
         if str(row["label"]).strip() not in ("0", "1"):
             raise UsageError(

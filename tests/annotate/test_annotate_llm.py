@@ -11,7 +11,7 @@ from llm_server import LlmServer
 from places import DATA
 
 from aria_data.annotate import AnnotateConfig, annotate, annotate_many
-from aria_data.errors import TemporaryError
+from aria_data.annotate.readings import confidence
 from aria_data.llm import Llm, LlmConfig
 from aria_data.records import Annotation, Candidate
 
@@ -63,7 +63,10 @@ def test_a_good_models_answers_are_what_the_rules_read(llm, server):
     for number, title in enumerate(TITLES):
         assert music(found[f"c{number}"]) == music(annotate(title)), title
     first = found["c0"]
-    assert (first.annotation_source, first.annotation_confidence) == ("test-model", 0.8)
+    assert (first.annotation_source, first.annotation_confidence) == (
+        "test-model",
+        annotate(TITLES[0]).annotation_confidence,
+    )
     assert (first.composition_id, first.movement) == ("beethoven:op27-2:3", "3")
     assert len(server.bodies) == 1
 
@@ -82,7 +85,7 @@ def test_every_quote_is_of_the_text_and_a_value_without_one_is_dropped(llm, serv
     )
     read = one(llm, "Nocturne in E flat major")
     assert (read.composer, read.composer_id, read.form, read.key) == ("", "", "nocturne", "eb major")
-    assert set(json.loads(read.evidence)) == {"form", "key"}
+    assert set(json.loads(read.evidence)) == {"form", "key", "title"}
 
 
 def test_values_are_brought_into_the_lists_spelling(llm, server):
@@ -119,9 +122,56 @@ def test_no_fault_changes_an_annotation(llm, server, fault):
     assert all(music(found[f"c{number}"]) == music(annotate(title)) for number, title in enumerate(TITLES))
 
 
-def test_a_confidence_out_of_range_is_never_an_answer(llm, server):
-    server.answer = lambda data: {**tag(data), "confidence": 7}
-    assert isinstance(annotated(llm, [candidate(0, "Chopin: Etude")])["c0"], TemporaryError)
+def test_a_models_own_confidence_is_not_asked_and_not_believed(llm, server):
+    server.answer = lambda data: {**said(title=("Etude", "Etude")), "confidence": 1.0}
+    assert one(llm, "Etude in the rain").annotation_confidence == confidence({"title", "form"})
+    assert "confidence" not in json.dumps(server.bodies)
+
+
+def test_what_the_model_leaves_empty_the_rules_fill(llm, server):
+    server.answer = lambda data: said(performer=("Ann Example", "played by Ann Example"))
+    title = "Chopin: Nocturne in E flat, Op. 9 No. 2, played by Ann Example"
+    read, by_rules = one(llm, title), annotate(title)
+    assert (read.composer_id, read.composition_id, read.key) == ("chopin", "chopin:op9-2", "eb major")
+    assert read.performer == "Ann Example"
+    assert read.annotation_confidence >= by_rules.annotation_confidence
+    assert read.annotation_source == "test-model"
+
+
+def test_the_rules_win_where_they_are_sure_and_a_disagreement_halves_the_confidence(llm, server):
+    server.answer = lambda data: said(
+        composer=("Franz Liszt", "Liszt"), catalogue=("Op. 9 No. 2", "Op. 9 No. 2"), form=("etude", "Etude"),
+    )  # fmt: skip
+    read = one(llm, "Chopin: Nocturne, Op. 9 No. 2 (not an Etude, not by Liszt)")
+    assert (read.composer_id, read.composition_id, read.form) == ("chopin", "chopin:op9-2", "nocturne")
+    server.answer = lambda data: said(composer=("Franz Liszt", "Liszt"))
+    agreed = one(llm, "Liszt: Consolation No. 3, S. 172")
+    assert read.annotation_confidence < 0.6 * agreed.annotation_confidence
+
+
+def test_a_title_of_several_works_gets_no_work_of_a_model(llm, server):
+    server.answer = lambda data: said(
+        composer=("Chopin", "Chopin"), catalogue=("Op. 9 No. 2", "Op. 9 No. 2"), title=("Nocturnes", "Nocturnes")
+    )
+    read = one(llm, "Chopin: Nocturnes Op. 9 No. 2 and Op. 27 No. 1, Ballade Op. 23")
+    assert (read.composition_id, read.catalogue_number) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"performer": ("Piano", "Piano")}, {"performer": ("Violoncello", "Violoncello")},
+        {"performer": ("Klavier Solo", "Klavier Solo")}, {"composer": ("Guitarra", "Guitarra")},
+        {"performer": ("Martha Argerich", "played on a Steinway")}, {"performer": ("Horowitz", "Rubinstein")},
+        {"genre": ("jazz", "Evening")}, {"form": ("waltz", "Evening")}, {"key": ("c minor", "Evening")},
+    ],
+)  # fmt: skip
+def test_what_is_no_person_or_not_inside_its_quote_is_left_out(llm, server, fields):
+    server.answer = lambda data: said(**fields)
+    title = "Evening, Piano, Violoncello, Klavier Solo, Guitarra, played on a Steinway, Rubinstein"
+    read, by_rules = one(llm, title), annotate(title)
+    for name in fields:
+        assert getattr(read, name) == getattr(by_rules, name)
 
 
 def injected() -> list[tuple[Candidate, Candidate]]:

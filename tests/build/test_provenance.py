@@ -49,16 +49,21 @@ def test_a_version_made_from_a_checkout_names_its_commit():
     assert code()["commit"] == head.stdout.strip()
 
 
-def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path):
+@pytest.mark.parametrize(
+    ("server", "prompt"), [("https://models.example.org/v1", "screen-1"), ("http://127.0.0.1:1/v1", "screen-digit-1")]
+)
+def test_a_model_that_judged_is_named_with_the_hash_of_its_prompt(tmp_path, monkeypatch, server, prompt):
     from aria_data.config import load_config
     from aria_data.transcribe import Compute
     from flows.build.provenance import facts_of
     from flows.engine.context import BuildContext
 
-    config = load_config(None, ["screen.scorer=llm", "annotate.annotator=llm", "llm.model=some-model"])
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    free = ["llm.input_price=0", "llm.output_price=0", f"llm.base_url={server}"]
+    config = load_config(None, ["screen.scorer=llm", "annotate.annotator=llm", "llm.model=some-model", *free])
     facts = facts_of(BuildContext(tmp_path, config, Compute()), [])
     assert facts["models"]["screen"] == facts["models"]["annotate"] == {"name": "some-model"}
-    assert facts["prompts"].keys() == {"screen-1", "annotate-1"}
+    assert facts["prompts"].keys() == {prompt, "annotate-2"}
     assert all(len(digest) == 64 for digest in facts["prompts"].values())
 
 

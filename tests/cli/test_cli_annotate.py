@@ -177,3 +177,13 @@ def test_what_could_not_be_read_counts_as_empty(server, labels):
 def test_labels_without_a_column_of_labels_are_named(tmp_path):
     with pytest.raises(UsageError, match="no column with labels"):
         run(evaluate_annotate_command, "--labels", write_csv(tmp_path / "l.csv", [("title",), ("x",)]))
+
+
+def test_settings_of_the_model_and_of_annotate_can_be_set_and_no_others(titles, tmp_path, server):
+    arguments = ("--input", titles, "--output", tmp_path / "o.jsonl", "--annotator", "llm", *PRICES)
+    assert run(annotate_command, *arguments, "--set", "llm.items_per_request=1").exit_code == 0
+    assert len(server.bodies) == len(TITLES)  # a request each
+    assert run(annotate_command, *arguments, "--set", "annotate.max_title_chars=20").exit_code == 0
+    assert max(len(item["title"]) for item in server.items_asked()[len(TITLES) :]) <= 20
+    with pytest.raises(UsageError, match=r"screen\.max_title_chars=20: here only settings of llm and annotate"):
+        run(annotate_command, *arguments, "--set", "screen.max_title_chars=20")

@@ -12,7 +12,7 @@ from aria_data.screen import ScreenConfig, probability_of_solo_piano, score_titl
 from aria_data.screen.learned import LIMITS, score_of
 from aria_data.screen.screening import verdict
 from aria_data.screen.title_model import title_model
-from aria_data.screen.word_lists import words_in
+from aria_data.screen.word_lists import _find_all, word_lists, words_in
 
 
 def scores(*titles: str) -> list[int]:
@@ -88,3 +88,14 @@ def test_the_weights_are_small_and_those_of_the_card():
 def test_a_phrase_with_a_start_mark_counts_only_at_the_beginning():
     assert words_in("Why Chopin?", 100)["not_music"] == ["why"]
     assert words_in("Tell me why", 100)["not_music"] == []
+
+
+def test_one_pass_over_a_title_finds_what_each_list_finds():
+    words = ["^", *"how to play a violin and piano duo for solo piano in four hands".split()]
+    found = _find_all(words)
+    assert {name: list(dict.fromkeys(phrases)) for name, phrases in found.items()} == {
+        name: each.find("", words) for name, each in word_lists().items()
+    }
+    assert found["not_music"]
+    assert found["ensemble"]
+    assert found["solo"]

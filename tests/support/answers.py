@@ -35,7 +35,7 @@ def judge(data: dict[str, str]) -> dict[str, object]:
 
 def said(**fields: tuple[str, str]) -> dict[str, object]:
     given = {name: fields.get(name, ("", "")) for name in FIELDS}
-    return {**{name: {"value": value, "quote": quote} for name, (value, quote) in given.items()}, "confidence": 0.8}
+    return {name: {"value": value, "quote": quote} for name, (value, quote) in given.items()}
 
 
 def tag(data: dict[str, str]) -> dict[str, object]:
