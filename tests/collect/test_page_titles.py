@@ -34,6 +34,10 @@ ALONE = [
 ]  # fmt: skip
 SEVERAL = {
     "links": "".join(f'<p><a href="/{n}.mp3">Chopin Nocturne {n}</a></p>' for n in range(2)),
+    "paragraphs": "".join(f'<p>{n}. <a href="/{n}.mp3">Play</a> Chopin Nocturne {n} (5 MB)' for n in range(2)),
+    "paragraphs in items": "".join(
+        f'<li><p><a href="/{n}.mp3">mp3</a></p><p>x</p>Chopin Nocturne {n}</li>' for n in range(2)
+    ),
     "players": "".join(f'<audio title="Chopin Nocturne {n}" src="/{n}.mp3"></audio>' for n in range(2)),
     "WordPress": f'<script type="application/json" class="wp-playlist-script">{TRACKS}</script>',
     "a table": "<table>" + "".join(

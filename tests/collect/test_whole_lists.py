@@ -12,7 +12,7 @@ from aria_data.collect import Crawl, CrawlConfig, Frontier
 from aria_data.collect.sources import follow
 from aria_data.collect.sources.base import Lead, LeftOut
 from aria_data.records import Screening
-from aria_data.web import RequestBudget, Web, WebConfig
+from aria_data.web import FetchFailed, RequestBudget, Web, WebConfig
 
 
 @pytest.fixture
@@ -132,3 +132,24 @@ def test_a_long_block_of_json_ld_is_read_and_one_that_cannot_be_is_said(site):
     found = list(follow(Lead("page", url), a_web(), 10))
     assert found[0] == LeftOut("1 blocks of JSON that cannot be read", is_by_limit=False)
     assert [one.title for one in found[1:]] == ["Etude"]
+
+
+@pytest.mark.parametrize(
+    "link", ['</p2>; rel="next"', "</p0>; rel=prev, </p2>; title=\"a, b\"; REL='next'", "</p2>;rel=next"]
+)
+def test_the_next_page_that_a_header_names_belongs_to_the_list(site, link):
+    pages = {"text/html": "<title>x</title><audio src=1.mp3>", "application/feed+json": json_feed(1)}
+    for kind, body in pages.items():
+        found = list(
+            follow(Lead("page", site.add("/p1", body, kind, link=link.replace("'next'", "next"))), a_web(), 10)
+        )
+        assert site.address("/p2") in [one.target for one in found if isinstance(one, Lead)]
+
+
+def test_a_sitemap_in_plain_text_leads_to_its_pages_and_another_text_is_no_audio(site):
+    url = site.add("/sitemap.txt", "http://a.org/1\n\nhttp://a.org/2\n", "text/plain")
+    assert [one.target for one in follow(Lead("page", url), a_web(), 10)] == ["http://a.org/1", "http://a.org/2"]
+    for body, kind in (("Chopin http://a.org/1", "text/plain"), ("[playlist]\nFile1=http://a.org/1", "audio/x-scpls")):
+        with pytest.raises(FetchFailed) as error:
+            list(follow(Lead("page", site.add("/x", body, kind)), a_web(), 10))
+        assert error.value.reason == "unsupported"

@@ -13,7 +13,7 @@ from typing import Any
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage import printable
-from aria_data.web import canonical, is_address
+from aria_data.web import Page, canonical, is_address, join
 from aria_data.web.addresses import MAX_URL_CHARS, candidate_id_of
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_NAME = 500, 10_000, 200  # characters kept
@@ -181,3 +181,12 @@ def next_page(lead: Lead, source: str, target: str) -> Lead:
     return Lead(
         source, target, lead.depth, lead.priority * 0.99, printable(f"next: {lead.target}", MAX_NAME), lead.hint
     )
+
+
+def next_in_header(page: Page) -> str:
+    """Give the address of the next page that an answer names in its header (RFC 8288), "" without one."""
+    for address, parameters in re.findall(r"<([^<>]{1,3000})>([^<]{0,1000})", page.headers.get("link", "")[:20_000]):
+        relation = re.search(r"[;\s]rel\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", parameters, re.IGNORECASE)
+        if relation and "next" in (relation[1] or relation[2] or "").lower().split():
+            return join(page.url, address)
+    return ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aria_data.collect.sources import json_feed
-from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_in_header, next_page
 from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.storage import printable
@@ -54,7 +54,7 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
     following = next(
         (_string(one.get("href")) for one in about.get("links", []) if one.get("rel") == "next"), ""
     )  # RFC 5005
-    if address := join(page.url, following):
+    if address := join(page.url, following) or next_in_header(page):
         yield next_page(lead, "feed", address)
     links = Counter(_string(entry.get("link")) for entry in entries)
     shared = {link for link, count in links.items() if count > 1} | {_string(about.get("link"))}

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_in_header, next_page
 from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.web import Page, canonical, join
@@ -39,7 +39,7 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
     items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     if len(items) > limit:
         yield LeftOut(f"{len(items) - limit} of {len(items)} entries")
-    if address := join(page.url, _string(feed.get("next_url"))):
+    if address := join(page.url, _string(feed.get("next_url"))) or next_in_header(page):
         yield next_page(lead, "feed", address)
     links = Counter(_string(item.get("url")) for item in items)
     for item in items[:limit]:

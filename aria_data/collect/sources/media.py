@@ -42,6 +42,8 @@ def entries_of(
             hops += 1
         if not isinstance(info, dict):
             raise fetch_error("unsupported", f"{printable(address, 160)}: no audio was found at this address.")
+        if page is not None and info.get("direct"):  # what is no HTML is taken for audio there
+            raise fetch_error("unsupported", f"{printable(address, 160)}: is a text without audio.")
         if info.get("_type") in ("playlist", "multi_video"):
             yield from _of_playlist(info, address, lead, limit)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aria_data.collect.sources import feed, sitemaps
-from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page, text
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_in_header, next_page, text
 from aria_data.collect.sources.html import Found, iso_duration_s, name_in, read_page
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
 from aria_data.collect.sources.players import (
@@ -57,7 +57,7 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | Left
 def _is_audio(page: Page) -> bool:
     if is_stream_address(page.url):
         return not page.content_type.startswith("text/html")
-    if page.content_type.endswith("mpegurl"):
+    if page.content_type.endswith(("mpegurl", "scpls")):
         return False  # a list of other addresses
     return (
         page.content_type.startswith(("audio/", "video/"))
@@ -101,9 +101,10 @@ def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate
                 raise
     yield from candidates
     here, seen = host_of(page.url), {canonical(page.url), canonical(lead.target)}
-    if found.following and host_of(found.following) == here and canonical(found.following) not in seen:
-        seen.add(canonical(found.following))
-        yield next_page(lead, "page", found.following)
+    following = found.following or next_in_header(page)
+    if following and host_of(following) == here and canonical(following) not in seen:
+        seen.add(canonical(following))
+        yield next_page(lead, "page", following)
     for address in found.feeds:
         if canonical(address) not in seen:
             seen.add(canonical(address))

@@ -25,7 +25,8 @@ STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 MAX_RECORDINGS = 20_000  # on a page
 MAX_ASIDE = 2000  # characters of a row or caption that are kept
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6 dt".split())
-_ROWS = frozenset("tr li figure dd article section".split())
+_ROWS = frozenset("p tr li figure dd article section".split())
+_ENDS_P = frozenset("p div ul ol table h1 h2 h3 h4 h5 h6 figure article section dl li tr dd".split())
 # Words that say what a link does and not what it leads to.
 _SAYS_NOTHING = re.compile(
     r"[\W\d_]*((click|here|to|the|this|or|and|as|in|a|an|download|downloads|listen|now|play|pause|stream|audio|file|files|"
@@ -73,7 +74,7 @@ def says_something(words: str) -> bool:
 @dataclass
 class _Recording:
     address: str
-    group: int  # the row, caption or item that it stands in; 0 = none
+    groups: tuple[int, ...]  # the paragraph, row, caption or item that it stands in, the innermost first
     said: list[str] = field(default_factory=list)
     heading: str = ""
 
@@ -90,6 +91,8 @@ class Players:
         self._beside: dict[int, str] = {}  # their words
 
     def opened(self, tag: str, given: dict[str, str]) -> None:
+        if tag in _ENDS_P and self._open and self._open[-1][0] == "p":  # whose end may be left out
+            self._open.pop()
         if tag in ("audio", "video"):
             self._player = "open"
         elif tag in _HEADINGS:
@@ -97,7 +100,7 @@ class Players:
         elif tag in _ROWS and len(self._open) < 50:
             self._num_groups += 1
             self._open.append((tag, self._num_groups))
-        elif tag in ("td", "th", "br", "p", "div", "figcaption"):
+        elif tag in ("td", "th", "br", "div", "figcaption"):
             self.said(" ")
 
     def closed(self, tag: str) -> None:
@@ -129,7 +132,8 @@ class Players:
         if key not in self._found:
             if len(self._found) >= MAX_RECORDINGS:
                 return False
-            self._found[key] = _Recording(address, self._open[-1][1] if self._open and is_beside else 0)
+            groups = tuple(group for _, group in reversed(self._open)) if is_beside else ()
+            self._found[key] = _Recording(address, groups)
         one = self._found[key]
         if self._player == "open":
             self._player = key
@@ -141,14 +145,14 @@ class Players:
 
     def recordings(self) -> list[tuple[str, str]]:
         """Give (address, title) of each recording, in order; a title is "" where no words are its own."""
-        groups = [one.group for one in self._found.values()]
+        groups = [group for one in self._found.values() for group in one.groups]
         headings = [one.heading for one in self._found.values()]
         several, shared = _repeated(groups), _repeated(headings)
         found = []
         for one in self._found.values():
-            row = "" if one.group in several else self._beside.get(one.group, "")
+            rows = [_without_asides(self._beside.get(group, "")) for group in one.groups if group not in several]
             heading = "" if one.heading in shared else one.heading
-            words = (" ".join(each.split()) for each in (*one.said, _without_asides(row), heading))
+            words = (" ".join(each.split()) for each in (*one.said, *rows, heading))
             found.append((one.address, next((each[:300] for each in words if says_something(each)), "")))
         return found
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from html import unescape
 
 from aria_data.collect.sources.base import Lead, LeftOut, deeper
-from aria_data.web import Page, canonical, join
+from aria_data.web import Page, canonical, is_address, join
 from aria_data.web.charsets import decode
 from aria_data.web.first_tag import first_tag
 
@@ -22,8 +22,14 @@ _ROOTS = ("urlset", "sitemapindex")
 
 
 def is_sitemap(page: Page) -> bool:
-    """Whether a page that was read is a sitemap or an index of sitemaps, packed or not."""
-    return page.is_read and first_tag(_text(page, 4000)) in _ROOTS
+    """Whether a page that was read is a sitemap or an index of sitemaps, packed or not, or nothing but addresses."""
+    return page.is_read and (first_tag(_text(page, 4000)) in _ROOTS or bool(_lines(page)))
+
+
+def _lines(page: Page) -> list[str]:
+    """Give the lines of a text that holds nothing but addresses, the other form of the protocol; else nothing."""
+    lines = _text(page, MAX_BYTES).split() if page.content_type in ("", "text/plain", *PACKED) else []
+    return lines if all(map(is_address, lines)) else []
 
 
 def entries_of(page: Page, lead: Lead) -> Iterator[Lead | LeftOut]:
@@ -32,8 +38,8 @@ def entries_of(page: Page, lead: Lead) -> Iterator[Lead | LeftOut]:
     is_index = first_tag(content[:4000]) == "sitemapindex"
     seen = {canonical(page.url), canonical(lead.target)}
     num_left_out = 0
-    for found in _LOCATION.finditer(content):
-        address = join(page.url, unescape(found[1]))
+    for location in _lines(page) or (unescape(found[1]) for found in _LOCATION.finditer(content)):
+        address = join(page.url, location)
         if not address or canonical(address) in seen:
             continue
         if len(seen) > MAX_PAGES:

@@ -237,7 +237,10 @@ def of_tags(place: Place, kind: str, number: int) -> None:
     if kind == "name":
         name = body.replace(b"\0", b"").replace(b"/", b"_").decode("utf-8", "surrogateescape")
         name = os.fsdecode(os.fsencode(name)[: 240 - 4 * (number % 3)]) + (".wav", ".WAV", "")[number % 3] or "a"
-    content = body + audio if kind == "id3" else audio[:36] + body + audio[36:] if kind == "info" else audio
+    if kind == "info":  # the chunk around the tags is whole, so that it is the tags that are odd
+        body = body[8:] + b"\0" * (len(body) % 2)
+        audio = audio[:36] + b"LIST" + len(body).to_bytes(4, "little") + body + audio[36:]
+    content = body + audio if kind == "id3" else audio
     if kind == "sidecar":
         (folder / "a.info.json").write_bytes(body)
     (folder / name).write_bytes(content)
