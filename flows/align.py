@@ -18,7 +18,7 @@ from aria_data.records import SegmentAlignment
 from aria_data.storage import exclusive_lock, printable
 from aria_data.storage.stage_tables import DONE, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import work_key
-from flows.show import Progress
+from flows.show.progress_bars import Progress
 
 VERSION = 1  # raise it when the same notes and scores give another result
 WORK_TABLE, TABLE, FOLDER = "align", "alignments", "alignments"

@@ -17,7 +17,7 @@ from aria_data.errors import MidiUnreadable, UsageError
 from aria_data.midi import read_midi
 from aria_data.records import SegmentAlignment
 from aria_data.storage import printable
-from flows.show import Progress
+from flows.show.progress_bars import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
