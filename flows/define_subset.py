@@ -23,7 +23,7 @@ from aria_data.release import SelectedRow, SubsetRecipe, Subsets
 from aria_data.release.subsets import JUDGED
 from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.stage_tables import StageTable
-from flows.build.publish import publish_change
+from flows.build.publish import DESCRIBED, publish_change
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
             passes = lambda limits: _passing(root, limits)  # noqa: E731
             added = subsets.evaluate(present, manifest.present_where, passes, defining=name)
             beside = {each: of_all_rows(added[each], is_there) for each in added.column_names[1:]}
-            described = manifest.stored_columns(beside)
+            described = stored.only(DESCRIBED).with_columns(beside)
             version = publish_change(root, _put(added), described, note, subsets=subsets.definitions())
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)

@@ -65,7 +65,7 @@ def _publish(root: Path, named: Mapping[str, str], version: int, note: str) -> i
     stored = Manifest(root).stored_columns()
     is_gone = is_in(stored["segment_id"], named.keys())
     removed_in = pc.if_else(is_gone, pa.scalar(version, pa.int64()), stored["removed_in"])
-    described = Manifest(root).stored_columns({"removed_in": removed_in})
+    described = stored.with_columns({"removed_in": removed_in})
     return publish_change(root, lambda rows: tombstones_of(rows, named, version), described, note, named.keys())
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -156,20 +155,10 @@ class Manifest:
             return pa.RecordBatchReader.from_batches(schema, iter(()))
         return self._content(version).files.scanner(columns=list(names), **lean()).to_reader()
 
-    def stored_columns(self, beside: Mapping[str, pa.ChunkedArray] = MappingProxyType({})) -> StoredColumns:
-        """The newest version's columns, read one at a time in an order that does not change; `beside` come on top.
-
-        `beside` columns are as long as the others, and replace those of the same name.
-        """
+    def stored_columns(self) -> StoredColumns:
+        """The newest version's columns, read one at a time, in one order."""
         content = self._content(None)
-
-        def read(names: list[str]) -> pa.Table:
-            stored = [name for name in names if name not in beside]
-            table = content.read(stored or ["segment_id"])
-            return pa.table({name: beside[name] if name in beside else table[name] for name in names})
-
-        names = dict.fromkeys([*content.schema.names, *beside])
-        return StoredColumns(read, list(names), content.files.count_rows())
+        return StoredColumns(content.read, content.schema.names, content.files.count_rows())
 
     def table(self, version: int | str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Read all rows of a version, including removed ones, sorted by segment_id; only `columns`, by default all."""

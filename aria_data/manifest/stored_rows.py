@@ -46,6 +46,20 @@ class StoredColumns:
         table = self._read(list(dict.fromkeys(names)))
         return table if self._is_chosen is None else table.filter(pa.array(self._is_chosen))
 
+    def only(self, names: Sequence[str]) -> StoredColumns:
+        """The same rows without other columns."""
+        return StoredColumns(self._read, names, self._num_all, self._is_chosen)
+
+    def with_columns(self, beside: Mapping[str, pa.ChunkedArray]) -> StoredColumns:
+        """The same rows, all of them, with columns that come on top, or in the place of those of the same name."""
+
+        def read(names: list[str]) -> pa.Table:
+            stored = [name for name in names if name not in beside]
+            table = self._read(stored or self.column_names[:1])
+            return pa.table({name: beside[name] if name in beside else table[name] for name in names})
+
+        return StoredColumns(read, list(dict.fromkeys([*self.column_names, *beside])), self._num_all)
+
     def filter(self, is_chosen: pa.ChunkedArray | pa.Array) -> StoredColumns:
         """The rows of these for which it is true."""
         mask = is_chosen.to_numpy(zero_copy_only=False) if isinstance(is_chosen, pa.Array) else is_chosen.to_numpy()
