@@ -209,7 +209,7 @@ def of_model(place: Place, kind: str, number: int) -> None:
         assert abs(sum(found["probabilities"].values()) - 1) < 1e-3, found
     else:
         answer = Answer(found, "m", False)
-        require_sound(read_answer(question.tag[1], answer, 500).to_annotation(source_of(answer), 0.5))
+        require_sound(read_answer(question.tag[1], answer, 500).to_annotation(source_of(answer)))
 
 
 def _ask(place: Place, task: Any, question: Any, body: bytes) -> None:
