@@ -179,7 +179,7 @@ def of_http(place: Place, kind: str, number: int) -> None:
 
 def of_model(place: Place, kind: str, number: int) -> None:
     """Read a model's reply by itself, and every tenth by the client that asks a server."""
-    from aria_data.annotate.model_tags import annotation_of, annotation_questions, annotation_task
+    from aria_data.annotate.model_tags import annotation_questions, annotation_task, read_answer, source_of
     from aria_data.llm import Answer
     from aria_data.llm.replies import check_answers
     from aria_data.llm.wire import Endpoint
@@ -208,7 +208,8 @@ def of_model(place: Place, kind: str, number: int) -> None:
     elif kind == "digits":
         assert abs(sum(found["probabilities"].values()) - 1) < 1e-3, found
     else:
-        require_sound(annotation_of(question.tag[1], Answer(found, "m", False), 500))
+        answer = Answer(found, "m", False)
+        require_sound(read_answer(question.tag[1], answer, 500).to_annotation(source_of(answer)))
 
 
 def _ask(place: Place, task: Any, question: Any, body: bytes) -> None:
