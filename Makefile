@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # two files of tests at a time: a process of them may take 2 GB
 TOGETHER := -n 2 --dist loadfile --durations=10
 
-.PHONY: help install rooms demo test test-all check format benchmark classifier-sounds train-classifier clean
+.PHONY: help install rooms docs demo test test-all check format benchmark classifier-sounds train-classifier clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -33,6 +33,10 @@ check: $(READY) ## formatting, lint, types, the direction of imports
 
 rooms: $(READY) ## draw docs/rooms.svg again, after rooms or imports changed
 	@$(BIN)/python docs/draw_rooms.py docs/rooms.svg
+
+docs: $(READY) ## make the documentation's site, build/docs/index.html; warnings, such as broken links, are errors
+	@$(BIN)/python -m sphinx -q -W --keep-going -c docs/site . build/docs
+	@echo "build/docs/index.html: open it in a browser"
 
 format: $(READY) ## bring the code into shape
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

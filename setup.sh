@@ -32,7 +32,7 @@ pip="$venv/bin/python -m pip --disable-pip-version-check install -q -c constrain
 say "installing PyTorch (about 1 minute; a GPU build that is already there stays)"
 $pip "torch==$(sed -n 's/^torch==//p' constraints.txt)"
 say "installing the project and what it needs (about 2 minutes)"
-$pip -e '.[dev]'
+$pip -e '.[dev,docs]'
 # the soundfont player of the demo; its PyAudio is for live sound only and needs system headers to build
 $pip --no-deps "tinysoundfont==$(sed -n 's/^tinysoundfont==//p' constraints.txt)"
 say "ready: $venv/bin/aria-data"

@@ -110,6 +110,12 @@ class DatasetCorrupt(DatasetError):
     reason = "dataset_corrupt"
 
 
+class DatasetNotReadable(DatasetError):
+    """A file of the dataset may not be read, or its disk does not give it. Nothing is known to be damaged."""
+
+    reason = "dataset_not_readable"
+
+
 class DatasetLocked(DatasetError):
     """Another build is working in this folder."""
 

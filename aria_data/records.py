@@ -185,6 +185,32 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentAlignment:
+    """A segment along a score, or why it has none (`align.alignment`). Numbers of one without a score are null."""
+
+    segment_id: str
+    midi_sha256: str  # of the notes that were aligned
+    reason: str  # "": aligned; else why not
+    measured: float | None  # the number that decided against it
+    score_id: str  # the score's path below the folder of scores; of one not aligned the best that was tried
+    score_sha256: str
+    score_match: float | None  # notes matched, of those played and those written: 2 m / (p + w)
+    alignment_confidence: float | None  # share of beats whose surroundings were matched
+    num_bars: int | None  # downbeats heard; what is repeated counts again
+    first_bar: int | None  # the lowest number of a bar heard, as the score counts
+    last_bar: int | None
+    is_complete_piece: bool | None
+    tempo_bpm_median: float | None
+    num_beats: int | None
+    num_jumps: int | None  # to a repeat, over a cut
+    composition_agrees: bool | None  # the notes agree with the tags; null where nothing can be compared
+    proposed_composition: str  # where tags are missing or contradicted
+    evidence: str  # one line for a person
+    beats_path: str  # below the dataset folder: ASAP's layout; "" where there is none
+    details_path: str  # Parquet: every beat and note with its place in the score
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """What is played and by whom, as read from the text. A field without evidence in the text is empty."""
 

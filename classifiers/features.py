@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 MAX_SAMPLE = 1e6  # full scale is 1
+TURNED, TURNED_BACK = -0.7, -0.3  # correlation of left and right: below, the right is turned; above, back again
 # Containers that hold their own audio; a playlist could make FFmpeg open other files or addresses.
 CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,iff,matroska,webm,mov,mp4,m4a,3gp,mp2,mp3,mpc,mpc8,"
@@ -143,6 +144,7 @@ def read_blocks(path: str | Path, sample_rate: int = 16000, block_s: float = 10.
 def _frames_of(container, stream, resampler) -> Iterator:
     import av
 
+    turned = _Turned()
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
@@ -150,5 +152,37 @@ def _frames_of(container, stream, resampler) -> Iterator:
             continue
         for frame in frames:
             frame.pts = None  # gaps in time stamps are not silence
-            yield from resampler.resample(frame)
+            for sounding in turned(frame):
+                yield from resampler.resample(sounding)
     yield from resampler.resample(None)
+
+
+class _Turned:
+    """Turns the second of two channels where it is the first one upside down: both together would be silence."""
+
+    def __init__(self) -> None:
+        import av
+
+        self._plain = av.AudioResampler(format="fltp", layout="stereo")
+        self._power = np.zeros(3)  # of the left, the right, and both together; what was heard last counts most
+        self._is_turned = False
+
+    def __call__(self, frame) -> Iterator:
+        import av
+
+        if frame.layout.nb_channels != 2:
+            yield frame
+            return
+        for plain in self._plain.resample(frame):
+            left, right = plain.to_ndarray().astype(np.float64)
+            memory = 0.96 ** (len(left) / 16_384)
+            self._power = memory * self._power + np.nan_to_num([left @ left, right @ right, left @ right])
+            likeness = self._power[2] / max(float(np.sqrt(self._power[0] * self._power[1])), 1e-12)
+            self._is_turned = likeness < (TURNED_BACK if self._is_turned else TURNED)
+            if self._is_turned:
+                both = np.stack([left, -right]).astype(np.float32)
+                rate = plain.sample_rate
+                plain = av.AudioFrame.from_ndarray(both, format="fltp", layout="stereo")
+                plain.sample_rate = rate
+            plain.pts = None
+            yield plain

@@ -11,6 +11,7 @@ from prefect import flow
 from aria_data.storage import not_writable
 from aria_data.transcribe import Compute
 from flows.build.assemble import Build
+from flows.build.stream import Lane
 from flows.build.unchanged import last_summary
 from flows.engine import BuildOrder, order_build
 from flows.engine.downloads import DOWNLOAD
@@ -18,6 +19,7 @@ from flows.engine.orders import ANYWHERE
 from flows.engine.prefect_environment import kept_environment
 from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+from flows.plan.planning import planned_summary
 from flows.show.summaries import BuildSummary
 
 
@@ -39,19 +41,32 @@ def build_dataset(
     order = order_build(
         source, Path(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
     )
+    if dry_run:
+        return planned_summary(order)  # the same steps, with the results that are there
     with Build.open(order.source, out, order.config, order.compute, dry_run, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
-        build.run(SCREEN)  # the text: likely solo piano?
-        build.run(DOWNLOAD)  # what is not here yet: fetched, verified
-        build.run(INGEST)  # the audio: whole, audible, hashed
-        build.reject_same_files()  # the same bytes again; what was removed for good
-        build.run(CLASSIFY)  # a score a window
-        build.run(SEGMENT)  # spans of solo piano
-        build.number_segments()  # the numbers that this music had before; what was removed is cut out
-        build.run(FINGERPRINT)  # what it sounds like, to know it again
-        build.run(TRANSCRIBE)  # notes and pedals, a .mid a segment
-        build.run(MEASURE)  # numbers about the notes
-        build.run(ANNOTATE)  # composer, title, opus ...
+        build.pass_through(  # shard by shard: each lane is a thread, so different shards are in different lanes
+            Lane(
+                "text",
+                SCREEN,  # the text: likely solo piano?
+                DOWNLOAD,  # what is not here yet: fetched, verified
+            ),
+            Lane(
+                "sound",
+                INGEST,  # the audio: whole, audible, hashed
+                build.stream.reject_same_files,  # the same bytes again; what was removed for good
+                CLASSIFY,  # a score a window
+                SEGMENT,  # spans of solo piano
+                build.stream.number_segments,  # the numbers that this music had before; what was removed is cut out
+                FINGERPRINT,  # what it sounds like, to know it again
+            ),
+            Lane("notes", TRANSCRIBE),  # notes and pedals, a .mid a segment
+            Lane(
+                "tags",
+                MEASURE,  # numbers about the notes
+                ANNOTATE,  # composer, title, opus ...
+            ),
+        )
         build.prune()  # notes outside the limits
         build.deduplicate()  # the same audio, the same recording, the same notes
         return build.release()  # a version of the manifest, if anything changed

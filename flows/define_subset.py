@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +15,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.revising import Change
 from aria_data.manifest.row_queries import differs
+from aria_data.manifest.stored_rows import is_present, of_all_rows
 from aria_data.measure import load_limits
 from aria_data.measure.prune import PRESETS, is_passing
 from aria_data.records import Measurement
@@ -22,7 +23,7 @@ from aria_data.release import SelectedRow, SubsetRecipe, Subsets
 from aria_data.release.subsets import JUDGED
 from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.stage_tables import StageTable
-from flows.build.publish import DESCRIBED, publish_change
+from flows.build.publish import publish_change
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
@@ -57,11 +58,13 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
         before = {path: path.read_bytes() if path.is_file() else None for path in subsets.files(name)}
         try:
             change(subsets)
-            rows = manifest.table(columns=list(dict.fromkeys([*JUDGED, *DESCRIBED])))
-            present = rows.select(JUDGED).filter(pc.is_null(rows["removed_in"]))
+            stored = manifest.stored_columns()
+            is_there = is_present(stored)
+            present = stored.filter(is_there).select(JUDGED)
             passes = lambda limits: _passing(root, limits)  # noqa: E731
             added = subsets.evaluate(present, manifest.present_where, passes, defining=name)
-            described = _with_columns(rows, added)
+            beside = {each: of_all_rows(added[each], is_there) for each in added.column_names[1:]}
+            described = manifest.stored_columns(beside)
             version = publish_change(root, _put(added), described, note, subsets=subsets.definitions())
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)
@@ -124,19 +127,24 @@ def _own_limits(name: str, recipe: SubsetRecipe) -> Mapping[str, float] | None:
         raise ConfigInvalid(f"subset {name}: {recipe.limits}: is nested too deeply for limits.") from error
 
 
-def _passing(root: Path, limits: str) -> set[str]:
+def _passing(root: Path, limits: str) -> pa.ChunkedArray:
     """The ids of the segments whose latest measures are within `limits` (a preset or a file)."""
     table, judged = StageTable(root, "measure", Measurement), load_limits(limits)
-    ids = (item_id for batch in table.columns([]) for item_id in batch.column("item_id").to_pylist())
-    latest = {item_id: place for place, item_id in enumerate(ids)}
-    passing: set[str] = set()
-    places = count()
+    is_latest = _latest(pa.chunked_array([batch.column("item_id") for batch in table.columns([])], pa.string()))
+    passing, start = [], 0
     for batch in table.columns(["measures"]):
-        is_latest = [latest[item_id] == next(places) for item_id in batch.column("item_id").to_pylist()]
-        batch = batch.filter(pa.array(is_latest, pa.bool_()))
-        kept = batch.filter(is_passing(batch.column("measures"), judged))
-        passing.update(kept.column("item_id").to_pylist())
-    return passing
+        latest = batch.filter(pa.array(is_latest[start : start + len(batch)]))
+        passing.append(latest.column("item_id").filter(is_passing(latest.column("measures"), judged)))
+        start += len(batch)
+    return pa.chunked_array(passing, pa.string())
+
+
+def _latest(ids: pa.ChunkedArray) -> np.ndarray:
+    """For each place, whether its id comes no more after it."""
+    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    places, last = np.arange(len(codes)), np.zeros(len(codes), np.int64)
+    last[codes] = places
+    return last[codes] == places
 
 
 def _summary(recipe: SubsetRecipe) -> str:

@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
-from aria_data.manifest.columns import arrow_schema, is_added
-from aria_data.manifest.rows import is_in, rows_of
+from aria_data.manifest.columns import arrow_schema
+from aria_data.manifest.rows import is_in
 from aria_data.release import Removal, Removals
 from aria_data.release.older_files import SPAN
 from aria_data.release.tombstones import NAMED, Known, copies_left, midi_files, named_segments, sweep, tombstones_of
 from aria_data.storage import exclusive_lock
 from aria_data.web.opt_outs import kind_of_entry
 from flows.build.numbering import affirm
-from flows.build.publish import DESCRIBED, publish_change
+from flows.build.publish import publish_change
 from flows.show.removal import Removed
 
 
@@ -43,33 +43,29 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
     if version == 0 and not (root / "tables" / "collect").is_dir():
         raise DatasetNotFound(f"{root}: holds no released dataset.")
     with exclusive_lock(root / ".lock"):
-        rows = _read(manifest) if version else arrow_schema().empty_table()
+        rows = manifest.table(columns=[*NAMED, *SPAN[1:]]) if version else arrow_schema().empty_table()
         known = Known.read(root)
         _require_known(root, entries, rows, known)
         earlier = Removals(root).by_id()
         removals = ({entry: Removal(entry, reason, "") for entry in entries} | earlier).values()
-        named = named_segments(known, rows_of(rows.select(NAMED)), removals)
+        named = named_segments(known, rows, removals)
         gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).to_pylist()
         if gone:
             affirm(root, rows.select(SPAN).filter(is_in(rows["segment_id"], named.keys())).to_pylist())
         Removals(root).add(entries, reason)
         if gone:
             rows = rows.filter(pc.invert(is_in(rows["segment_id"], named.keys())))
-            version = _publish(root, rows, named, version + 1, f"removed: {reason}")
+            version = _publish(root, named, version + 1, f"removed: {reason}")
         sweep(root, known)
     return Removed(version, len(gone), tuple(copies_left(known, entries, rows, gone, removals)))
 
 
-def _read(manifest: Manifest) -> pa.Table:
-    """All rows, with the columns that a removal, the facts of a version and the card need."""
-    added = filter(is_added, manifest.column_names())
-    return manifest.table(columns=list(dict.fromkeys([*NAMED, *SPAN, *DESCRIBED, *added])))
-
-
-def _publish(root: Path, left: pa.Table, named: Mapping[str, str], version: int, note: str) -> int:
-    """Release a version in which the rows that `named` has reasons for are tombstones, beside those that are left."""
-    blank = pa.table({"segment_id": sorted(named), "removed_in": pa.repeat(version, len(named))})
-    described = pa.concat_tables([left, blank], promote_options="default")
+def _publish(root: Path, named: Mapping[str, str], version: int, note: str) -> int:
+    """Release a version in which the rows that `named` has reasons for are tombstones."""
+    stored = Manifest(root).stored_columns()
+    is_gone = is_in(stored["segment_id"], named.keys())
+    removed_in = pc.if_else(is_gone, pa.scalar(version, pa.int64()), stored["removed_in"])
+    described = Manifest(root).stored_columns({"removed_in": removed_in})
     return publish_change(root, lambda rows: tombstones_of(rows, named, version), described, note, named.keys())
 
 

@@ -18,6 +18,7 @@ from aria_data.repertoire import (
     find_forms,
     find_key,
     find_pianist,
+    known_work,
 )
 from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import count_of, word_list
@@ -200,5 +201,8 @@ def _after_composer(body: str, composer: Composer | None) -> str:
     """The title without "Chopin: " or "Bach, J.S.: " at its start."""
     head, colon, rest = body.partition(":")
     match = find_composer(head, is_name=True) if colon and composer else None
-    is_own = bool(match and composer and match.composer_id == composer.composer_id)
-    return rest.strip() if is_own and not find_form(fold(head)) and not re.search(r"[0-9]", head) else body.strip()
+    if not match or not composer or match.composer_id != composer.composer_id:
+        return body.strip()
+    named = head[: match.start] + head[match.end :]
+    is_work = find_form(fold(head)) or re.search(r"[0-9]", head) or known_work(composer.composer_id, fold(named))
+    return body.strip() if is_work else rest.strip()

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import re
 
-from aria_data.repertoire import CatalogueNumber, ComposerMatch, catalogue_numbers, find_composers, find_form
+from aria_data.repertoire import (
+    CatalogueNumber,
+    ComposerMatch,
+    catalogue_numbers,
+    find_composers,
+    find_form,
+    find_forms,
+)
 from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import word_list
+from aria_data.repertoire.movements import find_movement_words
 from aria_data.repertoire.opuses import same_work
 from aria_data.text import fold
 
@@ -21,10 +29,12 @@ _ARRANGED = re.compile(
 _OF_SOMEBODY = re.compile(
     r"\b(?:de|d'|du|of|von|van|di|by|after|from|on|uber|sur|a|per|pour|for|to|in|nach|na|о|из)\s?$"
 )
+_AND = r"\s?(?:,|&|\+|\b(?:and|und|et|y|и)\b)\s?(?:(?:and|und|et|y|и|&)\s)?(?:no\.?\s?|nr\.?\s?)?"
 _MORE_NUMBERS = re.compile(
-    r"\b(?:op(?:us)?|bwv|kv?|d|s|hob)[.\s]{0,2}[0-9]{1,3}(?:\s?,\s?(?:and\s)?[0-9]{2,3})+(?:\s?(?:,|&|and|und|et|y)\s?[0-9]{2,3})?\b"
-    r"(?!\s?[:.])"
+    rf"\b(?:opp?|opus|bwv|kv?|d|s|hob)[.\s]{{0,2}}[0-9]{{1,3}}(?P<more>(?:{_AND}[0-9]{{2,3}})+)(?![0-9])(?!\s?[:.])"
 )
+_MORE_OF_FORM = re.compile(rf"\s?(?:nos?\.?|nr\.?|№)?\s?[0-9]{{1,2}}(?P<more>(?:{_AND}[0-9]{{1,2}})+)(?!\w|\s?[:.])")
+_COMMA_AND_NUMBER = re.compile(r"\s?,\s?[0-9]+")
 
 
 def people_of_works(title: str) -> list[str]:
@@ -53,7 +63,8 @@ def _stretches(people: list[ComposerMatch], title: str) -> list[tuple[ComposerMa
 
 def has_several_works(title: str, composer_id: str) -> bool:
     """Whether a title names several works of one composer: "Op. 109, 110, 111", "Op. 27 No. 2 & Op. 31 No. 1"."""
-    if _MORE_NUMBERS.search(fold(title)):
+    folded = fold(title)
+    if _lists_numbers(folded) or _lists_of_a_form(folded):
         return True
     composer = composers().get(composer_id)
     numbers = catalogue_numbers(title, (*composer.catalogues, "op") if composer else ())
@@ -65,6 +76,26 @@ def has_several_works(title: str, composer_id: str) -> bool:
             and _is_list(title[first.end : number.start])
             and not _is_one(first, number, composer_id)
         ):
+            return True
+    return False
+
+
+def _lists_numbers(folded: str) -> bool:
+    """Whether numbers follow that of a catalogue: "Op. 10 & 25"; the count in "Op. 28, 24 Preludes" is none."""
+    for match in _MORE_NUMBERS.finditer(folded):
+        is_count = _COMMA_AND_NUMBER.fullmatch(match["more"]) and re.match(r"\s?[^\W\d]", folded[match.end() :])
+        if not is_count:
+            return True
+    return False
+
+
+def _lists_of_a_form(folded: str) -> bool:
+    """Whether the numbers of several pieces of one form are named, and none of a catalogue: "Ballades 1 & 4"."""
+    if catalogue_numbers(folded):
+        return False
+    for *_, end in find_forms(folded):
+        found = _MORE_OF_FORM.match(folded, end)
+        if found and not _COMMA_AND_NUMBER.fullmatch(found["more"]) and not find_movement_words(folded[end:]):
             return True
     return False
 

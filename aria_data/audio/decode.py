@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,39 +50,85 @@ def inspect(path: Path, max_duration_s: float = math.inf) -> AudioFacts:
     Raises `AudioUnreadable` for a file that cannot be opened as audio, when nothing decodes (`no_audio_decoded`), and
     as soon as it is longer than `max_duration_s` (`too_long`).
     """
-    digest = hashlib.sha256()
-    square_sum, peak = 0.0, 0
     with opened(path) as file:
-        info, tally = info_of(file), Tally.of(file)
-        for block in blocks_of(tally, "s16"):
-            digest.update(block.tobytes())
-            wide = block.astype(np.int32)
-            square_sum += float(np.einsum("ij,ij->", wide, wide, dtype=np.float64))
-            peak = max(peak, int(np.abs(wide).max(initial=0)))
-            if tally.num_samples > max_duration_s * info.sample_rate:
-                raise AudioUnreadable(
-                    f"{printable(path.name)}: lasts longer than {max_duration_s:.0f} s, the longest allowed. "
-                    "Cut it, or raise ingest.max_duration_s.",
-                    reason="too_long",
-                    measured=tally.num_samples / info.sample_rate,
-                )
-        found = decoded_of(tally, info)
-    if found.num_samples == 0:
-        raise AudioUnreadable(
-            f"{printable(path.name)}: holds no audio that decodes. Get the file again.", reason="no_audio_decoded"
+        description = Description(path, info_of(file), Tally.of(file), max_duration_s)
+        for block in blocks_of(description.tally, "s16"):
+            description.add(block)
+        return description.finish()
+
+
+class Description:
+    """Describes samples, given as blocks of 16-bit integers at the file's own rate and channels. See `inspect`."""
+
+    def __init__(self, path: Path, info: AudioInfo, tally: Tally, max_duration_s: float = math.inf):
+        self.path, self.info, self.tally, self.max_duration_s = path, info, tally, max_duration_s
+        self._digest = hashlib.sha256()
+        self._square_sum, self._peak = 0.0, 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next block. Raises `AudioUnreadable` when the file is longer than allowed."""
+        self._digest.update(block.tobytes())
+        wide = block.astype(np.int32)
+        self._square_sum += float(np.einsum("ij,ij->", wide, wide, dtype=np.float64))
+        self._peak = max(self._peak, int(np.abs(wide).max(initial=0)))
+        num_samples, sample_rate = self.tally.num_samples, self.info.sample_rate
+        if num_samples > self.max_duration_s * sample_rate:
+            raise AudioUnreadable(
+                f"{printable(self.path.name)}: lasts longer than {self.max_duration_s:.0f} s, the longest allowed. "
+                "Cut it, or raise ingest.max_duration_s.",
+                reason="too_long",
+                measured=num_samples / sample_rate,
+            )
+
+    def finish(self) -> AudioFacts:
+        """Sum up, while the file is still open. Raises `AudioUnreadable` where nothing was decoded."""
+        found = decoded_of(self.tally, self.info)
+        if found.num_samples == 0:
+            raise AudioUnreadable(
+                f"{printable(self.path.name)}: holds no audio that decodes. Get the file again.",
+                reason="no_audio_decoded",
+            )
+        mean_square = self._square_sum / (found.num_samples * self.info.num_channels)
+        return AudioFacts(
+            **{name: getattr(found, name) for name in Decoded.__dataclass_fields__},
+            samples_sha256=self._digest.hexdigest(),
+            loudness_db=to_db(math.sqrt(mean_square) / 32768),
+            peak_db=to_db(self._peak / 32768),
         )
-    mean_square = square_sum / (found.num_samples * info.num_channels)
-    return AudioFacts(
-        **{name: getattr(found, name) for name in Decoded.__dataclass_fields__},
-        samples_sha256=digest.hexdigest(),
-        loudness_db=to_db(math.sqrt(mean_square) / 32768),
-        peak_db=to_db(peak / 32768),
-    )
 
 
 def to_db(amplitude: float) -> float:
     """Convert an amplitude (1 = full scale) to decibels, at least -120 dB."""
     return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB
+
+
+class Resampled:
+    """Resamples blocks of shape (num_samples, num_channels), in order; at an equal rate they stay as they are."""
+
+    def __init__(self, from_rate: int, to_rate: int, num_channels: int):
+        import soxr
+
+        self._num_channels = num_channels
+        self._stream: Any = None
+        if from_rate != to_rate:
+            self._stream = soxr.ResampleStream(from_rate, to_rate, num_channels, dtype="float32")
+
+    def add(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take the next block; yield what is ready."""
+        if self._stream is None:
+            yield block
+            return
+        yield from self._filled(self._stream.resample_chunk(block))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Yield the rest."""
+        if self._stream is not None:
+            nothing = np.zeros((0, self._num_channels), np.float32)
+            yield from self._filled(self._stream.resample_chunk(nothing, last=True))
+
+    def _filled(self, out: np.ndarray) -> Iterator[np.ndarray]:
+        if len(out):
+            yield out.reshape(-1, self._num_channels)
 
 
 class AudioReader:
@@ -113,8 +160,6 @@ class AudioReader:
         `choose_rate` gets about the first `LOOK_S` seconds of the span at the file's own rate, and that rate, and
         gives the rate to resample to in place of `sample_rate`.
         """
-        import soxr
-
         native = self._native(start_s, end_s)
         held, num_held = [], 0
         for block in native:
@@ -125,18 +170,10 @@ class AudioReader:
         if not held:
             return
         rate = choose_rate(np.concatenate(held), self._native_rate) if choose_rate else self.sample_rate
-        if self._native_rate == rate:
-            yield from held
-            yield from native
-            return
-        resampler = soxr.ResampleStream(self._native_rate, rate, self.num_channels, dtype="float32")
+        resampled = Resampled(self._native_rate, rate, self.num_channels)
         for block in itertools.chain(held, native):
-            out = resampler.resample_chunk(block)
-            if len(out):
-                yield out.reshape(-1, self.num_channels)
-        last = resampler.resample_chunk(np.zeros((0, self.num_channels), np.float32), last=True)
-        if len(last):
-            yield last.reshape(-1, self.num_channels)
+            yield from resampled.add(block)
+        yield from resampled.finish()
 
     def _native(self, start_s: float, end_s: float) -> Iterator[np.ndarray]:
         if self._blocks is None or round(start_s * self._native_rate) < self._position:

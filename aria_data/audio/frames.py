@@ -6,7 +6,7 @@ the file is whole (`integrity`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,25 @@ def blocks_of(tally: Tally, sample_format: str) -> Iterator[np.ndarray]:
     `sample_format` is "flt", float32 with full scale 1, or "s16", which rounds as FFmpeg does. A file may change its
     rate or layout on the way (chained Ogg, joined MP3): every frame is converted to the first's.
     """
-    context = tally.opened.stream.codec_context
-    converter = _Converter(context.layout.name, context.layout.nb_channels, context.sample_rate, sample_format, tally)
+    for _, block in converted(tally, {sample_format: tally}):
+        yield block
+
+
+def converted(tally: Tally, tallies: Mapping[str, Tally]) -> Iterator[tuple[str, np.ndarray]]:
+    """Decode a file once, and yield what `blocks_of` gives for each of several formats, with the format.
+
+    `tally` counts what is found in the file, that of a format what is found in its samples.
+    """
+    converters = {name: _Converter.of(own, name) for name, own in tallies.items()}
     for frame, silence_s in _with_silence(tally):
-        num_silent = round(silence_s * converter.rate)
-        if num_silent:
-            yield from converter.flush()
-            yield from converter.silence(num_silent)
-        yield from converter.convert(frame)
-    yield from converter.flush()
+        for name, converter in converters.items():
+            num_silent = round(silence_s * converter.rate)
+            if num_silent:
+                yield from ((name, block) for block in converter.flush())
+                yield from ((name, block) for block in converter.silence(num_silent))
+            yield from ((name, block) for block in converter.convert(frame))
+    for name, converter in converters.items():
+        yield from ((name, block) for block in converter.flush())
 
 
 class _Converter:
@@ -87,6 +97,11 @@ class _Converter:
         self.is_rounded = sample_format == "s16"
         self._resampler: Any = None
         self._shape: tuple[str, str, int] | None = None
+
+    @classmethod
+    def of(cls, tally: Tally, sample_format: str) -> _Converter:
+        context = tally.opened.stream.codec_context
+        return cls(context.layout.name, context.layout.nb_channels, context.sample_rate, sample_format, tally)
 
     def convert(self, frame: Any) -> Iterator[np.ndarray]:
         import av

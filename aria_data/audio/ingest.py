@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aria_data.audio.decode import inspect, probe
+from aria_data.audio.decode import AudioFacts, inspect, probe
 from aria_data.audio.integrity import IntegrityLimits, require_whole
 from aria_data.errors import AudioUnreachable, AudioUnreadable
 from aria_data.records import Candidate, Download, Recording, Verdict
@@ -28,9 +28,14 @@ def ingest(candidate: Candidate, path: Path, config: IngestConfig) -> tuple[Reco
     `max_duration_s`. Silence and a file that is too short are expected rejections: the verdict holds them, and a note
     where the file is odd but can be read.
     """
-    facts = inspect(path, config.max_duration_s)
+    return ingest_decoded(candidate, path, inspect(path, config.max_duration_s), sha256_file(path), config)
+
+
+def ingest_decoded(
+    candidate: Candidate, path: Path, facts: AudioFacts, audio_sha256: str, config: IngestConfig
+) -> tuple[Recording, Verdict]:
+    """Judge a file that was decoded to its end; `audio_sha256` is of its bytes. Raises as `ingest` does."""
     require_whole(path.name, facts, config)
-    audio_sha256 = sha256_file(path)
     recording = Recording(
         recording_id=f"{candidate.source}-{audio_sha256[:16]}",
         candidate_id=candidate.candidate_id,

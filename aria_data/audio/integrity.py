@@ -8,6 +8,12 @@ from aria_data.audio.decoded import Decoded
 from aria_data.errors import AudioUnreadable
 from aria_data.storage import printable
 
+READER = 1  # raise it when audio that was refused may be read now: then such files are tried again once
+REFUSALS = frozenset(
+    "not_audio truncated sound_left_out damaged samples_not_finite samples_out_of_range too_many_channels "
+    "no_audio_stream no_audio_decoded".split()
+)
+
 
 @dataclass(frozen=True)
 class IntegrityLimits:

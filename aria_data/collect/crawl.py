@@ -131,7 +131,8 @@ class Crawl:
                         failed[one.kind] += 1
                         lines.append(f"{one.lead}: {one.kind} ({one.detail})")
                     elif one.left_out and not one.is_cut:
-                        lines.append(f"{one.lead}: left out are {one.left_out}; raise crawl.candidates_per_lead")
+                        advice = "; raise crawl.candidates_per_lead" if one.is_by_limit else ""
+                        lines.append(f"{one.lead}: left out are {one.left_out}{advice}")
                 stopped_by = stopped_by or self._spent(totals["new"], began)
                 self.report(self._summary("", totals, failed, lines, began))
         self._export()
@@ -166,6 +167,7 @@ class Crawl:
                     candidates.append(found)
                 elif isinstance(found, LeftOut):
                     followed.left_out = ", ".join(filter(None, (followed.left_out, found.what)))
+                    followed.is_by_limit |= found.is_by_limit
                 else:
                     followed.leads.append(found)
         except (RequestsSpent, HostResting) as error:

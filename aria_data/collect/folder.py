@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,23 +18,30 @@ from aria_data.collect.sources.base import text
 from aria_data.errors import AudioUnreachable, AudioUnreadable, UsageError
 from aria_data.records import Candidate
 from aria_data.storage import as_on_disk, printable
-from aria_data.storage.files import to_location
+from aria_data.storage.files import from_location, to_location
 
 # File endings that are tried as audio (a part of FFmpeg's); any other file is skipped and counted.
 AUDIO_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .au .avi .caf .dff .dsf .flac .flv .m4a .m4b .m4v .mka .mkv .mov "
-    ".mp2 .mp3 .mp4 .mpc .mpeg .mpg .oga .ogg .ogv .opus .ra .rm .shn .snd .spx .tak .tta .voc .w64 .wav .wave .weba "
-    ".webm .wma .wmv .wv".split()
+    ".3g2 .3gp .aa3 .aac .ac3 .aif .aifc .aiff .alac .amr .ape .asf .au .avi .awb .bwf .caf .dff .dsf .eac3 .ec3 "
+    ".f4a .f4b .f4v .flac .flv .m2a .m2t .m2ts .m4a .m4b .m4p .m4r .m4v .mk3d .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpa "
+    ".mpc .mpeg .mpg .mpga .oga .ogg .ogv .ogx .oma .opus .qt .ra .rf64 .rm .rmvb .shn .snd .spx .tak .tta .vob .voc "
+    ".w64 .wav .wave .weba .webm .wma .wmv .wv".split()
 )
+# Endings of films and of programs: such a file is audio if it can be opened as such.
+DOUBTFUL_SUFFIXES = frozenset((".ts", ".mts", ".mod", ".tod", ".trp", ".tp"))
 MAX_SIDECAR_BYTES = 4 << 20  # yt-dlp's largest .info.json files are near 1 MB
 MAX_TEXT = 10_000  # characters kept of a description
 
 
 @dataclass(slots=True)
 class Folder:
-    """The result of a walk through a folder: candidates in order of path, and the number of skipped files by ending."""
+    """The result of a walk through a folder: candidates in order of path, and the number of skipped files by ending.
+
+    `closed_ids` are the candidates that stand for a folder which may not be read: they are none once it may.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
+    closed_ids: set[str] = field(default_factory=set)
     left_aside: Counter[str] = field(default_factory=Counter)
 
 
@@ -56,7 +63,10 @@ def collect_folder(
     if not os.access(root, os.R_OK | os.X_OK):
         raise UsageError(f"{printable(str(root))}: may not be read. Check its permissions.")
     folder = Folder()
-    paths = [path for path in sorted(_files_below(root), key=os.fsencode) if _is_wanted(path, folder.left_aside)]
+    files, closed = _files_below(root)
+    files = [path for path in sorted(files, key=os.fsencode) if _is_wanted(path, folder.left_aside)]
+    paths = sorted([*files, *closed], key=os.fsencode)
+    folder.closed_ids = {_own_id(path) for path in closed}
     places = KnownPlaces(known, audio_sha256_of, paths)
     count = 1 + max((candidate.observation for candidate in known.values()), default=0)
     folder.candidates = [_candidate(root, path, known, places, count) for path in paths]
@@ -69,34 +79,54 @@ def _is_wanted(path: Path, left_aside: Counter[str]) -> bool:
         left_aside["hidden"] += 1
         return False
     suffix = path.suffix.lower()
-    is_nameless_audio = not suffix and not path.is_dir() and _probe_quietly(path) is not None
-    if suffix in AUDIO_SUFFIXES or path.is_dir() or is_nameless_audio:
+    if may_be_audio(path):
         return True
     if not path.name.endswith(".info.json"):
         left_aside[printable(suffix, 20) or "without an ending"] += 1
     return False
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    """Yield every file outside hidden folders, and every folder that may not be read, so that it is reported."""
+def is_closed_folder(candidate: Candidate) -> bool:
+    """Whether a candidate of earlier code stands for a folder that could not be read then: it holds no sound itself."""
+    if candidate.source != "local" or candidate.num_bytes or candidate.modified_ns:
+        return False
+    place = from_location(candidate.location, Path())
+    return place.suffix.lower() not in AUDIO_SUFFIXES or os.path.isdir(place)
+
+
+def may_be_audio(path: Path) -> bool:
+    """Whether a file is taken for audio: by its ending, or where that tells nothing, by its content."""
+    suffix = path.suffix.lower()
+    is_doubtful = not suffix or suffix in DOUBTFUL_SUFFIXES
+    return suffix in AUDIO_SUFFIXES or (is_doubtful and _probe_quietly(path) is not None)
+
+
+def _files_below(root: Path) -> tuple[list[Path], list[Path]]:
+    """Give every file outside hidden folders, and every folder that may not be read, so that it is reported."""
     seen = set()
-    unreadable: list[Path] = []
-    walk = os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(Path(os.fsdecode(error.filename))))
+    files: list[Path] = []
+    closed: list[Path] = []
+    walk = os.walk(root, followlinks=True, onerror=lambda error: closed.append(Path(os.fsdecode(error.filename))))
     for directory, subdirectories, names in walk:
-        status = os.stat(directory)
+        try:
+            status = os.stat(directory)
+        except OSError:  # its folder may be listed but not entered
+            closed.append(Path(directory))
+            subdirectories.clear()
+            continue
         if (status.st_dev, status.st_ino) in seen:  # a link to a folder that was walked before
             subdirectories.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
-        yield from (Path(directory, name) for name in names)
-    yield from unreadable
+        files += (Path(directory, name) for name in names)
+    return files, closed
 
 
 def _candidate(
     root: Path, path: Path, known: Mapping[str, Candidate], places: KnownPlaces, observation: int
 ) -> Candidate:
-    own_id = "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    own_id = _own_id(path)
     sidecar = as_on_disk(path.parent, path.with_suffix(".info.json").name)
     state = FileState.of(path)
     state = state._replace(modified_ns=max(state.modified_ns, FileState.of(sidecar).modified_ns))
@@ -140,6 +170,10 @@ def _candidate(
     )
 
 
+def _own_id(path: Path) -> str:
+    return "local-" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
 def _folders(root: Path, path: Path) -> str:
     """Describe the folders below the source in which a file lies: people sort recordings by composer."""
     parts = [printable(part, 100) for part in path.relative_to(root).parts[:-1]]
@@ -178,8 +212,8 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
 
 
 def audio_files(given: Path) -> list[Path]:
-    """Give the audio files below a folder in order, chosen by their endings; for a file, the file alone."""
+    """Give the audio files below a folder in order, as a build takes them; for a file, the file alone."""
     if not given.is_dir():
         return [given]  # a missing one becomes an error of its own, beside the others' results
-    below = (path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return sorted(path for path in below if not path.name.startswith(".") and path.is_file())
+    below = (path for path in given.rglob("*") if not path.name.startswith(".") and os.path.isfile(path))
+    return sorted(path for path in below if may_be_audio(path))

@@ -68,6 +68,7 @@ class Followed:
     is_cut: bool = False  # a budget ended it: the lead waits, and this does not count as a try
     rest_s: float = 0.0  # seconds to wait then
     left_out: str = ""  # what was found and not given
+    is_by_limit: bool = False  # of what was left out, whether a higher `candidates_per_lead` brings some
 
 
 class Frontier:

@@ -11,6 +11,7 @@ recording.
 
 from __future__ import annotations
 
+import base64
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ def to_bytes(found: Notes) -> bytes:
     place = np.arange(len(steps)) + np.cumsum(num_gaps)
     pairs[place, 0], pairs[place, 1] = steps % LONGEST_GAP, found.pitch
     return pairs.tobytes()
+
+
+def fingerprint_text(blocks: Iterable[np.ndarray]) -> str:
+    """Make a fingerprint as the table has it: base64 of `to_bytes`."""
+    return base64.b64encode(to_bytes(fingerprint(blocks))).decode()
 
 
 def from_bytes(content: bytes) -> Notes:

@@ -8,11 +8,16 @@ in steps has the same clusters as one built at once.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aria_data.deduplicate.note_index import NoteIndex, NoteIndexConfig, Notes, is_same
 from aria_data.errors import DatasetCorrupt
@@ -20,6 +25,9 @@ from aria_data.storage import write_whole
 
 VERSION = 1  # raise it when the same notes would give other pairs
 BATCH = 1000  # performances indexed at once; each batch becomes a file
+
+Contents: TypeAlias = "pa.Array | pa.ChunkedArray"  # of strings, each once
+Read = Callable[[Contents], Iterable[tuple[str, Notes | None]]]
 
 
 class KeptIndex:
@@ -29,37 +37,34 @@ class KeptIndex:
         self.folder, self.config = folder, config or NoteIndexConfig()
         self._index = NoteIndex(self.config)
 
-    def update(
-        self,
-        wanted: Collection[str],
-        read: Callable[[str], Notes | None],
-        on_read: Callable[[int], None] = lambda num: None,
-    ) -> None:
+    def update(self, wanted: Contents, read: Read, on_read: Callable[[int], None] = lambda num: None) -> None:
         """Make the index hold the `wanted` contents and nothing else.
 
-        `read` gives the notes of a new content, or None to leave it out. `on_read` gets the number of contents in each
-        finished batch. Raises `DatasetNotWritable`.
+        `read` gives the notes of new contents, in any order, or None to leave one out. `on_read` gets the number of
+        contents in each finished batch. Raises `DatasetNotWritable`.
         """
         try:
             self._index = NoteIndex.open(self.folder, self.config)
         except DatasetCorrupt:
             self._start_anew()
-        if set(self._index.ids) - set(wanted):
+        if pc.any(pc.invert(pc.is_in(self._there(), value_set=wanted))).as_py():
             self._start_anew()
-        new = sorted(set(wanted) - set(self._index.ids))
-        for first in range(0, len(new), BATCH):
-            batch = new[first : first + BATCH]
-            found = ((content, read(content)) for content in batch)
-            self._index.add([(content, notes) for content, notes in found if notes is not None])
+        found = iter(read(_without(wanted, self._there())))
+        while batch := list(itertools.islice(found, BATCH)):
+            self._index.add([(content, notes) for content, notes in batch if notes is not None])
             self._index.save(self.folder)
             on_read(len(batch))
 
-    def num_new(self, wanted: Collection[str]) -> int:
+    def num_new(self, wanted: Contents) -> int:
         """Count the wanted contents that are not in the folder yet, for a progress bar; all when it cannot be used."""
         try:
-            return len(set(wanted) - set(NoteIndex.open(self.folder, self.config).ids))
+            there = pa.array(NoteIndex.open(self.folder, self.config).ids, pa.string())
+            return len(_without(wanted, there))
         except DatasetCorrupt:
-            return len(set(wanted))
+            return len(wanted)
+
+    def _there(self) -> pa.Array:
+        return pa.array(self._index.ids, pa.string())
 
     def _start_anew(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -88,3 +93,9 @@ class KeptIndex:
     def compare(self, one: str, other: str) -> bool:
         """Whether two contents of the index are the same performance. Raises `KeyError` for one that is not in it."""
         return is_same(self._index.compare(one, other), self.config)
+
+
+def _without(wanted: Contents, there: pa.Array) -> Contents:
+    """The wanted contents that are not there, sorted."""
+    new = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
+    return new.take(pc.array_sort_indices(new))

@@ -6,7 +6,6 @@ goes on where it stopped, if the server confirms that the file is still the same
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from aria_data.audio import AudioFacts, IntegrityLimits, inspect, require_whole
 from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.media import GENERIC, extractor_of
 from aria_data.collect.sources.page import follow as follow_page
-from aria_data.collect.sources.players import AUDIO_SUFFIXES, is_audio_address
+from aria_data.collect.sources.players import AUDIO_SUFFIXES, is_audio_address, is_stream_address
 from aria_data.download.partial_files import (
     closing_files,
     forget,
@@ -56,7 +55,6 @@ PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism"
 FORMAT = "bestaudio[protocol^=http]/bestaudio/best[protocol^=http]/best"
 MAX_ON_PAGE = 20_000  # recordings on a page among which a candidate is sought
 WHOLE = IntegrityLimits()  # the defaults of the settings `ingest`
-STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class _Fetcher:
         candidate, page = self.candidate, self.candidate.source_url
         location = self._location or (page if page.startswith("http") else candidate.location)
         self._location = self._location or candidate.location
-        if extractor_of(location, self.web) != GENERIC or _is_stream(location):
+        if extractor_of(location, self.web) != GENERIC or is_stream_address(location):
             return self._plan_of_site(location)
         if is_audio_address(location) or (location != page and location == candidate.location):
             return self._plan_direct(location, candidate)
@@ -231,7 +229,7 @@ class _Fetcher:
             announced_duration_s=candidate.announced_duration_s or found.announced_duration_s,
         )
         is_read_by_yt_dlp = found.location == location and not found.num_bytes and not is_audio_address(location)
-        if is_read_by_yt_dlp or extractor_of(found.location, self.web) != GENERIC or _is_stream(found.location):
+        if is_read_by_yt_dlp or extractor_of(found.location, self.web) != GENERIC or is_stream_address(found.location):
             return self._plan_of_site(found.location)
         return self._plan_direct(found.location, completed)
 
@@ -352,10 +350,6 @@ class _Fetcher:
                 reason="wrong_duration",
                 measured=facts.duration_s / announced_s,
             )
-
-
-def _is_stream(url: str) -> bool:
-    return re.split(r"[?#]", url)[0].lower().endswith(STREAM_SUFFIXES)
 
 
 def _require_length(shown: str, announced_s: float | None, config: DownloadConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ class Watch:
         if self._is_direct:
             self._require_audio(shown, headers)
         size = stated_size(status, headers)
+        if size is None and _is_radio(headers):
+            raise fetch_error("live", f"{shown}: is a stream of a radio station, and has no end yet.")
         if size is not None and size > self._max_bytes:
             raise fetch_error("too-long", f"{shown}: {size:,} bytes, more than download.max_bytes allows.", size)
         if size is not None:
@@ -60,3 +63,9 @@ class Watch:
         if num_bytes - self._checked_at > CHECK_SPACE_EVERY:
             self._checked_at = num_bytes
             require_space(self._partial, CHECK_SPACE_EVERY)
+
+
+def _is_radio(headers: Mapping[str, str]) -> bool:
+    """Whether an answer comes from Icecast or SHOUTcast, whose streams last as long as the station."""
+    is_named = any(name.startswith(("icy-", "ice-")) for name in headers)
+    return is_named or re.search(r"icecast|shoutcast", headers.get("server", ""), re.IGNORECASE) is not None

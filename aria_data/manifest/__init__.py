@@ -4,7 +4,8 @@ In: rows. Out: versions of a Delta table with their facts; what trainers and peo
 Rejects nothing.
 
 `manifest` is the table, with its `columns`, `rows`, `digests`, `delta_commits`, `row_queries` and `revising`;
-`dataset` is how training reads a version, `removed` says what is gone meanwhile; `card` and `figures` describe it.
+`stored_rows` are those of a version that is being made. `dataset` is how training reads a version, `removed` says what
+is gone meanwhile; `card` and `figures` describe it.
 """
 
 from aria_data.manifest.card import dataset_card

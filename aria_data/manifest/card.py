@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import Row, Version
 from aria_data.manifest.rows import table_of
+from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.storage import printable
 from aria_data.web import licence_code
 
@@ -45,7 +46,7 @@ _LINKS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)  # text that Gi
 
 
 def dataset_card(
-    rows: pa.Table | Iterable[Row],
+    rows: pa.Table | StoredColumns | Iterable[Row],
     version: Version | int,
     facts: Mapping[str, Any] | None = None,
     where: str = "",
@@ -60,7 +61,7 @@ def dataset_card(
     """
     if facts is None:
         facts = version.facts if isinstance(version, Version) else {}
-    table = rows if isinstance(rows, pa.Table) else table_of(list(rows))
+    table = rows if isinstance(rows, pa.Table | StoredColumns) else table_of(list(rows))
     present = table.filter(pc.is_null(table["removed_in"]))
     counts = statistics(present)
     parts = (
@@ -100,7 +101,7 @@ def _called(version: Version | int, facts: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------- how it was made
 
 
-def _how_made(table: pa.Table, facts: Mapping[str, Any]) -> str:
+def _how_made(table: pa.Table | StoredColumns, facts: Mapping[str, Any]) -> str:
     parts = ["## How it was made", STAGES, markdown_table(("model", "name", "sha256", "files"), _model_rows(table))]
     for key, title in TABLES.items():
         if facts.get(key):
@@ -114,7 +115,7 @@ def _how_made(table: pa.Table, facts: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _model_rows(table: pa.Table) -> list[tuple[str, ...]]:
+def _model_rows(table: pa.Table | StoredColumns) -> list[tuple[str, ...]]:
     """What each model did and to how many files; those after `MAX_LISTED` of a kind are summed."""
     found: list[tuple[str, ...]] = []
     for what, *names in MODEL_COLUMNS:
@@ -165,7 +166,7 @@ def _named(value: Any, number: int) -> tuple[str, Any]:
 # ---------------------------------------------------------------- what is in it
 
 
-def _contents(table: pa.Table, counts: Mapping[str, Any]) -> str:
+def _contents(table: pa.Table | StoredColumns, counts: Mapping[str, Any]) -> str:
     groups = counts["by"]
     subsets = [
         (_code(name), SUBSETS.get(name, "chosen for some purpose"), *_figures(group))
@@ -221,7 +222,7 @@ def _figure(value: float | None) -> str:
 # ---------------------------------------------------------------- what is not in it, and what to do
 
 
-def _left_out(table: pa.Table, facts: Mapping[str, Any]) -> str:
+def _left_out(table: pa.Table | StoredColumns, facts: Mapping[str, Any]) -> str:
     num_excluded = pc.sum(pc.equal(pc.fill_null(table["split"], ""), "excluded")).as_py() or 0
     lists = facts.get("exclusions") or _lists_named(facts.get("config"))
     if not lists and not num_excluded:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.manifest.columns import is_subset, is_weight
+from aria_data.manifest.stored_rows import StoredColumns
 
 GROUPS = {  # what rows are counted by: name shown -> column
     "composer": "composer",
@@ -37,7 +38,7 @@ COUNTED = ("recording_id", "composition_id", "removed_in", *GROUPS.values(), *SU
 _TALLIED = ["duration_s", "num_notes"]
 
 
-def statistics(table: pa.Table) -> dict[str, Any]:
+def statistics(table: pa.Table | StoredColumns) -> dict[str, Any]:
     """Count manifest rows; gives plain values, ready for JSON. Groups are sorted by number of files, the largest first.
 
     `table` has the columns `COUNTED`; users' subsets and weights are counted too if it has them. Removed rows are not
@@ -56,7 +57,7 @@ def statistics(table: pa.Table) -> dict[str, Any]:
     return {**counts, "by": {**by, "subset": subsets}, "measures": measures}
 
 
-def _counts(table: pa.Table) -> dict[str, Any]:
+def _counts(table: pa.Table | StoredColumns) -> dict[str, Any]:
     return {
         "num_files": table.num_rows,
         "hours": round((pc.sum(table["duration_s"]).as_py() or 0.0) / 3600, 6),
@@ -64,7 +65,7 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _grouped(table: pa.Table, column: str) -> dict[str, dict[str, Any]]:
+def _grouped(table: pa.Table | StoredColumns, column: str) -> dict[str, dict[str, Any]]:
     keyed = pa.table({"key": pc.fill_null(table[column], ""), "s": table["duration_s"], "notes": table["num_notes"]})
     groups = keyed.group_by("key").aggregate([("key", "count"), ("s", "sum"), ("notes", "sum")]).to_pylist()
     return {

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -47,8 +48,9 @@ from aria_data.manifest.rows import (
     is_in,
     read_once,
 )
+from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, lean, open_delta, table_error
 
 __all__ = [
     "BATCH_ROWS",
@@ -147,6 +149,28 @@ class Manifest:
         """Open a version's rows, including removed ones, for another engine to read: DuckDB, Arrow, Polars."""
         return self._content(version).files
 
+    def reader(self, names: Sequence[str], version: int | None = None) -> pa.RecordBatchReader:
+        """Read fixed columns of all rows a batch at a time, in no order; no rows where there is no version."""
+        schema = pa.schema([arrow_schema().field(name) for name in names])
+        if version is None and self.version() == 0:
+            return pa.RecordBatchReader.from_batches(schema, iter(()))
+        return self._content(version).files.scanner(columns=list(names), **lean()).to_reader()
+
+    def stored_columns(self, beside: Mapping[str, pa.ChunkedArray] = MappingProxyType({})) -> StoredColumns:
+        """The newest version's columns, read one at a time in an order that does not change; `beside` come on top.
+
+        `beside` columns are as long as the others, and replace those of the same name.
+        """
+        content = self._content(None)
+
+        def read(names: list[str]) -> pa.Table:
+            stored = [name for name in names if name not in beside]
+            table = content.read(stored or ["segment_id"])
+            return pa.table({name: beside[name] if name in beside else table[name] for name in names})
+
+        names = dict.fromkeys([*content.schema.names, *beside])
+        return StoredColumns(read, list(names), content.files.count_rows())
+
     def table(self, version: int | str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Read all rows of a version, including removed ones, sorted by segment_id; only `columns`, by default all."""
         content = self._content(version)
@@ -202,8 +226,10 @@ class Manifest:
 
     # ------------------------------------------------------------ writing
 
-    def commit(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
-        """Release `rows` as the next version in one atomic commit, and give its number.
+    def commit(
+        self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None, digests: pa.ChunkedArray | None = None
+    ) -> int:
+        """Release `rows` as the next version in one atomic commit, and give its number. `digests`: see `read_once`.
 
         For more rows than the memory holds, pass a function that gives tables or record batches, and the same ones when
         it is called again. `facts` (JSON values) are kept with the version; `facts["name"]` names it.
@@ -212,7 +238,7 @@ class Manifest:
         `UsageError` for rows that do not fit the columns or a name that is taken, and `DatasetNotWritable`.
         """
         facts_json = facts_text(facts, released(self.path))
-        incoming = read_once(rows)
+        incoming = read_once(rows, digests)
         ids = incoming.index["segment_id"]
         is_chosen, buckets = None, None
         if newest := self.version():

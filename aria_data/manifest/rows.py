@@ -64,17 +64,22 @@ def _not_the_same() -> UsageError:
     return UsageError("the rows to commit are not the same when they are read again; no version was written.")
 
 
-def read_once(rows: Rows) -> Incoming:
-    """Read rows once and index them. Raises `UsageError` for a missing or repeated id, a bad column or weight."""
+def read_once(rows: Rows, known: pa.ChunkedArray | None = None) -> Incoming:
+    """Read rows once and index them. Raises `UsageError` for a missing or repeated id, a bad column or weight.
+
+    `known` are the rows' digests, in order, where the caller has made them already.
+    """
     read = _reader(rows)
-    ids, buckets, digests = [], [], []
+    ids, buckets = [], []
+    digests: list[pa.Array] = []
     added: set[str] = set()
     num_present, seconds, num_bytes = 0, 0.0, 0
     for batch in read():
         added |= set(added_columns(batch.schema.names))
         ids.append(batch.column("segment_id"))
         buckets.append(pa.array(map(_bucket, ids[-1].to_pylist()), pa.string()))
-        digests.append(digests_of(batch))
+        start = sum(len(one) for one in digests)
+        digests.append(digests_of(batch) if known is None else known.slice(start, len(batch)).combine_chunks())
         present = batch.filter(pc.is_null(batch.column("removed_in")))
         num_present += present.num_rows
         seconds += pc.sum(present.column("duration_s")).as_py() or 0.0

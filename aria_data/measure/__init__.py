@@ -5,7 +5,7 @@ Rejection: `too_few_notes` (the floor of every subset). Other limits (`limits_of
 `limits_of_in_deduplicated.toml`) keep a segment in the manifest but out of a subset.
 
 `measures` describes the notes, `quality` compares them with the sound, `measurement` gathers both; they never decide.
-`prune` decides.
+`prune` decides, `measured_columns` for many at once.
 """
 
 from aria_data.measure.measurement import MeasureConfig, measure_segment, onset_agreement_of

@@ -97,13 +97,14 @@ def is_passing(measures: pa.Array, limits: PruneLimits) -> pa.Array:
         bound, _, measure = key.partition("_")
         measured = pc.map_lookup(measures, measure, "last")
         if measured.null_count:
-            raise _not_measured(limits, key, measure)
+            raise not_measured(limits, key, measure)
         is_kept = pc.greater_equal(measured, limit) if bound == "min" else pc.less_equal(measured, limit)
         kept = pc.and_(kept, pc.or_(pc.is_nan(measured), is_kept))
     return kept
 
 
-def _not_measured(limits: PruneLimits, key: str, measure: str) -> ConfigInvalid:
+def not_measured(limits: PruneLimits, key: str, measure: str) -> ConfigInvalid:
+    """The error for a limit on a measure that is missing."""
     return ConfigInvalid(f"{limits.name}: {key} limits {measure}, which was not measured. Measure again or drop it.")
 
 
@@ -115,7 +116,7 @@ def all_verdicts(measures: Mapping[str, float], limits: PruneLimits) -> dict[str
 def _verdict(key: str, measures: Mapping[str, float], limits: PruneLimits) -> Verdict:
     bound, _, measure = key.partition("_")
     if measure not in measures:
-        raise _not_measured(limits, key, measure)
+        raise not_measured(limits, key, measure)
     measured, limit = float(measures[measure]), limits.limits[key]
     if math.isnan(measured) or (measured >= limit if bound == "min" else measured <= limit):
         return Verdict(True, "", measured)

@@ -11,9 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
+from aria_data.manifest.columns import arrow_schema
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.release.splits import STRICTNESS
 from aria_data.repertoire import work_labels
+from aria_data.storage.relations import Relations
 from aria_data.storage.stage_tables import RecordTable
 
 COMPOSITION = "composition_id="  # how the labels of compositions begin
@@ -34,24 +38,61 @@ class SplitHistory:
     def __init__(self, root: Path):
         self._root, self._table = root, RecordTable(root, "splits", GivenSplit)
 
-    def read(self) -> dict[str, str]:
-        """Give the split of each label. Versions that were released before splits were recorded are read for theirs."""
-        manifest = Manifest(self._root)
-        given = {one.label: one.split for one in self._table.read()}
-        newest = manifest.version()
-        for version in range(1, newest + 1) if not given else (newest,):  # a kill may come between version and table
-            names = ["split", *REMEMBERED]
-            rows = manifest.query("removed_in IS NULL", version, columns=names).to_pylist() if version else []
-            _add(given, rows)
-        return given
+    def put(self, relations: Relations) -> None:
+        """Make the relation `given` of label and strictness, the place in `STRICTNESS` of the split that a label has.
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Record the splits of a version's rows."""
-        given = {one.label: one.split for one in self._table.read()}
-        before = dict(given)
-        _add(given, rows)
-        if given != before:
-            self._table.replace([GivenSplit(label, split) for label, split in sorted(given.items())])
+        Versions that were released before splits were recorded are read for theirs.
+        """
+        manifest = Manifest(self._root)
+        self._put_recorded(relations)
+        relations.run("CREATE OR REPLACE TABLE given AS SELECT * FROM recorded")
+        newest = manifest.version()
+        is_recorded = relations.value("SELECT count(*) FROM recorded")
+        for version in (newest,) if is_recorded else range(1, newest + 1):  # a kill comes between version and table
+            if version:
+                rows = manifest.reader(["split", *REMEMBERED, "removed_in"], version)
+                relations.run(f"INSERT INTO given {_labelled('rows')}", rows=rows)
+        relations.run(f"CREATE OR REPLACE TABLE given AS {_STRICTEST.format('given')}")
+
+    def read(self) -> dict[str, str]:
+        """Give the split of each label, as `put` does."""
+        with Relations.open(None) as relations:
+            self.put(relations)
+            return {label: STRICTNESS[place] for label, place in relations.rows("SELECT label, strictness FROM given")}
+
+    def add(self, rows: Iterable[Row] | pa.RecordBatchReader) -> None:
+        """Record the splits of a version's rows that are not removed; they have the columns `REMEMBERED` and split."""
+        with Relations.open(None) as relations:
+            given = rows if isinstance(rows, pa.RecordBatchReader) else _table_of(rows)
+            self._put_recorded(relations)
+            both = f"(FROM recorded UNION ALL {_labelled('rows')})"
+            relations.run(f"CREATE TABLE now AS {_STRICTEST.format(both)}", rows=given)
+            if relations.value("SELECT count(*) FROM (FROM now EXCEPT FROM recorded)"):
+                splits = " ".join(f"WHEN {place} THEN '{split}'" for place, split in enumerate(STRICTNESS))
+                now = f"SELECT label, CASE strictness {splits} END AS split FROM now ORDER BY label"
+                self._table.replace_rows(relations.table(now))
+
+    def _put_recorded(self, relations: Relations) -> None:
+        places = " ".join(f"WHEN '{split}' THEN {place}" for place, split in enumerate(STRICTNESS))
+        recorded = f"SELECT label, (CASE split {places} END)::INTEGER AS strictness FROM given_rows"
+        relations.run(f"CREATE OR REPLACE TABLE recorded AS {recorded}", given_rows=self._table.reader())
+
+
+_STRICTEST = "SELECT label, max(strictness)::INTEGER AS strictness FROM {} GROUP BY label"
+
+
+def _labelled(rows: str) -> str:
+    """The query of the labels of rows, each with its split."""
+    places = " ".join(f"WHEN '{split}' THEN {place}" for place, split in enumerate(STRICTNESS))
+    labels = ", ".join(f"'{name}=' || nullif({name}, '')" for name in REMEMBERED)
+    return f"""SELECT * FROM (
+        SELECT unnest([{labels}]) AS label, (CASE split {places} END)::INTEGER AS strictness
+        FROM {rows} WHERE removed_in IS NULL) WHERE label IS NOT NULL AND strictness IS NOT NULL"""
+
+
+def _table_of(rows: Iterable[Row]) -> pa.Table:
+    schema = pa.schema([arrow_schema().field(name) for name in ("split", *REMEMBERED, "removed_in")])
+    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def labels_of(row: Mapping[str, object]) -> list[str]:
@@ -84,11 +125,3 @@ class GivenToWorks:
         labels = self._labels.get(composition_id, ())
         pieces = self._of_pieces[labels[0]] if labels else set()
         return {split for label in labels for split in self._of_work[label]} | pieces
-
-
-def _add(given: dict[str, str], rows: Iterable[Mapping[str, object]]) -> None:
-    for row in rows:
-        split = str(row["split"])
-        if split in STRICTNESS:
-            for label in labels_of(row):
-                given[label] = max(given.get(label, split), split, key=STRICTNESS.index)

@@ -40,26 +40,37 @@ _SAID = ("candidate_id", "source", "location", "source_url", "uploader", "upload
 class Known:
     """All candidates and recordings that a dataset ever had, in any version or in none."""
 
-    def __init__(self, observed: pa.Table, owners: Mapping[str, set[str]]):
+    def __init__(self, observed: pa.Table, owned: pa.Table):
         self.observed = observed  # what may name each candidate, in each observation of it
-        self.owners = owners  # recording_id -> candidate_ids; several if their files have the same bytes
+        self._owned = owned  # recording_id and candidate_id; several if their files have the same bytes
         self._named: dict[tuple[tuple[str, str], ...], list[tuple[Candidate, str]]] = {}
 
     @classmethod
     def read(cls, root: Path) -> Known:
         """Read the tables of the dataset at `root`. Raises `DatasetCorrupt`."""
-        owners: dict[str, set[str]] = defaultdict(set)
-        for batch in StageTable(root, "ingest", Recording).columns(["recording_id", "candidate_id"]):
-            for recording_id, candidate_id in zip(batch[1].to_pylist(), batch[2].to_pylist(), strict=True):
-                owners[recording_id].add(candidate_id)
+        ingested = StageTable(root, "ingest", Recording).fields(["recording_id", "candidate_id"])
+        owned = ingested.read_all().select(["recording_id", "candidate_id"])
         schema = pa.schema([(name, pa.string()) for name in _SAID])
         observed = (batch.select(_SAID) for batch in StageTable(root, "collect", Candidate).columns(_SAID))
-        return cls(pa.Table.from_batches(observed, schema), dict(owners))
+        return cls(pa.Table.from_batches(observed, schema), owned)
+
+    def owners_of(self, recording_ids: Collection[str]) -> dict[str, set[str]]:
+        """The candidates that each of these recordings was read from; without those that never were."""
+        owners: dict[str, set[str]] = defaultdict(set)
+        found = self._owned.filter(is_in(self._owned["recording_id"], recording_ids))
+        for recording_id, candidate_id in zip(*(column.to_pylist() for column in found.columns), strict=True):
+            owners[recording_id].add(candidate_id)
+        return dict(owners)
+
+    def owned_by(self, candidate_ids: Collection[str]) -> set[str]:
+        """The recordings that were read from any of these candidates."""
+        return set(self._owned.filter(is_in(self._owned["candidate_id"], candidate_ids))["recording_id"].to_pylist())
 
     def has(self, name: str) -> bool:
         """Whether a candidate or recording, or the place of one, has this name."""
         places = (self.observed[column] for column in ("candidate_id", "source_url"))
-        return name in self.owners or any(pc.any(pc.equal(place, name)).as_py() for place in places)
+        is_owned = pc.any(pc.equal(self._owned["recording_id"], name)).as_py()
+        return bool(is_owned) or any(pc.any(pc.equal(place, name)).as_py() for place in places)
 
     def named_by(self, removals: Iterable[Removal]) -> list[tuple[Candidate, str]]:
         """Give the observations of candidates that removals name, each with the reason.
@@ -85,14 +96,15 @@ class Known:
             places.append(may_be_named(self.observed[name], opt_outs))
         return self.observed.filter(reduce(pc.or_, places))
 
-    def is_row_of(self, row: Row, candidate: Candidate) -> bool:
-        """Whether a row was made from a candidate's file. A tombstone is of all candidates with the same bytes."""
-        if row["recording_id"] == candidate.candidate_id:
-            return True
-        owners = self.owners.get(row["recording_id"])
-        if owners is None:  # the table of recordings is lost
-            return row["source_url"] == candidate.source_url
-        return candidate.candidate_id in owners and row["source_url"] in (None, candidate.source_url)
+
+def is_row_of(row: Row, candidate: Candidate, owners: Mapping[str, set[str]]) -> bool:
+    """Whether a row was made from a candidate's file. A tombstone is of all candidates with the same bytes."""
+    if row["recording_id"] == candidate.candidate_id:
+        return True
+    mine = owners.get(row["recording_id"])
+    if mine is None:  # the table of recordings is lost
+        return row["source_url"] == candidate.source_url
+    return candidate.candidate_id in mine and row["source_url"] in (None, candidate.source_url)
 
 
 def _candidate_named(row: Row) -> Candidate:
@@ -125,25 +137,44 @@ def tombstone(row: Row, version: int, reason: str) -> Row:
     return blank | {name: row[name] for name in KEPT} | {"removed_in": version, "removal_reason": reason}
 
 
-def named_segments(known: Known, rows: Iterable[Row], removals: Iterable[Removal]) -> dict[str, str]:
-    """Give `{segment_id: reason}` for the present rows that removals name, by the row's own ids or its candidate's."""
+def named_segments(known: Known, rows: pa.Table, removals: Iterable[Removal]) -> dict[str, str]:
+    """Give `{segment_id: reason}` for the present rows that removals name, by the row's own ids or its candidate's.
+
+    `rows` have at least the columns `NAMED`.
+    """
     removals = list(removals)
     opt_outs = _opt_outs(removals)
-    urls, of_url = set(known.observed["source_url"].to_pylist()), defaultdict(list)
+    of_url = defaultdict(list)
     for one, why in known.named_by(removals):
         of_url[one.source_url].append((one, why))
+    rows = rows.select(NAMED).filter(pc.is_null(rows["removed_in"]))
+    is_observed = pc.is_in(rows["source_url"], value_set=known.observed["source_url"])
+    rows = rows.append_column("is_observed", is_observed).filter(_may_be_named(rows, is_observed, opt_outs, of_url))
+    owners = known.owners_of(set(rows["recording_id"].to_pylist()))
     named: dict[str, str] = {}
-    for row in rows:
-        if row["removed_in"] is not None:
-            continue
+    for row in rows_of(rows):
         reasons: list[str | None] = [opt_outs.ids.get(row[name]) for name in NAMES]
-        if row["source_url"] in urls:
-            reasons += [reason for one, reason in of_url.get(row["source_url"], ()) if known.is_row_of(row, one)]
+        if row["is_observed"]:
+            reasons += [reason for one, reason in of_url.get(row["source_url"], ()) if is_row_of(row, one, owners)]
         elif opt_outs.has_more_than_ids:
             reasons.append(opt_outs.reason_for(_candidate_of(row)))
         if reason := next(filter(None, reasons), None):
             named[row["segment_id"]] = reason
     return named
+
+
+def _may_be_named(
+    rows: pa.Table, is_observed: pa.ChunkedArray, opt_outs: OptOuts, urls: Collection[str]
+) -> pa.ChunkedArray:
+    """For each row, whether a removal may name it; a few too many."""
+    found = reduce(pc.or_, [is_in(rows[name], opt_outs.ids.keys()) for name in NAMES])
+    found = pc.or_(found, is_in(rows["source_url"], urls))
+    if not opt_outs.has_more_than_ids:
+        return found
+    others = pc.invert(is_observed)
+    if not opt_outs.uploaders:
+        others = pc.and_(others, may_be_named(rows["source_url"], opt_outs))
+    return pc.or_(found, pc.fill_null(others, True))
 
 
 def sweep(root: Path, known: Known | None = None) -> int:
@@ -160,9 +191,9 @@ def sweep(root: Path, known: Known | None = None) -> int:
     present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
-    owned = {recording_id for recording_id, owners in known.owners.items() if owners & candidate_ids}
-    segment_ids = ({row["segment_id"] for row in stones} | removals.keys()) - set(present["segment_id"].to_pylist())
-    recording_ids = (removals.keys() | candidate_ids | owned) - set(present["recording_id"].to_pylist())
+    owned = known.owned_by(candidate_ids)
+    segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
+    recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
@@ -172,6 +203,10 @@ def sweep(root: Path, known: Known | None = None) -> int:
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
+
+
+def _absent(names: set[str], present: pa.ChunkedArray) -> set[str]:
+    return names - set(present.filter(is_in(present, names)).to_pylist())
 
 
 def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> Iterator[Path]:
@@ -197,7 +232,7 @@ def copies_left(
     opt_outs.add((entry, entry) for entry in entries)
     removed = (one for one, _ in known.named_by(removals))
     named = {one.candidate_id: one.source_url for one in removed if opt_outs.reason_for(one) is not None}
-    owned = {recording_id for recording_id, owners in known.owners.items() if owners & named.keys()}
+    owned = known.owned_by(named.keys())
     originals: dict[tuple[str, str], str] = {}
     for row in gone:
         for name in CLUSTERS:
@@ -205,8 +240,10 @@ def copies_left(
                 originals.setdefault((name, row[name]), row["segment_id"])
     may_be = [is_in(rows[name], {key for column, key in originals if column == name}) for name in CLUSTERS]
     is_copy = reduce(pc.or_, [is_in(rows["recording_id"], owned), *may_be])
-    for row in rows_of(rows.filter(pc.and_(is_copy, pc.is_null(rows["removed_in"])))):
-        same_file = sorted(named[key] for key in known.owners.get(row["recording_id"], set()) & named.keys())
+    copies = rows.filter(pc.and_(is_copy, pc.is_null(rows["removed_in"])))
+    owners = known.owners_of(set(copies["recording_id"].to_pylist()))
+    for row in rows_of(copies):
+        same_file = sorted(named[key] for key in owners.get(row["recording_id"], set()) & named.keys())
         found = [("file", url) for url in same_file]
         found += [(word, originals[key]) for name, word in CLUSTERS.items() if (key := (name, row[name])) in originals]
         yield Copy(row["segment_id"], row["source_url"], *found[0])
@@ -234,9 +271,9 @@ def _candidate_of(row: Row) -> Candidate:
 
 def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:
     """Delete the downloaded audio of these candidates. A user's own recordings are never touched."""
-    for outcome in StageTable(root, "download", Download).all() if candidate_ids else ():
-        if outcome.item_id in candidate_ids and outcome.record is not None:
-            (root / outcome.record.audio_path).unlink(missing_ok=True)
+    for batch in StageTable(root, "download", Download).columns(["audio_path"]) if candidate_ids else ():
+        for path in batch.filter(is_in(batch.column("item_id"), candidate_ids)).column("audio_path").to_pylist():
+            (root / path).unlink(missing_ok=True)
     for candidate_id in candidate_ids:
         partial = partial_path(root, candidate_id)
         if partial.parent.is_dir():

@@ -24,6 +24,7 @@ from aria_data.repertoire.forms import (
     number_before,
     word_list,
 )
+from aria_data.repertoire.leftovers import words_of_works
 from aria_data.repertoire.movements import COUNTED_THROUGH, GENERIC, MULTI_MOVEMENT, NOISE
 from aria_data.text import clean, fold
 
@@ -277,9 +278,13 @@ def _folded_names(table: dict[str, list[str]]) -> dict[str, list[tuple[str, ...]
 def title_in_words(head: str, key: str, without: list[str]) -> str:
     """Make a code of a title: its words, folded and hyphenated; "" for only forms, keys and numbers ("Prelude in C").
 
+    Words that name no work make no code either ("Track 01").
+
     A form that is numbered through a composer's works gives its name and number: "suite5".
     """
     folded = fold(head)
+    if not words_of_works(folded) and all(form == "book" for form, *_ in find_forms(folded)):
+        return ""
     for form, number in form_numbers(folded):
         if form in COUNTED_THROUGH:
             return f"{form}{number}"
@@ -288,8 +293,7 @@ def title_in_words(head: str, key: str, without: list[str]) -> str:
     plain = "".join(" " if any(start <= i < end for start, end in spans) else c for i, c in enumerate(folded))
     plain = NOISE.sub(" ", plain)
     skipped = {word for name in without for word in re.findall(r"[^\W_]+", fold(name))}
-    own = {w for w in re.findall(r"[^\W\d_]+", plain) if len(w) > 2 or EAST_ASIAN.match(w)} - GENERIC - skipped
-    if not own:
+    if not words_of_works(plain) - GENERIC - skipped:
         return ""
     marked = _words_of(NOISE.sub(" ", folded)).marked
     words = [word for word in re.findall(r"[^\W_]+", marked) if word not in skipped]

@@ -2,9 +2,10 @@
 
 In: records and files to keep. Out: stage tables and files below the dataset folder, whole or not at all.
 
-`files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`;
-`rows_of_records` turns records into rows. `balance` checks that every candidate is accounted for. Only this room knows
-how stage tables are stored. All but `files` and `balance` load pyarrow, so import their names from there.
+`files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`; `compaction`
+keeps their files few. `rows_of_records` turns records into rows. `relations` joins on disk what is of all
+recordings. `balance` checks that every candidate is accounted for. Only this room knows how stage tables are stored.
+All but `files` load pyarrow, so import their names from there.
 """
 
 from aria_data.storage.files import (

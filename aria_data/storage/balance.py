@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from aria_data.errors import DatasetError
-from aria_data.records import Candidate, Rejection, Segment
+from aria_data.storage.relations import Relations
 
 
 class BalanceBroken(DatasetError):
@@ -33,49 +31,24 @@ class Balance:
         )
 
 
-def balance_candidates(
-    candidates: Iterable[Candidate],
-    in_manifest: Collection[str],
-    rejections: Iterable[Rejection],
-    not_done: Collection[str],
-) -> Balance:
-    """Account for every candidate; `in_manifest` and `not_done` are candidate ids.
+def balance_of(relations: Relations, came_in: str, in_manifest: str, not_done: str, rejected: str) -> Balance:
+    """Account for every item. Each argument is a query: of `item_id`, and of `rejected` also of `is_failure`.
 
-    A candidate counts once: as in the manifest when any of its segments is, else as not done when any part of it is,
-    else as failed when any of its rejections is a failure, else as rejected. Raises `BalanceBroken` for any other.
+    An item counts once: as in the manifest when it, or any part of it, is there, else as not done when any part of it
+    is, else as failed when any of its rejections is a failure, else as rejected. Raises `BalanceBroken` for any other.
     """
-    has_failed: dict[str, bool] = {}
-    for rejection in rejections:
-        has_failed[rejection.candidate_id] = has_failed.get(rejection.candidate_id, False) or rejection.is_failure
-    states = Counter(_state(candidate.candidate_id, in_manifest, has_failed, not_done) for candidate in candidates)
-    return _balance(states)
-
-
-def balance_segments(
-    segments: Iterable[Segment],
-    in_manifest: Collection[str],
-    rejections: Iterable[Rejection],
-    not_done: Collection[str],
-) -> Balance:
-    """Account for every segment, as `balance_candidates` does; `in_manifest` and `not_done` are segment ids."""
-    has_failed = {rejection.item_id: rejection.is_failure for rejection in rejections}
-    return _balance(Counter(_state(segment.segment_id, in_manifest, has_failed, not_done) for segment in segments))
-
-
-def _state(
-    item_id: str, in_manifest: Collection[str], has_failed: Mapping[str, bool], not_done: Collection[str]
-) -> str:
-    """Where an item ended. `has_failed` holds every rejected item, with whether the rejection is a failure."""
-    if item_id in in_manifest:
-        return "in_manifest"
-    if item_id in not_done:
-        return "not_done"
-    if item_id in has_failed:
-        return "failed" if has_failed[item_id] else "rejected"
-    raise BalanceBroken(
-        f"{item_id}: came in, and is neither in the manifest nor rejected. Please report this with `-v` output."
-    )
-
-
-def _balance(states: Counter[str]) -> Balance:
-    return Balance(states.total(), states["in_manifest"], states["rejected"], states["failed"], states["not_done"])
+    states = f"""SELECT i.item_id, CASE WHEN m.item_id IS NOT NULL THEN 'in_manifest'
+            WHEN n.item_id IS NOT NULL THEN 'not_done' WHEN r.has_failed THEN 'failed'
+            WHEN r.item_id IS NOT NULL THEN 'rejected' END AS state
+        FROM ({came_in}) i LEFT JOIN (SELECT DISTINCT item_id FROM ({in_manifest})) m USING (item_id)
+        LEFT JOIN (SELECT DISTINCT item_id FROM ({not_done})) n USING (item_id)
+        LEFT JOIN (SELECT item_id, bool_or(is_failure) AS has_failed FROM ({rejected}) GROUP BY item_id) r
+        USING (item_id)"""
+    lost = relations.value(f"SELECT min(item_id) FROM ({states}) WHERE state IS NULL")
+    if lost is not None:
+        raise BalanceBroken(
+            f"{lost}: came in, and is neither in the manifest nor rejected. Please report this with `-v` output."
+        )
+    counts = dict(relations.rows(f"SELECT state, count(*) FROM ({states}) GROUP BY state"))
+    ends = (counts.get(name, 0) for name in ("in_manifest", "rejected", "failed", "not_done"))
+    return Balance(sum(counts.values()), *ends)

@@ -5,7 +5,9 @@ A table's commits are its log: `_delta_log/00000000000000000007.json` adds and r
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from pyarrow.fs import LocalFileSystem
 
-from aria_data.errors import AriaDataError, DatasetCorrupt, UsageError
+from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, UsageError
 from aria_data.storage.files import not_writable, printable
 
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
 KEEP_HISTORY = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
+# Faults of permissions and disks, which say nothing of what a file holds.
+OF_SURROUNDINGS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENXIO)
 
 
 def open_delta(path: Path, version: int | None = None):
@@ -100,7 +104,7 @@ def address_of(path: Path) -> str:
 
 
 def table_error(path: Path, error: BaseException, writing: bool = False) -> AriaDataError:
-    """Make an error that states in one line what deltalake's or Arrow's error means: damaged, or not writable.
+    """Make an error that states in one line what deltalake's or Arrow's error means: damaged, unreadable, not writable.
 
     An `AriaDataError` is given back as it is.
     """
@@ -109,6 +113,8 @@ def table_error(path: Path, error: BaseException, writing: bool = False) -> Aria
     if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
         return not_writable(path, error)
     cause = " ".join(str(error).split())[:160]
+    if getattr(error, "errno", None) in OF_SURROUNDINGS or any(os.strerror(code) in cause for code in OF_SURROUNDINGS):
+        return DatasetNotReadable(f"{path}: cannot be read ({cause}). Check its permissions and its disk.")
     is_cache = path.parent.name == "tables" and path.name != "removals"
     instead = ", or delete this table's folder: what it held is computed again" if is_cache else ""
     return DatasetCorrupt(f"{path}: this table is damaged ({cause}). Restore the folder from a backup{instead}.")
@@ -118,12 +124,13 @@ def remove_orphans(path: Path) -> int:
     """Delete data files that no commit of the table names, which a killed writer left. Returns how many.
 
     Call it only while holding the dataset's lock. Files named in any commit stay, so every version stays readable.
-    Raises `DatasetCorrupt`, and deletes nothing, when a commit is missing or cannot be read.
+    Raises `DatasetCorrupt`, and deletes nothing, when a commit is missing or damaged, `DatasetNotReadable` when one may
+    not be read.
     """
     log = path / "_delta_log"
-    if not log.is_dir():
-        return 0
     try:
+        if not log.is_dir():
+            return 0
         named = _files_named_in(sorted(log.glob("*.json")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise table_error(path, error) from error

@@ -83,6 +83,12 @@ def _value(python_type: Any, value: Any) -> Any:
     return value
 
 
+def default_of(record_type: type, name: str) -> Any:
+    """What a field has that was not recorded; None where it has no default."""
+    field = next(each for each in dataclasses.fields(record_type) if each.name == name)
+    return None if field.default is dataclasses.MISSING else field.default
+
+
 def to_column(record_type: type, records: Sequence[Any]) -> pa.StructArray:
     """Give records as one column of structs, null for None. Arrays are copied whole, not number by number."""
     hints = _hints(record_type)

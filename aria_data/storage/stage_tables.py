@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from aria_data.storage.compaction import MAX_SMALL_FILES, compact
 from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
 from aria_data.storage.files import require_space
-from aria_data.storage.rows_of_records import arrow_type, from_column, from_row, to_column, to_row
+from aria_data.storage.rows_of_records import arrow_type, default_of, from_column, from_row, to_column, to_row
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
@@ -35,6 +36,7 @@ class Outcome:
     measured: float | None = None  # the number that a rejection compared with a limit
     detail: str = ""
     record: Any = None
+    reader: int = 0  # of a failure: which version of the code that reads audio met it; 0 before versions were noted
 
 
 class StageTable:
@@ -44,6 +46,8 @@ class StageTable:
         self.name = name
         self.path = root / "tables" / name
         self.record_type = record_type
+        self._delta: Any = None  # kept from append to append: opening it costs as much as writing
+        self._num_appends = 0
         self.schema = pa.schema([*_OUTCOME_FIELDS, pa.field("record", arrow_type(record_type))])
 
     def lookup(self, keys: Collection[str], with_records: bool = True) -> dict[str, Outcome]:
@@ -70,17 +74,30 @@ class StageTable:
         if not keys:
             return {}
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
-        return {outcome.key: outcome for outcome in self._outcomes(table)}
+        return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
 
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
+
+    def keys(self) -> list[str]:
+        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
+        table = self._read(None, ["key"])
+        return table["key"].to_pylist() if table else []
 
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
         wanted = pa.array(sorted(recording_ids), pa.string())
         table = self._read(pads.field("record", "recording_id").isin(wanted)) if recording_ids else None
         return list(self._outcomes(table))
+
+    def of_items(self, item_ids: Collection[str]) -> dict[str, Outcome]:
+        """Give an outcome of each of these items, whatever its key, by item_id: a result rather than a rejection,
+        where there are several. Raises `DatasetCorrupt`."""
+        wanted = pa.array(sorted(item_ids), pa.string())
+        table = self._read(pads.field("item_id").isin(wanted)) if item_ids else None
+        found = sorted(self._outcomes(table), key=lambda one: (one.status == DONE, one.key))
+        return {outcome.item_id: outcome for outcome in found}
 
     def last_count(self) -> int:
         """The highest `measured` of all outcomes: their number, in tables that count what they record; 0 for none."""
@@ -108,23 +125,75 @@ class StageTable:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
-    def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission)."""
-        from deltalake import write_deltalake
+    def fields(self, names: Sequence[str], counted: bool = False) -> pa.RecordBatchReader:
+        """Give `item_id`, `outcome_key` and these fields of the record of every outcome that has one, in batches.
 
+        With `counted` also `measured` under that name, in tables that count what they record (earlier code did not: 0).
+        A field that was not recorded has its default. Raises `DatasetCorrupt`.
+        """
+        struct = arrow_type(self.record_type)
+        count = [pa.field("counted", pa.float64())] if counted else []
+        schema = pa.schema([*_KEYED, *(struct.field(name) for name in names), *count])
+        return pa.RecordBatchReader.from_batches(schema, self._fields(names, counted, schema))
+
+    def _fields(self, names: Sequence[str], counted: bool, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return
+        wanted = {"item_id": pads.field("item_id"), "outcome_key": pads.field("key")}
+        wanted |= {f"record_{name}": pads.field("record", name) for name in names}
+        wanted |= {"counted": pads.field("measured")} if counted else {}
+        defaults = [default_of(self.record_type, name) for name in names] + ([0.0] if counted else [])
+        try:
+            files = data_files(self.path, dataset)
+            for batch in files.to_batches(columns=wanted, filter=pads.field("record").is_valid(), **lean()):
+                values = [
+                    column if default is None or not column.null_count else pc.fill_null(column, default)
+                    for column, default in zip(batch.columns[2:], defaults, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays([*batch.columns[:2], *values], schema=schema)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
+    def remarks(self) -> pa.RecordBatchReader:
+        """Give `item_id`, `outcome_key` and `detail` of every outcome that has a record and a detail, in batches."""
+        schema = pa.schema([*_KEYED, _OUTCOME_FIELDS[5]])
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return pa.RecordBatchReader.from_batches(schema, iter(()))
+        wanted = {"item_id": pads.field("item_id"), "outcome_key": pads.field("key"), "detail": pads.field("detail")}
+        has_both = pads.field("record").is_valid() & (pads.field("detail") != "")
+        return data_files(self.path, dataset).scanner(columns=wanted, filter=has_both, **lean()).to_reader()
+
+    def append(self, outcomes: Iterable[Outcome]) -> None:
+        """Add outcomes in one atomic commit. Raises `DatasetNotWritable` (disk full, no permission).
+
+        Small files are joined whenever there are many (`compaction`).
+        """
         given = list(outcomes)
         if not given:
             return
         columns = [pa.array([getattr(one, field.name) for one in given], field.type) for field in _OUTCOME_FIELDS]
         columns.append(to_column(self.record_type, [one.record for one in given]))
-        table = pa.Table.from_arrays(columns, schema=self.schema)
+        self.append_rows(pa.Table.from_arrays(columns, schema=self.schema))
+
+    def append_rows(self, table: pa.Table) -> None:
+        """As `append`, of outcomes as rows of `schema`."""
+        from deltalake import write_deltalake
+
         try:
             require_space(self.path, table.nbytes)
-            write_deltalake(
-                address_of(self.path), table, mode="append", schema_mode="merge", configuration=KEEP_HISTORY
-            )
+            self._delta = self._delta or open_delta(self.path)
+            if self._delta is None:
+                write_deltalake(address_of(self.path), table, mode="append", configuration=KEEP_HISTORY)
+            else:
+                write_deltalake(self._delta, table, mode="append", schema_mode="merge")
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
+            self._delta = None
             raise table_error(self.path, error, writing=True) from error
+        self._num_appends += 1
+        if self._delta is not None and self._num_appends % (MAX_SMALL_FILES // 4) == 0:
+            compact(self.path, self._delta, MAX_SMALL_FILES)
 
     def _read(
         self,
@@ -136,7 +205,8 @@ class StageTable:
         if dataset is None:
             return None
         try:
-            return data_files(self.path, dataset, item_ids=span).to_table(columns=names, filter=filter_)
+            files = data_files(self.path, dataset, pa.schema(_OUTCOME_FIELDS), item_ids=span)
+            return files.to_table(columns=names, filter=filter_)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
@@ -146,7 +216,13 @@ class StageTable:
             plain = [batch.column(field.name).to_pylist() for field in _OUTCOME_FIELDS]
             has_records = "record" in batch.schema.names
             records = from_column(self.record_type, batch.column("record")) if has_records else [None] * len(batch)
-            yield from map(Outcome, *plain, records)
+            readers = [reader or 0 for reader in plain.pop()]
+            yield from map(Outcome, *plain, records, readers)
+
+
+def _standing(outcome: Outcome) -> tuple[bool, int]:
+    """The order of outcomes with one key, the one that counts last: what was read goes before a failure."""
+    return outcome.status != FAILED, outcome.reader
 
 
 _OUTCOME_FIELDS = [
@@ -156,7 +232,11 @@ _OUTCOME_FIELDS = [
     pa.field("reason", pa.string()),
     pa.field("measured", pa.float64()),
     pa.field("detail", pa.string()),
+    pa.field("reader", pa.int32()),  # the last: `Outcome` has the record before it
 ]
+
+
+_KEYED = [_OUTCOME_FIELDS[0], _OUTCOME_FIELDS[1].with_name("outcome_key")]
 
 
 class RecordTable:
@@ -179,15 +259,33 @@ class RecordTable:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
+    def reader(self) -> pa.RecordBatchReader:
+        """Read all records as rows, a batch at a time. Raises `DatasetCorrupt`."""
+        dataset = open_delta(self.path)
+        if dataset is None:
+            return pa.RecordBatchReader.from_batches(self.schema, iter(()))
+        try:
+            return data_files(self.path, dataset, self.schema).scanner(columns=self.schema.names, **lean()).to_reader()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+
     def replace(self, records: Sequence[Any]) -> None:
         """Make the table hold exactly these records, in one atomic commit. Raises `DatasetNotWritable`."""
+        self.replace_rows(pa.Table.from_pylist([to_row(record) for record in records], schema=self.schema))
+
+    def replace_rows(self, rows: pa.Table) -> None:
+        """As `replace`, of rows."""
         from deltalake import write_deltalake
 
-        if self.read() == list(records):
-            return
-        table = pa.Table.from_pylist([to_row(record) for record in records], schema=self.schema)
+        rows = rows.select(self.schema.names).cast(self.schema)
         try:
-            require_space(self.path, table.nbytes)
-            write_deltalake(address_of(self.path), table, mode="overwrite", configuration=KEEP_HISTORY)
+            there = self.reader().read_all()
+        except pa.ArrowException as error:
+            raise table_error(self.path, error) from error
+        if there.equals(rows):
+            return
+        try:
+            require_space(self.path, rows.nbytes)
+            write_deltalake(address_of(self.path), rows, mode="overwrite", configuration=KEEP_HISTORY)
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error

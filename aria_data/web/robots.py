@@ -19,10 +19,12 @@ from aria_data.storage import printable
 from aria_data.web.addresses import host_of
 from aria_data.web.client import Page, RequestsSpent, Web
 from aria_data.web.failures import FetchDelayed, FetchFailed, fetch_error, kind_of
+from aria_data.web.first_tag import first_tag
 
 AGENT = "aria-data"  # our name in a robots.txt
 MAX_ROBOTS_CHARS = 500_000  # RFC 9309: at least 500 KiB must be read
 MAX_CRAWL_DELAY_S = 60.0  # ours: a longer one counts as this
+_OF_HTML = ("!doctype", "html", "head", "body", "title", "meta")
 RESERVED_TAGS = frozenset({"noai", "none", "noindex"})  # of X-Robots-Tag; img2dataset obeys the same and noimageai
 
 
@@ -149,11 +151,9 @@ def _rules_in(content: str) -> str:
 
     What follows a product token, a version or a remark, says nothing about whom the rules are for.
     """
-    if re.match(
-        r"\s*(<!--.*?-->\s*)*<(!doctype|html|head|body|title|meta|\?xml)\b", content, re.IGNORECASE | re.DOTALL
-    ):
+    if content.lstrip("\ufeff \t\r\n")[:5].lower() == "<?xml" or first_tag(content) in _OF_HTML:
         return ""
-    return re.sub(rf"(?im)^(\s*user-?agent\s*:\s*{AGENT})[ \t/(][^\r\n#]*", r"\1", content)
+    return re.sub(rf"(?im)^([ \t]*user-?agent[ \t]*:[ \t]*{AGENT})[ \t/(][^\r\n#]*", r"\1", content)
 
 
 def _is_json(content_type: str) -> bool:

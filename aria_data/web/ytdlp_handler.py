@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import urllib.response
 import zlib
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from aria_data.web.challenges import HEAD_BYTES, STATUSES, is_challenge
 from aria_data.web.failures import fetch_error
 from aria_data.web.pacing import Pacer
 from aria_data.web.request_policy import Known, RequestPolicy, Stopped
+from aria_data.web.trial_reading import TRIAL
 
 READ_BLOCK_BYTES = 1 << 16
 DRIP_AFTER_S = 20.0  # before that, the rate of an answer is not judged
@@ -317,8 +319,8 @@ def retry_after_s(value: str | None) -> float | None:
 class GuardedYoutubeDL(YoutubeDL):
     """yt-dlp as a library: all its requests pass the policy, and it prints nothing."""
 
-    def __init__(self, policy: RequestPolicy, params: dict[str, Any]):
-        self.policy = policy
+    def __init__(self, policy: RequestPolicy, params: dict[str, Any], is_trial: bool = False):
+        self.policy, self._is_trial = policy, is_trial
         self._handler = type("PolicyRH", (GuardedRH,), {"policy": policy})
         super().__init__(params, auto_init="no_verbose_header")
         self.params["http_headers"].pop("Sec-Fetch-Mode", None)  # which only a browser sends
@@ -329,6 +331,18 @@ class GuardedYoutubeDL(YoutubeDL):
             shown = printable(str(info.get("webpage_url") or info.get("id")), 160)
             raise fetch_error("live", f"{shown}: runs now or begins later, and has no end yet.")
         super().raise_no_formats(info, forced, msg=msg)
+
+    def get_info_extractor(self, ie_key):
+        """Give an extractor; the one for any page reads none that takes too long (see `trial_reading`)."""
+        found = super().get_info_extractor(ie_key)
+        if ie_key == "Generic" and not self._is_trial and "_webpage_read_content" not in vars(found):
+            found._webpage_read_content = functools.partial(self._read_content, found._webpage_read_content)
+        return found
+
+    def _read_content(self, read: Callable[..., str], answer: Response, url: str, *given: Any, **more: Any) -> str:
+        content = read(answer, url, *given, **more)
+        TRIAL.require_readable(url, content, "page")
+        return content
 
     def build_request_director(self, handlers, preferences=None):
         return super().build_request_director([self._handler], None)

@@ -6,51 +6,20 @@ results until a build can finish the work. `audio_reachable` is false where the 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping
 
-from aria_data.manifest import Row
-from aria_data.manifest.digests import content_sha256
-from aria_data.measure import load_limits, passing
-from aria_data.release.tombstones import Known
+import numpy as np
+import pyarrow as pa
+
+from aria_data.manifest.columns import arrow_schema
+from aria_data.manifest.manifest import Manifest
+from aria_data.measure import MEASURES, load_limits
+from aria_data.measure.measured_columns import KEPT, columns_of, first_failing
+from aria_data.release.next_rows import PREVIOUS
+from aria_data.storage.relations import Relations
 from flows.engine.context import BuildContext, Pending
 from flows.engine.items import BuildState
-from flows.engine.stages import MEASURE
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What a build could not finish, by candidate."""
-
-    candidate_ids: frozenset[str]
-    unreachable_ids: frozenset[str]  # of them those whose audio could not be read
-
-    @classmethod
-    def of(cls, not_done: Mapping[str, Pending]) -> Waiting:
-        """Sort pending items, by item_id, into their candidates."""
-        everything = not_done.values()
-        return cls(
-            frozenset(pending.candidate_id for pending in everything),
-            frozenset(pending.candidate_id for pending in everything if pending.is_unreachable),
-        )
-
-
-@dataclass(frozen=True)
-class Carried:
-    """Rows that stay as they are, and whose they are."""
-
-    rows: tuple[Row, ...] = ()
-    candidate_ids: frozenset[str] = frozenset()
-
-    @property
-    def recording_ids(self) -> frozenset[str]:
-        return frozenset(row["recording_id"] for row in self.rows)
-
-    @property
-    def segment_ids(self) -> frozenset[str]:
-        return frozenset(row["segment_id"] for row in self.rows)
+from flows.engine.stages import INGEST, MEASURE
 
 
 def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
@@ -60,60 +29,67 @@ def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
     return f"{found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
 
 
-def carried_rows(root: Path, found: BuildState, not_done: Mapping[str, Pending], previous: Sequence[Row]) -> Carried:
-    """Give the rows of `previous` whose candidates wait for an item of `not_done`.
+def put_previous(relations: Relations, manifest: Manifest) -> None:
+    """The relations `previous` and `tombstones` of the newest version's rows (`release.next_rows`)."""
+    relations.put("previous", manifest.reader(PREVIOUS))
+    stones = "SELECT * FROM given WHERE removed_in IS NOT NULL"
+    relations.run(f"CREATE OR REPLACE TABLE tombstones AS {stones}", given=manifest.reader(arrow_schema().names))
 
-    What was removed or opted out is not among them.
+
+def put_carried(
+    relations: Relations, context: BuildContext, not_done: Mapping[str, Pending], left_alone: Collection[str]
+) -> None:
+    """The relation `carried` of the previous rows whose candidates wait for an item of `not_done`.
+
+    What was removed or opted out is not among them. `carried_owners` has the candidates that each row waits for: the
+    one whose file is used, or all that had its bytes. Takes `previous`, `recordings` and `removals`.
     """
-    if not not_done or not previous:
-        return Carried()
-    waiting, known = Waiting.of(not_done), Known.read(root)
-    rows: list[Row] = []
-    candidate_ids: set[str] = set()
-    for row in previous:
-        owners = (_owners(found, row, known) - found.left_alone) & waiting.candidate_ids
-        if row["removed_in"] is None and owners and not found.removal_of(row):
-            is_away = bool(owners & waiting.unreachable_ids)
-            rows.append(row | ({"audio_reachable": False} if is_away else {}))
-            candidate_ids |= owners
-    return Carried(tuple(rows), frozenset(candidate_ids))
+    waiting: dict[str, bool] = {}
+    for pending in not_done.values():
+        if pending.candidate_id not in left_alone:
+            waiting[pending.candidate_id] = waiting.get(pending.candidate_id, False) or pending.is_unreachable
+    types = {"candidate_id": pa.string(), "is_unreachable": pa.bool_()}
+    relations.put_values("waiting", {"candidate_id": waiting.keys(), "is_unreachable": waiting.values()}, types)
+    given = INGEST.table(context).fields(["recording_id", "candidate_id"])
+    relations.run(
+        """CREATE OR REPLACE TABLE owners AS
+        SELECT recording_id, candidate_id FROM recordings SEMI JOIN waiting USING (candidate_id)
+        UNION SELECT * FROM (
+            SELECT recording_id, candidate_id FROM given SEMI JOIN waiting USING (candidate_id)
+            UNION SELECT candidate_id, candidate_id FROM waiting) ANTI JOIN recordings USING (recording_id)""",
+        given=given,
+    )
+    relations.run("""CREATE OR REPLACE TABLE carried_owners AS
+        SELECT segment_id, candidate_id, is_unreachable
+        FROM previous JOIN owners USING (recording_id) JOIN waiting USING (candidate_id)
+        WHERE removed_in IS NULL AND segment_id NOT IN (SELECT name FROM removals)
+            AND recording_id NOT IN (SELECT name FROM removals)
+            AND coalesce(source_url, '') NOT IN (SELECT name FROM removals)""")
+    if not relations.value("SELECT count(*) FROM carried_owners"):
+        relations.put("carried", arrow_schema().empty_table())
+        return
+    relations.run(
+        """CREATE OR REPLACE TABLE carried AS
+            SELECT g.* REPLACE (CASE WHEN is_away THEN false ELSE audio_reachable END AS audio_reachable)
+            FROM given g JOIN (SELECT segment_id, bool_or(is_unreachable) AS is_away
+                FROM carried_owners GROUP BY segment_id) USING (segment_id)""",
+        given=Manifest(context.root).reader(arrow_schema().names),
+    )
 
 
-def _owners(found: BuildState, row: Row, known: Known) -> set[str]:
-    """The candidates that a row waits for: the one whose file is used, or all that had its bytes."""
-    recording = found.recordings.get(row["recording_id"])
-    if recording is not None:
-        return {recording.candidate_id}
-    return {row["recording_id"], *known.owners.get(row["recording_id"], ())}
-
-
-def within_limits(context: BuildContext, found: BuildState, limits: str, carried: Collection[str]) -> set[str]:
+def within_limits(relations: Relations, context: BuildContext, limits: str) -> pa.ChunkedArray:
     """The ids of the segments within limits; of carried rows by their earlier measurements."""
-    measures = {key: one.measures for key, one in found.records(MEASURE.name).items()}
-    if carried:
-        earlier = (outcome.record for outcome in MEASURE.table(context).all())
-        measures |= {one.segment_id: one.measures for one in earlier if one and one.segment_id in carried}
-    return passing(measures, load_limits(limits))
-
-
-def mark_reachable(
-    context: BuildContext, found: BuildState, rows: list[Row], carried: Collection[str], newest_sha256: str
-) -> list[Row]:
-    """Set `audio_reachable` of the rows that were made now, whether or not their audio had to be read.
-
-    A disk that went away makes no version by itself: where nothing else differs from the newest version (its content
-    hash is `newest_sha256`), rows stay as they are there.
-    """
-    own = [row for row in rows if row["removed_in"] is None and row["segment_id"] not in carried]
-    for row in own:
-        row["audio_reachable"] = True
-    if content_sha256(rows) == newest_sha256:
-        return rows
-    is_there: dict[str, bool] = {}
-    for row in own:
-        recording_id = row["recording_id"]
-        if recording_id not in is_there:
-            path = context.path_of(found.recordings[recording_id].location)
-            is_there[recording_id] = os.access(path, os.R_OK)
-        row["audio_reachable"] = is_there[recording_id]
-    return rows
+    checked, found = load_limits(limits), []
+    names = ", ".join(f'"{name}"' for name in MEASURES)
+    for batch in relations.batches(f"SELECT segment_id, {names} FROM measures ANTI JOIN carried USING (segment_id)"):
+        measured = dict(zip(MEASURES, batch.columns[1:], strict=True))
+        found.append(batch.column(0).filter(pa.array(first_failing(measured, checked)[0] == KEPT)))
+    earlier = """SELECT segment_id, measures FROM (
+            SELECT g.segment_id, measures, row_number() OVER () AS place
+            FROM given g SEMI JOIN carried USING (segment_id))
+        QUALIFY row_number() OVER (PARTITION BY segment_id ORDER BY place DESC) = 1"""
+    if relations.value("SELECT count(*) FROM carried"):
+        for batch in relations.batches(earlier, given=MEASURE.table(context).fields(["segment_id", "measures"])):
+            failing, _ = first_failing(columns_of(batch.column(1)), checked)
+            found.append(batch.column(0).filter(pa.array(np.asarray(failing == KEPT))))
+    return pa.chunked_array(found, pa.string())

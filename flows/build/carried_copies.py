@@ -6,14 +6,12 @@ that represent their cluster go on doing so; those that do not come last, for th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator
 
-from aria_data.deduplicate.clusters import Item as Copied
-from aria_data.manifest import Row
-from aria_data.records import AudioCluster, Recording
-from flows.build.carried import Carried
+import pyarrow as pa
+
+from aria_data.records import Recording
+from aria_data.storage.relations import Relations
 from flows.engine.context import BuildContext
 from flows.engine.items import fingerprint_item
 from flows.engine.stages import FINGERPRINT, INGEST
@@ -21,70 +19,56 @@ from flows.engine.stages import FINGERPRINT, INGEST
 BEFORE, AMONG, BEHIND = range(
     3
 )  # first in an order of preference: carried representatives, rows of now, carried copies
+_KEYS = pa.schema([("content", pa.string()), ("key", pa.string())])
 
 
-@dataclass(frozen=True)
-class CarriedItems:
-    """The recordings and segments of carried rows, as the search for copies takes them."""
+def put_carried_items(relations: Relations, context: BuildContext) -> None:
+    """What earlier builds recorded of the rows in the relation `carried`, as the search for copies takes it.
 
-    recordings: tuple[Copied, ...] = ()
-    segments: tuple[Copied, ...] = ()
-    onsets_of: Mapping[str, str] = field(default_factory=dict)  # samples_sha256 -> fingerprint, base64
-    paths: Mapping[str, Path] = field(default_factory=dict)  # midi_sha256 -> file
-
-    @classmethod
-    def read(cls, context: BuildContext, carried: Carried) -> CarriedItems:
-        """Read what earlier builds recorded of the carried rows. Raises `DatasetCorrupt`."""
-        if not carried.rows:
-            return cls()
-        recordings = _recordings(context, carried)
-        representing = {row["recording_id"] for row in carried.rows if row["is_cluster_lead"]}
-        return cls(
-            tuple(_item_of(one, one.recording_id in representing) for one in recordings.values()),
-            tuple(Copied(row["segment_id"], row["midi_sha256"], _quality(row)) for row in carried.rows),
-            _onsets(context, recordings) if FINGERPRINT.is_wanted(context) else {},
-            {row["midi_sha256"]: context.root / row["midi_path"] for row in carried.rows},
-        )
+    Gives `carried_preferences` (segment_id, preference), `carried_recordings` (item_id, content, duration_s,
+    preference) of the recordings that the rows were made from, for an address may have brought other audio since; and
+    `carried_fingerprints` (content, key).
+    """
+    relations.run(f"""CREATE OR REPLACE TABLE carried_preferences AS
+        SELECT segment_id, CASE WHEN is_cluster_lead THEN {BEFORE} ELSE {BEHIND} END AS preference FROM carried""")
+    relations.run(
+        f"""CREATE OR REPLACE TABLE carried_recordings AS
+            SELECT g.recording_id AS item_id, last(g.samples_sha256) AS content, last(g.duration_s) AS duration_s,
+                CASE WHEN last(c.is_representing) THEN {BEFORE} ELSE {BEHIND} END AS preference
+            FROM given g JOIN (
+                SELECT recording_id, last(audio_sha256) AS audio_sha256, bool_or(is_cluster_lead) AS is_representing
+                FROM carried GROUP BY recording_id) c USING (recording_id)
+            WHERE g.audio_sha256 = c.audio_sha256 GROUP BY g.recording_id""",
+        given=INGEST.table(context).fields(["recording_id", "audio_sha256", "samples_sha256", "duration_s"]),
+    )
+    relations.put_batches("carried_fingerprints", _KEYS, _fingerprints(relations, context))
 
 
-def regrouped(carried: Carried, recordings: Mapping[str, AudioCluster], notes: Mapping[str, AudioCluster]) -> Carried:
-    """Give the carried rows with the clusters found now, of recordings by recording_id and of notes by segment_id.
+def _fingerprints(relations: Relations, context: BuildContext) -> Iterator[pa.RecordBatch]:
+    """The keys under which the fingerprints of carried recordings are found, if they were made."""
+    if not FINGERPRINT.is_wanted(context):
+        return
+    for batch in relations.batches("SELECT item_id, content FROM carried_recordings"):
+        contents = batch.column(1).to_pylist()
+        pairs = zip(batch.column(0).to_pylist(), contents, strict=True)
+        keys = [FINGERPRINT.key(context, fingerprint_item(_recording(*pair))) for pair in pairs]
+        yield pa.RecordBatch.from_arrays([pa.array(contents), pa.array(keys)], schema=_KEYS)
+
+
+def _recording(recording_id: str, samples_sha256: str) -> Recording:
+    return Recording(recording_id, "", "", "", samples_sha256, 0.0, 0, 0, "", 0.0, 0.0)
+
+
+def regroup(relations: Relations) -> None:
+    """Give the rows in `carried` the clusters found now.
 
     A row that lost its place to another carried row represents its cluster no more.
     """
-    rows = (_regrouped(row, recordings.get(row["recording_id"]), notes[row["segment_id"]]) for row in carried.rows)
-    return replace(carried, rows=tuple(rows))
-
-
-def _regrouped(row: Row, recording: AudioCluster | None, notes: AudioCluster) -> Row:
-    recording = recording or AudioCluster(row["recording_cluster"], row["is_cluster_lead"])  # of a table that is lost
-    is_lead = row["is_cluster_lead"] and recording.is_lead and notes.is_lead
-    return row | {
-        "recording_cluster": recording.cluster_id,
-        "notes_cluster": notes.cluster_id,
-        "is_cluster_lead": is_lead,
-        "in_deduplicated": row["in_deduplicated"] and is_lead,
-        "in_unique": row["in_unique"] and is_lead,
-    }
-
-
-def _recordings(context: BuildContext, carried: Carried) -> dict[str, Recording]:
-    """The recordings that the rows were made from, by recording_id; an address may have brought other audio since."""
-    wanted = {row["recording_id"]: row["audio_sha256"] for row in carried.rows}
-    found = (outcome.record for outcome in INGEST.table(context).of_recordings(wanted.keys()))
-    return {one.recording_id: one for one in found if one is not None and wanted[one.recording_id] == one.audio_sha256}
-
-
-def _onsets(context: BuildContext, recordings: Mapping[str, Recording]) -> dict[str, str]:
-    keys = {FINGERPRINT.key(context, fingerprint_item(one)): one.samples_sha256 for one in recordings.values()}
-    found = FINGERPRINT.table(context).lookup(keys.keys())
-    return {keys[key]: outcome.record.onsets for key, outcome in found.items() if outcome.record is not None}
-
-
-def _item_of(recording: Recording, is_representative: bool) -> Copied:
-    place = BEFORE if is_representative else BEHIND
-    return Copied(recording.recording_id, recording.samples_sha256, (place, -recording.duration_s))
-
-
-def _quality(row: Row) -> tuple[int, float]:
-    return (BEFORE if row["is_cluster_lead"] else BEHIND, -row["duration_s"])
+    relations.run("""CREATE OR REPLACE TABLE carried AS SELECT * REPLACE (
+            coalesce(r.cluster_id, recording_cluster) AS recording_cluster, n.cluster_id AS notes_cluster,
+            is_cluster_lead AND coalesce(r.is_lead, true) AND n.is_lead AS is_cluster_lead,
+            in_deduplicated AND is_cluster_lead AND coalesce(r.is_lead, true) AND n.is_lead AS in_deduplicated,
+            in_unique AND is_cluster_lead AND coalesce(r.is_lead, true) AND n.is_lead AS in_unique)
+        FROM (SELECT c.* FROM carried c) c
+        LEFT JOIN recording_clusters r ON r.item_id = c.recording_id
+        LEFT JOIN note_clusters n ON n.item_id = c.segment_id""")

@@ -1,56 +1,71 @@
-"""The segments that may be released, each with the results of all steps, for the rows that are made of them."""
+"""The segments that may be released, each with the results of all steps: the manifest's columns, before splits."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
-from aria_data.records import Candidate, Download, Verdict
-from aria_data.release.rows_of_segments import FinishedSegment
-from flows.build.copies import Copies
-from flows.build.exclusions import find_excluded
+import pyarrow as pa
+
+from aria_data.manifest.columns import arrow_schema
+from aria_data.release.exclusions import excluded_by, find_exclusion
+from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION
+from aria_data.storage.relations import Relations
+from flows.build.copies import notes_of
 from flows.engine.context import BuildContext
-from flows.engine.downloads import DOWNLOAD
-from flows.engine.items import BuildState
-from flows.engine.stages import ANNOTATE, MEASURE, SCREEN, TRANSCRIBE
+
+SEARCHED = 100_000  # segments searched for a benchmark's music at once
+EXCLUDED = pa.schema([("segment_id", pa.string()), ("reason", pa.string())])
 
 
-def finished_segments(
-    context: BuildContext,
-    found: BuildState,
-    passes: Mapping[str, Mapping[str, Verdict]],
-    copies: Copies,
-    waiting: Collection[str],
-) -> Iterator[FinishedSegment]:
-    """Give the segments that have verdicts in `passes` and an annotation, but for those of `waiting` recordings."""
-    segments = found.segments()
-    transcriptions, measurements = found.records(TRANSCRIBE.name), found.records(MEASURE.name)
-    screenings, annotations = found.records(SCREEN.name), found.records(ANNOTATE.name)
-    downloads = found.records(DOWNLOAD.name)
-    excluded = find_excluded(context, found)
-    for segment_id, in_pruned in passes["in_pruned"].items():
-        segment = segments[segment_id]
-        candidate = found.candidate_of(segment)
-        if candidate.candidate_id not in annotations or segment.recording_id in waiting:
-            continue
-        yield FinishedSegment(
-            candidate=_with_licence(candidate, downloads.get(candidate.candidate_id)),
-            screening=screenings[candidate.candidate_id],
-            recording=found.recordings[segment.recording_id],
-            classifier_sha256=context.classifier_sha256,  # a part of the key of its scores
-            segment=segment,
-            transcription=transcriptions[segment_id],
-            measurement=measurements[segment_id],
-            annotation=annotations[candidate.candidate_id],
-            audio_cluster=copies.audio[segment.recording_id],
-            recording_cluster=copies.recordings[segment.recording_id],
-            notes_cluster=copies.notes[segment_id],
-            passes_pruned=in_pruned.is_kept,
-            passes_deduplicated=passes["in_deduplicated"][segment_id].is_kept,
-            excluded_by=excluded.get(segment_id, ""),
-        )
+def put_finished(relations: Relations, context: BuildContext) -> None:
+    """The relation `finished` (`release.next_rows`) of the segments that are above the floor and have an annotation.
+
+    Takes the relations of `flows.build.results`, `carried`, whose recordings are left out, and those of
+    `flows.build.copies`.
+    """
+    relations.put_batches("excluded", EXCLUDED, _excluded(relations, context))
+    of_annotation = ", ".join(f"a.{name}" for name in FROM_ANNOTATION)
+    of_transcription = ", ".join(f"t.{name}" for name in FROM_TRANSCRIPTION)
+    of_measures = ", ".join(f"m.row_{name} AS {name}" for name in FROM_MEASUREMENT)
+    decided = {
+        "audio_reachable": "BOOLEAN",
+        "split": "VARCHAR",
+        "in_unique": "BOOLEAN",
+        "first_version": "BIGINT",
+        "removed_in": "BIGINT",
+        "removal_reason": "VARCHAR",
+    }
+    empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in decided.items())
+    names = ", ".join(f'"{name}"' for name in arrow_schema().names)
+    relations.run(f"""CREATE OR REPLACE TABLE finished AS SELECT {names} FROM (
+        SELECT s.segment_id, s.recording_id, s.number, s.start_s, s.end_s, s.duration_s, s.audio_score, {of_annotation},
+            {of_transcription}, {of_measures}, c.source, c.source_url, c.uploader,
+            coalesce(nullif(d.licence, ''), c.licence) AS licence, -- one that was read with the audio is newer
+            m.num_endless_notes::BIGINT AS num_endless_notes, m.is_start_truncated, m.is_end_truncated,
+            '{context.classifier_sha256}' AS classifier_sha256, -- a part of the key of its scores
+            p.relevance_score, r.audio_sha256, 'audio-' || substr(r.samples_sha256, 1, 16) AS audio_cluster,
+            rc.cluster_id AS recording_cluster, nc.cluster_id AS notes_cluster,
+            rc.is_lead AND nc.is_lead AS is_cluster_lead, coalesce(x.reason, '') AS excluded_by,
+            m.in_pruned < 0 AS in_pruned, m.in_deduplicated < 0 AS in_deduplicated, {empty}
+        FROM segments s JOIN measures m USING (segment_id) JOIN transcriptions t USING (segment_id)
+        JOIN recordings r USING (recording_id) JOIN candidates c USING (candidate_id)
+        JOIN annotations a USING (candidate_id) JOIN screenings p USING (candidate_id)
+        JOIN recording_clusters rc ON rc.item_id = s.recording_id JOIN note_clusters nc ON nc.item_id = s.segment_id
+        LEFT JOIN downloads d USING (candidate_id) LEFT JOIN excluded x USING (segment_id)
+        WHERE m.floor < 0 AND s.recording_id NOT IN (SELECT recording_id FROM carried))""")
 
 
-def _with_licence(candidate: Candidate, fetched: Download | None) -> Candidate:
-    """A licence that was read with the audio is newer than the candidate's."""
-    return replace(candidate, licence=fetched.licence) if fetched is not None and fetched.licence else candidate
+def _excluded(relations: Relations, context: BuildContext) -> Iterator[pa.RecordBatch]:
+    """The segments that a list of `release.exclude` names, and why. Raises `ConfigInvalid`."""
+    config = context.config.release
+    if not config.exclude:
+        return
+    lists = [find_exclusion(name) for name in config.exclude]
+    searched = """SELECT segment_id, composition_id, midi_path FROM segments JOIN transcriptions USING (segment_id)
+        JOIN recordings USING (recording_id) JOIN annotations USING (candidate_id)"""
+    for batch in relations.batches(searched, SEARCHED):
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        segments = ((key, composition_id, context.root / path) for key, composition_id, path in rows)
+        found = excluded_by(lists, segments, config.exclude_by, read=notes_of)
+        if found:
+            yield pa.RecordBatch.from_pydict({"segment_id": list(found), "reason": list(found.values())}, EXCLUDED)

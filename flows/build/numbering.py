@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from aria_data.manifest import Manifest, Row
 from aria_data.records import Segment, Segmentation
@@ -20,13 +23,11 @@ class Numbers:
 
     def __init__(self, root: Path):
         self._table = StageTable(root, TABLE, NumberedSpan)
-        recorded = sorted(self._table.all(), key=lambda outcome: outcome.measured or 0.0)
-        spans = [outcome.record for outcome in recorded] or spans_of_versions(Manifest(root))
-        self._count = len(recorded)
-        self._is_new = not recorded
-        self._of: dict[str, list[NumberedSpan]] = defaultdict(list)
-        for span in spans:
-            self._of[span.recording_id].append(span)
+        recorded = self._table.fields(SPAN, counted=True).read_all()
+        self._count = recorded.num_rows
+        self._is_new = not recorded.num_rows
+        self._recorded: set[NumberedSpan] = set()  # in this build
+        self._of = SpansOfRecordings(recorded if recorded.num_rows else _as_recorded(spans_of_versions(Manifest(root))))
 
     def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
         """Every span that these segments ever stood for."""
@@ -46,16 +47,57 @@ class Numbers:
         return segments, {f"{recording_id}_{number}" for number in hit}
 
     def record(self, segments: Iterable[Segment]) -> None:
-        """Record the numbers and spans that are new."""
-        known = {(span.recording_id, span.number): span for spans in self._of.values() for span in spans}
+        """Record the numbers and spans that are new, each once. Later ones are numbered as if they were not."""
         spans = [NumberedSpan(one.recording_id, one.number, one.start_s, one.end_s) for one in segments]
+        near = (
+            span for recording_id in {span.recording_id for span in spans} for span in self._of.get(recording_id, ())
+        )
+        known = {(span.recording_id, span.number): span for span in near}
         new = [span for span in spans if known.get((span.recording_id, span.number)) != span]
+        new = [span for span in new if span not in self._recorded]
         seeds = [span for spans in self._of.values() for span in spans] if self._is_new else []
+        self._is_new = False
         outcomes = []
         for span in (*seeds, *new):
             self._count += 1
             outcomes.append(_outcome(span, self._count))
         self._table.append(outcomes)
+        self._recorded.update(new)
+
+
+class SpansOfRecordings:
+    """The spans of each recording, in the order in which they were recorded: some 60 bytes a span."""
+
+    def __init__(self, recorded: pa.Table):
+        ordered = recorded.sort_by([("recording_id", "ascending"), ("counted", "ascending")])
+        self._ids = np.array([each.encode() for each in ordered["recording_id"].to_pylist()], bytes)
+        self._values = [ordered[name].to_numpy() for name in SPAN[1:]]
+
+    def get(self, recording_id: str, default: Sequence[NumberedSpan] = ()) -> Sequence[NumberedSpan]:
+        """The spans of one recording; `default` where there are none."""
+        wanted = recording_id.encode()
+        first = int(np.searchsorted(self._ids, wanted))
+        last = first
+        while last < len(self._ids) and self._ids[last] == wanted:
+            last += 1
+        return [self._span(recording_id, place) for place in range(first, last)] or default
+
+    def values(self) -> Iterator[Sequence[NumberedSpan]]:
+        """The spans of each recording, one recording after another."""
+        places = range(len(self._ids))
+        for wanted, some in itertools.groupby(places, key=lambda place: self._ids[place]):
+            yield [self._span(wanted.decode(), place) for place in some]
+
+    def _span(self, recording_id: str, place: int) -> NumberedSpan:
+        number, start_s, end_s = (values[place] for values in self._values)
+        return NumberedSpan(recording_id, int(number), float(start_s), float(end_s))
+
+
+def _as_recorded(spans: Sequence[NumberedSpan]) -> pa.Table:
+    columns = {name: [getattr(span, name) for span in spans] for name in SPAN}
+    types = dict(zip(SPAN, (pa.string(), pa.int64(), pa.float64(), pa.float64()), strict=True))
+    arrays = {name: pa.array(values, types[name]) for name, values in columns.items()}
+    return pa.table(arrays | {"counted": pa.array(range(len(spans)), pa.float64())})
 
 
 def affirm(root: Path, rows: Iterable[Row]) -> None:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 import subprocess
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from aria_data.config import BuildConfig, to_values
 from aria_data.manifest.rows import table_of
+from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.release import Subsets, find_exclusion
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ LIBRARIES = ("torch", "torchaudio", "transkun", "piano-transcription-inference",
 
 
 def facts_of(
-    context: BuildContext, rows: Sequence[Row], name: str = "", rejections: Iterable[str] = ()
+    context: BuildContext,
+    rows: Sequence[Row] | StoredColumns,
+    name: str = "",
+    rejections: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The facts of a version as plain values that do not depend on the time. `rejections` are "stage: reason"."""
+    """The facts of a version as plain values that do not depend on the time. `rejections` counts "stage: reason"."""
     config = context.config
     facts: dict[str, Any] = {
         "config": published(config),
@@ -39,7 +43,7 @@ def facts_of(
         "exclusions": _exclusions(config),
         "subsets": Subsets(context.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
-        "counts": counts_of(rows) | {"rejections": dict(sorted(Counter(rejections).items()))},
+        "counts": counts_of(rows) | {"rejections": dict(sorted(rejections.items()))},
     }
     return facts | ({"name": name} if name else {})
 
@@ -142,15 +146,16 @@ def _prompts(context: BuildContext) -> dict[str, str]:
 COUNTED = ("recording_id", "composition_id", "num_notes", "is_cluster_lead", "split", "removed_in")
 
 
-def counts_of(rows: Sequence[Row] | pa.Table) -> dict[str, Any]:
+def counts_of(rows: Sequence[Row] | pa.Table | StoredColumns) -> dict[str, Any]:
     """Numbers of files, notes, recordings and compositions, and of files by subset and split, without removed rows.
 
     A table has at least the columns `COUNTED`; those of subsets are counted if it has them.
     """
-    table = rows if isinstance(rows, pa.Table) else table_of(rows)
+    table = rows if isinstance(rows, pa.Table | StoredColumns) else table_of(rows)
     present = table.filter(pc.is_null(table["removed_in"]))
     subsets = sorted(name for name in present.column_names if name.startswith("in_") and present.num_rows)
-    compositions = present["composition_id"].filter(pc.not_equal(present["composition_id"], ""))
+    compositions = present["composition_id"]
+    compositions = compositions.filter(pc.not_equal(compositions, ""))
     splits = present["split"].value_counts().to_pylist()
     return {
         "num_files": present.num_rows,

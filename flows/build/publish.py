@@ -9,8 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.manifest import Manifest, Row, card, dataset_card
+from aria_data.manifest.columns import DIGEST
+from aria_data.manifest.digests import hash_of
 from aria_data.manifest.revising import Change
-from aria_data.release.rows_of_segments import release
+from aria_data.manifest.rows import read_once, table_of
+from aria_data.manifest.stored_rows import StoredColumns, StoredRows
 from aria_data.storage import write_whole
 from flows.build.provenance import COUNTED, counts_of
 
@@ -19,29 +22,38 @@ DESCRIBED = tuple(dict.fromkeys(["segment_id", *COUNTED, *card.DESCRIBED]))  # c
 
 def publish(
     root: Path,
-    rows: Sequence[Row],
+    rows: Sequence[Row] | StoredRows,
     note: str = "",
     facts: Mapping[str, Any] | None = None,
+    index: pa.Table | None = None,
 ) -> tuple[int, bool]:
     """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
 
-    Without `facts` the newest version's are kept, except for its name and counts.
+    Without `facts` the newest version's are kept, except for its name and counts. `index` has the rows' digests
+    (`StoredRows.index`), where they are made already.
     """
     manifest = Manifest(root)
-    new_facts = dict(_inherited(manifest, rows) if facts is None else facts)
-    if new_facts.get("subsets", {}) != _last(manifest).get("subsets", {}) and manifest.version():
-        version, is_new = manifest.commit(rows, note, new_facts), True
+    described = rows.columns if isinstance(rows, StoredRows) else table_of(rows)
+    new_facts = dict(_inherited(manifest, described) if facts is None else facts)
+    given = rows.batches if isinstance(rows, StoredRows) else table_of(rows)
+    is_defined_anew = new_facts.get("subsets", {}) != _last(manifest).get("subsets", {})
+    newest, digests = manifest.version(), None if index is None else index[DIGEST]
+    content = hash_of(read_once(given).index if index is None else index)
+    if newest and not is_defined_anew and not new_facts.get("name") and manifest.content_sha256(newest) == content:
+        version, is_new = newest, False
+    elif newest or len(described):
+        version, is_new = manifest.commit(given, note, new_facts, digests), True
     else:
-        version, is_new = release(manifest, list(rows), note, new_facts)
+        version, is_new = 0, False
     if version:
-        write_card(root, rows)
+        write_card(root, described)
     return version, is_new
 
 
 def publish_change(
     root: Path,
     change: Change,
-    described: pa.Table,
+    described: pa.Table | StoredColumns,
     note: str,
     segment_ids: Collection[str] | None = None,
     subsets: Mapping[str, Any] | None = None,
@@ -60,7 +72,7 @@ def publish_change(
     return version
 
 
-def _inherited(manifest: Manifest, rows: Sequence[Row] | pa.Table) -> dict[str, Any]:
+def _inherited(manifest: Manifest, rows: pa.Table | StoredColumns) -> dict[str, Any]:
     last = _last(manifest)
     kept = {key: value for key, value in last.items() if key not in ("name", "counts")}
     return kept | {"counts": counts_of(rows) | _rejections(last)}
@@ -75,7 +87,7 @@ def _rejections(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"rejections": counts["rejections"]} if isinstance(counts, Mapping) and "rejections" in counts else {}
 
 
-def write_card(root: Path, rows: Sequence[Row] | pa.Table) -> None:
+def write_card(root: Path, rows: pa.Table | StoredColumns) -> None:
     """Make `CARD.md` describe the newest version, also where a kill came between a commit and its card."""
     text = dataset_card(rows, Manifest(root).versions()[-1]).encode()
     path = root / "CARD.md"

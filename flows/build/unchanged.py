@@ -20,7 +20,6 @@ from typing import Any
 
 from aria_data.config import to_values
 from aria_data.errors import AriaDataError
-from aria_data.records import Recording
 from aria_data.storage import exclusive_lock, write_whole
 from aria_data.storage.balance import Balance
 from aria_data.storage.files import from_location
@@ -55,13 +54,12 @@ def last_summary(order: BuildOrder) -> BuildSummary | None:
             return None
 
 
-def note_finished(context: BuildContext, source: str, summary: BuildSummary, recordings: Iterable[Recording]) -> None:
-    """Note what a build that finished all of its work depended on. `recordings` are all that were ingested."""
-    of_bytes: dict[str, list[Recording]] = {}
-    for recording in recordings:
-        of_bytes.setdefault(recording.audio_sha256, []).append(recording)
-    copies = sorted(one.location for group in of_bytes.values() if len(group) > 1 for one in group)
-    there = {location: context.path_of(location).exists() for location in copies}
+def note_finished(context: BuildContext, source: str, summary: BuildSummary, copies: Iterable[str]) -> None:
+    """Note what a build that finished all of its work depended on.
+
+    `copies` are the locations of all recordings whose bytes another one has as well.
+    """
+    there = {location: os.path.exists(context.path_of(location)) for location in copies}
     state = state_of(context, source if source and Path(source).is_dir() else None)
     noted = {"state": state, "copies": {str(context.path_of(one)): is_there for one, is_there in there.items()}}
     write_whole(context.root / "index" / "last_build.json", json.dumps(noted | {"summary": asdict(summary)}).encode())
@@ -87,25 +85,47 @@ def state_of(context: BuildContext, source: str | None) -> dict[str, str]:
 def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str]:
     """A line a file, in order: its place, size, inode and times. Links are followed, as a build does, but not twice."""
     if not path.is_dir():
-        yield from _line(path, below)
+        with suppress(OSError):
+            yield _line(os.path.relpath(path, below), os.stat(path))
         return
     seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(path, followlinks=True):
-        status = os.stat(folder)
+    waiting = [str(path)]
+    while waiting:
+        folder = waiting.pop()
+        place = os.path.relpath(folder, below)
+        try:
+            status = os.stat(folder)
+        except OSError:  # below a folder that may be listed but not entered
+            yield place
+            continue
         if (status.st_dev, status.st_ino) in seen or Path(folder) == without:
-            subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
-        for name in sorted(names):
-            yield from _line(Path(folder, name), below)
+        for entry in _entries(folder):
+            if _is_folder(entry):
+                waiting += [entry.path] if entry.name != "__pycache__" else []
+            else:
+                with suppress(OSError):
+                    yield _line(f"{place}/{entry.name}", entry.stat())
 
 
-def _line(path: Path, below: Path) -> Iterator[str]:
-    with suppress(OSError):
-        status = os.stat(path)
-        place = os.path.relpath(path, below)
-        yield f"{place}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:  # a folder that may not be listed
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _line(place: str, status: os.stat_result) -> str:
+    return f"{place}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def _hash(lines: Iterable[str]) -> str:
@@ -117,7 +137,7 @@ def _hash(lines: Iterable[str]) -> str:
 
 def _are_where_they_were(copies: dict[str, bool]) -> bool:
     """Files with the same bytes: which of them a row shows depends on which of them are there."""
-    return all(from_location(place, Path()).exists() == is_there for place, is_there in copies.items())
+    return all(os.path.exists(from_location(place, Path())) == is_there for place, is_there in copies.items())
 
 
 def _as_done_before(values: dict[str, Any], seconds: float) -> BuildSummary:

@@ -1,4 +1,4 @@
-"""Commands that build a dataset: build, and demo, which makes its own recordings. Thin."""
+"""Commands that build a dataset: build, plan, and demo, which makes its own recordings. Thin."""
 
 from __future__ import annotations
 
@@ -71,12 +71,84 @@ def build(
 
     if as_json:
         print_json(dataclasses.asdict(summary))
-    elif dry_run:
-        show.plan_table(summary)
+    elif summary.plan is not None:
+        show.print_plan(summary.plan)
     else:
         show.closing_tables(summary, str(out))
     is_clean = dry_run or (not summary.failures and not summary.not_done and summary.version > 0)
     sys.exit(DONE if is_clean else DONE_WITH_FAILURES)
+
+
+@click.command(
+    cls=Examples,
+    examples="""
+    aria-data plan dataset/
+    aria-data plan dataset/ more_recordings/ --price-per-hour 0.40
+    aria-data plan dataset/ --set transcribe.transcriber=bytedance
+    aria-data plan dataset/ --set segment.max_gap_s=12 --workers 4 --json
+    aria-data plan dataset/ recordings/ --cluster cluster.toml
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("source", required=False)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings, or `defaults`; without it those that the dataset was last built with.",
+)
+@click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--workers", default=1, type=click.IntRange(min=1), help="So many machines like this one.")
+@click.option("--cluster", type=click.Path(path_type=Path), help="A TOML file that describes other machines.")
+@click.option("--price-per-hour", type=click.FloatRange(min=0), help="Of one machine.")
+@compute_options
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON object.")
+def plan(
+    dataset: Path,
+    source: str | None,
+    config_path: Path | None,
+    settings: tuple[str, ...],
+    workers: int,
+    cluster: Path | None,
+    price_per_hour: float | None,
+    device: str,
+    dtype: str,
+    batch_size: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Say what a build would do and take: hours, time, money.
+
+    Nothing is done, nobody is asked, no file is changed. What can be counted is exact; what depends on results that
+    are not there yet is an estimate by what the dataset holds, with the most that it can be. Times are of the speed
+    that builds measured (perf.json), each with its source.
+
+    A cluster is described by its machines, with x real time of each machine for stages whose speed is known:
+
+    \b
+      [[machines]]
+      name = "h200"
+      count = 8
+      cores = 64
+      gpus = 1
+      price_per_hour = 3.5
+      rates = { transcribe = 900.0, classify = 3000.0 }
+    """
+    from aria_data.errors import UsageError
+    from aria_data.transcribe import Compute
+    from flows.cli.jobs import run_plan
+
+    if cluster is not None and workers != 1:
+        raise UsageError("--workers counts machines like this one, --cluster describes others: name one of them.")
+    compute = Compute(device, dtype, batch_size, threads)
+    planned = run_plan(source, dataset, config_path, settings, compute, cluster, workers, price_per_hour)
+    if as_json:
+        print_json(dataclasses.asdict(planned))
+    else:
+        from flows import show
+
+        show.print_plan(planned)
+    sys.exit(DONE)
 
 
 @click.command(cls=Examples, examples="aria-data demo\naria-data demo --out somewhere/demo_dataset")

@@ -10,9 +10,10 @@ from typing import Any, TextIO
 import click
 
 from aria_data.errors import AriaDataError, UsageError
+from aria_data.storage import printable
 from flows.cli.annotate import annotate_command, evaluate_annotate_command
 from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE
-from flows.cli.build import build, demo
+from flows.cli.build import build, demo, plan
 from flows.cli.collect import attempts, crawl, fetch, retry, tree
 from flows.cli.compare import compare
 from flows.cli.exclusions import exclude
@@ -22,15 +23,22 @@ from flows.cli.release import export, remove, subset, subsets
 from flows.cli.report import browse, report, show, sql
 from flows.cli.screen import evaluate_screen_command, screen_command
 from flows.cli.select import score, select
-from flows.cli.tools import classify, evaluate, transcribe
+from flows.cli.tools import align_command, classify, evaluate, transcribe
 
 GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the steps of the work, in order
     "Collect": (crawl, fetch, retry, attempts, tree),
-    "Build": (build, demo),
+    "Build": (build, plan, demo),
     "Look": (report, browse, show, query, sql, stats, sample, explain, rejections, versions, diff, card),
     "Release": (export, subset, subsets, exclude, remove),
     "Train on less": (score, select, compare),
-    "Tools, on files and lists without a dataset": (transcribe, classify, screen_command, annotate_command, evaluate),
+    "Tools, on files and lists without a dataset": (
+        transcribe,
+        classify,
+        align_command,
+        screen_command,
+        annotate_command,
+        evaluate,
+    ),
     "Machine": (doctor, costs, serve),
 }
 
@@ -104,8 +112,11 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
     except OSError as error:
-        if verbose or error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG):
+        if verbose or not (error.filename or error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG)):
             raise
+        if error.filename:
+            place = printable(str(error.filename), 300)
+            _end_at_once(f"{place}: {error.strerror}. Check its permissions and its disk.", DONE_WITH_FAILURES)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _end_at_once(f"the output cannot be written ({error.strerror}).", DONE_WITH_FAILURES)
     except AriaDataError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aria_data.config import for_crawl, to_values
-from aria_data.errors import UsageError
+from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
@@ -26,7 +26,7 @@ from flows.engine.prefect_api import temporary_api
 
 if TYPE_CHECKING:
     from aria_data.collect import CrawlSummary
-    from flows.show.summaries import BuildSummary, FetchSummary
+    from flows.show.summaries import BuildSummary, FetchSummary, Plan
 
     Report = Callable[[CrawlSummary], None]
 
@@ -50,6 +50,28 @@ def run_build(
     with quiet_prefect(verbose):
         from flows.build_dataset import carry_out
     return carry_out(order, verbose, with_prefect)
+
+
+def run_plan(
+    source: str | Path | None,
+    out: Path,
+    config_path: Path | None,
+    settings: Sequence[str],
+    compute: Compute,
+    cluster: Path | None,
+    workers: int,
+    price_per_hour: float | None,
+) -> Plan:
+    """Say what a build would do and take, on so many machines like this one or on those of a file."""
+    order = order_build(source, out, config_path, settings, compute=compute, dry_run=True)
+    if source is None and not (out / "tables" / "collect").is_dir():
+        raise DatasetNotFound(f"{printable(str(out))}: holds no dataset. Name a SOURCE to plan a new one.")
+    with quiet_prefect():
+        from flows.plan import make_plan
+        from flows.plan.cluster import like_this_one, read_cluster
+
+        machines = read_cluster(cluster, price_per_hour) if cluster else like_this_one(workers, price_per_hour)
+        return make_plan(order, machines)
 
 
 def run_crawl(out: Path, config_path: Path | None, settings: Sequence[str], report: Report) -> CrawlSummary:

@@ -123,16 +123,22 @@ def versions(dataset: Path, as_json: bool) -> None:
 @click.argument("new")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff(dataset: Path, old: str, new: str, as_json: bool) -> None:
-    """Show what changed between two versions, and why."""
+    """Show what changed between two versions, and why.
+
+    How many rows changed for which reason; what became of rows, hours, notes, confidence and subsets as a whole; then
+    the rows.
+    """
     from aria_data.manifest import Manifest
-    from flows.show import differences
+    from flows.show import differences, effects
 
     difference = Manifest(dataset).diff(old, new)
     reasons = differences.reasons_of(dataset, difference, old, new)
+    figures = effects.effects_of(dataset, old, new)
     if as_json:
-        print_json(dataclasses.asdict(difference) | {"reasons": dataclasses.asdict(reasons)})
+        plain = {"reasons": dataclasses.asdict(reasons), "effects": effects.plain(figures)}
+        print_json(dataclasses.asdict(difference) | plain)
     else:
-        differences.show(difference, reasons)
+        differences.show(difference, reasons, lambda: effects.show_effects(figures, old, new))
 
 
 @click.command(

@@ -61,6 +61,7 @@ def show(dataset: Path, segment_id: str, version: str | None, width: int | None,
     examples="""
     aria-data sql dataset/ "SELECT composer, count(*) AS files FROM present GROUP BY composer ORDER BY files DESC"
     aria-data sql dataset/ "SELECT reason, count(*) FROM rejections GROUP BY reason" --format csv
+    aria-data sql dataset/ "SELECT stage, avg(x_real_time) FROM build_stages GROUP BY stage"
     aria-data sql dataset/ "DESCRIBE candidates"
     """,
 )
@@ -74,7 +75,7 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
 
     SQL is DuckDB's.
     Tables: manifest (with removed rows), present (without them), rejections, candidates, recordings, screenings,
-    measures.
+    measures, builds, build_stages.
     """
     from flows.report.views import open_views, select
     from flows.show.output import write_table

@@ -117,6 +117,75 @@ def classify(
     sys.exit(DONE_WITH_FAILURES if any(result.error for result in results) else DONE)
 
 
+@click.command(
+    "align",
+    cls=Examples,
+    examples="""
+    aria-data align dataset/ --scores scores/
+    aria-data align dataset/ --scores scores/ --where "composer_id = 'chopin'" --json > alignments.jsonl
+    aria-data align concert.mid midi/ --scores scores/ --out beats/
+    """,
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--scores", required=True, type=click.Path(path_type=Path), help="A folder of MusicXML, MIDI, Humdrum, MEI."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="For MIDI files: a folder for beats and details.")
+@click.option("--where", default="", help="Of a dataset: an SQL condition that chooses segments.")
+@click.option("--cache", type=click.Path(path_type=Path), help="A folder that keeps what was read of scores.")
+@click.option("--processes", default=0, show_default="one a core", type=click.IntRange(min=0))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a performance.")
+def align_command(
+    files: tuple[Path, ...],
+    scores: Path,
+    out: Path | None,
+    where: str,
+    cache: Path | None,
+    processes: int,
+    as_json: bool,
+) -> None:
+    """Align segments or MIDI files with scores: bars and beats.
+
+    FILES are one dataset, whose table `alignments` and folder `alignments/` then hold the result, or MIDI files and
+    folders of them. Without a score there are no beats.
+    """
+    from aria_data.align import AlignConfig, require_partitura
+    from aria_data.errors import UsageError
+    from flows import show
+    from flows.tools import align_files
+
+    require_partitura()
+    root = files[0] if len(files) == 1 and (files[0] / "manifest").is_dir() else None
+    if root and out:
+        raise UsageError("--out: is for MIDI files. A dataset keeps its alignments itself.")
+    if where and not root:
+        raise UsageError("--where: is for a dataset. Name the MIDI files instead.")
+    paths = [] if root else align_files.plan(files)
+    wrong: list[str] = []
+
+    def tell(message: str) -> None:
+        wrong.append(message)
+        show.error(message)
+
+    tell_result = (lambda record: print_json(asdict(record))) if as_json else align_files.print_result
+    with show.progress() as progress:
+        index = align_files.read_index(scores, cache or (root / "index" / "scores" if root else None), progress, tell)
+        if root:
+            from flows.align import align_dataset
+
+            summary = align_dataset(
+                root, index, AlignConfig(), progress, where, processes, tell, tell_result if as_json else _nothing
+            )
+            click.echo(summary.text, err=as_json)
+        for record in align_files.align_files(paths, index, AlignConfig(), out, processes, progress, tell):
+            tell_result(record)
+    sys.exit(DONE_WITH_FAILURES if wrong else DONE)
+
+
+def _nothing(record: object) -> None:
+    """What is done with a result that is in a table."""
+
+
 @click.group()
 def evaluate() -> None:
     """Measure a step against labelled data."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,13 +54,24 @@ def run_demo(recordings_folder: Path, out: Path, build: Callable[[Path, Path], B
     accuracies = _print_recordings(console, recordings, rows, out)
     mean = sum(accuracies) / len(accuracies) if accuracies else 0.0
     console.print(f"mean onset F1 against the scores that were played: {mean:.4f} (mir_eval, 50 ms)", highlight=False)
-    if summary.version:
-        console.print(f"open {write_report(out, out / 'report.html')} in a browser: it shows what is in the dataset")
     console.print(f"the demo took {show.duration(time.monotonic() - began)}; its dataset is in {out}", highlight=False)
+    if summary.version:
+        for line in _what_to_do_next(out):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     surprises = [recording.path.name for recording in recordings if _outcome(recording, rows) != _expected(recording)]
     for name in surprises:
         console.print(f"not as expected: {name}", style="red", markup=False)
     return 1 if surprises or mean < MIN_MEAN_ONSET_F1 else 0
+
+
+def _what_to_do_next(out: Path) -> list[str]:
+    """Write the report, and say how it and the browser are opened, by a command that works in this shell."""
+    started_as = sys.argv[0] if Path(sys.argv[0]).name == "aria-data" else "aria-data"
+    command = "aria-data" if shutil.which("aria-data") else started_as
+    return [
+        f"look at it: open {write_report(out, out / 'report.html')} in a browser",
+        f"listen to it, beside the recordings: {shlex.join([command, 'browse', str(out)])}",
+    ]
 
 
 def _empty(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,16 +17,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
-from aria_data.records import Download, Verdict
+from aria_data.records import Candidate, Download, Recording, Verdict
 from aria_data.storage import printable
 from aria_data.storage.files import from_location
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
 from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, backends, devices
-from aria_data.web import RequestBudget, Web
+from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
 
 KEPT = Verdict(True)
@@ -44,6 +46,14 @@ class Item:
     audio_s: float = 0.0  # seconds of audio, for shards and the progress display
 
 
+@dataclass(slots=True)
+class Ahead:
+    """What was made of a file for later stages, when it was decoded for an earlier one."""
+
+    scores: Any = None  # of the classifier
+    onsets: str = ""  # the fingerprint, as its table has it
+
+
 @dataclass
 class BuildContext:
     """What the work needs besides its items: the dataset's folder, settings, and models, loaded when first used."""
@@ -51,9 +61,12 @@ class BuildContext:
     root: Path
     config: BuildConfig
     compute: Compute = Compute()
-    num_threads: int = 2
+    num_threads: int = max(2, min(8, (os.cpu_count() or 2) // 2))  # that decode, or measure
     requests: RequestBudget = field(default_factory=RequestBudget)
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # the language models of a run share a budget
+    ahead: dict[str, Ahead] = field(default_factory=dict)  # by the hash of the file's bytes
+    wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
+    wants_onsets: Callable[[Recording], bool] = lambda recording: False
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
@@ -156,7 +169,7 @@ class Stage:
         """Whether the outcome's file still exists; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
-        return (context.root / self.file_of(outcome.record)).exists()
+        return os.path.exists(context.root / self.file_of(outcome.record))
 
     def outcome(
         self, context: BuildContext, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
@@ -167,7 +180,7 @@ class Stage:
 
     def failure(self, context: BuildContext, item: Item, error: PermanentError) -> Outcome:
         key = self.key(context, item)
-        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error))
+        return Outcome(item.item_id, key, FAILED, error.reason, error.measured, str(error), reader=READER)
 
 
 @dataclass(frozen=True)
@@ -187,6 +200,17 @@ def is_passing(outcome: Outcome) -> bool:
     """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
     is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
     return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
+    """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
+    with 403, which was taken for a wish for an account."""
+    location = getattr(item.payload, "location", "")
+    if outcome.status != FAILED or outcome.reader >= READER or not location:
+        return False
+    if is_address(location):
+        return outcome.reason == "private" and "answers 403" in outcome.detail
+    return outcome.reason in REFUSALS and os.path.isfile(context.path_of(location))
 
 
 class NotDone(TemporaryError):

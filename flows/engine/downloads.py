@@ -6,6 +6,7 @@ Whether what came is whole is decided by the limits of `ingest`, as for files of
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -30,7 +31,7 @@ def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
     def one(item: Item) -> Outcome:
         candidate: Candidate = item.payload
         known = context.downloads.get(candidate.candidate_id)
-        if known is not None and (context.root / known.audio_path).exists():
+        if known is not None and os.path.exists(context.root / known.audio_path):
             return _judged(context, stage, item, known)
         attempts.require_due(candidate.candidate_id, config)
         began, started = now(), time.monotonic()

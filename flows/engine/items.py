@@ -104,7 +104,12 @@ def _to_classify(found: BuildState) -> list[Item]:
 def _to_segment(found: BuildState) -> list[Item]:
     scored = found.done[CLASSIFY.name]
     return [
-        Item(recording_id, recording.candidate_id, {"scores": scored[recording_id].key}, recording)
+        Item(
+            recording_id,
+            recording.candidate_id,
+            {"scores": scored[recording_id].key},
+            (recording, scored[recording_id].record),  # None: its scores are in their table
+        )
         for recording_id, recording in sorted(found.recordings.items())
         if recording_id in scored
     ]

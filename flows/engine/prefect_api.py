@@ -151,8 +151,56 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
+def starting_api(home: Path, verbose: bool = False) -> Iterator[Starting]:
+    """Start a Prefect API of this process's own, without waiting for it; it is stopped at the end.
+
+    The environment is without variables of the user's own Prefect meanwhile. Raises `DatasetNotWritable` where `home`
+    cannot be written.
+    """
+    retries = {"PREFECT_CLIENT_MAX_RETRIES": str(MAX_RETRIES)}
+    with changed_environment(own_environment(home, verbose) | retries), _child(home, False, 0) as starting:
+        yield starting
+
+
+class Starting:
+    """A server that was started in a process of its own, and may answer soon."""
+
+    def __init__(self, child: subprocess.Popen, log: Path, began_at: int):
+        self._child, self._log, self._began_at = child, log, began_at
+
+    def last_words(self) -> str | None:
+        """What it said last, once it has ended; None while it runs."""
+        code = self._child.poll()
+        return None if code is None else _last_line(self._log, self._began_at, code)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by a signal: it did not fail by itself."""
+        return (self._child.poll() or 0) < 0
+
+    def wait(self) -> Api:
+        """Wait until it answers. Raises `PrefectNotAnswering` when it ends before, or after two minutes."""
+        number = _port(self._child, self.last_words)
+        _wait_until_ready(number, self.last_words)
+        return Api(f"http://127.0.0.1:{number}/api", self.last_words)
+
+
+@contextmanager
+def settings_for(api: Api) -> Iterator[None]:
+    """While the block runs, in this thread, Prefect's clients ask this API and nothing of the user's is in the way."""
+    with _settings(api.url, api.last_words):
+        yield
+
+
+@contextmanager
 def _server(home: Path, has_schedules: bool, port: int) -> Iterator[Api]:
     """Run the server in a process of its own while the block runs; it answers when the block begins."""
+    with _child(home, has_schedules, port) as starting:
+        yield starting.wait()
+
+
+@contextmanager
+def _child(home: Path, has_schedules: bool, port: int) -> Iterator[Starting]:
     require_space(home, FREE_BYTES)
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -168,14 +216,8 @@ def _server(home: Path, has_schedules: bool, port: int) -> Iterator[Api]:
         env=_of_child(has_schedules, port),
         start_new_session=True,  # Ctrl-C is for the build; the server ends after it
     )
-
-    def last_words() -> str | None:
-        return None if child.poll() is None else _last_line(home / "server.log", began_at, child.returncode)
-
     try:
-        number = _port(child, last_words)
-        _wait_until_ready(number, last_words)
-        yield Api(f"http://127.0.0.1:{number}/api", last_words)
+        yield Starting(child, home / "server.log", began_at)
     finally:
         _end(child, log)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 import os
 import queue
 import threading
@@ -21,8 +22,10 @@ from prefect import Flow
 from aria_data.errors import DatasetError
 from aria_data.storage import printable
 from flows.engine.orders import report
-from flows.engine.prefect_api import Api, temporary_api
+from flows.engine.prefect_api import Api, starting_api, temporary_api
 from flows.engine.prefect_environment import URL, quiet_log, quiet_prefect
+from flows.engine.record import Record, kept
+from flows.engine.tasks import work_on
 
 DRAIN_S = 20.0  # the last events of a run take less than a second; a server that hangs may not hold up a build
 
@@ -52,14 +55,30 @@ class RecipeResult:
 
 
 def run_recorded(recipe: Flow, arguments: Sequence[Any], home: Path, verbose: bool = False) -> Any:
-    """Run the recipe as a flow, recorded by an API in `home` or by the server that `PREFECT_API_URL` names.
+    """Run the recipe, recorded as a flow run by an API in `home`, or as a flow by the server of `PREFECT_API_URL`.
 
-    Where no API can be had, it runs without, after one line that says why; where the API dies later, the recipe ends
-    as it would have, and one line says that the record is not complete. Raises what the recipe raises.
+    An API in `home` comes up beside the recipe. Where no API can be had, the recipe runs without, and one line says
+    why; where the API dies, it ends as it would have, and one line says that the record is not complete. Raises what
+    the recipe raises.
     """
     if os.environ.get(URL):
         return _recorded(recipe, arguments, home, verbose)
-    return contextvars.Context().run(_recorded, recipe, arguments, home, verbose)  # no part of a flow of the caller's
+    return contextvars.Context().run(_beside, recipe, arguments, home, verbose)  # no part of a flow of the caller's
+
+
+def _beside(recipe: Flow, arguments: Sequence[Any], home: Path, verbose: bool) -> Any:
+    with ExitStack() as stack:
+        try:
+            starting = stack.enter_context(starting_api(home, verbose))
+        except DatasetError as error:
+            report(f"the build goes on without Prefect's record of it. {error}")
+        else:
+            parameters = inspect.signature(recipe.fn).bind(*arguments).arguments
+            if not verbose:
+                stack.enter_context(quiet_log())
+            with kept(Record(starting, recipe, parameters, work_on), recipe.name):
+                return recipe.fn(*arguments)
+    return run_alone(recipe, arguments, verbose)
 
 
 def run_alone(recipe: Flow, arguments: Sequence[Any], verbose: bool = False) -> Any:

@@ -1,16 +1,13 @@
 """The stages of a build: for each its work on a shard of items, and the settings that determine the result.
 
 The work yields each item's outcome as soon as it is known. What a `Stage` is: `flows.engine.context`. The download
-stage is in `flows.engine.downloads`.
+stage is in `flows.engine.downloads`, the work of those that decode whole files in `flows.engine.sound_stages`.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import functools
 import math
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,17 +15,14 @@ import numpy as np
 
 from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
-from aria_data.audio import IngestConfig, Readers, ingest, ingest_download, mono_blocks, remarks_on
-from aria_data.audio.reachable import require_length
-from aria_data.deduplicate import fingerprints
-from aria_data.errors import PermanentError, TemporaryError
+from aria_data.audio import IngestConfig, Readers
+from aria_data.errors import TemporaryError
 from aria_data.measure import measure_segment, onset_agreement_of
 from aria_data.measure.quality import SAMPLE_RATE
 from aria_data.midi import read_midi
 from aria_data.records import (
     Annotation,
     Candidate,
-    Download,
     Fingerprint,
     Measurement,
     Recording,
@@ -48,6 +42,7 @@ from aria_data.storage.stage_tables import Outcome
 from aria_data.transcribe import TranscriptionResult, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item
+from flows.engine.sound_stages import classify, ingest_files, take_fingerprints
 
 
 def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -83,55 +78,14 @@ def _in_order_read(
                 yield item
 
 
-def _ingest(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    def one(item: Item) -> Outcome:
-        if isinstance(item.payload, Download):
-            recording, verdict = ingest_download(item.payload, context.config.ingest)
-            verdict = dataclasses.replace(verdict, note=remarks_on(context.path_of(recording.location)))
-        else:
-            candidate: Candidate = item.payload
-            recording, verdict = ingest(candidate, context.path_of(candidate.location), context.config.ingest)
-        return stage.outcome(context, item, recording, verdict, verdict.note)
-
-    yield from each_item(context, stage, items, one, num_threads=context.num_threads)
-
-
-def _classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    classifier = context.classifier
-    found: dict[str, Any] = {}
-
-    def finished() -> Iterator[Item]:
-        by_id = {item.item_id: item for item in items}
-        paths = {item.item_id: context.path_of(item.payload.location) for item in items}
-        streams = ((key, functools.partial(mono_blocks, path, classifier.sample_rate)) for key, path in paths.items())
-        for item_id, scores in classifier.score_many(streams, context.num_threads):
-            found[item_id] = scores
-            yield by_id[item_id]
-
-    def one(item: Item) -> Outcome:
-        scores = found.pop(item.item_id)
-        if isinstance(scores, Exception):
-            raise scores
-        require_length(context.path_of(item.payload.location), scores.duration_s, item.payload.duration_s)
-        record = WindowScores(
-            item.payload.recording_id,
-            scores.hop_s,
-            array("d", (round(float(score), 4) for score in scores.scores)),
-            scores.step_s,
-            array("d", (round(float(score), 3) for score in scores.local_scores)),
-            context.classifier_sha256,
-        )
-        return stage.outcome(context, item, record)
-
-    yield from each_item(context, stage, finished(), one)
-
-
 def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = context.config.segment
-    scores_of = CLASSIFY.table(context).records_of({item.item_id: item.inputs["scores"] for item in items})
+    in_table = {item.item_id: item.inputs["scores"] for item in items if item.payload[1] is None}
+    scores_of = CLASSIFY.table(context).records_of(in_table)
 
     def one(item: Item) -> Outcome:
-        recording, windows = item.payload, scores_of[item.item_id]
+        recording, windows = item.payload
+        windows = windows or scores_of[item.item_id]
         scores, local_scores = np.frombuffer(windows.scores), np.frombuffer(windows.local_scores)
         scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s)
         segments = find_segments(recording.recording_id, scored, config)
@@ -139,20 +93,6 @@ def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         return stage.outcome(context, item, Segmentation(recording.recording_id, segments), verdict)
 
     yield from each_item(context, stage, items, one)
-
-
-def _fingerprint(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
-    def one(item: Item) -> Outcome | None:
-        recording: Recording = item.payload
-        blocks = mono_blocks(context.path_of(recording.location), fingerprints.SAMPLE_RATE)
-        try:
-            onsets = fingerprints.to_bytes(fingerprints.fingerprint(blocks))
-        except (PermanentError, TemporaryError):  # its file is gone: the recording stays, and is tried again
-            return None
-        record = Fingerprint(recording.recording_id, base64.b64encode(onsets).decode())
-        return stage.outcome(context, item, record)
-
-    yield from each_item(context, stage, items, one, num_threads=context.num_threads)
 
 
 def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -253,12 +193,12 @@ def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
 
 
 SCREEN = Stage("screen", 2, Screening, _screen, _screen_settings)
-INGEST = Stage("ingest", 1, Recording, _ingest, _ingest_settings)
+INGEST = Stage("ingest", 1, Recording, ingest_files, _ingest_settings)
 CLASSIFY = Stage(
     "classify",
     2,
     WindowScores,
-    _classify,
+    classify,
     lambda context: {"weights": context.classifier_sha256},
     keeps_records=False,
 )
@@ -267,7 +207,7 @@ FINGERPRINT = Stage(
     "fingerprint",
     1,
     Fingerprint,
-    _fingerprint,
+    take_fingerprints,
     is_wanted=lambda context: context.config.deduplicate.by_sound,
 )
 TRANSCRIBE = Stage(
@@ -291,7 +231,7 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("annotate")(context))
     if context.annotator:
         return settings | {"model": context.annotator.model, "prompt": annotation_task().prompt_version}
-    return settings | {"rules": 2}  # which rules read a title; what a model read stays
+    return settings | {"rules": 3}  # which rules read a title; what a model read stays
 
 
 ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)

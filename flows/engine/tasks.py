@@ -1,36 +1,46 @@
-"""Shards of work as Prefect tasks. A task takes one shard, whose items `flows.build.assemble` found to be not done.
+"""A stage's work on some items of a shard, as a Prefect task where a flow of Prefect's runs, else as a plain call.
 
-Outcomes are appended to the stage's table while the task runs, so a build that is killed loses seconds of work. Prefect
-adds retries and its records of the run; without it (`work_on.fn`) the results are the same.
+Outcomes are appended to the stage's table while the work goes on, so a build that is killed loses seconds of it.
+Prefect adds retries and its records of the run; without it (`work_on.fn`) the results are the same.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from aria_data.storage.stage_tables import Outcome, StageTable
 from flows.engine.context import BuildContext, Item, NotDone, Stage
-from flows.show.build_tables import Progress
+from flows.engine.record import RECORD
+from flows.workers.lanes import Stopped
 
 MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
 FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes about 0.02 s
+RETRY_DELAYS_S = (1.0, 10.0)
 
 
-class Shard:
-    """Items worked on together by one task. No dataclass, so that Prefect does not look inside."""
+class Work:
+    """Items of one stage that are worked on together. No dataclass, so that Prefect does not look inside."""
 
     def __init__(
-        self, context: BuildContext, stage: Stage, table: StageTable, items: Sequence[Item], progress: Progress
+        self,
+        context: BuildContext,
+        stage: Stage,
+        table: StageTable,
+        items: Sequence[Item],
+        tell: Callable[[float, Outcome], None] = lambda audio_s, outcome: None,
+        stopped: threading.Event | None = None,
     ):
-        self.context, self.stage, self.table, self.progress = context, stage, table, progress
+        self.context, self.stage, self.table = context, stage, table
         self.items = list(items)
         self.outcomes: list[Outcome] = []
+        self.tell, self.stopped = tell, stopped or threading.Event()
 
 
 def _is_worth_retrying(_task, _run, state) -> bool:
@@ -41,50 +51,78 @@ def _is_worth_retrying(_task, _run, state) -> bool:
 @task(
     name="work-on-shard",
     task_run_name="{stage_name}",
-    retries=2,
-    retry_delay_seconds=[1, 10],
+    retries=len(RETRY_DELAYS_S),
+    retry_delay_seconds=list(RETRY_DELAYS_S),
     retry_condition_fn=_is_worth_retrying,
     cache_policy=NO_CACHE,
     persist_result=False,
     log_prints=False,
 )
-def work_on(shard: Shard, stage_name: str) -> None:
-    """Work on the shard's items that have no outcome yet; outcomes go into `shard.outcomes` and the stage's table.
+def work_on(work: Work, stage_name: str) -> None:
+    """Work on the items that have no outcome yet; outcomes go into `work.outcomes` and the stage's table.
 
-    Raises `NotDone` for those that have to be tried again.
+    Raises `NotDone` for those that have to be tried again, `Stopped` where another lane failed.
     """
-    done = {outcome.item_id for outcome in shard.outcomes}
-    todo = [item for item in shard.items if item.item_id not in done]
+    done = {outcome.item_id for outcome in work.outcomes}
+    todo = [item for item in work.items if item.item_id not in done]
     audio_s = {item.item_id: item.audio_s for item in todo}
     buffer: list[Outcome] = []
     flushed = time.monotonic()
     try:
-        for outcome in shard.stage.work(shard.context, shard.stage, todo):
+        for outcome in work.stage.work(work.context, work.stage, todo):
             buffer.append(outcome)
-            shard.progress.advance(audio_s[outcome.item_id])
+            work.tell(audio_s[outcome.item_id], outcome)
+            if work.stopped.is_set():
+                raise Stopped
             if time.monotonic() - flushed > FLUSH_AFTER_S:
-                _flush(shard, buffer)
+                _flush(work, buffer)
                 flushed = time.monotonic()
     finally:
-        _flush(shard, buffer)
+        _flush(work, buffer)
 
 
-def _flush(shard: Shard, buffer: list[Outcome]) -> None:
-    shard.table.append(sorted(buffer, key=lambda outcome: outcome.item_id))
-    shard.outcomes.extend(buffer if shard.stage.keeps_records else (replace(one, record=None) for one in buffer))
+def work_recorded(work: Work, stage_name: str) -> None:
+    """Do what `work_on` does, as its task where a flow of Prefect's runs.
+
+    Where Prefect's record of the build is kept beside it, it is tried again as the task would be, and noted.
+    """
+    record = RECORD.get()
+    if FlowRunContext.get() is not None:
+        work_on(work, stage_name)
+    elif record is None:
+        work_on.fn(work, stage_name)
+    else:
+        with record.of(stage_name):
+            _with_retries(work, stage_name)
+
+
+def _with_retries(work: Work, stage_name: str) -> None:
+    for delay_s in RETRY_DELAYS_S:
+        try:
+            return work_on.fn(work, stage_name)
+        except NotDone as error:
+            if not error.is_worth_retrying:
+                raise
+        work.stopped.wait(delay_s)
+    return work_on.fn(work, stage_name)
+
+
+def _flush(work: Work, buffer: list[Outcome]) -> None:
+    work.table.append(sorted(buffer, key=lambda outcome: outcome.item_id))
+    work.outcomes.extend(buffer)
     buffer.clear()
 
 
-def shards_of(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut items into shards, in order: at most `MAX_ITEMS_PER_SHARD` items, and `MAX_AUDIO_S_PER_SHARD` of audio
-    unless one item alone is longer."""
-    shard: list[Item] = []
+def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Cut a stage's items, in order: at most `MAX_ITEMS_PER_SHARD`, and `MAX_AUDIO_S_PER_SHARD` of audio unless one
+    item alone is longer."""
+    batch: list[Item] = []
     audio_s = 0.0
     for item in items:
-        if shard and (len(shard) >= MAX_ITEMS_PER_SHARD or audio_s + item.audio_s > MAX_AUDIO_S_PER_SHARD):
-            yield shard
-            shard, audio_s = [], 0.0
-        shard.append(item)
+        if batch and (len(batch) >= MAX_ITEMS_PER_SHARD or audio_s + item.audio_s > MAX_AUDIO_S_PER_SHARD):
+            yield batch
+            batch, audio_s = [], 0.0
+        batch.append(item)
         audio_s += item.audio_s
-    if shard:
-        yield shard
+    if batch:
+        yield batch

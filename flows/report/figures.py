@@ -39,6 +39,7 @@ def sections(column_names: list[str]) -> list[Section]:
         Section(DISTRIBUTIONS, tuple(_values(*each) for each in MEASURES), _ESTIMATES),
         Section("Splits and subsets", (_grouped("splits", "split"), _subsets(column_names), _LEAKS), _LEAKS_NOTE),
         Section("Copies", (_CLUSTERS, _LARGEST), _COPIES_NOTE),
+        Section("Speed and cost", (_SPEED, _BUILDS), _SPEED_NOTE),
         Section("Where it comes from", (_FOUND, _grouped("sources", "source"), _grouped("licences", "licence"))),
     ]
 
@@ -144,6 +145,25 @@ _FOUND = Figure(
 GROUP BY source, discovered_via ORDER BY candidates DESC, discovered_via LIMIT 25""",
     "The command tree draws a crawl.",
 )
+
+
+_SPEED = Figure(
+    "speed of each stage, in the last build that worked on audio",
+    TABLE,
+    """SELECT stage, num_items AS items, round(audio_s / 3600, 3) AS hours_of_audio, round(working_s, 1) AS working_s,
+    round(x_real_time, 1) AS x_real_time, num_workers AS workers, round(working_share, 2) AS working_share,
+    num_failed AS failed
+FROM build_stages WHERE num_items > 0 AND run_id = (
+    SELECT run_id FROM build_stages WHERE audio_s > 0 GROUP BY run_id ORDER BY max(began_at) DESC, run_id LIMIT 1)""",
+    "x real time: seconds of audio a second, of all workers together while they work.",
+)
+_BUILDS = Figure(
+    "the last builds",
+    TABLE,
+    """SELECT began_at, command, state, round(wall_s, 1) AS seconds, round(dollars, 4) AS dollars_for_models,
+    processor, cores, gpus, code_version FROM builds ORDER BY began_at DESC LIMIT 20""",
+)
+_SPEED_NOTE = "Measured by the builds themselves, and kept in perf.json of the dataset folder."
 
 
 def _hours(column_names: list[str]) -> Figure:

@@ -7,6 +7,9 @@ candidates   what was found, as last seen: the fields of `Candidate`
 recordings   what was decoded: the fields of `Recording`, one row a recording
 screenings   how titles were judged: the fields of `Screening`
 measures     numbers of each transcription: segment_id, and a map from the name of a measure to its number
+builds       how the last builds ended, on which machine and with which code, and what they took: `perf.json`
+build_stages the same by stage: items, seconds of audio, of work, x real time, failures
+alignments   along which score each segment of that version goes, if it was aligned: the fields of `SegmentAlignment`
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
-from aria_data.records import Candidate, Measurement, Recording, Rejection, Review, Screening
+from aria_data.records import Candidate, Measurement, Recording, Rejection, Review, Screening, SegmentAlignment
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.rows_of_records import arrow_type
+from flows.speed.perf_file import read_builds
+from flows.speed.perf_tables import builds_table, stages_table
 
 MEMORY = "1500MB"  # of DuckDB: with the rest of the process, 2 GB
 MAX_ERROR_CHARS = 400
@@ -61,6 +66,11 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
             connection.execute(f"CREATE VIEW {name} AS {sql}")
         connection.register("table_measure", _files(root, "measure", _outcomes_of(Measurement)))
         connection.execute(_MEASURES)
+        builds = read_builds(root)
+        connection.register("builds", builds_table(builds))
+        connection.register("build_stages", stages_table(builds))
+        connection.register("table_alignments", _files(root, "alignments", _schema_of(SegmentAlignment)))
+        connection.execute(_ALIGNMENTS)
         connection.execute("SET lock_configuration = true")
         yield connection
 
@@ -69,6 +79,11 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
 _MEASURES = """CREATE VIEW measures AS SELECT segment_id, any_value(record.measures) AS measures FROM table_measure
 JOIN present ON present.segment_id = item_id AND present.num_notes = record.measures['num_notes']
 WHERE record IS NOT NULL GROUP BY segment_id"""
+
+# Of other notes than this version's, and of removed segments, nothing is said.
+_ALIGNMENTS = """CREATE VIEW alignments AS SELECT table_alignments.* FROM table_alignments
+SEMI JOIN present ON present.segment_id = table_alignments.segment_id
+AND present.midi_sha256 = table_alignments.midi_sha256"""
 
 
 def select(connection: Any, sql: str) -> pa.Table:

@@ -16,7 +16,8 @@ from aria_data.collect import CrawlSummary
 from aria_data.errors import DatasetNotFound
 from aria_data.storage import json_line
 from aria_data.web import KINDS
-from flows.show.build_tables import LINE_EVERY_S, MAX_LINES, duration
+from flows.show.build_tables import MAX_LINES
+from flows.show.progress_bars import LINE_EVERY_S, duration
 from flows.show.summaries import FetchSummary
 
 STOPPED_BY = {

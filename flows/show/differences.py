@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,12 +100,13 @@ def _cause(names: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(named))
 
 
-def show(difference: Difference, reasons: Reasons) -> None:
-    """Print counts by reason, then one line for each segment."""
+def show(difference: Difference, reasons: Reasons, effects: Callable[[], None] = lambda: None) -> None:
+    """Print counts by reason, then what `effects` prints, then one line for each segment."""
     for word, by_id in (("added", reasons.added), ("removed", reasons.removed), ("changed", reasons.changed)):
         print(f"{word} {len(by_id)}")
         for reason, num in Counter(by_id.values()).most_common():
             print(f"  {num:>7,} {printable(reason)}")
+    effects()
     for sign, by_id in (("+", reasons.added), ("-", reasons.removed), ("~", reasons.changed)):
         _lines(sign, by_id, difference.changed)
 

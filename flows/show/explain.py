@@ -20,7 +20,7 @@ from aria_data.records import Attempt, Candidate, Measurement, Recording, Reject
 from aria_data.release import Removals, Subsets
 from aria_data.release.splits import EXCLUDED
 from aria_data.release.subsets import SELECTION
-from aria_data.release.tombstones import Known
+from aria_data.release.tombstones import Known, is_row_of
 from aria_data.storage import printable
 from aria_data.storage.stage_tables import DONE, RecordTable, StageTable
 from aria_data.web import OptOuts
@@ -52,7 +52,8 @@ def explain(root: Path, item_id: str) -> Explanation:
     candidates = [outcome.record for outcome in StageTable(root, "collect", Candidate).all()]
     observed = _observed(known, candidates, item_id, found.rows)
     if any(item_id in (one.candidate_id, one.source_url, one.location) for one in observed):
-        found.rows = [row for row in rows if any(known.is_row_of(row, one) for one in observed)]
+        owners = known.owners_of({row["recording_id"] for row in rows})
+        found.rows = [row for row in rows if any(is_row_of(row, one, owners) for one in observed)]
     candidate = max(observed, key=lambda one: one.collected_at, default=None)
     if candidate is not None:
         found.facts |= _facts(root, candidate)
@@ -77,7 +78,7 @@ def _observed(known: Known, candidates: list[Candidate], item_id: str, rows: lis
     found = [one for one in candidates if names & {one.candidate_id, one.source_url, one.location}]
     if not found:
         recordings = {item_id} | {row["recording_id"] for row in rows}
-        owners = set().union(*(known.owners.get(recording_id, set()) for recording_id in recordings))
+        owners = set().union(*known.owners_of(recordings).values())
         found = [one for one in candidates if one.candidate_id in owners]
     latest = {one.candidate_id: one for one in sorted(found, key=lambda one: one.collected_at)}
     meant = min(latest.values(), key=lambda one: (one.source_url, one.candidate_id), default=None)

@@ -22,7 +22,7 @@ from aria_data.errors import AriaDataError, PermanentError, TemporaryError, Usag
 from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.segmentation import piano_share
 from aria_data.storage import printable
-from flows.show.build_tables import Progress, duration
+from flows.show.progress_bars import Progress, duration
 
 if TYPE_CHECKING:
     from classifiers.predict import Classifier, WindowScores

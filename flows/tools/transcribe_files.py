@@ -23,7 +23,7 @@ from aria_data.storage import printable, write_whole
 from aria_data.transcribe import Compute, Span, TranscribeConfig, TranscriptionResult, devices, transcribe_spans
 from aria_data.transcribe.midi_output import cut_endless_notes
 from flows import show
-from flows.show.build_tables import Progress
+from flows.show.progress_bars import Progress
 
 MIDI_SUFFIXES = (".mid", ".midi")
 MAX_STEM_BYTES = 200

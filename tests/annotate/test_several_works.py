@@ -20,7 +20,17 @@ def test_works_of_several_composers_have_no_single_composer_or_composition(title
     assert (found.composer_id, found.catalogue_number, found.composition_id) == ("", "", "")
 
 
-@pytest.mark.parametrize("title", ["Chopin: Nocturnes Op. 9 No. 1 & Op. 27 No. 2", "Schubert Sonatas D. 958, 959, 960"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Chopin: Nocturnes Op. 9 No. 1 & Op. 27 No. 2",
+        "Schubert Sonatas D. 958, 959, 960",
+        "Chopin: Etudes Op. 10 & 25",
+        "Chopin Etudes Opp. 10 and 25",
+        "Schubert Impromptus D. 899 und 935",
+        "Chopin Ballades 1 & 4",
+    ],
+)
 def test_several_works_of_one_composer_have_no_composition(title):
     found = annotate(title)
     assert found.composer_id in ("chopin", "schubert")

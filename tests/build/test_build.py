@@ -26,7 +26,8 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import content_sha256
 from aria_data.records import Rejection
 from aria_data.storage import sha256_file
-from aria_data.storage.stage_tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
+from flows.build.unchanged import STAGES
 from flows.cli.jobs import run_build
 from flows.engine.context import BuildContext
 from flows.remove import remove_items
@@ -326,6 +327,43 @@ def test_a_build_killed_at_random_moments_ends_with_the_same_manifest(
     assert summary["candidates"]["num_not_done"] == 0
     assert not list(killed.rglob("*.partial"))
     assert {path.name for path in killed.rglob("*.mid")} == {path.name for path in undisturbed.rglob("*.mid")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(HANGS_S * 4)
+def test_a_hundred_kills_of_workers_and_builds_lose_nothing_and_repeat_nothing(
+    builder, same_source, undisturbed, tmp_path
+):
+    """A kill meets the build, or one of its workers, which the build goes on without."""
+    source, killed = same_source, tmp_path / "killed"
+    chance, num_kills = random.Random(11), 0
+    while num_kills < 100:
+        process = builder.start(source, killed, "slow")
+        while True:
+            time.sleep(chance.uniform(0.02, 1.2))
+            workers = workers_of(process)
+            victim = chance.choice(workers) if workers and chance.random() < 0.6 else process
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                num_kills += 1
+            if victim == process:
+                break
+        if builder.end()[0] == 0:  # it got to its end before the kill: start over, so that there is work to kill
+            shutil.rmtree(killed)
+            num_kills -= 1
+    summary = builder.finish(source, killed, "slow")
+    assert content_of(killed) == content_of(undisturbed)
+    assert rejections_of(killed) == rejections_of(undisturbed)
+    assert summary["candidates"]["num_not_done"] == 0
+    for stage in STAGES:
+        keys = StageTable(killed, stage.name, stage.record_type).keys()
+        assert len(keys) == len(set(keys)), stage.name
+
+
+def workers_of(process: int) -> list[int]:
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(process).children() if "worker.py" in " ".join(child.cmdline())]
+    return []
 
 
 def rejections_of(dataset: Path) -> list[Rejection]:

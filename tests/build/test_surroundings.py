@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from fakes import FakeClassifier, melody, write_audio
+from places import ROOT
 
 from aria_data.audio import reachable
 from aria_data.errors import AudioUnreachable
@@ -202,3 +206,43 @@ def test_a_language_model_that_is_away_takes_no_row_out(build, source, out, monk
     summary = build(source, out, settings=settings)
     assert (summary.num_files, summary.candidates.num_in_manifest, summary.is_new_version) == (2, 2, False)
     assert rows_of(out) == before
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["closed", "listed but not entered"])
+def test_a_folder_without_permission_keeps_its_rows_until_it_has_it_again(tmp_path, mode):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a/x/1.wav", "b/2.wav"):
+        write_audio(source / name, melody(8, len(name)))
+    assert build_apart(source, out)["num_files"] == 2
+    (source / "a").chmod(mode)
+    away = build_apart(source, out)
+    (source / "a").chmod(0o755)
+    assert (away["num_files"], away["failures"], away["is_new_version"]) == (2, [], False)
+    assert any("may not be read" in line and "Check its permissions" in line for line in away["not_done"])
+    back = build_apart(source, out)
+    assert (back["num_files"], back["not_done"], back["is_new_version"]) == (2, [], False)
+
+
+def test_a_table_without_permission_is_said_and_nothing_is_called_damaged(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    write_audio(source / "1.wav", melody(8))
+    build_apart(source, out)
+    (out / "tables" / "segment").chmod(0o000)
+    with pytest.raises(AssertionError, match=r"DatasetNotReadable: .*tables/segment.*Check its permissions"):
+        build_apart(source, out)
+    (out / "tables" / "segment").chmod(0o755)
+    assert build_apart(source, out)["num_files"] == 1
+
+
+def build_apart(source, out) -> dict:
+    """Build in a process to which permissions apply, also where the tests run as root. Gives the summary's values."""
+    plain = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if not os.getuid() else []
+    ran = subprocess.run(
+        [*plain, sys.executable, ROOT / "tests" / "support" / "build_child.py", source, out],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])

@@ -7,9 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.list import follow, rows_of
 from aria_data.collect.tables import read_table
 from aria_data.errors import UsageError
+from aria_data.web import Web
 from aria_data.web.addresses import as_address
 from flows.cli.screen import screen_command
 from flows.tools.title_lists import read_rows
@@ -131,3 +133,14 @@ def test_a_column_of_row_numbers_is_no_comment_and_excels_first_line_is_obeyed()
     assert read_table(iter(["#,title\n", "1,x\n"]), ".csv", known).names == ("#", "title")
     table = read_table(iter(["sep=;\n", "title;a\n", "x;y,z\n"]), ".csv", known)
     assert (table.names, list(table.rows)) == (("title", "a"), [(3, ["x", "y,z"])])
+
+
+@pytest.mark.parametrize(
+    "line", ["http://[", "http://a.org/" + "x" * 3000, "http://a.org/\x1b[2J", "https://", "http://a b/"]
+)
+def test_a_line_that_is_no_usable_address_is_a_row_and_ends_nothing(tmp_path, line):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{line}\nhttps://a.org/b.mp3\n", encoding="utf-8")
+    row, found = follow(Lead("list", str(path)), Web(), 100)
+    assert row.location.startswith("row 1 of list.txt: ")
+    assert found.location == "https://a.org/b.mp3"

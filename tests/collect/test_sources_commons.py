@@ -9,7 +9,7 @@ from api_server import Answer, local_web, serving
 
 from aria_data.collect import sources
 from aria_data.collect.sources import wikimedia_commons
-from aria_data.collect.sources.base import Lead
+from aria_data.collect.sources.base import Lead, LeftOut
 from aria_data.records import Candidate
 from aria_data.web import FetchDelayed, FetchFailed, kind_of, licence_code
 
@@ -164,8 +164,25 @@ def test_a_search_is_given_in_the_order_of_its_ranks(follow):
 def test_no_more_candidates_than_the_limit_and_no_further_request(follow):
     pages = [file_page(number, f"File:{number}.ogg") for number in range(50)]
     more = {"continue": {"gcmcontinue": "more", "continue": "-||"}}
-    assert len(follow("category:Piano", answer_of(*pages, **more), limit=7)) == 7
+    assert len(candidates(follow("category:Piano", answer_of(*pages, **more), limit=7))) == 7
     assert len(follow.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("has_more", "limit", "left_out"),
+    [
+        (False, 100, []),
+        (False, 7, ["2 of 9 files", "2 of 9 subcategories"]),
+        (True, 7, ["all after the first 7 files", "2 of 9 subcategories"]),
+        (True, 9, ["all after the first 9 files"]),
+    ],
+)
+def test_what_is_left_out_of_a_category_is_said(follow, has_more, limit, left_out):
+    pages = [file_page(number, f"File:{number}.ogg") for number in range(9)]
+    below = [{"pageid": 20 + number, "ns": 14, "title": f"Category:{number}"} for number in range(9)]
+    more = {"continue": {"gcmcontinue": "more", "continue": "-||"}} if has_more else {}
+    found = follow("category:Piano", answer_of(*pages, *below, **more), limit=limit)
+    assert [one.what for one in found if isinstance(one, LeftOut)] == left_out
 
 
 def test_continuing_that_repeats_itself_is_ended(follow):
@@ -180,7 +197,7 @@ def test_continuing_without_end_is_ended(follow, monkeypatch):
     def answer(path, given):
         return answer_of(file_page(), **{"continue": {"gcmcontinue": str(len(follow.asked)), "action": "delete"}})
 
-    assert len(follow("category:Piano", answer)) == 1
+    assert [type(one) for one in follow("category:Piano", answer)] == [Candidate, LeftOut]
     assert {given["action"] for _, given in follow.asked} == {"query"}
     assert len(follow.asked) == 12
 

@@ -115,3 +115,20 @@ def test_a_json_feed_is_a_feed(site, kind):
     assert [one.title for one in found if hasattr(one, "title")] == ["Nocturne 0", "Nocturne 1"]
     assert found[0] == LeftOut("1 of 3 entries")
     assert [one.target for one in found if isinstance(one, Lead)] == [site.address("/2.json")]
+
+
+def test_a_page_with_more_than_fifty_objects_of_json_ld_gives_all_of_them(site):
+    objects = [{"@type": "AudioObject", "name": f"Etude {n}", "contentUrl": f"/{n}.flac"} for n in range(300)]
+    for block in (objects, {"@graph": [[one] for one in objects]}):
+        body = f'<title>x</title><script type="application/ld+json">{json.dumps(block)}</script><audio src="/7.mp3">'
+        found = list(follow(Lead("page", site.add("/p.html", body)), a_web(), 1000))
+        assert sorted(one.title for one in found) == sorted(one["name"] for one in objects)
+
+
+def test_a_long_block_of_json_ld_is_read_and_one_that_cannot_be_is_said(site):
+    block = {"@type": "AudioObject", "name": "Etude", "contentUrl": "/1.flac", "text": "x" * 2_000_000}
+    script = '<script type="application/ld+json">'
+    url = site.add("/p.html", f"{script}{json.dumps(block)}</script>{script}{{'a':1}}</script>")
+    found = list(follow(Lead("page", url), a_web(), 10))
+    assert found[0] == LeftOut("1 blocks of JSON that cannot be read", is_by_limit=False)
+    assert [one.title for one in found[1:]] == ["Etude"]

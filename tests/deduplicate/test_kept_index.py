@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from aria_data.deduplicate import KeptIndex, Notes
@@ -24,14 +26,15 @@ class Reader:
     def __init__(self):
         self.asked: list[str] = []
 
-    def __call__(self, content: str) -> Notes | None:
-        self.asked.append(content)
-        return WORLD.get(content)
+    def __call__(self, contents: pa.Array) -> Iterator[tuple[str, Notes | None]]:
+        for content in contents.to_pylist():
+            self.asked.append(content)
+            yield content, WORLD.get(content)
 
 
 def updated(folder: Path, wanted: str) -> tuple[KeptIndex, Reader]:
     index, reader = KeptIndex(folder), Reader()
-    index.update(set(wanted), reader)
+    index.update(pa.array(list(wanted)), reader)
     return index, reader
 
 
@@ -82,8 +85,8 @@ def test_other_settings_start_anew(tmp_path):
     config = replace(KeptIndex(tmp_path).config, keep_one_in=2)
     updated(tmp_path, "abc")
     index, reader = KeptIndex(tmp_path, config), Reader()
-    assert index.num_new(set("abc")) == 3
-    index.update(set("abc"), reader)
+    assert index.num_new(pa.array(["a", "b", "c"])) == 3
+    index.update(pa.array(["a", "b", "c"]), reader)
     assert sorted(reader.asked) == ["a", "b", "c"]
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
+from datasets_made import make_rows
+from pages import parse
 from places import ROOT
 
 from aria_data.errors import UsageError
+from aria_data.manifest import Manifest
 from aria_data.manifest.manifest import arrow_schema
 from aria_data.midi import Note, Pedal, Performance
-from flows.demo.demo import MARK, _between, _empty
+from flows.demo.demo import MARK, _between, _empty, _what_to_do_next
 
 
 def test_the_demo_empties_only_a_folder_that_it_made_itself(tmp_path):
@@ -28,6 +32,17 @@ def test_the_demo_empties_only_a_folder_that_it_made_itself(tmp_path):
     (made / "old.mid").write_bytes(b"")
     _empty(made)
     assert [path.name for path in made.iterdir()] == [MARK]
+
+
+def test_the_demo_ends_with_a_report_and_the_command_that_opens_the_browser(tmp_path):
+    out = tmp_path / "a dataset"
+    Manifest(out).commit(make_rows(out, 2))
+    report, browser = _what_to_do_next(out)
+    assert (out / "report.html").stat().st_size > 10_000
+    assert str(out / "report.html") in report
+    words = shlex.split(browser.partition(": ")[2])
+    assert words[1:] == ["browse", str(out)]
+    parse(words)
 
 
 def test_the_truth_of_a_segment_counts_from_its_start():

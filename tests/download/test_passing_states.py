@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from web_server import Site, sound, status
 
 from aria_data.collect.sources import follow
 from aria_data.collect.sources.base import Lead
+from aria_data.collect.sources.players import is_audio_address
 from aria_data.download import DownloadConfig, download
 from aria_data.errors import AriaDataError, TemporaryError
 from aria_data.records import Candidate
@@ -30,9 +33,9 @@ def a_candidate(url: str) -> Candidate:
     return Candidate("web-a", "web", url, url, "A sonata")
 
 
-def caught(url: str, tmp_path, web: Web) -> AriaDataError:
+def caught(url: str, tmp_path, web: Web | None = None) -> AriaDataError:
     with pytest.raises(AriaDataError) as error:
-        download(a_candidate(url), tmp_path, DownloadConfig(backoff_s=0.01), web)
+        download(a_candidate(url), tmp_path, DownloadConfig(backoff_s=0.01), web or a_web())
     return error.value
 
 
@@ -141,3 +144,48 @@ def test_an_enclosure_of_a_feed_that_says_no_type_is_followed(site):
     (lead,) = follow(Lead("feed", site.add("/feed", body, "application/rss+xml")), a_web(), 10)
     (one,) = follow(lead, a_web(), 10)
     assert (one.location, one.title) == (audio, "Prelude")
+
+
+LIVE_LIST = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:4,\n7.ts\n#EXTINF:4,\n8.ts\n"
+
+
+def test_a_live_list_of_pieces_given_directly_is_a_candidate_for_later(site, tmp_path):
+    url = site.add("/live.m3u8", LIVE_LIST, "application/vnd.apple.mpegurl")
+    (candidate,) = follow(Lead("page", url), a_web(), 10)
+    error = caught(candidate.location, tmp_path)
+    assert (kind_of(error), isinstance(error, TemporaryError)) == ("live", True)
+
+
+@pytest.mark.parametrize("headers", [{"icy_name": "Radio"}, {"icy_br": "128"}, {"server": "Icecast 2.4.4"}])
+def test_a_radio_station_is_live_and_not_waited_for(site, tmp_path, headers):
+    def station(handler):
+        handler.send_response(200)
+        for name, value in {"content_type": "audio/mpeg", **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b"\0" * 65536)
+
+    error = caught(site.route("/radio.mp3", station), tmp_path)
+    assert (kind_of(error), isinstance(error, TemporaryError)) == ("live", True)
+
+
+def test_an_attachment_of_a_json_feed_that_says_no_type_is_followed(site):
+    item = {"id": "1", "url": site.address("/1.html"), "title": "Nocturne", "attachments": [{"url": "/media/1"}]}
+    feed = json.dumps({"version": "https://jsonfeed.org/version/1.1", "items": [item]})
+    (lead,) = follow(Lead("feed", site.add("/feed.json", feed, "application/feed+json")), a_web(), 10)
+    assert (lead.target, lead.hint) == (site.address("/media/1"), "Nocturne")
+
+
+@pytest.mark.parametrize(
+    ("url", "is_audio"),
+    [
+        ("https://a.net.au", False),
+        ("//a.net.au", False),
+        ("https://a.org/b.au", True),
+        ("b.au?x=1", True),
+        ("/b.m2ts", True),
+    ],
+)
+def test_the_name_of_a_host_is_no_ending_of_a_file(url, is_audio):
+    assert is_audio_address(url) == is_audio

@@ -318,6 +318,26 @@ def test_the_environment_is_as_before_after_a_build_that_fails(world, prefect_ho
     assert (environment(), children()) == (before, [])
 
 
+def test_the_work_does_not_wait_for_the_api(world, monkeypatch, capfd):
+    """The server comes up only when a file has been classified: were it waited for, nothing ever would be."""
+    classified, waited = threading.Event(), []
+    score = FakeClassifier.score_blocks
+
+    def noted(self, blocks):
+        classified.set()
+        return score(self, blocks)
+
+    def patiently(self):
+        waited.append(classified.wait(60))
+        raise PrefectNotAnswering("it comes too late.")
+
+    monkeypatch.setattr(FakeClassifier, "score_blocks", noted)
+    monkeypatch.setattr(prefect_api.Starting, "wait", patiently)
+    assert build(world / "in", world / "out", settings=SETTINGS).num_files == 2
+    assert waited == [True]
+    assert said(capfd) == ["aria-data: the build goes on without Prefect's record of it. it comes too late."]
+
+
 @contextlib.contextmanager
 def their_server(home: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
     """A server that belongs to the user, with a password, and the variables that name it."""

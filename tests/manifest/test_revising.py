@@ -207,7 +207,9 @@ def test_a_removal_names_rows_by_what_any_candidate_said(tmp_path):
     Removals(tmp_path).add(["uploader:jane B"], "asked")
     known = Known.read(tmp_path)
     rows = [manifest_row(f"web-{name}_0", source_url=f"https://{name}.example/x") for name in ("a", "b")]
-    assert named_segments(known, rows, Removals(tmp_path).by_id().values()) == {"web-b_0": "asked"}
+    assert named_segments(known, pa.Table.from_pylist(rows, arrow_schema()), Removals(tmp_path).by_id().values()) == {
+        "web-b_0": "asked"
+    }
     assert known.has("web-a")
     assert known.has("https://b.example/x")
     assert not known.has("web-c")

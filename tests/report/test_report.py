@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -220,3 +221,28 @@ def test_a_segment_that_is_not_there_is_named_with_what_to_do(tmp_path):
     missing = CliRunner().invoke(cli, ["show", str(tmp_path), "web-1_0"])
     assert isinstance(missing.exception, UsageError)
     assert "has no segment web-1_0" in str(missing.exception)
+
+
+def test_the_report_shows_speed_and_cost_from_perf_json_with_the_query_that_gives_them(built, tmp_path):
+    text, page = report_of(built, tmp_path)
+    shown = " ".join(" ".join(page.texts).split())
+    assert "perf.json" in shown
+    assert "speed of each stage" in shown
+    assert "FROM build_stages WHERE" in shown
+    assert re.search(r"transcribe 2 0\.00\d+ ", shown), shown[-3000:]
+
+
+def test_sql_can_ask_how_fast_builds_were(built):
+    with open_views(built) as connection:
+        stages = select(connection, "SELECT * FROM build_stages JOIN builds USING (run_id) WHERE stage = 'ingest'")
+        (row,) = stages.to_pylist()
+    assert (row["num_items"], row["num_failed"], row["is_finished"], row["command"]) == (4, 1, True, "build")
+    assert row["cores"] >= 1
+
+
+def test_a_dataset_without_perf_json_or_with_a_strange_one_has_a_report(built, tmp_path):
+    for content in ("", '{"format": 1, "builds": [{"stages": [], "machine": {}}]}'):
+        root = tmp_path / f"copy {len(content)}"
+        shutil.copytree(built, root)
+        (root / "perf.json").write_text(content)
+        assert "Speed and cost" in write_report(root, tmp_path / "report.html").read_text()

@@ -118,6 +118,10 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
     def give(self, status: int, body: bytes = b"", kind: str = "text/html", **headers: str) -> None:
         self.send_response(status)
         given = {"Content-Type": kind, "Content-Length": str(len(body))}

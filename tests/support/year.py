@@ -21,6 +21,7 @@ from fakes import FakeClassifier, FakeScores, melody, noise, use_fakes, write_au
 
 from aria_data.exports import export
 from aria_data.manifest import Dataset, Manifest, Row
+from aria_data.release import Removals
 from aria_data.release.splits import STRICTNESS
 from aria_data.repertoire import work_labels
 from flows.remove import remove_items
@@ -301,6 +302,8 @@ class Year:
         for table in ("removals", "numbers", "splits"):  # the history, which a fresh one has none of
             if (self.out / "tables" / table).is_dir():
                 shutil.copytree(self.out / "tables" / table, fresh / "tables" / table)
+        gone = [row["segment_id"] for row in rows_in(self.out) if row["removed_in"] is not None]
+        Removals(fresh).add(gone, "a wish")  # a recording removed at an address that it has left since
         self._build(fresh)
         found = present_in(fresh)
         shutil.rmtree(fresh)
@@ -308,8 +311,11 @@ class Year:
 
 
 def present_in(dataset: Path) -> list[Row]:
-    rows = Manifest(dataset).rows() if Manifest(dataset).version() else []
-    return [row for row in rows if row["removed_in"] is None]
+    return [row for row in rows_in(dataset) if row["removed_in"] is None]
+
+
+def rows_in(dataset: Path) -> list[Row]:
+    return Manifest(dataset).rows() if Manifest(dataset).version() else []
 
 
 def _ties(row: Row, works: Any) -> Iterator[str]:

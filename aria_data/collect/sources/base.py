@@ -57,6 +57,7 @@ class LeftOut:
     """A word of what a source found and did not give, such as "150 of 250 entries"."""
 
     what: str
+    is_by_limit: bool = True  # a higher limit would bring it
 
 
 def parse_seed(text: str) -> Lead:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from aria_data.collect.sources import json_feed
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
-from aria_data.collect.sources.players import is_audio_address
+from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Page, Web, canonical, fetch_error, join, require_unreserved, robots_of
-from aria_data.web.challenges import NO_TYPES
+from aria_data.web.first_tag import first_tag
+from aria_data.web.trial_reading import TRIAL, parse_feed
 
+TRIED_CHARS = 300_000  # feedparser's patterns take 2 s for so long a feed, whatever it holds, and then ever longer
 XML_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")
 
 
@@ -36,23 +36,18 @@ def is_feed(page: Page) -> bool:
         return False
     if page.content_type in XML_TYPES or json_feed.is_json_feed(page):
         return True
-    head = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>", "", page.head_text(), flags=re.DOTALL).strip()
-    return bool(re.match(r"<(?:\w{1,20}:)?(?:rss|feed|RDF)\b", head, re.IGNORECASE))
+    return first_tag(page.head_text()) in ("rss", "feed", "rdf")
 
 
 def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
-    """Read a fetched feed. Never raises, whatever it holds; anything that is no entry is skipped."""
+    """Read a fetched feed; anything that is no entry is skipped. Raises only `FetchFailed`, for one without an end."""
     if json_feed.is_json_feed(page):
         yield from json_feed.entries_of(page, lead, limit)
         return
-    import feedparser
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, about names that changed
-        parsed = feedparser.parse(
-            io.BytesIO(page.text().encode("utf-8", "replace")),
-            response_headers={"content-type": "application/xml; charset=utf-8"},
-        )
+    content = page.text()
+    if len(content) > TRIED_CHARS:
+        TRIAL.require_readable(page.url, content, "feed")
+    parsed = parse_feed(content)
     about, entries = parsed.get("feed", {}), parsed.get("entries", [])
     if len(entries) > limit:
         yield LeftOut(f"{len(entries) - limit} of {len(entries)} entries")
@@ -69,8 +64,8 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
         if enclosure:
             is_own = _string(entry.get("link")) not in shared  # many podcasts link every entry to their home page
             yield _candidate(page, entry, about, enclosure, link if is_own else "", lead)
-        elif file := _file_of(entry):  # its first bytes will tell what it is
-            yield deeper(lead, "page", join(page.url, file), str(lead), lead.priority, _string(entry.get("title")))
+        elif file := join(page.url, _file_of(entry)):  # its first bytes will tell what it is
+            yield deeper(lead, "page", file, str(lead), lead.priority, _string(entry.get("title")))
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(entry.get("title")))
 
@@ -88,7 +83,7 @@ def _file_of(entry: Any) -> str:
     """Give the address of an enclosure whose type and ending say nothing, "" without one."""
     for enclosure in entry.get("enclosures", []):
         address, kind = _string(enclosure.get("href") or enclosure.get("url")), _string(enclosure.get("type"))
-        if address and kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", address)[0].rpartition("/")[2]:
+        if address and says_no_type(kind, address):
             return address
     return ""
 

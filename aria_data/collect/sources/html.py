@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
 from aria_data.collect.sources.base import text, words
-from aria_data.collect.sources.players import Players, is_audio_address
+from aria_data.collect.sources.players import MAX_RECORDINGS, Players, is_audio_address
 from aria_data.web import join
 
-MAX_LINKS, MAX_JSON_LD = 2000, 50
+MAX_LINKS = 2000
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json")
 
 
@@ -31,6 +32,7 @@ class Found:
     feeds: list[str] = field(default_factory=list)
     objects: list[dict[str, Any]] = field(default_factory=list)  # JSON-LD that describes audio
     num_left_out: int = 0  # audio and links beyond the limits
+    num_unread: int = 0  # blocks of JSON that cannot be read
 
 
 def read_page(url: str, content: str) -> Found:
@@ -92,7 +94,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._inside == "title":
-            self.found.title += data[:1000]
+            self.found.title = (self.found.title + data)[:1000] if len(self.found.title) < 1000 else self.found.title
         elif self._inside in ("json-ld", "tracks") or (self._href and not self._inside):
             self._words.append(data)
         if not self._inside and not self._href:
@@ -127,8 +129,9 @@ class _Reader(HTMLParser):
     def _tracks(self, source: str) -> None:
         """Read the playlist that WordPress writes beside its player."""
         try:
-            content = json.loads(source[:1_000_000])
+            content = json.loads(source)
         except (ValueError, RecursionError):
+            self.found.num_unread += 1
             return
         for track in content.get("tracks") or () if isinstance(content, dict) else ():
             if isinstance(track, dict) and isinstance(track.get("src"), str):
@@ -160,21 +163,27 @@ class _Reader(HTMLParser):
 
     def _json_ld(self, source: str) -> None:
         try:
-            content = json.loads(source[:1_000_000])
+            content = json.loads(source)
         except (ValueError, RecursionError):
+            self.found.num_unread += 1
             return
-        waiting, seen = [content], 0
-        while waiting and seen < 2000 and len(self.found.objects) < MAX_JSON_LD:
-            one = waiting.pop(0)
-            seen += 1
+        waiting: deque[Any] = deque([content])
+        while waiting:
+            one = waiting.popleft()
             if isinstance(one, list):
-                waiting += one[:500]
+                waiting += one
             elif isinstance(one, dict):
                 kinds = one.get("@type")
                 kinds = kinds if isinstance(kinds, list) else [kinds]
                 if {"AudioObject", "MusicRecording", "PodcastEpisode"} & {str(kind) for kind in kinds}:
-                    self.found.objects.append(one)
+                    self._object(one)
                 waiting += [value for value in one.values() if isinstance(value, dict | list)]
+
+    def _object(self, one: dict[str, Any]) -> None:
+        if len(self.found.objects) < MAX_RECORDINGS:
+            self.found.objects.append(one)
+        else:
+            self.found.num_left_out += 1
 
 
 def iso_duration_s(value: Any) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page
-from aria_data.collect.sources.players import is_audio_address
+from aria_data.collect.sources.players import is_audio_address, says_no_type
 from aria_data.records import Candidate
 from aria_data.web import Page, canonical, join
 
@@ -32,7 +32,7 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
     try:
         feed = json.loads(page.text())
     except (ValueError, RecursionError):
-        yield LeftOut("all of it: the feed is no JSON that can be read")
+        yield LeftOut("all of it: the feed is no JSON that can be read", is_by_limit=False)
         return
     feed = feed if isinstance(feed, dict) else {}
     listed = feed.get("items")
@@ -48,18 +48,32 @@ def entries_of(page: Page, lead: Lead, limit: int) -> Iterator[Candidate | Lead 
         is_own = links[_string(item.get("url"))] == 1 and link != join(page.url, _string(feed.get("home_page_url")))
         if attachment:
             yield _candidate(page, item, feed, attachment, link if is_own else "", lead)
+        elif file := join(page.url, _file_of(item)):  # its first bytes will tell what it is
+            yield deeper(lead, "page", file, str(lead), lead.priority, _string(item.get("title")))
         elif link:
             yield deeper(lead, "page", link, str(lead), lead.priority, _string(item.get("title")))
 
 
 def _audio_of(item: dict[str, Any]) -> dict[str, Any]:
-    listed = item.get("attachments")
-    for one in listed[:MAX_ATTACHMENTS] if isinstance(listed, list) else ():
-        if isinstance(one, dict) and (address := _string(one.get("url"))):
-            is_audio = _string(one.get("mime_type")).startswith(("audio/", "video/"))
-            if is_audio or is_audio_address(address):
-                return one
+    for one in _attachments(item):
+        is_audio = _string(one.get("mime_type")).strip().lower().startswith(("audio/", "video/"))
+        if is_audio or is_audio_address(one["url"]):
+            return one
     return {}
+
+
+def _file_of(item: dict[str, Any]) -> str:
+    """Give the address of an attachment whose type and ending say nothing, "" without one."""
+    for one in _attachments(item):
+        if says_no_type(_string(one.get("mime_type")), one["url"]):
+            return one["url"]
+    return ""
+
+
+def _attachments(item: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = item.get("attachments")
+    every = listed[:MAX_ATTACHMENTS] if isinstance(listed, list) else []
+    return [one for one in every if isinstance(one, dict) and _string(one.get("url"))]
 
 
 def _candidate(page: Page, item: dict, feed: dict, attachment: dict, link: str, lead: Lead) -> Candidate:

@@ -22,7 +22,7 @@ from aria_data.collect.tables import known_in, read_table
 from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage import printable
-from aria_data.web import Web, canonical, is_address
+from aria_data.web import Web, canonical, is_address, join
 from aria_data.web.addresses import as_address
 from aria_data.web.charsets import charset_of_file
 
@@ -47,7 +47,7 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
     for number, row in rows_of(path):
         url = str(row.get("url") or "").strip()
         url = as_address(url) or url
-        is_url = is_address(url)
+        is_url = is_address(url) and bool(join(url, url))
         if is_url and not row.get("title") and not is_audio_address(url):
             yield deeper(lead, "page", url, f"list: {path.name}", lead.priority)
             continue

@@ -15,7 +15,13 @@ from aria_data.collect.sources import feed, sitemaps
 from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate, next_page, text
 from aria_data.collect.sources.html import Found, iso_duration_s, name_in, read_page
 from aria_data.collect.sources.media import GENERIC, entries_of, extractor_of
-from aria_data.collect.sources.players import is_audio_address, says_something, title_of_address
+from aria_data.collect.sources.players import (
+    is_audio_address,
+    is_stream_address,
+    recording_key,
+    says_something,
+    title_of_address,
+)
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import FetchFailed, Page, Web, canonical, fetch_error, host_of, require_unreserved, robots_of
@@ -49,6 +55,10 @@ def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | Left
 
 
 def _is_audio(page: Page) -> bool:
+    if is_stream_address(page.url):
+        return not page.content_type.startswith("text/html")
+    if page.content_type.endswith("mpegurl"):
+        return False  # a list of other addresses
     return (
         page.content_type.startswith(("audio/", "video/"))
         or page.is_sniffed
@@ -78,7 +88,9 @@ def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate
     if len(every) > limit:
         yield LeftOut(f"{len(every) - limit} of {len(every)} recordings")
     if found.num_left_out:
-        yield LeftOut(f"{found.num_left_out} links beyond the first")
+        yield LeftOut(f"{found.num_left_out} links beyond the first", is_by_limit=False)
+    if found.num_unread:
+        yield LeftOut(f"{found.num_unread} blocks of JSON that cannot be read", is_by_limit=False)
     if not candidates and not found.feeds:
         try:  # players and embedded sites that only yt-dlp can read
             candidates = [one for one in entries_of(lead.target, web, lead, limit, page) if isinstance(one, Candidate)]
@@ -105,15 +117,20 @@ def _of_html(page: Page, lead: Lead, web: Web, limit: int) -> Iterator[Candidate
 
 
 def _candidates(page: Page, found: Found, lead: Lead) -> Iterator[Candidate]:
-    objects = {address: one for one in found.objects if (address := _address(one, page))}
-    audio = [*found.audio, *((address, "") for address in objects if address not in dict(found.audio))]
+    objects: dict[str, tuple[str, dict[str, Any]]] = {}  # by what their formats have in common
+    for one in found.objects:
+        if address := _address(one, page):
+            objects.setdefault(recording_key(address), (address, one))
+    known = {recording_key(address) for address, _ in found.audio}
+    audio = [*found.audio, *((address, "") for key, (address, _) in objects.items() if key not in known)]
     is_alone = len(audio) == 1
     page_url = _page_url(page, found)
     is_other = canonical(page_url) not in (canonical(page.url), canonical(lead.target))  # a site may name one for all
     page_title = found.meta.get("og:title") or found.title
     about = found.meta.get("og:description") or found.meta.get("description", "")
     for address, words in audio:
-        metadata = objects.get(address, found.objects[0] if is_alone and len(found.objects) == 1 else {})
+        alone = found.objects[0] if is_alone and len(found.objects) == 1 else {}
+        metadata = objects.get(recording_key(address), ("", alone))[1]
         title = name_of(metadata) or _title(words, page_title, is_alone, found, lead) or title_of_address(address)
         if not is_alone and page_title and not says_something(title):
             title = f"{page_title} - {title}"

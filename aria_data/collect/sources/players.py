@@ -14,10 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 from aria_data.collect.sources.base import text
 from aria_data.web import canonical, host_of
+from aria_data.web.challenges import NO_TYPES
 
 AUDIO_SUFFIXES = (
-    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx".split()
+    ".mp3 .flac .ogg .oga .opus .m4a .aac .wav .wma .aif .aiff .ape .wv .mka .weba .mp4 .webm .m4b .spx .mp2 .mpga "
+    ".aifc .au .snd .caf .ac3 .eac3 .amr .tta .tak .mpc .dsf .dff .w64 .ra .rm .3gp .3g2 .m4r .m4v .mov .mkv .avi "
+    ".ogv .wmv .flv .mpg .mpeg .m2ts".split()
 )
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # of lists of pieces, which yt-dlp joins
 MAX_RECORDINGS = 20_000  # on a page
 MAX_ASIDE = 2000  # characters of a row or caption that are kept
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6 dt".split())
@@ -36,13 +40,28 @@ _SAYS_NOTHING = re.compile(
 
 def is_audio_address(url: str) -> bool:
     """Whether the path of an address has the ending of an audio file."""
-    path = re.split(r"[?#]", url)[0].lower()
+    path = re.sub(r"^(?:[a-z]+:)?//[^/]*", "", re.split(r"[?#]", url)[0].lower())  # a.net.au is no sound file
     return path.endswith(tuple(AUDIO_SUFFIXES))
 
 
+def is_stream_address(url: str) -> bool:
+    """Whether the path of an address has the ending of a list of pieces."""
+    return re.split(r"[?#]", url)[0].lower().endswith(STREAM_SUFFIXES)
+
+
+def says_no_type(kind: str, url: str) -> bool:
+    """Whether neither the type nor the ending of a file says what it is."""
+    return kind.strip().lower() in NO_TYPES and "." not in re.split(r"[?#]", url)[0].rpartition("/")[2]
+
+
 def title_of_address(url: str) -> str:
-    """Give a title for a file that has none: its name in the address, without the ending, or else the host."""
-    return text(unquote(PurePosixPath(urlsplit(url).path).stem).replace("_", " "), 200) or host_of(url)
+    """Give a title for a file that has none: its name in the address, without the ending, or else the host. Never
+    raises; "" for what is no address."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return text(unquote(PurePosixPath(path).stem).replace("_", " "), 200) or host_of(url)
 
 
 def says_something(words: str) -> bool:
@@ -104,7 +123,7 @@ class Players:
 
     def add(self, address: str, words: str, is_beside: bool = True) -> bool:
         """Note an address of audio with the words of its link. Gives whether there was room for it."""
-        key = _key(address)
+        key = recording_key(address)
         if self._player not in ("", "open"):
             key = self._player
         if key not in self._found:
@@ -145,7 +164,7 @@ def _without_asides(row: str) -> str:
     return re.sub(r"(\s+[\[(]?(\d{1,2}:)?\d{1,3}:\d{2}[\])]?|\s+[\[(]?[\d.,]+\s?[KMG]i?B[\])]?)+$", "", row)
 
 
-def _key(address: str) -> str:
+def recording_key(address: str) -> str:
     """Give what addresses of one recording have in common: all but the ending, and the number WordPress adds."""
     key = canonical(address)
     key = re.sub(r"([?&])_=\d+(&|$)", r"\1", key).rstrip("?&")

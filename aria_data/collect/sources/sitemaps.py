@@ -10,6 +10,7 @@ from html import unescape
 from aria_data.collect.sources.base import Lead, LeftOut, deeper
 from aria_data.web import Page, canonical, join
 from aria_data.web.charsets import decode
+from aria_data.web.first_tag import first_tag
 
 PACKED = ("application/gzip", "application/x-gzip")
 MAX_BYTES = 50_000_000  # of the protocol
@@ -17,21 +18,18 @@ MAX_PAGES = 50_000  # of the protocol
 _LOCATION = re.compile(
     r"<(?:\w{1,20}:)?loc\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]]{1,3000}?)\s*(?:\]\]>)?\s*</", re.IGNORECASE
 )
-_ROOT = re.compile(
-    r"\s*(?:<\?.{0,300}?\?>|<!--.{0,2000}?-->|\s)*<(?:\w{1,20}:)?(urlset|sitemapindex)\b", re.IGNORECASE | re.DOTALL
-)
+_ROOTS = ("urlset", "sitemapindex")
 
 
 def is_sitemap(page: Page) -> bool:
     """Whether a page that was read is a sitemap or an index of sitemaps, packed or not."""
-    return page.is_read and bool(_ROOT.match(_text(page, 4000)))
+    return page.is_read and first_tag(_text(page, 4000)) in _ROOTS
 
 
 def entries_of(page: Page, lead: Lead) -> Iterator[Lead | LeftOut]:
     """Yield a lead for each page, as parts of the sitemap. Never raises, whatever it holds."""
     content = _text(page, MAX_BYTES)
-    root = _ROOT.match(content)
-    is_index = root is not None and root[1].lower() == "sitemapindex"
+    is_index = first_tag(content[:4000]) == "sitemapindex"
     seen = {canonical(page.url), canonical(lead.target)}
     num_left_out = 0
     for found in _LOCATION.finditer(content):
@@ -44,7 +42,7 @@ def entries_of(page: Page, lead: Lead) -> Iterator[Lead | LeftOut]:
         seen.add(canonical(address))
         yield deeper(lead, "page", address, f"sitemap: {lead.target}", lead.priority * (1.0 if is_index else 0.9))
     if num_left_out:
-        yield LeftOut(f"{num_left_out} pages beyond the first {MAX_PAGES}")
+        yield LeftOut(f"{num_left_out} pages beyond the first {MAX_PAGES}", is_by_limit=False)
 
 
 def _text(page: Page, max_bytes: int) -> str:

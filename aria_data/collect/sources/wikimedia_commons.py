@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from aria_data.collect.sources.api import get_json, is_true, plain, strip_html
-from aria_data.collect.sources.base import Lead, deeper, make_candidate
+from aria_data.collect.sources.base import Lead, LeftOut, deeper, make_candidate
 from aria_data.records import Candidate
 from aria_data.storage import printable
 from aria_data.web import Web, fetch_error, host_of, join
@@ -33,6 +33,7 @@ SOURCE = "wikimedia_commons"
 HOSTS = ("commons.wikimedia.org", "commons.m.wikimedia.org")
 PAGE_FILES = 50
 MAX_REQUESTS = 200  # of one lead: 10,000 files, where the search ends too
+LAST = "last"
 MAX_QUERY_CHARS = 300  # the limit of the search
 MAX_ANSWER_PAGES, MAX_BATCH_PAGES = 500, 1000
 MAX_TITLE_CHARS = 300  # a title has 255 bytes, and its namespace
@@ -54,23 +55,31 @@ _PARAMETERS = {
 _NO_TITLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff#<>\[\]|{}]")  # what MediaWiki allows in no title
 
 
-def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead]:
+def follow(lead: Lead, web: Web, limit: int) -> Iterator[Candidate | Lead | LeftOut]:
     """Yield at most `limit` candidates, and at most as many leads to subcategories. Raises as `Web.get` does."""
     kind, name = _target(lead.target)
-    num_found = num_leads = 0
-    for page in _pages(_query(kind, name), web):
-        if page.get("ns") == IS_CATEGORY and num_leads < limit:
-            for one in _subcategory(page, lead):
+    num_found = num_leads = num_left_out = 0
+    for pages, is_more in _batches(_query(kind, name), web):
+        for page in pages:
+            for one in _subcategory(page, lead) if page.get("ns") == IS_CATEGORY else ():
                 num_leads += 1
-                yield one
-        candidate = _candidate(page, lead)
-        if candidate is not None:
-            num_found += 1
-            yield candidate
-        elif kind == "file":
-            _raise_for_file(page, lead.target)
-        if num_found >= limit:
-            return
+                if num_leads <= limit:
+                    yield one
+            candidate = _candidate(page, lead)
+            num_left_out += candidate is not None and num_found >= limit
+            if candidate is not None and num_found < limit:
+                num_found += 1
+                yield candidate
+            elif kind == "file" and candidate is None:
+                _raise_for_file(page, lead.target)
+        if is_more and (num_found >= limit or is_more is LAST):
+            yield LeftOut(f"all after the first {num_found} files", is_by_limit=num_found >= limit)
+            break
+    else:
+        if num_left_out:
+            yield LeftOut(f"{num_left_out} of {num_found + num_left_out} files")
+    if num_leads > limit:
+        yield LeftOut(f"{num_leads - limit} of {num_leads} subcategories")
     if kind == "file" and not num_found:
         raise fetch_error("network", f"{printable(lead.target, 120)}: the answer does not speak of the file.")
 
@@ -122,8 +131,9 @@ def _query(kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def _pages(query: dict[str, Any], web: Web) -> Iterator[dict[str, Any]]:
-    """Yield every page of a query once, whole: parts that come in several answers are joined.
+def _batches(query: dict[str, Any], web: Web) -> Iterator[tuple[list[dict[str, Any]], bool | str]]:
+    """Yield the pages of a query batch by batch, each once and whole: parts that come in several answers are joined.
+    With each comes whether there are more; `LAST` where there are, but no more is asked.
 
     `batchcomplete` marks the end of a batch (https://www.mediawiki.org/wiki/API:Continue). A continuation that came
     before ends the query, because the API would repeat itself without end.
@@ -131,17 +141,18 @@ def _pages(query: dict[str, Any], web: Web) -> Iterator[dict[str, Any]]:
     batch: dict[str, dict[str, Any]] = {}
     given: dict[str, str] = {}
     seen: set[str] = set()
-    for _ in range(MAX_REQUESTS):
+    for number in range(1, MAX_REQUESTS + 1):
         answer = get_json(web, f"{base()}?{urlencode({**_PARAMETERS, **query, **given}, errors='replace')}")
         _gather(answer.get("query"), batch)
         given = _continuation(answer.get("continue"))
         step = urlencode(sorted(given.items()))
         is_end = not given or step in seen
-        if is_end or is_true(answer.get("batchcomplete")) or len(batch) > MAX_BATCH_PAGES:
+        is_last = number == MAX_REQUESTS and not is_end
+        if is_end or is_last or is_true(answer.get("batchcomplete")) or len(batch) > MAX_BATCH_PAGES:
             new = [page for title, page in batch.items() if title not in seen]
-            yield from sorted(new, key=_place)
             seen.update(batch)
             batch = {}
+            yield sorted(new, key=_place), LAST if is_last else not is_end
         if is_end:
             return
         seen.add(step)

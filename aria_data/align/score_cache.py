@@ -1,0 +1,107 @@
+"""All scores of a folder, read once: partitura takes seconds for a large one. PDMX's table of titles is read, too."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from aria_data.align.score_files import ScoreUnreadable, composition_of, find_scores, read_score
+from aria_data.align.scores import Score
+from aria_data.storage import write_whole
+
+VERSION = 1  # raise it when scores are read in another way
+PDMX_TABLE = "PDMX.csv"  # at the top of the data set: mxl (a path), title, composer_name
+MAX_FIELD_CHARS = 1 << 20
+_TEXTS = ("score_id", "sha256", "title", "composer", "composition_id", "note_ids", "signature")
+
+
+def read_scores(
+    folder: Path, cache: Path | None = None, is_chosen: Callable[[Path], bool] = lambda path: True
+) -> Iterator[tuple[Path, Score | ScoreUnreadable]]:
+    """Yield every score below a folder, in order of paths, or why it cannot be read. Raises `UsageError` for none.
+
+    `cache` is a folder that keeps what was read, by the file's bytes. Where PDMX's table is, it says which files are
+    scores, and their titles.
+    """
+    texts = _pdmx_texts(folder)
+    paths = [path for path in _without_doubles(find_scores(folder)) if not texts or _below(folder, path) in texts]
+    paths = [path for path in paths if is_chosen(path)]
+    for path in paths:
+        score_id = _below(folder, path)
+        try:
+            yield path, _read(path, score_id, texts.get(score_id, {}), cache)
+        except ScoreUnreadable as error:
+            yield path, error
+
+
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _without_doubles(paths: Iterable[Path]) -> Iterator[Path]:
+    """Leave out a MIDI file beside a score of the same name, which says more."""
+    found = list(paths)
+    notated = {path.with_suffix("") for path in found if path.suffix.lower() not in (".mid", ".midi")}
+    return (
+        path for path in found if path.suffix.lower() not in (".mid", ".midi") or path.with_suffix("") not in notated
+    )
+
+
+def _pdmx_texts(folder: Path) -> dict[str, dict[str, str]]:
+    """Titles and composers by score_id, from PDMX's table; empty where there is none."""
+    try:
+        text = (folder / PDMX_TABLE).read_text("utf-8", "replace")
+    except OSError:
+        return {}
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    found: dict[str, dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        place = (row.get("mxl") or "").removeprefix("./")
+        title, composer = row.get("title") or row.get("song_name") or "", row.get("composer_name") or ""
+        found[place] = {"title": title, "composer": composer}
+    return found
+
+
+def _read(path: Path, score_id: str, texts: dict[str, str], cache: Path | None) -> Score:
+    try:
+        raw = hashlib.sha256(path.read_bytes()).hexdigest() if cache and path.is_file() else ""
+    except OSError:
+        raw = ""
+    kept = cache / raw[:2] / f"{raw}-{VERSION}.npz" if cache and raw else None
+    known = _kept(kept) if kept else None
+    if known is not None:
+        title, composer = texts.get("title") or known.title, texts.get("composer") or known.composer
+        named = composition_of(score_id, title, composer)
+        return replace(known, score_id=score_id, title=title, composer=composer, composition_id=named)
+    score = read_score(path, score_id, texts)
+    if kept:
+        write_whole(kept, _packed(score))
+    return score
+
+
+def _packed(score: Score) -> bytes:
+    sink = io.BytesIO()
+    arrays = {each.name: getattr(score, each.name) for each in fields(Score) if each.name not in _TEXTS}
+    texts = json.dumps({name: getattr(score, name) for name in _TEXTS})
+    np.savez_compressed(sink, texts=np.frombuffer(texts.encode(), np.uint8), **arrays)
+    return sink.getvalue()
+
+
+def _kept(path: Path) -> Score | None:
+    """A score as it was read before; None where there is none, or its file is damaged: then it is read again."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            texts = json.loads(found["texts"].tobytes())
+            arrays = {name: found[name] for name in found.files if name != "texts"}
+        texts["note_ids"], texts["signature"] = tuple(texts["note_ids"]), tuple(texts["signature"])
+        return Score(**texts, **arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None

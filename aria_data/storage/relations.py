@@ -1,0 +1,144 @@
+"""Relations on disk, of bounded memory: what all recordings together need is joined by DuckDB, not held as objects.
+
+A database lives in a folder for as long as it is open. It is no part of a dataset: what is in it was read from tables,
+and what comes of it is written to tables.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from aria_data.storage.files import not_writable
+
+FOLDER = ".relations"  # of a dataset; a killed build leaves it, the next one deletes it
+MEMORY = "512MB"  # of the database's buffers and joins; what does not fit goes to its folder
+BATCH_ROWS = 10_000
+
+
+class Relations:
+    """A database of relations by name. Values are given and taken as Arrow."""
+
+    def __init__(self, folder: Path, memory: str = MEMORY):
+        import duckdb
+
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory,
+            "threads": "2",
+            "temp_directory": str(folder / "spilled"),
+            "preserve_insertion_order": "false",
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+        }
+        self.folder = folder
+        self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
+        self._names = (f"given_{number}" for number in itertools.count())
+
+    @classmethod
+    @contextmanager
+    def open(cls, root: Path | None, memory: str = MEMORY) -> Iterator[Relations]:
+        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end."""
+        folder = Path(tempfile.mkdtemp()) if root is None else root / FOLDER
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise not_writable(folder, error) from error
+        relations = cls(folder, memory)
+        try:
+            yield relations
+        finally:
+            relations._connection.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self, sql: str, **given: pa.Table | pa.RecordBatchReader) -> None:
+        """Carry out one statement, which may name what is `given`.
+
+        Raises `DatasetNotWritable` for a full disk, and what reading a given reader raises.
+        """
+        with self._naming(self._connection, given):
+            self._connection.execute(sql)
+
+    @contextmanager
+    def _naming(self, connection: Any, given: Mapping[str, pa.Table | pa.RecordBatchReader]) -> Iterator[None]:
+        """Give names to tables and readers. An error in reading one is raised as it was, not as the database's."""
+        import duckdb
+
+        raised: list[BaseException] = []
+        for name, rows in given.items():
+            connection.register(name, rows if isinstance(rows, pa.Table) else _watched(rows, raised))
+        try:
+            yield
+        except duckdb.Error as error:
+            if raised:
+                raise raised[0] from error
+            if isinstance(error, duckdb.IOException):  # the disk is full
+                raise not_writable(self.folder, error) from error
+            raise
+        finally:
+            for name in given:
+                connection.unregister(name)
+
+    def put(self, name: str, rows: pa.Table | pa.RecordBatchReader, select: str = "*") -> None:
+        """Make a relation of rows, replacing one of that name; `select` says which columns of them it has."""
+        given = next(self._names)
+        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {given}", **{given: rows})
+
+    def put_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Make a relation of rows that come a batch at a time."""
+        self.put(name, pa.RecordBatchReader.from_batches(schema, iter(batches)))
+
+    def put_values(self, name: str, values: Mapping[str, Iterable[Any]], types: Mapping[str, pa.DataType]) -> None:
+        """Make a relation of a few plain values, a column each."""
+        columns = {each: pa.array(list(values[each]), type_) for each, type_ in types.items()}
+        self.put(name, pa.table(columns))
+
+    def write(self, sql: str, name: str) -> Path:
+        """Write the rows of a query into a Parquet file of the database's folder, and give its path."""
+        path = self.folder / name
+        quoted = str(path).replace("'", "''")
+        self.run(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
+        return path
+
+    def has(self, name: str) -> bool:
+        """Whether there is a relation of this name."""
+        return bool(self.value(f"SELECT count(*) FROM duckdb_tables() WHERE table_name = '{name}'"))
+
+    def table(self, sql: str) -> pa.Table:
+        """Give the rows of a query, for those that are few or narrow."""
+        return self._connection.sql(sql).to_arrow_table()
+
+    def batches(
+        self, sql: str, num_rows: int = BATCH_ROWS, **given: pa.Table | pa.RecordBatchReader
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query, a batch at a time. It sees the relations as they are when it begins."""
+        with self._connection.cursor() as cursor, self._naming(cursor, given):
+            yield from cursor.sql(sql).to_arrow_reader(num_rows)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Give the rows of a query as plain values, for few."""
+        return self._connection.execute(sql).fetchall()
+
+    def value(self, sql: str) -> Any:
+        """Give the one value of a query."""
+        return self.rows(sql)[0][0]
+
+
+def _watched(reader: pa.RecordBatchReader, raised: list[BaseException]) -> pa.RecordBatchReader:
+    """The same batches; an error in reading them is kept in `raised` as well."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())

@@ -1,0 +1,194 @@
+"""What the stages of a build finished, as relations: read from the stage tables by key, a batch at a time.
+
+candidates    what rows and copies need of every candidate
+ingested      all recordings, each with its candidate
+recordings    those of them that are no copies of a file and were not removed
+segments      all segments with their numbers, without what was removed for good
+measures      of each segment: all measures, those of rows rounded, and which limits fail first (`-1`: none)
+screenings, downloads, transcriptions, annotations      what rows need of them
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aria_data.measure import MEASURES, PruneLimits
+from aria_data.measure.measured_columns import columns_of, first_failing
+from aria_data.records import Candidate, Segment, Segmentation
+from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
+from aria_data.storage.relations import BATCH_ROWS, Relations
+from aria_data.storage.rows_of_records import arrow_type
+from flows.engine.context import BuildContext, Stage
+from flows.engine.downloads import DOWNLOAD
+from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
+
+Keys = Mapping[str, pa.Table]  # by stage: item_id and key of what it finished and did not reject
+SEGMENTS = {
+    "segment_id": pa.string(),
+    "recording_id": pa.string(),
+    "number": pa.int64(),
+    "first_s": pa.float64(),
+    "last_s": pa.float64(),
+    "start_s": pa.float64(),  # rounded, as the next two
+    "end_s": pa.float64(),
+    "duration_s": pa.float64(),
+    "audio_score": pa.float64(),
+}
+CANDIDATES = ("candidate_id", "source", "source_url", "licence", "uploader")
+FROM_RECORDING = ("recording_id candidate_id location audio_sha256 samples_sha256 duration_s sample_rate codec").split()
+Number = Callable[[Sequence[Segmentation]], Sequence[Segment]]
+
+
+def put_results(
+    relations: Relations,
+    context: BuildContext,
+    candidates: Iterable[Candidate],
+    keys: Keys,
+    left_out: Iterable[str],
+    number: Number,
+    limits: Mapping[str, PruneLimits],
+) -> None:
+    """Make the relations of this file's docstring.
+
+    `left_out` are candidates that were ingested, and are copies of a file or removed; `number` gives the segments of
+    some recordings with their numbers; `limits` are the limits of each subset, by name.
+    """
+    _put_candidates(relations, candidates)
+    for stage, table in keys.items():
+        relations.put(f"keys_of_{stage}", table.select(["item_id", "key"]))
+    relations.put_values("left_out", {"candidate_id": left_out}, {"candidate_id": pa.string()})
+    put_records(relations, context, SCREEN, "screenings", ["relevance_score"], ["item_id AS candidate_id"])
+    put_records(relations, context, DOWNLOAD, "downloads", ["licence"], ["item_id AS candidate_id"])
+    put_records(relations, context, INGEST, "ingested", FROM_RECORDING)
+    relations.run(
+        "CREATE OR REPLACE TABLE recordings AS SELECT * FROM ingested ANTI JOIN left_out USING (candidate_id)"
+    )
+    put_records(relations, context, TRANSCRIBE, "transcriptions", ["segment_id", *FROM_TRANSCRIPTION])
+    put_records(relations, context, ANNOTATE, "annotations", FROM_ANNOTATION, ["item_id AS candidate_id"])
+    put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
+    relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, context, number))
+    _put_measures(relations, context, limits)
+
+
+def _put_candidates(relations: Relations, candidates: Iterable[Candidate]) -> None:
+    schema = pa.schema([*((name, pa.string()) for name in CANDIDATES), ("amount", pa.int64())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for some in in_batches(candidates):
+            columns: list[list[Any]] = [[getattr(one, name) for one in some] for name in CANDIDATES]
+            columns.append([len(one.tags) + len(one.description) for one in some])
+            arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    relations.put_batches("candidates", schema, batches())
+
+
+def put_records(
+    relations: Relations,
+    context: BuildContext,
+    stage: Stage,
+    name: str,
+    fields: Sequence[str],
+    also: Sequence[str] = (),
+    keys: str = "",
+) -> None:
+    """Make the relation `name` of these fields of the records whose keys the relation `keys` has.
+
+    An outcome that was recorded twice is taken once: the one whose file is there, else the last. `also` are columns
+    made of `item_id`.
+    """
+    keys = keys or f"keys_of_{stage.name}"
+    if not relations.has(keys):
+        relations.put_values(keys, {"item_id": [], "key": []}, {"item_id": pa.string(), "key": pa.string()})
+    selected = ", ".join([*(f'g."{field}"' for field in fields), *also])
+    reader = stage.table(context).fields(fields)
+    if not relations.value(f"SELECT count(*) FROM {keys}"):
+        reader = reader.schema.empty_table()
+    relations.run(
+        f"""CREATE OR REPLACE TABLE {name} AS SELECT {selected}, g.outcome_key, row_number() OVER () AS outcome
+            FROM given g WHERE g.outcome_key IN (SELECT key FROM {keys})""",
+        given=reader,
+    )
+    twice = relations.rows(f"SELECT outcome_key FROM {name} GROUP BY outcome_key HAVING count(*) > 1")
+    for (key,) in twice:
+        _keep_one(relations, context, stage, name, key)
+
+
+def _keep_one(relations: Relations, context: BuildContext, stage: Stage, name: str, key: str) -> None:
+    path = "midi_path" if stage is TRANSCRIBE else "''"
+    found = relations.rows(f"SELECT outcome, {path} FROM {name} WHERE outcome_key = '{key}' ORDER BY outcome")
+    there = [outcome for outcome, place in found if place and (context.root / place).exists()]
+    kept = (there or [outcome for outcome, _ in found])[-1]
+    relations.run(f"DELETE FROM {name} WHERE outcome_key = '{key}' AND outcome <> {kept}")
+
+
+def _segments(relations: Relations, context: BuildContext, number: Number) -> Iterator[pa.RecordBatch]:
+    """The numbered segments of all recordings, a batch at a time."""
+    found = "SELECT recording_id, segments FROM segmentations SEMI JOIN recordings USING (recording_id)"
+    schema, type_ = pa.schema(SEGMENTS.items()), arrow_type(Segment)
+    for batch in relations.batches(found):
+        unnumbered = []
+        for recording_id, spans in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            given = [Segment(**{field.name: span[field.name] for field in type_}) for span in spans]
+            unnumbered.append(Segmentation(recording_id, given))
+        rows = [_row_of(one) for one in number(unnumbered)]
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _row_of(one: Segment) -> tuple[Any, ...]:
+    exact = one.start_s, one.end_s
+    shown = round(one.start_s, 6), round(one.end_s, 6), round(one.end_s - one.start_s, 6)
+    return (one.segment_id, one.recording_id, one.number, *exact, *shown, one.audio_score)
+
+
+def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[str, PruneLimits]) -> None:
+    put_records(relations, context, MEASURE, "measurements", ["segment_id", "measures"])
+    judged = {"floor": PruneLimits(), **limits}
+    schema = pa.schema(
+        [
+            ("segment_id", pa.string()),
+            *((name, pa.float64()) for name in MEASURES),
+            *((f"row_{name}", pa.float64()) for name in FROM_MEASUREMENT),
+            ("is_start_truncated", pa.bool_()),
+            ("is_end_truncated", pa.bool_()),
+            *((name, pa.int16()) for name in judged),
+            ("floor_measured", pa.float64()),
+        ]
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in relations.batches("SELECT segment_id, measures FROM measurements"):
+            measured = columns_of(batch.column("measures"))
+            verdicts = {name: first_failing(measured, one) for name, one in judged.items()}
+            shown = [[rounded(value) for value in _listed(measured[name])] for name in FROM_MEASUREMENT]
+            cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
+            columns = [batch.column("segment_id"), *measured.values(), *shown, *cut]
+            columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]
+            arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    relations.put_batches("measures", schema, batches())
+    relations.run("DROP TABLE measurements")
+
+
+def _listed(values: pa.Array) -> list[float]:
+    return pc.fill_null(values, math.nan).to_pylist()
+
+
+def in_batches(items: Iterable[Any], size: int = BATCH_ROWS) -> Iterator[list[Any]]:
+    """Cut items into lists."""
+    some: list[Any] = []
+    for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -1,0 +1,215 @@
+"""Worker processes on this machine: calls to them, what they send meanwhile, and what happens when one dies.
+
+A worker that dies costs the call it had: another one takes its place and the call is made again. A call that kills
+every worker that takes it fails alone, after `MAX_TRIES`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import site
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from aria_data.errors import PermanentError, TemporaryError
+from flows.workers import worker as script
+from flows.workers.worker import GIVEN, RAISED
+
+MAX_TRIES = 3  # of one call, each of which killed its worker
+WAIT_S = 1.0  # before the last try: what kills processes from outside, as for lack of memory, may pass
+POISON = "kills_its_worker"
+START_S = 120.0  # a worker imports nothing before it answers; a busy machine took 3 s
+PYTHON = sys.executable
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class WorkerDied(Exception):
+    """The process ended during a call."""
+
+    def __init__(self, exit_code: int | None):
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        code = self.exit_code or 0
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+class Call:
+    """One call of a worker. Iterate over what it sends; then `result` is what it gives."""
+
+    def __init__(self, pool: Workers, name: str, arguments: tuple[Any, ...]):
+        self._pool, self._name, self._arguments = pool, name, arguments
+        self.result: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield each value sent, once: a call that is made again begins with what was yielded before.
+
+        Raises what the function raises, and `PermanentError` where the call killed `MAX_TRIES` workers.
+        """
+        num_yielded, deaths = 0, list[str]()
+        while True:
+            taken = self._pool.take()
+            is_whole = False
+            try:
+                for number, value in enumerate(self._answers(taken)):
+                    if number >= num_yielded:
+                        num_yielded += 1
+                        yield value
+                is_whole = True
+                return
+            except WorkerDied as death:
+                deaths.append(str(death))
+            finally:
+                self._pool.give_back(taken, is_whole or taken.is_free)
+            if len(deaths) == MAX_TRIES - 1:
+                time.sleep(WAIT_S)
+            if len(deaths) >= MAX_TRIES:
+                raise PermanentError(
+                    f"each of {MAX_TRIES} processes that worked on it was killed by it ({', '.join(deaths)})",
+                    POISON,
+                    float(MAX_TRIES),
+                )
+
+    def _answers(self, worker: Worker) -> Iterator[Any]:
+        worker.ask(self._name, self._arguments)
+        while True:
+            kind, value = worker.answer()
+            if kind == GIVEN:
+                self.result = value
+                return
+            if kind == RAISED:
+                raise value
+            yield value
+
+
+class Worker:
+    """This process's side of one worker."""
+
+    def __init__(self) -> None:
+        mine, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [PYTHON, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,
+            )
+        self.connection = Connection(mine.detach())
+        self.is_free = True  # has given its last answer
+        self._require_ready()
+
+    def _require_ready(self) -> None:
+        """Wait until the process answers. Raises `TemporaryError` when it does not start: no call's fault."""
+        with suppress(EOFError, OSError):
+            if self.connection.poll(START_S):
+                self.connection.recv()
+                return
+        self.process.kill()
+        raise TemporaryError(
+            f"a process that decodes did not start ({WorkerDied(self.end())}). Is there too little memory? Build again."
+        )
+
+    def ask(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.is_free = False
+        with suppress(OSError):  # `answer` finds out
+            self.connection.send((name, arguments))
+
+    def answer(self) -> tuple[str, Any]:
+        """Wait for the next message. Raises `WorkerDied`."""
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, OSError):
+            raise WorkerDied(self.end()) from None
+        self.is_free = kind in (GIVEN, RAISED)
+        return kind, value
+
+    def is_alive(self) -> bool:
+        """Whether it waits for a call: it has neither ended nor said anything since its last answer."""
+        return self.process.poll() is None and not self.connection.poll()
+
+    def end(self) -> int:
+        """End the process, and give its exit code."""
+        with suppress(OSError):
+            self.connection.close()
+        try:
+            return self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class Workers:
+    """At most `size` workers at a time, each started when it is first needed. Safe for threads."""
+
+    def __init__(self, size: int):
+        self._room, self._lock = threading.BoundedSemaphore(size), threading.Lock()
+        self._free: list[Worker] = []
+        self.size = size
+
+    def call(self, name: str, *arguments: Any) -> Call:
+        """Call the function "module:function" in a worker, with plain arguments, as soon as one is free."""
+        return Call(self, name, arguments)
+
+    def take(self) -> Worker:
+        """Wait until a worker is free."""
+        self._room.acquire()
+        with self._lock:
+            while self._free:
+                worker = self._free.pop()
+                if worker.is_alive():
+                    return worker
+                worker.end()
+        try:
+            return Worker()
+        except BaseException:
+            self._room.release()
+            raise
+
+    def give_back(self, worker: Worker, is_free: bool) -> None:
+        """Let others use a worker, or end one that is in the middle of a call."""
+        if is_free:
+            with self._lock:
+                self._free.append(worker)
+        else:
+            worker.process.kill()
+            worker.end()
+        self._room.release()
+
+    def close(self) -> None:
+        """End the workers that are free."""
+        with self._lock:
+            while self._free:
+                self._free.pop().end()
+
+
+def _environment() -> dict[str, str]:
+    """The worker's environment: one thread, and the folder that this package lies in, wherever Python was started."""
+    given = {**os.environ, **ONE_THREAD}
+    root = str(Path(__file__).resolve().parents[2])
+    if root not in site.getsitepackages():
+        given["PYTHONPATH"] = os.pathsep.join(filter(None, (root, given.get("PYTHONPATH"))))
+    return given
+
+
+_of_process: dict[int, Workers] = {}
+
+
+def workers() -> Workers:
+    """The workers of this process, which all builds in it share: as many as it has cores, two at least."""
+    process = os.getpid()
+    if process not in _of_process:  # a process that was forked has none of its parent's
+        _of_process[process] = Workers(max(2, os.cpu_count() or 2))
+        atexit.register(_of_process[process].close)
+    return _of_process[process]

@@ -1,0 +1,135 @@
+"""`aria-data align`: on a dataset and on MIDI files, what it writes, and that finished work is not done again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from datasets_made import row_with_midi
+from scores_made import made_score, musicxml, perform
+
+pytest.importorskip("parangonar", reason="`aria-data align` needs the extra `align`, which is not installed")
+
+from aria_data.manifest import Manifest
+from aria_data.midi import Performance, midi_bytes
+from flows.cli.command import cli
+from flows.report.views import open_views, select
+
+
+def run(*words) -> tuple[int, list[dict], str]:
+    result = CliRunner().invoke(cli, ["align", *map(str, words), "--processes", "1", "--json"])
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    said = (
+        result.stderr if result.exception is None or isinstance(result.exception, SystemExit) else str(result.exception)
+    )
+    return result.exit_code, lines, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six scores, and a dataset of segments: the right tag, none, a wrong one, and music without a score."""
+    root = tmp_path_factory.mktemp("aligned")
+    (root / "scores").mkdir()
+    written = [made_score(number, title=f"Piano Sonata in C major, K. {280 + number}") for number in range(6)]
+    for number, score in enumerate(written):
+        (root / "scores" / f"{number}.musicxml").write_text(musicxml(score))
+    played = {
+        "local-a_0": (perform(written[0]), "mozart:k280"),
+        "local-b_0": (perform(written[1], list(range(4, 16))), ""),
+        "local-c_0": (perform(written[2]), "mozart:k285"),
+        "local-d_0": (perform(made_score(77)), ""),
+    }
+    rows = []
+    for segment_id, (performance, tag) in played.items():
+        content = midi_bytes(Performance(performance.notes))
+        rows.append(row_with_midi(root / "dataset", segment_id, content, composition_id=tag))
+    Manifest(root / "dataset").commit(rows)
+    return root
+
+
+@pytest.fixture(scope="module")
+def first_run(folder):
+    return run(folder / "dataset", "--scores", folder / "scores")
+
+
+def test_segments_of_a_dataset_get_bars_beats_and_a_judgement_of_their_tags(folder, first_run):
+    code, lines, said = first_run
+    found = {line["segment_id"]: line for line in lines}
+    assert code == 0, said
+    assert {name: line["score_id"] for name, line in found.items() if not line["reason"]} == {
+        "local-a_0": "0.musicxml",
+        "local-b_0": "1.musicxml",
+        "local-c_0": "2.musicxml",
+    }
+    assert found["local-a_0"]["composition_agrees"] is True
+    assert found["local-b_0"]["proposed_composition"] == "mozart:k281"
+    assert (found["local-b_0"]["first_bar"], found["local-b_0"]["last_bar"]) == (5, 16)
+    assert found["local-c_0"]["composition_agrees"] is False
+    assert found["local-d_0"]["reason"]
+    assert found["local-d_0"]["measured"] is not None
+    for line in found.values():
+        for name in ("beats_path", "details_path"):
+            assert not line[name] or (folder / "dataset" / line[name]).is_file()
+    assert "Tags contradicted: 1" in said
+
+
+def test_sql_joins_alignments_with_the_manifest(folder, first_run):
+    with open_views(folder / "dataset") as connection:
+        rows = select(
+            connection,
+            "SELECT segment_id, composition_id, score_id, num_bars FROM present JOIN alignments USING (segment_id) "
+            "WHERE is_complete_piece ORDER BY segment_id",
+        ).to_pylist()
+    assert [row["segment_id"] for row in rows] == ["local-a_0", "local-c_0"]
+    assert rows[0]["num_bars"] == 24
+
+
+def test_finished_work_is_not_done_again_and_files_of_nothing_are_cleared(folder, first_run):
+    stray = folder / "dataset" / "alignments" / "stray.tsv"
+    stray.write_text("x")
+    code, lines, said = run(folder / "dataset", "--scores", folder / "scores")
+    assert code == 0
+    assert "4 were done before" in said
+    assert sorted(line["segment_id"] for line in lines) == ["local-a_0", "local-b_0", "local-c_0", "local-d_0"]
+    assert not stray.exists()
+    beats = next((folder / "dataset" / "alignments").rglob("local-a_0*.tsv"))
+    beats.unlink()
+    assert "3 were done before" in run(folder / "dataset", "--scores", folder / "scores")[2]
+    assert beats.is_file()
+
+
+def test_a_condition_chooses_segments_and_the_others_keep_their_rows(folder, first_run):
+    code, lines, _ = run(folder / "dataset", "--scores", folder / "scores", "--where", "segment_id = 'local-a_0'")
+    assert (code, [line["segment_id"] for line in lines]) == (0, ["local-a_0"])
+    with open_views(folder / "dataset") as connection:
+        assert select(connection, "SELECT count(*) AS n FROM alignments").to_pylist() == [{"n": 4}]
+
+
+def test_midi_files_get_two_files_each_and_a_broken_one_is_a_line(folder, tmp_path):
+    (tmp_path / "midi").mkdir()
+    played = perform(made_score(3, title="Piano Sonata in C major, K. 283"))
+    (tmp_path / "midi" / "Mozart K. 283.mid").write_bytes(midi_bytes(Performance(played.notes)))
+    (tmp_path / "midi" / "broken.mid").write_bytes(b"MThd")
+    code, lines, said = run(tmp_path / "midi", "--scores", folder / "scores", "--out", tmp_path / "out")
+    assert code == 1
+    assert [line["score_id"] for line in lines] == ["3.musicxml"]
+    assert lines[0]["composition_agrees"] is True
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Mozart K. 283.parquet", "Mozart K. 283.tsv"]
+    assert "broken.mid" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.mid", "--scores", "."], "is not there"),
+        ([".", "--scores", "no_folder"], "is no folder"),
+        ([".", "--scores", ".", "--where", "true"], "is for a dataset"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_what_to_do(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mid").write_bytes(b"MThd")
+    code, _, said = run(*words)
+    assert code != 0
+    assert message in said
