@@ -4,8 +4,8 @@ In: the results of all steps for each segment, and the versions before. Out: the
 Rejections: `removed` (taken out for good); rows on an exclusion list go into the split `excluded`.
 
 `rows_of_segments` makes rows. `splits` keeps related rows in one split, `split_history` the split that they once had.
-`subsets` and `exclusions` are what users define. `removals` records what goes for good, `tombstones` what then stays of
-a row.
+`subsets` and `exclusions` are what users define, `reviews` is what people said. `removals` records what goes for good,
+`tombstones` what then stays of a row.
 """
 
 from aria_data.release.exclusions import find_exclusion

@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.errors import UsageError
+from aria_data.storage.delta_tables import lean
 from flows.browse.filters import FACETS, MEASURES, Range
 
 NUM_BINS = 40  # of a histogram
 NOWHERE = NUM_BINS  # the bin of a row without a value
 NUMBER, SEARCHED = "row of this view", "text of this view"  # columns of ours; no column of a manifest has a space
 SEARCHED_COLUMNS = ("segment_id", "title", "composer", "performer", "source_url", "composition_id")
-BATCH_ROWS = 32_768
 MAX_VALUES = 200  # of a facet, in its list
 
 
@@ -91,8 +91,7 @@ class Held:
 
 def _batches(files: pads.Dataset, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     start = 0
-    options = {"batch_size": BATCH_ROWS, "fragment_readahead": 1, "batch_readahead": 1}
-    for batch in files.to_batches(columns=names, filter=pads.field("removed_in").is_null(), **options):
+    for batch in files.to_batches(columns=names, filter=pads.field("removed_in").is_null(), **lean()):
         if not len(batch):
             continue
         numbers = pa.array(np.arange(start, start + len(batch), dtype=np.int32))

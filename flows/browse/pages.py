@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import is_subset
+from aria_data.release.reviews import FAULT_KEYS, VERDICTS, Reviews
 from aria_data.storage import printable
 from flows.browse import segments
 from flows.browse.facts import Changes, changed_since, heard, reasons_for, tags_of
 from flows.browse.filters import FACETS, MEASURES, PAGE_ROWS, REVIEWS, Filter
 from flows.browse.loads import MAX_ITEM_S
-from flows.browse.reviews import FAULT_KEYS, VERDICTS, Reviews
 from flows.browse.rows import SHOWN, Rows
 from flows.show.explain import SUBSETS
 

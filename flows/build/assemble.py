@@ -22,6 +22,7 @@ from aria_data.measure import PruneLimits, load_limits
 from aria_data.measure.prune import prune
 from aria_data.records import Candidate, Recording, Rejection, Verdict
 from aria_data.release import Removal, Removals, Subsets
+from aria_data.release.reviews import bad_among, without_bad
 from aria_data.release.rows_of_segments import build_rows
 from aria_data.release.split_history import SplitHistory
 from aria_data.release.tombstones import Known, named_segments, sweep
@@ -263,6 +264,10 @@ class Build:
                 continue
             for subset, of_subset in limits.items():
                 self.passes[subset][segment_id] = prune(measurement.measures, of_subset)
+        for segment_id in bad_among(segments.values(), self.context.root, config):
+            for verdicts in self.passes.values():
+                if segment_id in verdicts:
+                    verdicts[segment_id] = Verdict(False, "reviewed_bad")
 
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
@@ -294,6 +299,7 @@ class Build:
         history = SplitHistory(root)
         rows = build_rows(finished, config, self.previous, newest + 1, removals, carried.rows, history.read())
         rows = Subsets(root).apply(rows, lambda limits: within_limits(self.context, self.found, limits, kept))
+        rows = without_bad(rows, root, config)
         newest_sha256 = manifest.content_sha256(newest) if newest else ""
         rows = mark_reachable(self.context, self.found, rows, kept, newest_sha256)
         present = [row for row in rows if row["removed_in"] is None]

@@ -20,8 +20,8 @@ from fakes import write_audio
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
 from aria_data.midi import read_midi
+from aria_data.release.reviews import Reviews
 from flows.browse.filters import Filter
-from flows.browse.reviews import Reviews
 from flows.browse.rows import Rows
 from flows.browse.spectrogram import spectrogram_png
 

@@ -12,7 +12,7 @@ from browsing import TOKEN, Visitor, Watched, chromium
 
 from aria_data.manifest import Manifest
 from aria_data.midi import read_midi
-from flows.browse.reviews import Reviews
+from aria_data.release.reviews import Reviews
 
 DRAWN = "canvas[data-drawn='with its spectrogram']"
 
