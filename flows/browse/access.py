@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Any
 
 from starlette.datastructures import URL, Headers
@@ -75,7 +76,9 @@ class OnlyWithToken:
 
 
 def _host_of(headers: Headers) -> str:
-    return headers.get("host", "").rsplit(":", 1)[0].lower()
+    """The name in the header `Host`; nothing where it is not a name, or a name and a port."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", headers.get("host", "").lower())
+    return found[1] if found else ""
 
 
 def _without_token(url: URL) -> str:

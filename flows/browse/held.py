@@ -6,6 +6,7 @@ other columns are read from the file where they are needed. A row's number is it
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _mapped(batches: Iterator[pa.RecordBatch]) -> pa.Table:
             path = Path(file.name)
             first = next(batches)
             with pa.ipc.new_file(file, first.schema) as out:
-                for batch in (first, *batches):
+                for batch in itertools.chain([first], batches):
                     out.write_batch(batch)
             file.flush()
             return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
