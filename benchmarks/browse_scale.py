@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from manifest_scale import make_dataset, rows, run
 
 TOKEN = "benchmark"
@@ -56,7 +57,7 @@ def serve(root: Path, pipe: Any) -> None:
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
     pipe.send((listening.getsockname()[1], time.perf_counter() - began))
     pipe.recv()
-    own = [line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")]
+    own = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
     pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, int(own[0]) / 1e6))
 
 
