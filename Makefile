@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WITH_BROWSER := $(VENV)/.with-browser
 # two files of tests at a time: a process of them may take 2 GB
 TOGETHER := -n 2 --dist loadfile --durations=10
 
@@ -19,13 +20,17 @@ $(READY): pyproject.toml constraints.txt
 	@bash setup.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
+$(WITH_BROWSER): $(READY) tests/set_up_browser.sh
+	@bash tests/set_up_browser.sh "$(VENV)"
+	@touch $@
+
 demo: $(READY) ## make example recordings, build a dataset from them, show it
 	@$(BIN)/aria-data demo
 
-test: $(READY) ## the tests that must pass (minutes)
+test: $(READY) $(WITH_BROWSER) ## the tests that must pass (minutes)
 	@$(BIN)/python -m pytest $(TOGETHER)
 
-test-all: $(READY) ## every test, the slow ones too
+test-all: $(READY) $(WITH_BROWSER) ## every test, the slow ones too
 	@$(BIN)/python -m pytest -m "" $(TOGETHER)
 
 check: $(READY) ## formatting, lint, types, the direction of imports

@@ -12,6 +12,7 @@ from aria_data.measure.measures import MEASURES
 from aria_data.measure.prune import FLOOR_KEY, LIMIT_KEYS, PruneLimits, not_measured
 
 KEPT = -1  # the place of the limit that fails, where none does
+REVIEWED_BAD = 1000  # the place that stands for what people said, where no limit fails
 
 
 def columns_of(measures: pa.MapArray) -> dict[str, pa.Array]:
@@ -55,6 +56,8 @@ def first_failing(measured: Mapping[str, pa.Array], limits: PruneLimits) -> tupl
 
 def reason_of(place: int) -> str:
     """The reason that a verdict gives where the limit at this place of `LIMIT_KEYS` fails."""
+    if place == REVIEWED_BAD:
+        return "reviewed_bad"
     key = LIMIT_KEYS[place]
     bound, _, measure = key.partition("_")
     return "too_few_notes" if key == FLOOR_KEY else f"{measure}_{'below_min' if bound == 'min' else 'above_max'}"

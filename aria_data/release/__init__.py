@@ -5,8 +5,8 @@ Rejections: `removed` (taken out for good); rows on an exclusion list go into th
 
 `rows_of_segments` makes the rows of single segments, `next_rows` what depends on others, with relations on disk.
 `splits` says how a split is chosen, `split_groups` which rows share one, `split_history` the split that they once had.
-`subsets` and `exclusions` are what users define. `removals` records what goes for good, `tombstones` what then stays of
-a row.
+`subsets` and `exclusions` are what users define, `reviews` is what people said. `removals` records what goes for good,
+`tombstones` what then stays of a row.
 """
 
 from aria_data.release.config import ReleaseConfig

@@ -3,9 +3,10 @@
 In: a dataset folder, and requests of a browser that knows the token. Out: pages, sound, pictures; `tables/reviews`.
 Nothing else is changed.
 
-`app` answers requests and keeps strangers out, `rows` filters and counts, `segments` gives what a segment's page plays
-and draws, `rejected` the same for what is not in the dataset, `reviews` keeps what people say. Pages are in `pages/`,
-style and script in `static/`.
+`app` has the addresses, `access` keeps strangers out, `pages` and `loads` answer. `filters` is what a view shows,
+`conditions` which SQL it may have, `held` and `rows` find rows. `facts` is what is known of a segment besides its row,
+`alignment` compares two, `segments`, `sounds` and `spectrogram` give what is played and drawn, `reviews` keeps what
+people say. HTML is in `templates/`, style and script in `static/`, with the libraries of others in `static/vendored/`.
 """
 
 from flows.browse.app import make_app, serve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Any
 
 from starlette.datastructures import URL, Headers
@@ -16,7 +17,7 @@ HEADERS = {
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer, a browser hides the origin of our own forms, too
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -75,7 +76,9 @@ class OnlyWithToken:
 
 
 def _host_of(headers: Headers) -> str:
-    return headers.get("host", "").rsplit(":", 1)[0].lower()
+    """The name in the header `Host`; nothing where it is not a name, or a name and a port."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", headers.get("host", "").lower())
+    return found[1] if found else ""
 
 
 def _without_token(url: URL) -> str:

@@ -1,77 +1,31 @@
-"""The rows of a version, held in memory for filtering, sorting, counting and paging. Answers are small."""
+"""What the pages ask of a version: a page of a filter, one row and all that is known of it, what was rejected."""
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
-from aria_data.manifest.row_queries import condition_tree
 from aria_data.storage import printable
+from flows.browse.conditions import require_simple
+from flows.browse.filters import MEASURES, NOT_REVIEWED, PAGE_ROWS, Filter
+from flows.browse.held import NUMBER, Held
 from flows.report.views import open_views
 
-PAGE_ROWS = 100
-NUM_BINS = 40
-MAX_PAGE = 1_000_000
-MAX_ANSWER_S = 20.0  # a condition that takes longer is stopped, so that it holds up nobody else; ours
-MEASURES = (  # that have a histogram to filter by
-    "duration_s", "note_density", "pitch_entropy", "longest_silence_s", "audio_score", "transcription_confidence",
-    "onset_agreement", "chroma_agreement",
-)  # fmt: skip
-FACETS = ("composer", "period", "genre", "split", "source", "licence")  # columns that are filtered by one value
+MAX_ANSWER_S = 20.0  # a question that takes longer is stopped, so that it holds up nobody else; ours
+MEMORY = "300MB"  # of DuckDB: with the rows, a million of them, less than 1 GB
+MAX_KEPT = 24  # filters and orders that are remembered: 1 to 4 MB each for a million rows
+MAX_RELATED = 50
 SHOWN = ("segment_id", "title", "composer", "duration_s", "num_notes", *MEASURES[1:2], *MEASURES[4:7], "split")
-_SEARCHED = ("segment_id", "title", "composer", "performer", "source_url", "composition_id")
-_LONG = ("midi_path", "midi_sha256", "transcriber_sha256", "classifier_sha256", "audio_sha256")  # not held in memory
-
-
-@dataclass(frozen=True)
-class Filter:
-    """What a view shows. Every view has an address that says so: `as_query` and `of` are each other's inverse."""
-
-    text: str = ""  # found anywhere in `_SEARCHED`, in any case
-    where: str = ""  # an SQL condition
-    facets: Mapping[str, str] = field(default_factory=dict)
-    ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)  # measure -> least, most
-    sort: str = "segment_id"
-    is_descending: bool = False
-    page: int = 0
-
-    @classmethod
-    def of(cls, query: Mapping[str, str]) -> Filter:
-        """Read a filter from an address. What cannot be read is left out."""
-        facets = {name: query[name] for name in FACETS if query.get(name)}
-        ranges = {name: (_number(query.get(f"min_{name}")), _number(query.get(f"max_{name}"))) for name in MEASURES}
-        page = query.get("page", "0")
-        return cls(
-            query.get("q", "")[:300],
-            query.get("where", "")[:2000],
-            facets,
-            {name: each for name, each in ranges.items() if each != (None, None)},
-            query.get("sort", "segment_id"),
-            query.get("order") == "desc",
-            min(int(page), MAX_PAGE) if page.isascii() and page.isdigit() and len(page) < 9 else 0,
-        )
-
-    def as_query(self, **changed: Any) -> dict[str, str]:
-        """Give the address's parameters; `changed` ones replace, with None they go. Another filter is at page 0."""
-        found: dict[str, Any] = {"q": self.text, "where": self.where, **self.facets, "sort": self.sort}
-        found["order"] = "desc" if self.is_descending else ""
-        for name, (least, most) in self.ranges.items():
-            found |= {f"min_{name}": least, f"max_{name}": most}
-        found |= {"page": self.page or ""} | changed
-        return {name: str(value) for name, value in found.items() if value not in (None, "")}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+_LONG = ("midi_path", "midi_sha256", "transcriber_sha256", "classifier_sha256", "audio_sha256")  # not held
+TIES = ("audio_cluster", "recording_cluster", "notes_cluster")
 
 
 @dataclass(frozen=True)
@@ -83,137 +37,181 @@ class Page:
 
 
 class Rows:
-    """The rows of one version in a locked in-memory database; any thread may ask."""
+    """The rows of one version, and the tables behind them, in a locked database; any thread may ask."""
 
     def __init__(self, root: Path, version: int | str | None = None):
         self.root = root
-        manifest = Manifest(root)
-        self.version = manifest.number_of(version)
-        self._opened = open_views(root, self.version)
+        self._manifest = Manifest(root)
+        self.version = self._manifest.number_of(version)
+        self._opened = open_views(root, self.version, MEMORY)
         self._connection = self._opened.__enter__()
         self._lock = threading.Lock()
-        names = [name for name in manifest.column_names(self.version) if name not in _LONG]
-        quoted = ", ".join(f'"{name}"' for name in names)
-        self.column_names = manifest.column_names(self.version)
-        self._connection.execute(f"CREATE TABLE held AS SELECT {quoted} FROM present ORDER BY segment_id")
-        self.bounds = {name: self._bounds_of(name) for name in MEASURES}
-        self.values = {name: self._values_of(name) for name in FACETS}
+        self.column_names = self._manifest.column_names(self.version)
+        self.held = Held(self._manifest.files(self.version), [name for name in self.column_names if name not in _LONG])
+        self._connection.register("held", self.held.table)
+        self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+        self._order("segment_id", False)
 
     def close(self) -> None:
         self._opened.__exit__(None, None, None)
 
+    # ---------------------------------------------------------------- questions to the database
+
     def _ask(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+        found = self._run(sql, parameters, lambda result: (result.description, result.fetchall()))
+        names = [column[0] for column in found[0]]
+        return [dict(zip(names, row, strict=True)) for row in found[1]]
+
+    def _numbers(self, sql: str, parameters: list[Any] | None = None) -> np.ndarray:
+        return self._run(sql, parameters, lambda result: result.fetchnumpy())[NUMBER]
+
+    def _run(self, sql: str, parameters: list[Any] | None, fetch: Any) -> Any:
+        """Run a query and fetch its result. Raises `UsageError` in one line, also where it takes too long."""
         import duckdb
 
         with self._lock:  # a registered Arrow table is known to its connection only, so all threads share one
             limit = threading.Timer(MAX_ANSWER_S, self._connection.interrupt)
             limit.start()
             try:
-                found = self._connection.execute(sql, parameters or [])
-                names = [column[0] for column in found.description]
-                return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+                return fetch(self._connection.execute(sql, parameters or []))
             except (duckdb.Error, UnicodeError) as error:
                 line = (str(error)[:300].splitlines() or [""])[0]
                 raise UsageError(f"the condition cannot be used: {printable(line, 300)}") from error
             finally:
                 limit.cancel()
 
-    def _bounds_of(self, name: str) -> tuple[float, float]:
-        low, high = self._ask(f"SELECT min({name}) AS a, max({name}) AS b FROM held WHERE isfinite({name})")[0].values()
-        return (0.0, 1.0) if low is None else (low, high if high > low else low + 1.0)
+    def _remembered(self, key: tuple[Any, ...], find: Any) -> np.ndarray:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = find()
+        with self._lock:
+            self._kept[key] = found
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        return found
 
-    def _values_of(self, name: str, most: int = 200) -> list[str]:
-        sql = f"SELECT {name} AS v FROM held WHERE {name} <> '' GROUP BY v ORDER BY count(*) DESC, v LIMIT {most}"
-        return [row["v"] for row in self._ask(sql)]
+    # ---------------------------------------------------------------- pages of the table
 
-    def page(self, chosen: Filter) -> Page:
-        """Find a page of rows, how many there are in all, and the histograms. Raises `UsageError` in one line."""
-        sort = chosen.sort if chosen.sort in self.column_names and chosen.sort not in _LONG else "segment_id"
-        order = f'"{sort}" {"DESC" if chosen.is_descending else "ASC"} NULLS LAST, segment_id'
-        where, values = self._condition(chosen)
-        totals = self._ask(f"SELECT count(*) AS n, sum(duration_s) / 3600 AS hours FROM held WHERE {where}", values)[0]
-        columns = ", ".join(f'"{name}"' for name in SHOWN)
-        rows = self._ask(
-            f"SELECT {columns} FROM held WHERE {where} ORDER BY {order} "
-            f"LIMIT {PAGE_ROWS} OFFSET {chosen.page * PAGE_ROWS}",
-            values,
-        )
-        histograms = {name: self._histogram(name, chosen) for name in MEASURES}
-        return Page(rows, totals["n"], totals["hours"] or 0.0, histograms)
+    def page(self, chosen: Filter, verdicts: Mapping[str, str]) -> Page:
+        """Find a page of rows, how many there are in all, and the histograms.
 
-    def _histogram(self, name: str, chosen: Filter) -> list[tuple[float, float, int]]:
-        others = {measure: each for measure, each in chosen.ranges.items() if measure != name}
-        where, values = self._condition(Filter(chosen.text, chosen.where, chosen.facets, others))
-        low, high = self.bounds[name]
-        step = (high - low) / NUM_BINS
-        sql = (
-            f"SELECT least(floor(({name} - {low!r}) / {step!r}), {NUM_BINS - 1})::INT AS bin, count(*) AS n FROM held "
-            f"WHERE isfinite({name}) AND {where} GROUP BY bin"
-        )
-        counts = {row["bin"]: row["n"] for row in self._ask(sql, values)}
-        return [(low + bin_ * step, low + (bin_ + 1) * step, counts.get(bin_, 0)) for bin_ in range(NUM_BINS)]
+        `verdicts` are those of reviewed segments. Raises `UsageError` in one line for a condition that cannot be used.
+        """
+        others = self._others(chosen, verdicts)
+        found = others & self.held.within(chosen.ranges) if chosen.ranges else others
+        order = self._order(chosen.sort, chosen.is_descending)
+        numbers = order[found[order]]
+        start = chosen.page * PAGE_ROWS
+        histograms = {}
+        for name in MEASURES:
+            left = {measure: each for measure, each in chosen.ranges.items() if measure != name}
+            is_in = others & self.held.within(left) if name in chosen.ranges else found
+            histograms[name] = self.held.histogram(name, is_in)
+        rows = self.held.rows(numbers[start : start + PAGE_ROWS], SHOWN)
+        return Page(rows, len(numbers), self.held.hours(found), histograms)
 
-    def _condition(self, chosen: Filter) -> tuple[str, list[Any]]:
-        parts: list[str] = ["true"]
-        values: list[Any] = []
-        if chosen.text:
-            either = " OR ".join(f"contains(lower(coalesce({name}, '')), ?)" for name in _SEARCHED)
-            parts.append(f"({either})")
-            values += [chosen.text.lower()] * len(_SEARCHED)
-        for name, value in chosen.facets.items():
-            parts.append(f"{name} = ?")
-            values.append(value)
-        for name, (least, most) in chosen.ranges.items():
-            for sign, bound in ((">=", least), ("<=", most)):
-                if bound is not None:
-                    parts.append(f"{name} {sign} ?")
-                    values.append(bound)
+    def _others(self, chosen: Filter, verdicts: Mapping[str, str]) -> np.ndarray:
+        """Which rows a filter chooses by all but ranges."""
+        key = ("filter", chosen.text, chosen.where, *sorted(chosen.facets.items()))
+        found = self._remembered(key, lambda: self._found(chosen))
+        if not chosen.review:
+            return found
+        wanted = [key for key, verdict in verdicts.items() if chosen.review in (verdict, NOT_REVIEWED)]
+        is_reviewed = np.zeros(len(self.held), bool)
+        is_reviewed[self.held.numbers_of(wanted)] = True
+        return found & (~is_reviewed if chosen.review == NOT_REVIEWED else is_reviewed)
+
+    def _found(self, chosen: Filter) -> np.ndarray:
+        found = self.held.matching(chosen.text, chosen.facets)
         if chosen.where.strip():
             self._require_condition(chosen.where)
-            table = "present" if any(name in chosen.where.lower() for name in _LONG) else "held"
-            parts.append(f"segment_id IN (SELECT segment_id FROM {table} WHERE (\n{chosen.where}\n))")
-        return " AND ".join(parts), values
+            table = "held"
+            if any(name in chosen.where.lower() for name in _LONG):
+                table = f'(SELECT present.*, "{NUMBER}" FROM present JOIN held USING (segment_id))'
+            holds = np.zeros(len(self.held), bool)
+            holds[self._numbers(f'SELECT "{NUMBER}" FROM {table} WHERE (\n{chosen.where}\n)')] = True
+            found &= holds
+        return found
 
     def _require_condition(self, where: str) -> None:
-        """Raise `UsageError` unless the text is one condition by itself, so that it cannot close our brackets."""
         import duckdb
 
         with self._lock:
             try:
-                condition_tree(self._connection, where)
-            except (duckdb.Error, UnicodeError) as error:
+                require_simple(self._connection, where)
+            except (duckdb.Error, UnicodeError, RecursionError) as error:
                 line = (str(error)[:300].splitlines() or [""])[0]
                 raise UsageError(f"the condition cannot be used: {printable(line, 300)}") from error
 
+    def _order(self, name: str, is_descending: bool) -> np.ndarray:
+        """All numbers in the order of a column, those without a value last; of one that there is not, by id."""
+        name = name if name in self.column_names and name not in _LONG else "segment_id"
+        sql = f'SELECT "{NUMBER}" FROM held ORDER BY "{name}" {"DESC" if is_descending else "ASC"} NULLS LAST'
+        key = ("order", name, is_descending)
+        return self._remembered(key, lambda: self._numbers(f"{sql}, segment_id"))
+
+    def next_to_review(self, chosen: Filter, verdicts: Mapping[str, str], seed: str) -> str | None:
+        """The next segment of a filter that nobody has reviewed: by least agreement, or drawn at random by a seed."""
+        order = self._shuffled(seed) if seed else self._order("onset_agreement", False)
+        left = self._others(replace(chosen, review=""), verdicts) & self.held.within(chosen.ranges)
+        left[self.held.numbers_of(list(verdicts))] = False
+        numbers = order[left[order]][:1]
+        return self.held.rows(numbers, ["segment_id"])[0]["segment_id"] if len(numbers) else None
+
+    def _shuffled(self, seed: str) -> np.ndarray:
+        """All numbers in an order that depends on the ids and the seed only."""
+        sql = f'SELECT "{NUMBER}" FROM held ORDER BY md5(segment_id || ?)'
+        return self._remembered(("seed", seed), lambda: self._numbers(sql, [f" {seed}"]))
+
+    # ---------------------------------------------------------------- one segment, one rejected item
+
     def row(self, segment_id: str) -> dict[str, Any] | None:
-        """All columns of a row; None for an unknown segment."""
-        found = self._ask("SELECT * FROM present WHERE segment_id = ?", [segment_id])
+        """All columns of a row that is not removed; None for an unknown segment."""
+        if not len(self.held.numbers_of([segment_id])):
+            return None
+        found = self._manifest.rows_of([segment_id], self.version).to_pylist()
         return found[0] if found else None
 
-    def related(self, row: Mapping[str, Any], most: int = 50) -> list[dict[str, Any]]:
-        """The other rows of a row's clusters or composition, copies first."""
-        ties = ("audio_cluster", "recording_cluster", "notes_cluster", "composition_id")
-        known = [name for name in ties if row[name]]
-        if not known:
-            return []
-        same = " OR ".join(f"{name} = ?" for name in known)
-        is_copy = " OR ".join(f"{name} = ?" for name in known if name != "composition_id") or "false"
-        copies = [row[name] for name in known if name != "composition_id"]
+    def related(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The other rows of a row's clusters or composition, at most `MAX_RELATED`, copies first (`is_copy`)."""
+        names = [name for name in self.column_names if name not in _LONG]
+        found: list[dict[str, Any]] = []
+        for ties, is_copy in ((TIES, True), (("composition_id",), False)):
+            numbers = [self.held.equal(name, row[name]) for name in ties if row[name]]
+            taken = np.unique(np.concatenate(numbers))[: MAX_RELATED + 1] if numbers else np.zeros(0, int)
+            seen = {row["segment_id"], *(one["segment_id"] for one in found)}
+            rows = [one | {"is_copy": is_copy} for one in self.held.rows(taken, names) if one["segment_id"] not in seen]
+            found += sorted(rows, key=lambda one: one["segment_id"])
+        return found[:MAX_RELATED]
+
+    def measures(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers of a segment's transcription; of several, those of the manifest's."""
         sql = (
-            f"SELECT *, ({is_copy}) AS is_copy FROM held WHERE ({same}) AND segment_id <> ? "
-            f"ORDER BY is_copy DESC, segment_id LIMIT {most}"
+            "SELECT record.measures AS measures FROM table_measure WHERE item_id = ? AND record IS NOT NULL "
+            "AND record.measures['num_notes'] = ?"
         )
-        return self._ask(sql, [*copies, *(row[name] for name in known), row["segment_id"]])
+        found = self._ask(sql, [row["segment_id"], row["num_notes"]])
+        return dict(found[-1]["measures"]) if found else {}
 
-    def measures(self, segment_id: str) -> dict[str, float]:
-        found = self._ask("SELECT measures FROM measures WHERE segment_id = ?", [segment_id])
-        return dict(found[0]["measures"]) if found else {}
+    def records(self, table: str, item_id: str) -> list[dict[str, Any]]:
+        """The records of an item in a stage's table (`table`: a name of ours)."""
+        sql = f"SELECT record FROM table_{table} WHERE item_id = ? AND record IS NOT NULL"
+        return [dict(row["record"]) for row in self._ask(sql, [item_id])]
 
-    def location(self, recording_id: str) -> str:
-        """Where a recording's audio is; empty for an unknown one."""
-        sql = "SELECT location FROM recordings WHERE recording_id = ? OR candidate_id = ?"
+    def record(self, table: str, item_id: str) -> dict[str, Any]:
+        """The last of an item's `records`; empty where there is none."""
+        return (self.records(table, item_id) or [{}])[-1]
+
+    def recording(self, recording_id: str) -> dict[str, Any]:
+        """What is known of decoded audio, by its own id or its candidate's; empty for an unknown one."""
+        sql = (
+            "SELECT record FROM table_ingest "
+            "WHERE record IS NOT NULL AND (item_id = ? OR record.recording_id = ?) LIMIT 1"
+        )
         found = self._ask(sql, [recording_id] * 2)
-        return found[0]["location"] if found else ""
+        return dict(found[0]["record"]) if found else {}
 
     def rejections(self, reason: str, page: int) -> tuple[list[dict[str, Any]], int]:
         """A page of what the last build rejected or failed on, and how many there are."""
@@ -224,10 +222,6 @@ class Rows:
 
     def rejection(self, item_id: str) -> list[dict[str, Any]]:
         return self._ask("SELECT * FROM rejections WHERE item_id = ? OR candidate_id = ?", [item_id] * 2)
-
-    def ordered_ids(self, order: str, values: list[Any]) -> list[str]:
-        """All segment ids in an order of ours (SQL, never a user's)."""
-        return [row["segment_id"] for row in self._ask(f"SELECT segment_id FROM held ORDER BY {order}", values)]
 
     def reasons(self) -> list[dict[str, Any]]:
         return self._ask("SELECT reason, count(*) AS n FROM rejections GROUP BY reason ORDER BY n DESC, reason")

@@ -1,11 +1,11 @@
-"""What a page plays and draws of a span of a recording: its sound, a spectrogram, notes, the classifier's scores."""
+"""What a page plays and draws of a span of a recording, but for its spectrogram: sound, notes, scores."""
 
 from __future__ import annotations
 
-import io
-import itertools
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,78 +16,38 @@ from aria_data.storage.files import from_location
 
 SOUND_RATE = 22_050  # of what a browser plays: enough for a piano
 MAX_SOUND_S = 3600.0  # of one answer: 150 MB
-PICTURE_RATE = 8_000  # Hz: pictures show up to 4 kHz, the piano's highest fundamental
-PICTURE_WIDTH, PICTURE_HEIGHT = 1600, 176  # pixels; two a semitone
-LOWEST_PITCH, HIGHEST_PITCH = 21, 108
-FLOOR_DB = -70.0  # of a picture, below its loudest point
 
 
-def recording_wav(root: Path, location: str, start_s: float, end_s: float) -> bytes:
-    """The sound of a span as a mono 16-bit WAV file.
+def recording_wav(root: Path, location: str, start_s: float, end_s: float) -> BinaryIO:
+    """The sound of a span as a mono 16-bit WAV file without a name, at most `MAX_SOUND_S` of it.
 
     Raises `AudioUnreadable` or `AudioUnreachable`.
     """
     with AudioReader(from_location(location, root), SOUND_RATE, 1) as reader:
-        blocks = list(reader.blocks(start_s, min(end_s, start_s + MAX_SOUND_S)))
-    return _wav(np.concatenate(blocks)[:, 0] if blocks else np.zeros(1, np.float32), SOUND_RATE)
+        return _wav(block[:, 0] for block in reader.blocks(start_s, min(end_s, start_s + MAX_SOUND_S)))
 
 
-def notes_wav(played: Performance) -> bytes:
-    """Notes and pedals as a piano plays them (a small soundfont), as a mono 16-bit WAV file."""
+def notes_wav(played: Performance) -> BinaryIO:
+    """Notes and pedals as a piano plays them (a small soundfont), as a mono 16-bit WAV file without a name."""
     from classifiers.soundfont import render
 
     notes = [(note.onset_s, note.offset_s, note.pitch, note.velocity) for note in played.notes]
     pedals = [(each.onset_s, each.offset_s, each.controller) for each in played.pedals]
-    return _wav(render(notes, pedals, sample_rate=SOUND_RATE).mean(axis=1), SOUND_RATE)
+    return _wav([render(notes, pedals, sample_rate=SOUND_RATE).mean(axis=1)])
 
 
-def _wav(waveform: np.ndarray, rate: int) -> bytes:
+def _wav(blocks: Iterable[np.ndarray]) -> BinaryIO:
     import soundfile
 
-    out = io.BytesIO()
-    soundfile.write(out, np.clip(waveform, -1.0, 1.0), rate, format="WAV", subtype="PCM_16")
-    return out.getvalue()
-
-
-def spectrogram_png(root: Path, location: str, start_s: float, end_s: float) -> bytes:
-    """Draw the span's loudness by semitone, A0 to C8, and time, as a PNG of fixed size. Raises as `recording_wav`.
-
-    Time runs over the whole width. A column is the loudest of the frames that fall on it.
-    """
-    from matplotlib import colormaps
-    from matplotlib.image import imsave
-
-    duration_s = max(end_s - start_s, 1e-3)
-    picture = np.full((PICTURE_HEIGHT, PICTURE_WIDTH), FLOOR_DB * 2, np.float32)
-    with AudioReader(from_location(location, root), PICTURE_RATE, 1) as reader:
-        for at_s, levels in _levels(block[:, 0] for block in reader.blocks(start_s, end_s)):
-            column = min(int(at_s / duration_s * PICTURE_WIDTH), PICTURE_WIDTH - 1)
-            picture[:, column] = np.maximum(picture[:, column], levels)
-    empty = picture.max(axis=0) <= FLOOR_DB * 2
-    for column in np.flatnonzero(empty)[np.flatnonzero(empty) > 0]:  # a short span has fewer frames than columns
-        picture[:, column] = picture[:, column - 1]
-    shown = np.clip((picture - picture.max()) / -FLOOR_DB + 1.0, 0.0, 1.0)
-    out = io.BytesIO()
-    imsave(out, (colormaps["magma"](shown[::-1]) * 255).astype(np.uint8), format="png")
-    return out.getvalue()
-
-
-def _levels(blocks: Any, window: int = 2048):
-    """Yield the time in seconds and the level in dB of each row of the picture, for each frame."""
-    frequencies = np.fft.rfftfreq(window, 1 / PICTURE_RATE)
-    pitches = np.linspace(LOWEST_PITCH, HIGHEST_PITCH, PICTURE_HEIGHT)
-    bins = np.clip(np.searchsorted(frequencies, 440.0 * 2 ** ((pitches - 69) / 12)), 1, len(frequencies) - 1)
-    hann, pending, done = np.hanning(window).astype(np.float32), np.zeros(0, np.float32), 0
-    for block in itertools.chain(blocks, [np.zeros(window, np.float32)]):
-        pending = np.concatenate([pending, block])
-        count = (len(pending) - window) // (window // 4) + 1 if len(pending) >= window else 0
-        if count <= 0:
-            continue
-        frames = np.lib.stride_tricks.sliding_window_view(pending, window)[:: window // 4][:count]
-        power = np.abs(np.fft.rfft(frames * hann, axis=1))[:, bins]
-        for number, level in enumerate(20 * np.log10(power + 1e-6)):
-            yield (done + number * (window // 4)) / PICTURE_RATE, level
-        pending, done = pending[count * (window // 4) :], done + count * (window // 4)
+    out = tempfile.TemporaryFile(prefix="aria-data-browse-")  # noqa: SIM115  (the caller closes it)
+    try:
+        with soundfile.SoundFile(out, "w", SOUND_RATE, 1, format="WAV", subtype="PCM_16") as file:
+            for block in blocks:
+                file.write(np.clip(block, -1.0, 1.0))
+    except BaseException:
+        out.close()
+        raise
+    return out
 
 
 def scores_of(root: Path, recording_id: str) -> dict[str, Any]:

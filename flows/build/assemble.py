@@ -34,6 +34,7 @@ from flows.build.carried import pending_line
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
 from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.results import put_results
+from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
 from flows.build.unchanged import STAGES, note_finished
 from flows.build.watching import timed, watched
@@ -212,6 +213,7 @@ class Build:
         }
         left_out = [one.item_id for one in self.rejections if one.stage in (REMOVE, DEDUPLICATE)]
         put_results(relations, self.context, self.found.candidates.values(), keys, left_out, self._numbered, limits)
+        fail_reviewed(relations, self.context.root, config)
         self.ending.put_rejections(self.rejections, sorted(self.found.found_again), self.found.removals)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:

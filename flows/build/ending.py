@@ -38,6 +38,7 @@ from flows.build.finished import put_finished
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
 from flows.build.results import in_batches
+from flows.build.reviewed import without_reviewed
 from flows.engine.context import BuildContext, Pending
 from flows.engine.stages import INGEST
 from flows.show.progress_bars import Progress
@@ -118,7 +119,7 @@ class Ending:
         history.put(relations)
         query = put_next_rows(relations, self.context.config.release, newest + 1)
         path = relations.write(f"{query} ORDER BY segment_id", "rows.parquet")
-        rows = self._with_subsets(StoredRows(path))
+        rows = without_reviewed(self._with_subsets(StoredRows(path)), root, self.context.config.release)
         rows, index = self._mark_reachable(rows, manifest.content_sha256(newest) if newest else "")
         balances = self._balances()
         self._write_rejections()

@@ -20,7 +20,7 @@ from flows.cli.exclusions import exclude
 from flows.cli.look import card, diff, explain, query, rejections, sample, stats, versions
 from flows.cli.machine import costs, doctor, serve
 from flows.cli.release import export, remove, subset, subsets
-from flows.cli.report import browse, report, show, sql
+from flows.cli.report import browse, evaluate_reviews_command, report, show, sql
 from flows.cli.screen import evaluate_screen_command, screen_command
 from flows.cli.select import score, select
 from flows.cli.tools import align_command, classify, evaluate, transcribe
@@ -95,6 +95,7 @@ def cli() -> None:
 
 evaluate.add_command(evaluate_screen_command)
 evaluate.add_command(evaluate_annotate_command)
+evaluate.add_command(evaluate_reviews_command)
 for _command in (command for commands in GROUPS.values() for command in commands):
     cli.add_command(_command)
 

@@ -86,6 +86,38 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
 
 
 @click.command(
+    "reviews",
+    cls=Examples,
+    examples="""
+    aria-data evaluate reviews dataset/
+    aria-data evaluate reviews dataset/ --plots plots/ --json > figures.json
+    """,
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--version", help="A version's number or name; the newest without it.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as SVG.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate_reviews_command(dataset: Path, version: str | None, plots: Path | None, as_json: bool) -> None:
+    """Judge a version by what people said in `browse`: the precision of its subsets and of thresholds, with intervals.
+
+    The precision of a subset is right if its rows were drawn at random: `browse`, reviews, at random.
+    """
+    from flows.evaluate import reviews
+    from flows.evaluate.classifier_plots import require_folder
+    from flows.report.svg import write_intervals
+
+    if plots:
+        require_folder(plots)
+    found = reviews.evaluate(dataset, version)
+    if as_json:
+        print_json(reviews.as_json(found))
+    else:
+        reviews.print_tables(found)
+    for path in write_intervals(plots, reviews.intervals(found)) if plots else []:
+        click.echo(f"drawn: {path}", err=True)
+
+
+@click.command(
     cls=Examples,
     examples="""
     aria-data browse dataset/

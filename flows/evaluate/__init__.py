@@ -1,4 +1,5 @@
-"""Accuracy of the steps on labelled data: `aria-data evaluate classifier | transcription | screen | annotate`.
+"""Accuracy of steps on labelled data: `aria-data evaluate classifier | transcription | screen | annotate | reviews`.
 
-In: labels, and recordings, MIDI files or titles. Out: tables, JSON and plots; no dataset is changed.
+In: labels, and recordings, MIDI files or titles; or the reviews of a dataset. Out: tables, JSON and plots; no dataset
+is changed.
 """

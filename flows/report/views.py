@@ -5,6 +5,8 @@ present      the same without the removed ones
 rejections   what the last build rejected or failed on
 candidates   what was found, as last seen: the fields of `Candidate`
 recordings   what was decoded: the fields of `Recording`, one row a recording
+annotations  what titles say of the piece: the fields of `Annotation`
+reviews      what people said of segments: the fields of `Review`
 screenings   how titles were judged: the fields of `Screening`
 measures     numbers of each transcription: segment_id, and a map from the name of a measure to its number
 builds       how the last builds ended, on which machine and with which code, and what they took: `perf.json`
@@ -24,7 +26,17 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
-from aria_data.records import Candidate, Measurement, Recording, Rejection, Review, Screening, SegmentAlignment
+from aria_data.records import (
+    Annotation,
+    Candidate,
+    Measurement,
+    Recording,
+    Rejection,
+    Review,
+    Screening,
+    SegmentAlignment,
+    Segmentation,
+)
 from aria_data.storage import printable
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.rows_of_records import arrow_type
@@ -34,7 +46,8 @@ from flows.speed.perf_tables import builds_table, stages_table
 MEMORY = "1500MB"  # of DuckDB: with the rest of the process, 2 GB
 MAX_ERROR_CHARS = 400
 
-_VIEWS = {  # name -> (table, record, its own SQL over the registered table `source`)
+_VIEWS: dict[str, tuple[str, type, str]] = {  # name -> (table, record, its own SQL over the registered table `source`)
+    "annotations": ("annotate", Annotation, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY key) = 1"),
     "candidates": ("collect", Candidate, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {newest}) = 1"),
     "recordings": ("ingest", Recording, "QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY key) = 1"),
     "reviews": ("reviews", Review, ""),
@@ -44,7 +57,7 @@ _NEWEST = "record.observation DESC, record.collected_at DESC"
 
 
 @contextmanager
-def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
+def open_views(root: Path, version: int | str | None = None, memory: str = MEMORY) -> Iterator[Any]:
     """Open an in-memory DuckDB connection with the views of a dataset's version (by default the newest), locked.
 
     It reads nothing but these tables, not even files. Raises `DatasetNotFound` where there is no built dataset.
@@ -54,7 +67,7 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
     manifest = Manifest(root)
     if not manifest.version():
         raise DatasetNotFound(f"{root}: holds no built dataset. Run `aria-data build SOURCE --out {root}` first.")
-    settings: dict[str, Any] = {"enable_external_access": "false", "memory_limit": MEMORY, "threads": "2"}
+    settings: dict[str, Any] = {"enable_external_access": "false", "memory_limit": memory, "threads": "2"}
     connection = duckdb.connect(":memory:", config={**settings, "python_enable_replacements": "false"})
     with connection:
         connection.register("manifest", manifest.files(version))
@@ -71,6 +84,7 @@ def open_views(root: Path, version: int | str | None = None) -> Iterator[Any]:
         connection.register("build_stages", stages_table(builds))
         connection.register("table_alignments", _files(root, "alignments", _schema_of(SegmentAlignment)))
         connection.execute(_ALIGNMENTS)
+        connection.register("table_segment", _files(root, "segment", _outcomes_of(Segmentation)))
         connection.execute("SET lock_configuration = true")
         yield connection
 

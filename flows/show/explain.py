@@ -61,8 +61,9 @@ def explain(root: Path, item_id: str) -> Explanation:
     for row in found.rows:
         found.reasons += list(subset_reasons(row, rows))
         if row["removed_in"] is None:
-            found.reasons += list(_named_subset_reasons(root, row, rows))
-            found.limits += list(_limits(root, row))
+            measures = _measures(root, row)
+            found.reasons += list(named_subset_reasons(root, row, rows, measures))
+            found.limits += list(limits_checked(root, measures)) if measures is not None else []
     if not found.rows and not found.reasons and candidate is None:
         raise UsageError(f"{root}: knows nothing of {printable(item_id, 120)}.")
     return found
@@ -139,7 +140,7 @@ def subset_reasons(row: Row, rows: list[Row]) -> Iterator[str]:
         yield f"{segment_id}: not in_unique, because its composition is not known"
 
 
-def _named_subset_reasons(root: Path, row: Row, rows: list[Row]) -> Iterator[str]:
+def named_subset_reasons(root: Path, row: Row, rows: list[Row], measures: Mapping[str, float] | None) -> Iterator[str]:
     """Why a row is not in the subsets that users defined; for a selection, also why it is in."""
     subsets = Subsets(root)
     for name in subsets.names():
@@ -147,7 +148,7 @@ def _named_subset_reasons(root: Path, row: Row, rows: list[Row]) -> Iterator[str
         if about["kind"] == SELECTION:
             yield f"{row['segment_id']}: {_selected(subsets, name, row)}"
         elif not row.get(column):
-            yield f"{row['segment_id']}: not {column}, because {_outside(root, about, row, rows)}"
+            yield f"{row['segment_id']}: not {column}, because {_outside(about, row, rows, measures)}"
 
 
 def _selected(subsets: Subsets, name: str, row: Row) -> str:
@@ -159,7 +160,7 @@ def _selected(subsets: Subsets, name: str, row: Row) -> str:
     return f"not {subset_column(name)}, because it is none of the {about['num_rows']:,} chosen: {summary}"
 
 
-def _outside(root: Path, about: Mapping[str, Any], row: Row, rows: list[Row]) -> str:
+def _outside(about: Mapping[str, Any], row: Row, rows: list[Row], measures: Mapping[str, float] | None) -> str:
     """The first part of a recipe that leaves a row out, in the order in which the parts are applied."""
     where, cap = (about.get("where") or "").strip(), about.get("max_recordings_per_composition")
     if row["split"] == EXCLUDED:
@@ -168,7 +169,7 @@ def _outside(root: Path, about: Mapping[str, Any], row: Row, rows: list[Row]) ->
         present = table_of([one for one in rows if one["removed_in"] is None])
         if row["segment_id"] not in ids_where(present, where, must_repeat=True).to_pylist():
             return f"its condition does not hold: {where}"
-    limits, measures = _limits_of(about), _measures(root, row)
+    limits = _limits_of(about)
     if limits is not None and measures is not None:
         verdict = prune(measures, limits)
         if not verdict.is_kept:
@@ -203,11 +204,10 @@ def _measures(root: Path, row: Row) -> Mapping[str, float] | None:
     return outcomes[-1].record.measures if outcomes and outcomes[-1].record is not None else None
 
 
-def _limits(root: Path, row: Row) -> Iterator[tuple[str, str, float, bool]]:
+def limits_checked(root: Path, measures: Mapping[str, float]) -> Iterator[tuple[str, str, float, bool]]:
+    """Every limit of every subset against these measures: (subset, limit, measured, whether it holds)."""
     config = load_config(root / "dataset.toml" if (root / "dataset.toml").is_file() else None).release
-    measures, subsets = _measures(root, row), Subsets(root)
-    if measures is None:
-        return
+    subsets = Subsets(root)
     named: dict[str, PruneLimits | None] = {
         "in_pruned": load_limits(config.pruned_limits),
         "in_deduplicated": load_limits(config.deduplicated_limits),
