@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -131,6 +131,20 @@ class Resampled:
             yield out.reshape(-1, self._num_channels)
 
 
+class Listener(Protocol):
+    """What hears a span while it is read for something else: mono blocks of shape (num_samples, 1)."""
+
+    sample_rate: int
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next block."""
+        ...
+
+    def finish(self) -> Any:
+        """Give what was found, as plain values."""
+        ...
+
+
 class AudioReader:
     """Reads spans of one file, in order, as float32 blocks at a fixed rate and channel count.
 
@@ -141,12 +155,20 @@ class AudioReader:
     `limits`, a reading that comes to the file's end raises `AudioUnreadable` there unless the file is whole.
     """
 
-    def __init__(self, path: Path, sample_rate: int, num_channels: int, limits: IntegrityLimits | None = None):
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        num_channels: int,
+        limits: IntegrityLimits | None = None,
+        has_listener: bool = False,
+    ):
         self.path, self.sample_rate, self.num_channels, self.limits = path, sample_rate, num_channels, limits
+        self.has_listener = has_listener  # a mono mix is read beside the channels
         self.found: Decoded | None = None  # once the file's end was reached
         self._blocks: Iterator[np.ndarray] | None = None
         self._position = 0  # native samples handed out so far
-        self._pending = np.zeros((0, num_channels), np.float32)
+        self._pending = np.zeros((0, num_channels + has_listener), np.float32)
         self._native_rate = 0
 
     def blocks(
@@ -154,13 +176,17 @@ class AudioReader:
         start_s: float = 0.0,
         end_s: float = math.inf,
         choose_rate: Callable[[np.ndarray, int], int] | None = None,
+        listener: Listener | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield `[start_s, end_s)` as blocks of shape (num_samples, num_channels), at most what the file holds.
 
         `choose_rate` gets about the first `LOOK_S` seconds of the span at the file's own rate, and that rate, and
-        gives the rate to resample to in place of `sample_rate`.
+        gives the rate to resample to in place of `sample_rate`. A `listener` gets what a mono reader at its rate would
+        read of the span, where the reader `has_listener`.
         """
         native = self._native(start_s, end_s)
+        if self.has_listener:
+            native = self._listened(native, listener)
         held, num_held = [], 0
         for block in native:
             held.append(block)
@@ -174,6 +200,19 @@ class AudioReader:
         for block in itertools.chain(held, native):
             yield from resampled.add(block)
         yield from resampled.finish()
+
+    def _listened(self, native: Iterator[np.ndarray], listener: Listener | None) -> Iterator[np.ndarray]:
+        """Give a listener its mix of each block; yield the channels."""
+        resampled: Resampled | None = None
+        for block in native:
+            if listener is not None:
+                resampled = resampled or Resampled(self._native_rate, listener.sample_rate, 1)
+                for mono in resampled.add(np.ascontiguousarray(block[:, self.num_channels :])):
+                    listener.add(mono)
+            yield np.ascontiguousarray(block[:, : self.num_channels])
+        if listener is not None and resampled is not None:
+            for mono in resampled.finish():
+                listener.add(mono)
 
     def _native(self, start_s: float, end_s: float) -> Iterator[np.ndarray]:
         if self._blocks is None or round(start_s * self._native_rate) < self._position:
@@ -204,9 +243,10 @@ class AudioReader:
         with opened(self.path) as file:
             context, tally = file.stream.codec_context, Tally.of(file)
             self._native_rate = context.sample_rate
-            mix = Downmix([each.name for each in context.layout.channels], context.layout.name, self.num_channels)
+            names, layout = [each.name for each in context.layout.channels], context.layout.name
+            mix, mono = Downmix(names, layout, self.num_channels), Downmix(names, layout, 1)
             for block in blocks_of(tally, "flt"):
-                yield mix(block)
+                yield np.concatenate([mix(block), mono(block)], axis=1) if self.has_listener else mix(block)
             if self.limits is not None:
                 self.found = decoded_of(tally, info_of(file))
                 require_whole(self.path.name, self.found, self.limits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aria_data.audio import AudioReader
 from aria_data.measure.measures import MEASURES, measure
-from aria_data.measure.quality import analyse_sound, fit
+from aria_data.measure.quality import Trace, analyse_sound, fit
 from aria_data.midi import Performance
 from aria_data.midi.matching import match_notes, precision_recall_f1
 from aria_data.records import Measurement, Segment, Transcription
@@ -28,7 +28,7 @@ class MeasureConfig:
 
 
 def measure_segment(
-    reader: AudioReader,
+    reader: AudioReader | Trace,
     segment: Segment,
     transcription: Transcription,
     performance: Performance,
@@ -36,9 +36,10 @@ def measure_segment(
 ) -> Measurement:
     """Measure one segment's notes, and how well they fit its sound, which is read again.
 
-    `reader` reads the recording in mono at `quality.SAMPLE_RATE`. The result has every measure of `MEASURES`.
+    `reader` reads the recording in mono at `quality.SAMPLE_RATE`, or is the trace of the segment's sound, which was
+    made when it was read for something else. The result has every measure of `MEASURES`.
     """
-    trace = analyse_sound(reader.blocks(segment.start_s, segment.end_s))
+    trace = reader if isinstance(reader, Trace) else analyse_sound(reader.blocks(segment.start_s, segment.end_s))
     values = {
         **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
         **fit(trace, performance),

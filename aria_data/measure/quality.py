@@ -7,9 +7,8 @@ They are compared with the notes' pitch classes and onsets, independently of the
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,56 +44,82 @@ def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
 
     Memory grows by 2 kB per second of audio.
     """
-    chroma, strength, level = [], [], []
-    tuning: float | None = None
-    last_mel = None
-    for chunk in _chunks(blocks):
+    analysis = SoundAnalysis()
+    for block in blocks:
+        analysis.add(block)
+    return analysis.finish()
+
+
+class SoundAnalysis:
+    """Analyses sound as it is read, a block after the other. See `analyse_sound`."""
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self) -> None:
+        self._chroma: list[np.ndarray] = []
+        self._strength: list[np.ndarray] = []
+        self._level: list[np.ndarray] = []
+        self._tuning: float | None = None
+        self._last_mel: np.ndarray | None = None
+        self._held, self._num_held = [np.zeros(FRAME // 2, np.float32)], FRAME // 2  # half a frame of silence
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next block."""
+        self._hold(block[:, 0])
+
+    def finish(self) -> Trace:
+        """Give the features; the sound ends with half a frame of silence."""
+        self._hold(np.zeros(FRAME // 2, np.float32))
+        if self._num_held >= FRAME:
+            self._analyse(np.concatenate(self._held))
+        tuning = self._tuning or 0.0
+        if not self._chroma:
+            return Trace(np.zeros((12, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), 0.0)
+        strength, level = np.concatenate(self._strength), np.concatenate(self._level)
+        return Trace(np.concatenate(self._chroma, 1), strength, level, tuning)
+
+    def _hold(self, samples: np.ndarray) -> None:
+        """Analyse the sound in overlapping pieces of whole frames, as soon as one is there."""
+        step, length = CHUNK_FRAMES * HOP, CHUNK_FRAMES * HOP + FRAME - HOP
+        self._held.append(samples)
+        self._num_held += len(samples)
+        if self._num_held < length:
+            return
+        buffer = np.concatenate(self._held)
+        while len(buffer) >= length:
+            self._analyse(buffer[:length])
+            buffer = buffer[step:]
+        self._held, self._num_held = [buffer], len(buffer)
+
+    def _analyse(self, chunk: np.ndarray) -> None:
         import librosa
 
         spectrum = np.abs(librosa.stft(chunk, n_fft=FRAME, hop_length=HOP, center=False)) ** 2
-        if tuning is None and spectrum.max() > 1e-6:
-            tuning = tuning_of_spectrum(np.sqrt(spectrum[:, ::4]))
-        chroma.append(
-            librosa.feature.chroma_stft(
-                S=spectrum, sr=SAMPLE_RATE, n_fft=FRAME, hop_length=HOP, tuning=tuning or 0.0, norm=None
-            ).astype(np.float32)
+        if self._tuning is None and spectrum.max() > 1e-6:
+            self._tuning = tuning_of_spectrum(np.sqrt(spectrum[:, ::4]))
+        chroma = librosa.feature.chroma_stft(
+            S=spectrum, sr=SAMPLE_RATE, n_fft=FRAME, hop_length=HOP, tuning=self._tuning or 0.0, norm=None
         )
-        level.append(10 * np.log10(spectrum.sum(axis=0) / (FRAME * SAMPLE_RATE) + 1e-12).astype(np.float32))
-        short = (
-            np.abs(librosa.stft(chunk[FRAME // 4 : -FRAME // 4], n_fft=FRAME // 2, hop_length=HOP, center=False)) ** 2
-        )
-        mel = librosa.power_to_db(
-            librosa.feature.melspectrogram(
-                S=short, sr=SAMPLE_RATE, n_fft=FRAME // 2, hop_length=HOP, n_mels=96, fmax=8000
-            ),
-            ref=1.0,
-            top_db=None,
-            amin=1e-6,
-        )
-        before = mel[:, :1] if last_mel is None else last_mel
-        rise = librosa.onset.onset_strength(S=np.concatenate([before, mel], axis=1), sr=SAMPLE_RATE, center=False)[1:]
-        strength.append(rise.astype(np.float32))
-        last_mel = mel[:, -1:]
-    if not chroma:
-        return Trace(np.zeros((12, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), 0.0)
-    return Trace(np.concatenate(chroma, 1), np.concatenate(strength), np.concatenate(level), tuning or 0.0)
+        self._chroma.append(chroma.astype(np.float32))
+        level = 10 * np.log10(spectrum.sum(axis=0) / (FRAME * SAMPLE_RATE) + 1e-12)
+        self._level.append(level.astype(np.float32))
+        mel = _log_mel(chunk)
+        before = mel[:, :1] if self._last_mel is None else self._last_mel
+        joined = np.concatenate([before, mel], axis=1)
+        rise = librosa.onset.onset_strength(S=joined, sr=SAMPLE_RATE, center=False)[1:]
+        self._strength.append(rise.astype(np.float32))
+        self._last_mel = mel[:, -1:]
 
 
-def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the sound in overlapping pieces of whole frames, with half a frame of silence at both ends."""
-    step = CHUNK_FRAMES * HOP
-    held, num_held = [np.zeros(FRAME // 2, np.float32)], FRAME // 2
-    for block in itertools.chain((block[:, 0] for block in blocks), [np.zeros(FRAME // 2, np.float32)]):
-        held.append(block)
-        num_held += len(block)
-        if num_held >= step + FRAME - HOP:
-            buffer = np.concatenate(held)
-            while len(buffer) >= step + FRAME - HOP:
-                yield buffer[: step + FRAME - HOP]
-                buffer = buffer[step:]
-            held, num_held = [buffer], len(buffer)
-    if num_held >= FRAME:
-        yield np.concatenate(held)
+def _log_mel(chunk: np.ndarray) -> np.ndarray:
+    import librosa
+
+    middle = chunk[FRAME // 4 : -FRAME // 4]
+    short = np.abs(librosa.stft(middle, n_fft=FRAME // 2, hop_length=HOP, center=False)) ** 2
+    mel = librosa.feature.melspectrogram(
+        S=short, sr=SAMPLE_RATE, n_fft=FRAME // 2, hop_length=HOP, n_mels=96, fmax=8000
+    )
+    return np.asarray(librosa.power_to_db(mel, ref=1.0, top_db=None, amin=1e-6))
 
 
 def fit(trace: Trace, performance: Performance) -> dict[str, float]:

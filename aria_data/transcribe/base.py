@@ -65,6 +65,7 @@ class TranscriptionResult:
     confidence: float = 0.0
     note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
     remarks: tuple[str, ...] = ()  # on its audio: what is odd, and how it was read all the same
+    heard: Any = None  # what the span's listener found in its sound
 
 
 class Decoder(Protocol):

@@ -32,6 +32,7 @@ class Piece:
     error: Exception | None = None
     slower: float = 1.0  # of an end: the length of the audio given to the model, divided by that of the recording
     remarks: tuple[str, ...] = ()  # of an end: on the audio
+    heard: Any = None  # of an end: what a listener found
 
 
 def transcribe_all(
@@ -73,7 +74,8 @@ def pieces_of(
     except Exception as error:
         yield Piece(key, error=_with_name(error, key))
     else:
-        yield Piece(key, None, None, getattr(source, "slower", 1.0), getattr(source, "remarks", ()))
+        found = getattr(source, "slower", 1.0), getattr(source, "remarks", ()), getattr(source, "heard", None)
+        yield Piece(key, None, None, *found)
 
 
 def _windows(transcriber: Any, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -119,7 +121,7 @@ def transcribe_pieces(
                     error = errors.pop(key, piece.error)
                     del decoders[key]
                     failed.discard(key)
-                    yield key, error or replace(_at_speed(decoder.finish(), piece.slower), remarks=piece.remarks)
+                    yield key, error or _ended(decoder, piece)
                     continue
                 output = next(remaining)
                 if isinstance(output, Exception):
@@ -142,6 +144,10 @@ def transcribe_pieces(
                 yield from join(done, future.result())
         for done, future in waiting:
             yield from join(done, future.result())
+
+
+def _ended(decoder: Decoder, end: Piece) -> TranscriptionResult:
+    return replace(_at_speed(decoder.finish(), end.slower), remarks=end.remarks, heard=end.heard)
 
 
 def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:

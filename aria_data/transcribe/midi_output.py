@@ -19,9 +19,9 @@ from aria_data.transcribe.spans import Span, transcribe_spans
 MAX_NOTE_S = 20.0  # ours: a longer key press is an error of the transcriber, not a held note (bytedance stops at 6 s)
 
 
-def span_of(audio: Path, segment: Segment) -> Span:
+def span_of(audio: Path, segment: Segment, listener: str = "") -> Span:
     """Give the span of `audio`, the recording's file, that a segment covers. Its key is the segment's id."""
-    return Span(segment.segment_id, audio, segment.start_s, segment.end_s)
+    return Span(segment.segment_id, audio, segment.start_s, segment.end_s, listener=listener)
 
 
 def save_transcription(root: Path, segment: Segment, result: TranscriptionResult, transcriber: Any) -> Transcription:

@@ -26,7 +26,7 @@ from flows.engine.context import BuildContext, Item, Pending, Stage
 from flows.engine.items import BuildState, fingerprint_item
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
-from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, SEGMENT
+from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, SEGMENT
 from flows.engine.telemetry import RECORDINGS
 from flows.workers.lanes import AHEAD, Lanes
 
@@ -162,6 +162,9 @@ class Stream:
             self._step(lane, shard, is_looking=False)
             if INGEST in lane.steps:
                 self.context.ahead.clear()
+            if MEASURE in lane.steps:
+                for segment_id in shard.found.segments():
+                    self.context.traces.pop(segment_id, None)
 
         return take
 

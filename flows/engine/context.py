@@ -65,6 +65,7 @@ class BuildContext:
     requests: RequestBudget = field(default_factory=RequestBudget)
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))  # the language models of a run share a budget
     ahead: dict[str, Ahead] = field(default_factory=dict)  # by the hash of the file's bytes
+    traces: dict[str, Any] = field(default_factory=dict)  # of the sound of segments, made when they were transcribed
     wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
     wants_onsets: Callable[[Recording], bool] = lambda recording: False
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run

@@ -44,6 +44,8 @@ from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item
 from flows.engine.sound_stages import classify, ingest_files, take_fingerprints
 
+SOUND_ANALYSIS = "aria_data.measure.quality:SoundAnalysis"  # measures a span while it is read to be transcribed
+
 
 def _screen(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
     config = context.config.screen
@@ -103,7 +105,7 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
         by_id = {item.item_id: item for item in in_file_order}
         spans = (
-            span_of(context.path_of(recording.location), segment)
+            span_of(context.path_of(recording.location), segment, SOUND_ANALYSIS)
             for recording, segment in (item.payload for item in in_file_order)
         )
         for item_id, result in transcribe_spans(transcriber, spans):
@@ -115,6 +117,7 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
         if isinstance(result, Exception):
             raise result
         _, segment = item.payload
+        context.traces[segment.segment_id] = result.heard
         record = save_transcription(context.root, segment, result, transcriber)
         return stage.outcome(context, item, record)
 
@@ -141,8 +144,8 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
             if isinstance(result, Exception):
                 raise result
             agreement = onset_agreement_of(performance, result.performance)
-        reader = readers.of(context.path_of(recording.location))
-        record = measure_segment(reader, segment, transcription, performance, agreement)
+        sound = context.traces.pop(segment.segment_id, None) or readers.of(context.path_of(recording.location))
+        record = measure_segment(sound, segment, transcription, performance, agreement)
         return stage.outcome(context, item, record)
 
     items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
