@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SHORT_SEGMENTS
-from fakes import melody, use_fakes, write_audio
+from fakes import SHORT_SEGMENTS, melody, use_fakes, write_audio
 from places import ROOT, SUPPORT
 
 from flows.engine.context import BuildContext
