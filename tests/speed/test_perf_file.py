@@ -65,7 +65,7 @@ def test_a_build_that_fails_is_noted_as_unfinished_with_what_stopped_it(build, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.build.assemble.find_copies", interrupt)
+        patch.setattr("flows.build.ending.put_copies", interrupt)
         with pytest.raises(KeyboardInterrupt):
             build(tmp_path / "in", tmp_path / "out")
     (noted,) = read_builds(tmp_path / "out")
