@@ -20,7 +20,7 @@ os.environ["NUMBA_CACHE_DIR"] = str(
 
 import hypothesis
 import pytest
-from fakes import use_fakes
+from fakes import SHORT_SEGMENTS, use_fakes
 
 from flows.engine.prefect_api import quiet_environment, temporary_api
 
@@ -30,8 +30,6 @@ os.environ.update(quiet_environment(Path(_HOME.name), verbose=False))
 
 hypothesis.settings.register_profile("no clock", deadline=None)  # no test asserts how long something takes
 hypothesis.settings.load_profile("no clock")
-
-SHORT_SEGMENTS = ("segment.min_segment_s=5",)
 
 
 @pytest.fixture(autouse=True)

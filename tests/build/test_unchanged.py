@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SHORT_SEGMENTS
-from fakes import melody, use_fakes, write_audio
+from fakes import SHORT_SEGMENTS, melody, use_fakes, write_audio
 
 from aria_data.errors import DatasetLocked
 from aria_data.records import Measurement

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHORT_SEGMENTS
-from fakes import FakeClassifier, melody, noise, use_fakes, write_audio
+from fakes import SHORT_SEGMENTS, FakeClassifier, melody, noise, use_fakes, write_audio
 
 from aria_data.records import Candidate
 from aria_data.storage.stage_tables import StageTable

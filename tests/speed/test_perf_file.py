@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SHORT_SEGMENTS
-from fakes import melody, use_fakes, write_audio
+from fakes import SHORT_SEGMENTS, melody, use_fakes, write_audio
 from places import ROOT, SUPPORT
 
 from flows.engine.context import BuildContext
@@ -66,7 +65,7 @@ def test_a_build_that_fails_is_noted_as_unfinished_with_what_stopped_it(build, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.build.assemble.find_copies", interrupt)
+        patch.setattr("flows.build.ending.put_copies", interrupt)
         with pytest.raises(KeyboardInterrupt):
             build(tmp_path / "in", tmp_path / "out")
     (noted,) = read_builds(tmp_path / "out")

@@ -7,7 +7,6 @@ each when it begins and one when it is read: its number, the seconds it took, th
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from fakes import encode_audio, melody, write_audio
+from work import peak_memory_mb
 
 CODECS = {"wav": "pcm_s16le", "f32.wav": "pcm_f32le", "w64": "pcm_s16le", "aiff": "pcm_s16be", "au": "pcm_s16be"}
 CODECS |= {"caf": "pcm_s16le", "flac": "flac", "opus": "libopus", "mp3": "libmp3lame", "mp2": "mp2", "m4a": "aac"}
@@ -119,7 +119,7 @@ def main(folder: Path, port: int, first: int, last: int) -> None:
         print(json.dumps([number, path.name]), flush=True)
         began = time.monotonic()
         found = verdicts(path)
-        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        memory_mb = peak_memory_mb()
         print(json.dumps([number, path.name, time.monotonic() - began, found, memory_mb]), flush=True)
         path.unlink()
 

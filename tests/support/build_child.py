@@ -99,7 +99,8 @@ def die_at(place: str, is_before: bool) -> None:
     from aria_data.transcribe import midi_output
 
     owner = {"append": StageTable, "commit": Manifest, "replace": RecordTable, "write_whole": midi_output}[place]
-    real, left = getattr(owner, place), 2 if place in ("append", "write_whole") else 1
+    method = "replace_rows" if place == "replace" else place
+    real, left = getattr(owner, method), 2 if place in ("append", "write_whole") else 1
 
     def deadly(*arguments, **settings):
         nonlocal left
@@ -111,7 +112,7 @@ def die_at(place: str, is_before: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(owner, place, deadly)
+    setattr(owner, method, deadly)
 
 
 class _Setter:

@@ -15,6 +15,7 @@ from aria_data.midi import Note, Performance
 from aria_data.transcribe import TranscriptionResult
 
 RATE = 16_000
+SHORT_SEGMENTS = ("segment.min_segment_s=5",)  # settings under which pieces of some seconds are kept
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def built(folder: Path) -> None:
 
 def reviews(folder: Path) -> None:
     """What somebody has said of the three segments of `built`."""
-    from flows.browse.reviews import Reviews
+    from aria_data.release.reviews import Reviews
 
     said = Reviews(folder / "dataset")
     for row, verdict in zip(Manifest(folder / "dataset").rows(), ("good", "bad", "good"), strict=True):

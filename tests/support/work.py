@@ -1,9 +1,10 @@
-"""Work counted in calls, which is the same on every machine and beside any other work; a clock is not."""
+"""Work counted in calls, which is the same on every machine and beside any other work (a clock is not); and memory."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -32,3 +33,9 @@ def assert_bounded(function: Callable[[str], Any], text_of: Callable[[int], str]
     function(text_of(100_000))
     half, whole = (num_calls(function, text_of(size)) for size in (50_000, 100_000))
     assert whole <= 1.05 * half + 50
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held. `ru_maxrss` would count its parent's as well, from which it began."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024

@@ -366,7 +366,7 @@ def dying_at(number: int) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         writers: Collection[tuple[type, str]] = (
-            (StageTable, "append"), (RecordTable, "replace"), (Manifest, "commit"), (Manifest, "revise"),
+            (StageTable, "append_rows"), (RecordTable, "replace_rows"), (Manifest, "commit"), (Manifest, "revise"),
         )  # fmt: skip
         for owner, name in writers:
             patch.setattr(owner, name, counted(getattr(owner, name)))

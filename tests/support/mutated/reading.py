@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from documents import TITLE, make
 from web_server import Site, raw, sound
+from work import peak_memory_mb
 
 from aria_data.errors import AriaDataError
 
@@ -304,7 +304,7 @@ def main(folder: Path, decoy: str, file: Path, kinds: list[str], first: int, las
             print(json.dumps([kind, number]), flush=True)
             began = time.monotonic()
             verdict = verdict_of(place, kind, number, ears)
-            memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            memory_mb = peak_memory_mb()
             print(json.dumps([kind, number, round(time.monotonic() - began, 3), verdict, memory_mb]), flush=True)
 
 
