@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.show.progress_bars import duration
-from flows.show.summaries import BuildSummary
+from flows.show.summaries import MAX_X_REAL_TIME, BuildSummary
 
 MAX_LINES = 20  # of each closing list; the dataset's tables hold all
 
@@ -55,7 +55,8 @@ def _stage_times(summary: BuildSummary) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, stage in summary.stages.items():
-        speed = f"{stage.audio_s / stage.seconds:.1f}" if stage.audio_s and stage.seconds else ""
+        rate = stage.audio_s / stage.seconds if stage.seconds else 0.0
+        speed = f"{rate:.1f}" if 0 < rate <= MAX_X_REAL_TIME else ""
         table.add_row(name, f"{stage.num_done_before:,}", f"{stage.num_worked_on:,}", duration(stage.seconds), speed)
     return table
 

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from flows.show.summaries import StageSpeed, WorkerSpeed
+from flows.show.summaries import MAX_X_REAL_TIME, StageSpeed, WorkerSpeed
 
 STAGE_WIDTH = 12
 BAR_WIDTH = 20
@@ -188,7 +188,7 @@ def _bar(stage: StageSpeed) -> ProgressBar:
 
 
 def _note(stage: StageSpeed) -> str:
-    speed = f", {stage.x_real_time:.1f}x real time" if stage.x_real_time else ""
+    speed = f", {stage.x_real_time:.1f}x real time" if 0 < (stage.x_real_time or 0) <= MAX_X_REAL_TIME else ""
     room = f" of {stage.queue_room}" if stage.queue_room else ""
     queue = f", queue {stage.queue}{room}" if stage.queue is not None and not stage.is_complete else ""
     return f"{stage.num_items}/{stage.num_expected} in {duration(stage.ended_s - stage.began_s)}{speed}{queue}"

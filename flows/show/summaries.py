@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from aria_data.storage.balance import Balance
 
+MAX_X_REAL_TIME = 5_000.0  # no sound is decoded as fast: what is faster took what another stage had made on its way
+
 
 @dataclass(frozen=True)
 class StageTime:
