@@ -43,7 +43,7 @@ def build_dataset(
     )
     if dry_run:
         return planned_summary(order)  # the same steps, with the results that are there
-    with Build.open(order.source, out, order.config, order.compute, dry_run, name) as build:
+    with Build.open(order.source, out, order.config, order.compute, name) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.pass_through(  # shard by shard: each lane is a thread, so different shards are in different lanes
             Lane(

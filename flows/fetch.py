@@ -26,7 +26,7 @@ def fetch(root: Path, config: Mapping[str, Any] | None = None, only: set[str] | 
     collected, `DatasetLocked` when a build or crawl works there.
     """
     require_dataset(root)
-    with Build.open(None, str(root), config, None, dry_run=False, command="fetch") as build:
+    with Build.open(None, str(root), config, None, command="fetch") as build:
         build.collect()
         build.run(SCREEN)
         if only is not None:

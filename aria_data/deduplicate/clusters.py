@@ -13,17 +13,6 @@ from typing import Any
 from aria_data.records import AudioCluster, Recording
 
 
-def same_bytes(recordings: Iterable[tuple[str, Recording]]) -> dict[str, str]:
-    """Map each candidate whose file is a copy to the candidate that represents it; the originals are not in the result.
-
-    `recordings` are (source_url, recording) pairs. Of identical files the first by `source_url` is the representative.
-    """
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for source_url, recording in recordings:
-        groups[recording.audio_sha256].append((source_url, recording.candidate_id))
-    return {copy: min(group)[1] for group in groups.values() for _, copy in sorted(group)[1:]}
-
-
 @dataclass(frozen=True)
 class DeduplicateConfig:
     """Which copies to look for, besides files with the same bytes or the same decoded audio."""

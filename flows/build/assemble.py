@@ -77,11 +77,10 @@ class Build:
         out: str,
         config: Mapping[str, Any] | None,
         compute: Mapping[str, Any] | None,
-        dry_run: bool,
         name: str = "",
         command: str = "build",
     ) -> Iterator[Build]:
-        """Lock the dataset folder and delete what a killed build left half-written. A dry run touches nothing.
+        """Lock the dataset folder and delete what a killed build left half-written.
 
         `command` is what runs, for the record of speeds. Settings that `config` does not name are those of the
         dataset. Raises `DatasetLocked` when another build or crawl works there.
@@ -89,10 +88,7 @@ class Build:
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
         with show.progress() as progress, closing(context), ExitStack() as stack:
-            build = cls(source or "", context, progress, dry_run, name, stack=stack)
-            if dry_run:
-                yield build
-                return
+            build = cls(source or "", context, progress, name=name, stack=stack)
             with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):
                 build._tidy()
                 yield build
@@ -144,7 +140,7 @@ class Build:
     @cached_property
     def stream(self) -> Stream:
         """The stages over all candidates."""
-        return Stream(Runner(self.context, self.telemetry, self.dry_run), self.found)
+        return Stream(Runner(self.context, self.telemetry), self.found)
 
     def _leave_alone(self, opt_outs: OptOuts) -> None:
         for candidate_id, candidate in self.found.candidates.items():

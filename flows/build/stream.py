@@ -140,7 +140,7 @@ class Stream:
         ordered = shards.in_order(self.found.candidates.values())
         self._pass(lanes, ordered)
         again = {candidate_id for group in self._same_files.mistaken() for candidate_id in group}
-        if again and not self.runner.dry_run:
+        if again:
             self.finished.forget(again)
             self._pass(lanes, [one for one in ordered if one.candidate_id in again])
         self.runner.telemetry.complete(RECORDINGS)
@@ -199,7 +199,7 @@ class Stream:
             looked = self._shard(block)
             for lane in lanes:
                 self._step(lane, looked, is_looking=True)
-            undone = set() if self.runner.dry_run else looked.undone
+            undone = looked.undone
             self._take(looked.without(undone), len(block) - len(undone))
             left = [candidate for candidate in block if candidate.candidate_id in undone]
             limits = tasks.MAX_ITEMS_PER_SHARD, tasks.MAX_AUDIO_S_PER_SHARD
@@ -256,5 +256,5 @@ class Stream:
         for recording_id, segmentation in found.records(SEGMENT.name).items():
             found.numbered[recording_id], again = self.numbers.give(segmentation, removed, min_segment_s)
             found.found_again |= again
-        if not is_looking and not self.runner.dry_run:
+        if not is_looking:
             self.numbers.record(found.segments().values())

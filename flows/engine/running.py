@@ -46,11 +46,10 @@ class KnownKeys:
 
 @dataclass
 class Runner:
-    """Runs stages on shards in the dataset of `context`. In a dry run nothing is worked on."""
+    """Runs stages on shards in the dataset of `context`."""
 
     context: BuildContext
     telemetry: Telemetry
-    dry_run: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
 
@@ -70,13 +69,12 @@ class Runner:
         if is_looking:
             shard.undone |= {item.candidate_id for item in todo}
             shard.known = {**shard.known, stage.name: known}
-        if not is_looking or self.dry_run:
+        else:
             tally = self.tallies[stage.name]
             tally.num_worked_on += len(todo)
             tally.audio_s += sum(item.audio_s for item in todo)
-        if not is_looking and not self.dry_run:
             outcomes += self._work(stage, todo, shard)
-            self.tallies[stage.name].seconds += time.monotonic() - began
+            tally.seconds += time.monotonic() - began
         shard.known_to[stage.name] += [item_of_key[key].candidate_id for key in known]
         shard.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
         self._note(stage, {item.item_id: item for item in items}, outcomes, shard)

@@ -33,7 +33,7 @@ DECIDING = {  # settings on which the speed of a stage depends
     "measure": ("second_transcriber", "device"),
     "annotate": ("annotator",),
 }
-GLOBAL = ("collect", "gather", "prune", "deduplicate", "release")  # steps on all candidates at once
+GLOBAL = ("collect", "prune", "deduplicate", "release")  # steps on all candidates at once
 SHIPPED = Path(__file__).with_name("shipped_rates.toml")
 ENOUGH_AUDIO_S, ENOUGH_ITEMS = 600.0, 50  # measured on less, a rate is half or twice as much
 FACTOR_OF_MUCH, FACTOR_OF_LITTLE, FACTOR_OF_ANOTHER_MACHINE = 1.25, 2.0, 3.0

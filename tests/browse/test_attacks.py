@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -75,12 +74,11 @@ def visitor(root):
         "\x00",
     ],
 )
+@pytest.mark.timeout(30)  # one that was carried out would hang
 def test_no_condition_reads_files_changes_anything_or_goes_on_for_ever(visitor, where):
-    began = time.process_time()  # of the server too: it is a thread of this process
     answer = visitor.get("/", params={"where": where})
     assert answer.status_code == 400, answer.text
     assert SECRET not in answer.text
-    assert time.process_time() - began < 30  # a guard against hanging, not a measure
     assert visitor.get("/").status_code == 200
 
 

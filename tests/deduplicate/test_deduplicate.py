@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aria_data.deduplicate import NoteIndex, Notes, fingerprints, same_audio, same_notes, same_recording
-from aria_data.deduplicate.clusters import AudioCluster, Item, clusters, same_bytes
+from aria_data.deduplicate.clusters import AudioCluster, Item, clusters
 from aria_data.deduplicate.note_index import is_same
 from aria_data.records import Recording
 
@@ -24,13 +24,6 @@ def never(one: str, other: str) -> bool:
     return False
 
 
-def test_of_identical_files_the_first_by_address_stands_and_the_others_name_it():
-    copies = [("b.wav", recording("b", "same")), ("a.wav", recording("a", "same")), ("c.wav", recording("c", "same"))]
-    others = [("d.wav", recording("d"))]
-    for order in permutations(copies + others):
-        assert same_bytes(order) == {"c-b": "c-a", "c-c": "c-a"}
-
-
 def test_recordings_with_the_same_samples_share_an_audio_cluster():
     found = [recording("a", samples="s" * 64), recording("b", samples="s" * 64), recording("c", samples="t" * 64)]
     expected = {"local-a": "audio-" + "s" * 16, "local-b": "audio-" + "s" * 16, "local-c": "audio-" + "t" * 16}
@@ -38,7 +31,6 @@ def test_recordings_with_the_same_samples_share_an_audio_cluster():
 
 
 def test_nothing_has_no_copies():
-    assert same_bytes([]) == {}
     assert same_audio([]) == {}
     assert same_notes([], [], never) == {}
 
