@@ -48,8 +48,15 @@ def write_whole(path: Path, content: bytes) -> None:
 def writing_whole(path: Path) -> Iterator[BinaryIO]:
     """As `write_whole`, for what is too long to be in memory: give a file, which is at `path` when the block ends.
 
-    A block that ends with an error leaves nothing.
+    A block that ends with an error leaves nothing. A device or a pipe, such as /dev/null, is written to, not replaced.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
+            with open(path, "wb") as file:
+                yield file
+            return
+        except OSError as error:
+            raise not_writable(path, error) from error
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

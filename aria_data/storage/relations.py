@@ -38,53 +38,66 @@ class Relations:
             "autoinstall_known_extensions": "false",
         }
         self.folder = folder
-        self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
+        with self._on_disk():
+            self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
         self._names = (f"given_{number}" for number in itertools.count())
 
     @classmethod
     @contextmanager
     def open(cls, root: Path | None, memory: str = MEMORY) -> Iterator[Relations]:
-        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end."""
-        folder = Path(tempfile.mkdtemp()) if root is None else root / FOLDER
+        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end.
+
+        Raises `DatasetNotWritable` where there is no permission or no space; so do all its methods for a full disk.
+        """
+        # DuckDB reads what follows a question mark as a query
+        folder = Path(tempfile.mkdtemp()) if root is None or "?" in str(root) else root / FOLDER
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         except OSError as error:
             raise not_writable(folder, error) from error
-        relations = cls(folder, memory)
         try:
-            yield relations
+            relations = cls(folder, memory)
+            try:
+                yield relations
+            finally:
+                relations._connection.close()
         finally:
-            relations._connection.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def run(self, sql: str, **given: pa.Table | pa.RecordBatchReader) -> None:
-        """Carry out one statement, which may name what is `given`.
-
-        Raises `DatasetNotWritable` for a full disk, and what reading a given reader raises.
-        """
+        """Carry out one statement, which may name what is `given`. Raises what reading a given reader raises."""
         with self._naming(self._connection, given):
             self._connection.execute(sql)
 
     @contextmanager
     def _naming(self, connection: Any, given: Mapping[str, pa.Table | pa.RecordBatchReader]) -> Iterator[None]:
         """Give names to tables and readers. An error in reading one is raised as it was, not as the database's."""
-        import duckdb
-
         raised: list[BaseException] = []
         for name, rows in given.items():
             connection.register(name, rows if isinstance(rows, pa.Table) else _watched(rows, raised))
         try:
-            yield
-        except duckdb.Error as error:
-            if raised:
+            with self._on_disk():
+                yield
+        except Exception as error:
+            if raised and error is not raised[0]:
                 raise raised[0] from error
-            if isinstance(error, duckdb.IOException):  # the disk is full
-                raise not_writable(self.folder, error) from error
             raise
         finally:
             for name in given:
                 connection.unregister(name)
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Say of the dataset's folder that it is full, where the database says so of its own file."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:  # a full disk has many: of input and output, of a transaction, of memory
+            if isinstance(error, duckdb.IOException) or "Could not write" in str(error) or "No space" in str(error):
+                raise not_writable(self.folder, error) from error
+            raise
 
     def put(self, name: str, rows: pa.Table | pa.RecordBatchReader, select: str = "*") -> None:
         """Make a relation of rows, replacing one of that name; `select` says which columns of them it has."""
@@ -113,7 +126,8 @@ class Relations:
 
     def table(self, sql: str) -> pa.Table:
         """Give the rows of a query, for those that are few or narrow."""
-        return self._connection.sql(sql).to_arrow_table()
+        with self._on_disk():
+            return self._connection.sql(sql).to_arrow_table()
 
     def batches(
         self, sql: str, num_rows: int = BATCH_ROWS, **given: pa.Table | pa.RecordBatchReader
@@ -124,7 +138,8 @@ class Relations:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Give the rows of a query as plain values, for few."""
-        return self._connection.execute(sql).fetchall()
+        with self._on_disk():
+            return self._connection.execute(sql).fetchall()
 
     def value(self, sql: str) -> Any:
         """Give the one value of a query."""

@@ -40,8 +40,9 @@ from flows.build.unchanged import STAGES, note_finished
 from flows.build.watching import timed, watched
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
+from flows.engine.executors import executor_of
 from flows.engine.items import LOCAL, BuildState
-from flows.engine.orders import settings_of
+from flows.engine.orders import Engine, settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
 from flows.engine.telemetry import Telemetry
@@ -79,6 +80,7 @@ class Build:
         compute: Mapping[str, Any] | None,
         name: str = "",
         command: str = "build",
+        engine: Mapping[str, Any] | None = None,
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written.
 
@@ -87,6 +89,7 @@ class Build:
         """
         root = Path(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
+        context.executor = executor_of(context, Engine(**(engine or {})))
         with show.progress() as progress, closing(context), ExitStack() as stack:
             build = cls(source or "", context, progress, name=name, stack=stack)
             with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.config import BuildConfig
@@ -54,6 +54,30 @@ class Ahead:
     onsets: str = ""  # the fingerprint, as its table has it
 
 
+class Executor(Protocol):
+    """Who does the work of stages: this process, others on this machine, a cluster (`flows.engine.executors`)."""
+
+    name: str
+
+    def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+        """Yield outcomes as `Stage.work` does, whoever finds them. Raises what it raises."""
+
+    def close(self) -> None:
+        """End what was started for the work."""
+
+
+class Here:
+    """Does all work in this process, but for what stages themselves hand to others."""
+
+    name = "here"
+
+    def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+        return stage.work(context, stage, items)
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass
 class BuildContext:
     """What the work needs besides its items: the dataset's folder, settings, and models, loaded when first used."""
@@ -68,6 +92,11 @@ class BuildContext:
     traces: dict[str, Any] = field(default_factory=dict)  # of the sound of segments, made when they were transcribed
     wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
     wants_onsets: Callable[[Recording], bool] = lambda recording: False
+    places: Mapping[str, Path] = field(default_factory=dict)  # of files that lie elsewhere here, by location
+    on_begin: Callable[[str], None] = lambda item_id: (
+        None
+    )  # told of each item of a stage that work begins on, if it can
+    executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
@@ -131,13 +160,14 @@ class BuildContext:
         return {outcome.item_id: outcome.record for outcome in done}
 
     def close(self) -> None:
-        """Close the language models, which hold threads and connections."""
+        """Close the executor, and the language models, which hold threads and connections."""
+        self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
                 self.__dict__[name].close()
 
     def path_of(self, location: str) -> Path:
-        return from_location(location, self.root)
+        return self.places.get(location) or from_location(location, self.root)
 
 
 Work = Callable[[BuildContext, "Stage", Sequence[Item]], Iterator[Outcome]]

@@ -65,6 +65,7 @@ def _worth_scoring(context: BuildContext, local: Sequence[Item], hashes: Mapping
 def _order(context: BuildContext, location: str, is_scored: bool, is_ingested: bool, has_onsets: bool = True) -> Order:
     """What to decode a file for."""
     max_duration_s = context.config.ingest.max_duration_s
+    location = context.path_of(location).as_uri()
     if not is_scored:
         return Order(location, fingerprints.SAMPLE_RATE, max_duration_s, is_ingested, is_sent=False)
     sample_rate = context.classifier.sample_rate
@@ -167,5 +168,6 @@ def take_fingerprints(context: BuildContext, stage: Stage, items: Sequence[Item]
 
 
 def _fingerprint(context: BuildContext, recording: Recording) -> str:
-    order = Order(recording.location, fingerprints.SAMPLE_RATE, is_described=False, is_sent=False, listener=FINGERPRINT)
+    location = context.path_of(recording.location).as_uri()
+    order = Order(location, fingerprints.SAMPLE_RATE, is_described=False, is_sent=False, listener=FINGERPRINT)
     return str(Decoding(context.root, order).finish().heard)

@@ -69,7 +69,7 @@ def work_on(work: Work, stage_name: str) -> None:
     buffer: list[Outcome] = []
     flushed = time.monotonic()
     try:
-        for outcome in work.stage.work(work.context, work.stage, todo):
+        for outcome in work.context.executor.work(work.context, work.stage, todo):
             buffer.append(outcome)
             work.tell(audio_s[outcome.item_id], outcome)
             if work.stopped.is_set():

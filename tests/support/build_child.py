@@ -5,8 +5,9 @@ writes is real.
 build for each line of JSON on its input, [SOURCE, OUT, OPTION...]: a build says "started" with its process's id, what
 came out, and, whatever happened, how it ended.
 
-Options: "prefect", a real flow run; "slow", every piece of work takes long enough for a kill to meet it; "commit",
-"append", "replace" or "write_whole" with "before" or "after": it kills itself there.
+Options: "away", segments are transcribed in another process; "prefect", a real flow run; "slow", every piece of work
+takes long enough for a kill to meet it; "commit", "append", "replace" or "write_whole" with "before" or "after": it
+kills itself there.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def build(source: str, out: str, *options: str) -> None:
     from flows.cli.jobs import run_build
 
     fakes.use_fakes(_Setter)
+    if "away" in options:
+        go_away(Path(out).parent)
     if "slow" in options:
         take_long()
     for place in {"commit", "append", "replace", "write_whole"} & set(options):
@@ -75,6 +78,16 @@ def build(source: str, out: str, *options: str) -> None:
     print(f"started {os.getpid()}", flush=True)
     summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
     print(json.dumps(dataclasses.asdict(summary)), flush=True)
+
+
+def go_away(marks: Path) -> None:
+    from flows.engine.executors import local
+    from flows.engine.stages import TRANSCRIBE
+
+    local.PLACED = frozenset({TRANSCRIBE.name})
+    local.WORK_OFF, local.LOAD = "fake_worker:work_off", "fake_worker:load"
+    os.environ["MARKS"] = str(marks)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
 def take_long() -> None:
@@ -90,6 +103,7 @@ def take_long() -> None:
         return decoder()
 
     BuildContext.transcriber.decoder = slowly
+    os.environ["SLOW"] = "1"  # for the other process
 
 
 def die_at(place: str, is_before: bool) -> None:
