@@ -1,16 +1,16 @@
-"""Builds of a thousand to a million recordings with the real tables and engine: what a recording costs besides its work.
+"""Builds of a thousand to a million recordings with the real tables and engine: what each costs besides its work.
 
     python benchmarks/million.py [--sizes 1000 10000] [--keep FOLDER] [--picture docs/scale.svg]
 
-The work of each stage is replaced by its result, without the wait; everything else is a build as a user runs it, without
-Prefect's records. For each size, each in processes of its own: the first build; a build with nothing new, by the note of
-the last one and without that note; a build with 1,000 new ones (a tenth of fewer than 10,000); then, as commands,
-`remove` of one segment and `subset`, and the next build. Up to `--kill-up-to` recordings, a first build in another folder
-that is killed half-way and started again.
+The work of each stage is replaced by its result, without the wait; everything else is a build as a user runs it,
+without Prefect's records. For each size, each in processes of its own: the first build; a build with nothing new, by
+the note of the last one and without that note; a build with 1,000 new ones (a tenth of fewer than 10,000); then, as
+commands, `remove` of one segment and `subset`, and the next build. Up to `--kill-up-to` recordings, a first build in
+another folder that is killed half-way and started again.
 
 Prints seconds of CPU (user and system) and of the wall, the peak memory of the largest process, bytes of the tables,
-and the exponent with which a step grows from one size to the next, beyond what a build of nothing costs. Copies are not
-looked for (`near_duplicates.py` measures that).
+and the exponent with which a step grows from one size to the next. Copies are not looked for (`near_duplicates.py`
+measures that).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The made-up recordings of `million.py`: candidates as a crawl leaves them, and each stage's result without its work."""
+"""The made-up recordings of `million.py`: candidates as a crawl leaves them, each stage's result without its work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,15 @@ def add_candidates(root: Path, first: int, number: int) -> None:
     audio.parent.mkdir(parents=True, exist_ok=True)
     audio.touch()
     table = StageTable(root, "collect", Candidate)
-    pattern = Candidate("", "local", audio.as_uri(), "", "", collected_at="2026-11-30T12:00:00.000000+00:00")
+    pattern = Candidate(
+        "",
+        "local",
+        audio.as_uri(),
+        "",
+        "",
+        announced_duration_s=RECORDING_S,
+        collected_at="2026-11-30T12:00:00.000000+00:00",
+    )
     for start in range(first, first + number, BATCH):
         numbers = range(start, min(start + BATCH, first + number))
         hashes = [digest("candidate", index) for index in numbers]

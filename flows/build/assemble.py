@@ -152,7 +152,8 @@ class Build:
 
     def run(self, stage: Stage) -> None:
         """Bring one stage up to date for all candidates together, as fetching does."""
-        self.stream.runner.run(stage, self.whole)
+        with self.stream.runner.appending.behind():
+            self.stream.runner.run(stage, self.whole)
         self._note_time(stage)
         self.telemetry.complete(stage.name)
 

@@ -133,7 +133,7 @@ class Stream:
     @cached_property
     def numbers(self) -> Numbers:
         """The numbers of segments in earlier builds."""
-        return Numbers(self.context.root)
+        return Numbers(self.context.root, self.runner.appending.to)
 
     def run(self, lanes: Sequence[Lane]) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
@@ -142,6 +142,7 @@ class Stream:
         again = {candidate_id for group in self._same_files.mistaken() for candidate_id in group}
         if again:
             self.finished.forget(again)
+            self.runner.forget_keys()
             self._pass(lanes, [one for one in ordered if one.candidate_id in again])
         self.runner.telemetry.complete(RECORDINGS)
 
@@ -153,7 +154,8 @@ class Stream:
         for lane, channel in zip(lanes, line.channels, strict=False):
             telemetry.queue_of(lane.ends[0], channel.__len__, AHEAD)
         telemetry.expect(RECORDINGS, len(candidates))
-        with closing(line.run(self._shards(lanes, candidates))) as passed:
+        _ = self.numbers  # its table is written before those that name a segment by its number
+        with self.runner.appending.behind(), closing(line.run(self._shards(lanes, candidates))) as passed:
             for shard in passed:
                 self._take(shard, len(shard.found.candidates))
 

@@ -155,7 +155,7 @@ class Stage:
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
-    keeps_records: bool = True  # False: they are large, and stay in the table until something needs them
+    keeps_records: bool = True  # False: no later stage needs them, or they are large; they stay in the table
 
     def key(self, context: BuildContext, item: Item) -> str:
         start = context.key_starts.get(self.name)
