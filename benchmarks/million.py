@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from million_world import SETTINGS, add_candidates, replace_work
 FIRST, NOTED, LOOKED, NEW = "first build", "nothing new", "nothing new, no note", "1,000 new"
 REMOVE, SUBSET, AFTER = "remove one segment", "subset", "build after these"
 KILLED, RESUMED = "killed half-way", "resumed"
+STEPS = (FIRST, NOTED, LOOKED, NEW, REMOVE, SUBSET, AFTER)
 
 
 @dataclass
@@ -135,31 +136,27 @@ def table_bytes(root: Path) -> dict[str, int]:
     }
 
 
-def simulate(root: Path, number: int, profile: str) -> dict[str, Run]:
-    """All steps with `number` recordings."""
-    runs: dict[str, Run] = {}
-
-    def step(name: str, command: list[str], count: int = number) -> None:
-        runs[name] = measured(command)
-        show(name, count, runs[name])
-
-    def named(step: str) -> str:
-        return f"{profile}-{number}-{step}" if profile else ""
-
+def simulate(root: Path, number: int, profile: str, steps: Sequence[str]) -> Iterator[tuple[str, Run]]:
+    """These steps with `number` recordings, in the order of `STEPS`; they go on where earlier ones ended."""
     num_new = min(1000, max(1, number // 10))
     print(f"{number:,} recordings", flush=True)
-    add_candidates(root, 0, number)
-    step(FIRST, build_command(root, named("first")))
-    step(NOTED, build_command(root))
-    (root / "index" / "last_build.json").unlink(missing_ok=True)
-    step(LOOKED, build_command(root, named("looked")))
-    add_candidates(root, number, num_new)
-    step(NEW, build_command(root, named("new")), num_new)
-    segment_id = _some_segment(root)
-    step(REMOVE, aria_data("remove", root, segment_id, "--reason", "a benchmark"))
-    step(SUBSET, aria_data("subset", root, "early", "--where", "composition_id < 'chopin:op2'"))
-    step(AFTER, build_command(root, named("after")))
-    return runs
+    for name in STEPS:
+        if name not in steps:
+            continue
+        command = build_command(root, f"{profile}-{number}-{name.replace(' ', '_')}" if profile else "")
+        if name == FIRST:
+            add_candidates(root, 0, number)
+        elif name == LOOKED:
+            (root / "index" / "last_build.json").unlink(missing_ok=True)
+        elif name == NEW:
+            add_candidates(root, number, num_new)
+        elif name == REMOVE:
+            command = aria_data("remove", root, _some_segment(root), "--reason", "a benchmark")
+        elif name == SUBSET:
+            command = aria_data("subset", root, "early", "--where", "composition_id < 'chopin:op2'")
+        run = measured(command)
+        show(name, num_new if name == NEW else number, run)
+        yield name, run
 
 
 def _some_segment(root: Path) -> str:
@@ -184,6 +181,13 @@ def _num_in_shelf(root: Path) -> int:
     return len(list(shelf.iterdir())) if shelf.is_dir() else 0
 
 
+def keep(found: dict[int, dict[str, Run]], path: Path | None) -> None:
+    """Write what was measured so far."""
+    if path is not None:
+        plain = {size: {name: asdict(run) for name, run in runs.items()} for size, runs in found.items()}
+        path.write_text(json.dumps(plain, indent=1))
+
+
 def exponents(found: dict[int, dict[str, Run]]) -> dict[str, str]:
     """By step, from each size to the next: the exponent of its CPU time, as it is and without what is there always."""
     lines: dict[str, str] = {}
@@ -204,6 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--kill-up-to", type=int, default=100_000)
+    parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS, help="With --keep: only these.")
     parser.add_argument("--keep", type=Path, help="Where the datasets stay, for a look at them.")
     parser.add_argument("--profile", default="", help="Write profiles of the builds to files that begin so.")
     parser.add_argument("--figures", type=Path, help="Add the figures to this JSON file; it is drawn with them.")
@@ -220,14 +225,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in arguments.sizes:
             root = (arguments.keep or Path(folder)) / f"of_{number}"
-            found[number] = simulate(root, number, arguments.profile)
+            for name, run in simulate(root, number, arguments.profile, arguments.steps):
+                found.setdefault(number, {})[name] = run
+                keep(found, arguments.figures)
             sizes = {name: f"{size / number:.0f}" for name, size in sorted(table_bytes(root).items())}
             print(f"  bytes a recording: {', '.join(f'{name} {size}' for name, size in sizes.items())}", flush=True)
             if number <= arguments.kill_up_to:
                 found[number] |= killed_and_resumed(root.with_name(f"killed_of_{number}"), number)
-            if arguments.figures:
-                plain = {size: {name: asdict(run) for name, run in runs.items()} for size, runs in found.items()}
-                arguments.figures.write_text(json.dumps(plain, indent=1))
+                keep(found, arguments.figures)
     for name, line in exponents(found).items():
         print(f"exponent {name}: {line}")
     if arguments.picture:

@@ -92,6 +92,13 @@ def some_measures() -> list[dict[str, float]]:
     ]
 
 
+@cache
+def folder_of(root: Path, shelf: str) -> Path:
+    folder = root / "midi" / shelf
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def result_of(name: str, item: Any, root: Path) -> Any:
     """The record that a stage gives for an item, made of nothing but the item's id."""
     from aria_data import records
@@ -110,8 +117,7 @@ def result_of(name: str, item: Any, root: Path) -> Any:
     if name == "transcribe":
         sha256 = digest("midi", item.item_id)
         path = f"midi/{sha256[:2]}/{item.item_id}.{sha256[:8]}.mid"
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
+        folder_of(root, sha256[:2]).joinpath(Path(path).name).touch()
         recording_id = item.item_id.rpartition("_")[0]
         return records.Transcription(item.item_id, recording_id, path, sha256, "none", "f" * 64, 2000, 300, 0.9, 0)
     if name == "measure":

@@ -10,7 +10,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,28 @@ class Relations:
     @classmethod
     @contextmanager
     def open(cls, root: Path | None, memory: str = MEMORY) -> Iterator[Relations]:
-        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end."""
-        folder = Path(tempfile.mkdtemp()) if root is None else root / FOLDER
+        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end.
+
+        A path with a question mark is one of those that DuckDB cannot log for: it takes what follows for a query.
+        """
+        folder = Path(tempfile.mkdtemp()) if root is None or "?" in str(root) else root / FOLDER
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         except OSError as error:
             raise not_writable(folder, error) from error
-        relations = cls(folder, memory)
+        import duckdb
+
+        try:
+            relations = cls(folder, memory)
+        except (duckdb.IOException, duckdb.TransactionException) as error:  # the disk is full
+            shutil.rmtree(folder, ignore_errors=True)
+            raise not_writable(folder, error) from error
         try:
             yield relations
         finally:
-            relations._connection.close()
+            with suppress(duckdb.Error):  # what it would still write is deleted anyway
+                relations._connection.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def run(self, sql: str, **given: pa.Table | pa.RecordBatchReader) -> None:
@@ -79,7 +89,7 @@ class Relations:
         except duckdb.Error as error:
             if raised:
                 raise raised[0] from error
-            if isinstance(error, duckdb.IOException):  # the disk is full
+            if isinstance(error, duckdb.IOException | duckdb.TransactionException):  # the disk is full
                 raise not_writable(self.folder, error) from error
             raise
         finally:
@@ -90,6 +100,10 @@ class Relations:
         """Make a relation of rows, replacing one of that name; `select` says which columns of them it has."""
         given = next(self._names)
         self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {given}", **{given: rows})
+
+    def put_file(self, name: str, path: Path, select: str = "*") -> None:
+        """Make a relation of the rows of a Parquet file that `write` made."""
+        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM read_parquet({_quoted(path)})")
 
     def put_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Make a relation of rows that come a batch at a time."""
@@ -103,8 +117,7 @@ class Relations:
     def write(self, sql: str, name: str) -> Path:
         """Write the rows of a query into a Parquet file of the database's folder, and give its path."""
         path = self.folder / name
-        quoted = str(path).replace("'", "''")
-        self.run(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
+        self.run(f"COPY ({sql}) TO {_quoted(path)} (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
         return path
 
     def has(self, name: str) -> bool:
@@ -129,6 +142,11 @@ class Relations:
     def value(self, sql: str) -> Any:
         """Give the one value of a query."""
         return self.rows(sql)[0][0]
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _watched(reader: pa.RecordBatchReader, raised: list[BaseException]) -> pa.RecordBatchReader:

@@ -1,4 +1,4 @@
-"""What earlier builds and crawls saw of each candidate: its latest observation, and what was in its file."""
+"""What an observation of a file says beside an earlier one, and what was in the file then."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from pathlib import Path
 from aria_data.records import Candidate, Recording
 from aria_data.storage.stage_tables import StageTable
 from flows.engine.stages import INGEST
-
-
-def latest(table: StageTable) -> dict[str, Candidate]:
-    """The latest observation of every candidate. Earlier code did not count observations, it only dated them."""
-    observed = sorted((outcome.record for outcome in table.all()), key=lambda one: (one.observation, one.collected_at))
-    return {candidate.candidate_id: candidate for candidate in observed}
 
 
 def is_news(candidate: Candidate, before: Candidate | None) -> bool:

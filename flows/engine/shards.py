@@ -73,11 +73,6 @@ class Shard:
         return Shard(self.number, BuildState(), rejections=rejections, keys=kept, known_to=known_to)
 
 
-def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The order in which candidates are taken: of identical files, the one that is preferred comes first."""
-    return sorted(candidates, key=lambda one: (one.source_url, one.candidate_id))
-
-
 def blocks_of(candidates: Sequence[Candidate], size: int = 0) -> Iterator[Sequence[Candidate]]:
     """Cut candidates into blocks, in order."""
     size = size or BLOCK
