@@ -107,9 +107,9 @@ def end(root: Path, count: int) -> dict[str, float]:
     from aria_data.storage.stage_tables import StageTable
     from aria_data.transcribe import Compute
     from flows import show
-    from flows.build.candidates import Observations
     from flows.build.ending import Ending
     from flows.build.results import put_results
+    from flows.candidates.latest import Observations
     from flows.engine.context import BuildContext
     from flows.engine.orders import settings_of
 
@@ -138,7 +138,9 @@ def end(root: Path, count: int) -> dict[str, float]:
         candidates = timed("candidates", observed.write).path
         relations.put("rejections", pa.schema(list(arrow_type(Rejection))).empty_table())
         relations.put("left_out", pa.table({"candidate_id": pa.array([], pa.string())}))
-        timed("results", lambda: put_results(relations, context, candidates, keys, numbered, limits))
+        for name, table in keys.items():
+            relations.put(f"keys_of_{name}", table)
+        timed("results", lambda: put_results(relations, context, candidates, numbered, limits))
         ending.put_rejections([], {})
         timed("copies", lambda: ending.deduplicate(set(), {}))
         timed("release", lambda: ending.release(""))

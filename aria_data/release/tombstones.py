@@ -202,7 +202,8 @@ def sweep(root: Path, known: Known | None = None) -> int:
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))
     if files:
-        shutil.rmtree(root / "index", ignore_errors=True)  # it holds their notes; the next build makes it again
+        for name in ("sound", "notes", "last_build.json"):  # it holds their notes; the next build makes it again
+            _delete(root / "index" / name)
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
@@ -270,6 +271,13 @@ def _candidate_of(row: Row) -> Candidate:
         title="",
         uploader=row["uploader"] or "",
     )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:

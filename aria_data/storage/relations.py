@@ -103,7 +103,12 @@ class Relations:
 
     def put_file(self, name: str, path: Path, select: str = "*") -> None:
         """Make a relation of the rows of a Parquet file that `write` made."""
-        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM read_parquet({_quoted(path)})")
+        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {self.read(path)}")
+
+    def read(self, path: Path) -> str:
+        """The rows of a Parquet file, as SQL. DuckDB takes some characters of a path for patterns."""
+        escaped = "".join(f"[{one}]" if one in "[?*" else one for one in str(path))
+        return f"read_parquet({_quoted(escaped)})"
 
     def put_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Make a relation of rows that come a batch at a time."""
@@ -117,8 +122,12 @@ class Relations:
     def write(self, sql: str, name: str) -> Path:
         """Write the rows of a query into a Parquet file of the database's folder, and give its path."""
         path = self.folder / name
-        self.run(f"COPY ({sql}) TO {_quoted(path)} (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
+        self.write_to(sql, path)
         return path
+
+    def write_to(self, sql: str, path: Path) -> None:
+        """Write the rows of a query into a Parquet file."""
+        self.run(f"COPY ({sql}) TO {_quoted(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
 
     def has(self, name: str) -> bool:
         """Whether there is a relation of this name."""
@@ -144,8 +153,8 @@ class Relations:
         return self.rows(sql)[0][0]
 
 
-def _quoted(path: Path) -> str:
-    escaped = str(path).replace("'", "''")
+def _quoted(text: str) -> str:
+    escaped = text.replace("'", "''")
     return f"'{escaped}'"
 
 

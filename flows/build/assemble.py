@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from aria_data.collect import collect_folder
 from aria_data.download import settle
 from aria_data.manifest import Manifest
@@ -30,15 +28,15 @@ from aria_data.storage.stage_tables import StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.candidates import Observations
 from flows.build.carried import pending_line
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
-from flows.build.observations import ingested_sha256, is_news
-from flows.build.results import Keys, put_results
+from flows.build.results import put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
-from flows.build.unchanged import STAGES, note_finished
+from flows.build.unchanged import STAGES, note_finished, state_of_code
 from flows.build.watching import timed, watched
+from flows.candidates.latest import Observations, ingested_sha256, is_news
+from flows.candidates.passed import Passed
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import LOCAL, BuildState
@@ -153,7 +151,12 @@ class Build:
     @cached_property
     def stream(self) -> Stream:
         """The stages over all candidates."""
-        return Stream(Runner(self.context, self.telemetry), self.found, self.relations.folder)
+        return Stream(Runner(self.context, self.telemetry), self.found, self.relations.folder, self.passed)
+
+    @cached_property
+    def passed(self) -> Passed:
+        """What the last build found of each candidate."""
+        return Passed(self.relations, self.context, STAGES, state_of_code())
 
     def _leave_alone(self, opt_outs: OptOuts) -> None:
         for candidate, reason in self.candidates.named_by(opt_outs):
@@ -182,15 +185,6 @@ class Build:
             self._note_time(stage)
             self.telemetry.complete(stage.name)
 
-    @property
-    def finished_keys(self) -> dict[str, pa.RecordBatchReader]:
-        """The finished items of each stage, by its name: `item_id`, `candidate_id`, `key`, all strings.
-
-        A row is an outcome that was not rejected; `key` finds its record in the stage's table. Complete once the lanes
-        have ended.
-        """
-        return {stage: keys.reader() for stage, keys in self.stream.finished.keys.items()}
-
     def _note_time(self, stage: Stage) -> None:
         tally = self.stream.runner.tallies[stage.name]
         known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
@@ -217,9 +211,9 @@ class Build:
 
         Being outside a subset's limits is no rejection.
         """
-        self._put_results(self.finished_keys)
+        self._put_results()
 
-    def _put_results(self, keys: Keys) -> None:
+    def _put_results(self) -> None:
         config, relations = self.context.config.release, self.relations
         limits = {
             "in_pruned": load_limits(config.pruned_limits),
@@ -227,12 +221,13 @@ class Build:
         }
         rejected = self.stream.finished.rejections
         rejected.add(rows_of(self.rejections, rejected.schema))
-        relations.put("rejections", rejected.reader())
+        self.passed.put_rejections(rejected)
+        self.passed.put_keys(self.stream.finished.keys)
         steps = f"stage IN ('{REMOVE}', '{DEDUPLICATE}')"
         relations.run(
             f"CREATE OR REPLACE TABLE left_out AS SELECT item_id AS candidate_id FROM rejections WHERE {steps}"
         )
-        put_results(relations, self.context, self.candidates.path, keys, self._numbered, limits)
+        put_results(relations, self.context, self.candidates.path, self._numbered, limits)
         fail_reviewed(relations, self.context.root, config)
         self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
 
@@ -264,6 +259,8 @@ class Build:
         Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
         summary = self._summary(self.ending.release(self.name))
+        unsettled = {*self.stream.finished.unsettled, *self.found.left_alone, *self.found.num_marks}
+        self.passed.note(unsettled, self.stream.finished.files, self.found.removals)
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.ending.same_files())
         return summary
@@ -273,7 +270,7 @@ class Build:
         manifest = Manifest(self.context.root)
         version = manifest.version()
         rows = manifest.query(columns=TOTALLED) if version else arrow_schema().empty_table()
-        self._put_results({})
+        self._put_results()
         return replace(self._summary(Released(version, False, totals_of(rows))), plan=plan)
 
     def _summary(self, released: Released) -> BuildSummary:

@@ -28,7 +28,6 @@ from flows.engine.context import BuildContext, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
-Keys = Mapping[str, pa.Table | pa.RecordBatchReader]  # by stage: item_id and key of what it finished and did not reject
 SEGMENTS = {
     "segment_id": pa.string(),
     "recording_id": pa.string(),
@@ -49,20 +48,17 @@ def put_results(
     relations: Relations,
     context: BuildContext,
     candidates: Path,
-    keys: Keys,
     number: Number,
     limits: Mapping[str, PruneLimits],
 ) -> None:
     """Make the relations of this file's docstring.
 
-    `candidates` is the file of `flows.build.candidates`; the relation `left_out` has candidates that were ingested, and
-    are copies of a file or removed; `number` gives the segments of some recordings with their numbers; `limits` are the
-    limits of each subset, by name.
+    `candidates` is their file; the relations `keys_of_<stage>` have the keys of what each stage finished and did not
+    reject, `left_out` candidates that were ingested, and are copies of a file or removed; `number` gives the segments
+    of some recordings with their numbers; `limits` are the limits of each subset, by name.
     """
     names = ", ".join(CANDIDATES)
     relations.put_file("candidates", candidates, f"{names}, length(tags) + length(description) AS amount")
-    for stage, table in keys.items():
-        relations.put(f"keys_of_{stage}", table, "item_id, key")
     put_records(relations, context, SCREEN, "screenings", ["relevance_score"], ["item_id AS candidate_id"])
     put_records(relations, context, DOWNLOAD, "downloads", ["licence"], ["item_id AS candidate_id"])
     put_records(relations, context, INGEST, "ingested", FROM_RECORDING)

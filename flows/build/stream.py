@@ -21,9 +21,10 @@ from aria_data.release import Removal
 from aria_data.storage.rows_of_records import arrow_type
 from aria_data.storage.spilled import Spilled, is_none_of, rows_of
 from aria_data.storage.stage_tables import REJECTED, Outcome
-from flows.build.candidates import Candidates
 from flows.build.numbering import Numbers
-from flows.build.same_files import File, SameFiles
+from flows.candidates.latest import Candidates
+from flows.candidates.passed import FILES, Passed
+from flows.candidates.same_files import File, SameFiles
 from flows.engine import tasks
 from flows.engine.context import BuildContext, Item, Pending, Stage
 from flows.engine.items import BuildState, fingerprint_item
@@ -61,6 +62,8 @@ class Finished:
         self.rejections = Spilled(folder / "rejections", REJECTIONS)
         self.not_done: dict[str, Pending] = {}  # by item_id
         self.keys: dict[str, Spilled] = {}  # by stage: its finished items, with the keys of their outcomes
+        self.files = Spilled(folder / "files", FILES)  # that have to be there
+        self.unsettled: set[str] = set()  # candidates for which the next build may find something else
         self.num_known: dict[str, int] = defaultdict(int)  # items done before, by stage
         self.is_complete = True
         self._folder = folder
@@ -70,6 +73,8 @@ class Finished:
         self.rejections.add(rows_of(shard.rejections, REJECTIONS))
         self.not_done |= shard.not_done
         self.is_complete &= shard.is_complete
+        self.unsettled |= shard.unsettled
+        self.files.add(shard.files)
         for name, keys in shard.keys.items():
             self.keys.setdefault(name, Spilled(self._folder / f"keys_of_{name}", KEYS)).add(keys)
         for name, candidate_ids in shard.known_to.items():
@@ -78,14 +83,16 @@ class Finished:
     def forget(self, candidate_ids: set[str]) -> None:
         """Drop what was found of some candidates: they pass the lanes again."""
         self.not_done = {key: one for key, one in self.not_done.items() if one.candidate_id not in candidate_ids}
-        for rows in (self.rejections, *self.keys.values()):
+        self.unsettled -= candidate_ids
+        for rows in (self.rejections, self.files, *self.keys.values()):
             rows.keep(lambda batch: is_none_of(batch["candidate_id"], candidate_ids))
 
 
 class Stream:
     """The stages over all candidates of `found`, shard by shard. `finished` is what stays."""
 
-    def __init__(self, runner: Runner, found: BuildState, folder: Path):
+    def __init__(self, runner: Runner, found: BuildState, folder: Path, passed: Passed | None = None):
+        self._passed = passed
         self.runner, self.found, self.finished = runner, found, Finished(folder)
         self.context: BuildContext = runner.context
         self._same_files = SameFiles(folder, self._preference)
@@ -100,13 +107,31 @@ class Stream:
 
     def run(self, lanes: Sequence[Lane], candidates: Candidates) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
-        self._pass(lanes, candidates.blocks(), len(candidates))
+        changed = self._skip(candidates)
+        self._pass(lanes, changed.blocks(), len(changed))
         again = {candidate_id for group in self._same_files.mistaken() for candidate_id in group}
         if again:
             self.finished.forget(again)
+            for stage, count in self._passed.forget(again).items() if self._passed else ():
+                self.finished.num_known[stage] -= count
             self.runner.forget_keys()
             self._pass(lanes, blocks_of(candidates.of(again)), len(again))
         self.runner.telemetry.complete(RECORDINGS)
+
+    def _skip(self, candidates: Candidates) -> Candidates:
+        """Skip candidates for which nothing changed since they passed; count what is done of them. Gives the others."""
+        if self._passed is None:
+            return candidates
+        found, telemetry = self.found, self.runner.telemetry
+        changed = self._passed.skip(candidates, found.removals, {*found.left_alone, *found.num_marks})
+        self._passed.put_files(self._same_files)
+        for stage, count in self._passed.counts().items():
+            telemetry.expect(stage, 0, num_done_before=count)
+            self.finished.num_known[stage] += count
+        num_skipped = self._passed.num_skipped
+        telemetry.expect(RECORDINGS, num_skipped)
+        telemetry.stage(RECORDINGS).done(num_items=num_skipped)
+        return changed
 
     def _pass(self, lanes: Sequence[Lane], blocks: Iterable[Sequence[Candidate]], num_candidates: int) -> None:
         works = [self._steps_of(lane) for lane in lanes]

@@ -203,6 +203,11 @@ def is_passing(outcome: Outcome) -> bool:
     return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
 
 
+def is_settled(outcome: Outcome) -> bool:
+    """Whether every later build of this code finds the same."""
+    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
+
+
 def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
     """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
     with 403, which was taken for a wish for an account."""

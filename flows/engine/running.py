@@ -12,7 +12,7 @@ from functools import cached_property
 from aria_data.storage.snapshots import Snapshot
 from aria_data.storage.stage_tables import DONE, Outcome
 from flows.engine.appending import Appending
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing
+from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing, is_settled
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
@@ -62,6 +62,8 @@ class Runner:
             tally.seconds += time.monotonic() - began
         shard.known_to[stage.name] += [item_of_key[key].candidate_id for key in known]
         shard.is_complete &= len(outcomes) == len(item_of_key) and not any(map(is_passing, outcomes))
+        settled = {one.item_id for one in outcomes if is_settled(one)}
+        shard.unsettled |= {item.candidate_id for item in items if item.item_id not in settled}
         self._note(stage, {item.item_id: item for item in items}, outcomes, shard)
 
     def _note(self, stage: Stage, items: Mapping[str, Item], outcomes: list[Outcome], shard: Shard) -> None:
@@ -71,6 +73,8 @@ class Runner:
             if outcome.status == DONE:
                 done[outcome.item_id] = outcome
                 shard.keys[stage.name].append(Key(outcome.item_id, candidate_id, outcome.key))
+                if stage.file_of is not None:
+                    shard.files.append((candidate_id, stage.file_of(outcome.record)))
             else:
                 shard.reject(stage.name, candidate_id, outcome)
 

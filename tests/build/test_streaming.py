@@ -14,7 +14,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from aria_data.records import Rejection
 from aria_data.storage.stage_tables import RecordTable
-from flows.build import candidates
+from flows.candidates import latest
 from flows.cli.jobs import run_build
 from flows.engine import shards, tasks
 from flows.workers.lanes import Lanes
@@ -76,7 +76,7 @@ def test_shards_of_any_size_give_the_same_manifest_and_rejections(size, source, 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_candidates_in_any_order_give_the_same_manifest_and_rejections(seed, source, at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr(candidates, "IN_ORDER", f"md5(candidate_id || '{seed}')")
+    monkeypatch.setattr(latest, "IN_ORDER", f"md5(candidate_id || '{seed}')")
     monkeypatch.setattr(tasks, "MAX_ITEMS_PER_SHARD", 2)
     build(source, tmp_path)
     assert result_of(tmp_path) == result_of(at_once)
@@ -158,8 +158,8 @@ def test_finished_keys_name_every_item_that_was_not_rejected(source, tmp_path):
     prune = Build.prune
 
     def noted(self):
-        seen.update({stage: keys.read_all() for stage, keys in self.finished_keys.items()})
         prune(self)
+        seen.update({name: self.relations.table(f"FROM keys_of_{name}") for name in (INGEST.name, TRANSCRIBE.name)})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Build, "prune", noted)

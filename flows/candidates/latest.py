@@ -5,7 +5,8 @@ Candidates are objects only while somebody looks at them, a block at a time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aria_data.collect.folder import is_closed_folder
-from aria_data.records import Candidate
+from aria_data.records import Candidate, Recording
 from aria_data.release.tombstones import SAID, maybe_named
 from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import arrow_type, from_column, to_column
 from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts
 from flows.engine import shards
+from flows.engine.stages import INGEST
 
 FIELDS = list(arrow_type(Candidate))
 _NAMES = ", ".join(f'"{field.name}"' for field in FIELDS)
@@ -27,11 +29,16 @@ IN_ORDER = "source_url, candidate_id"  # of identical files, the one that is pre
 
 
 class Candidates:
-    """The latest observation of every candidate, in a Parquet file."""
+    """Candidates in order, each as it was observed last, in a Parquet file."""
 
     def __init__(self, path: Path):
         self.path = path
         self._file = pq.ParquetFile(path)
+
+    @classmethod
+    def write(cls, relations: Relations, name: str, rows: str) -> Candidates:
+        """Write the candidates that a relation has, or a query in parentheses."""
+        return cls(relations.write(f"SELECT {_NAMES} FROM {rows} ORDER BY {IN_ORDER}", f"{name}.parquet"))
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
@@ -105,10 +112,9 @@ class Observations:
 
     def write(self) -> Candidates:
         """Write the candidates, and forget the observations."""
-        sql = f"SELECT {_NAMES} FROM observed ORDER BY {IN_ORDER}"
-        path = self._relations.write(sql, "candidates.parquet")
+        candidates = Candidates.write(self._relations, "candidates", "observed")
         self._relations.run("DROP TABLE observed")
-        return Candidates(path)
+        return candidates
 
     def _keep_latest(self) -> None:
         """Earlier code did not count observations, it only dated them."""
@@ -132,3 +138,20 @@ class Observations:
 
 def _objects(rows: pa.Table) -> list[Candidate]:
     return [one for chunk in rows.to_struct_array().chunks for one in from_column(Candidate, chunk)]
+
+
+def is_news(candidate: Candidate, before: Candidate | None) -> bool:
+    """Whether an observation gives later stages work, rather than only a new state of the same file."""
+    names = ("location", "num_bytes", "modified_ns", "content_sha256", "title", "description", "tags")
+    return before is None or any(getattr(candidate, name) != getattr(before, name) for name in names)
+
+
+def ingested_sha256(root: Path) -> Callable[[str], str]:
+    """Give a function from a candidate's id to the hash of its file when it was ingested last; "" for never."""
+
+    @functools.cache
+    def all_of_them() -> dict[str, str]:
+        done = (outcome for outcome in StageTable(root, INGEST.name, Recording).all() if outcome.record is not None)
+        return {outcome.item_id: outcome.record.audio_sha256 for outcome in done}
+
+    return lambda candidate_id: all_of_them().get(candidate_id, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aria_data.storage.files import not_writable
-from aria_data.storage.key_index import GrowingIndex, word_of
+from aria_data.storage.key_index import HEX_DIGITS, GrowingIndex, KeyIndex, word_of, words_of
 
 LINES_TOGETHER = 1000  # that wait until they are written
 
@@ -31,11 +31,17 @@ class SameFiles:
     def __init__(self, folder: Path, preference: Callable[[File], str]):
         self._preference = preference
         self._places = GrowingIndex()  # of the first files in the file of lines
+        self._known: tuple[KeyIndex, Callable[[int], File]] | None = None
         self._lines: list[bytes] = []  # that are not written yet
         self._path, self._length = folder / "first_files", 0
         self._decided: dict[str, File] = {}  # by audio_sha256, where the first one was not the right one
         self._groups: dict[str, dict[str, File]] = {}  # by audio_sha256, then by candidate, of two and more
         self._lock = threading.Lock()
+
+    def know(self, index: KeyIndex, file_at: Callable[[int], File]) -> None:
+        """Take files that were seen before, each with bytes of its own: `index` has the words of the first 32 digits of
+        their hashes, and the places by which `file_at` gives them."""
+        self._known = index, file_at
 
     def representative(self, audio_sha256: str, file: File) -> File:
         """The file that is kept of those with these bytes: the first one seen. Raises `DatasetNotWritable`."""
@@ -66,17 +72,24 @@ class SameFiles:
     def _first(self, audio_sha256: str) -> File | None:
         if audio_sha256 in self._decided:
             return self._decided[audio_sha256]
-        place = self._places.get(word_of(audio_sha256))
+        place = self._places.get(word_of(audio_sha256[:HEX_DIGITS]))
         if place is None:
-            return None
+            return self._known_before(audio_sha256)
         self._write()
         with self._path.open("rb") as lines:
             lines.seek(place)
             return File(*json.loads(lines.readline()))
 
+    def _known_before(self, audio_sha256: str) -> File | None:
+        if self._known is None:
+            return None
+        index, file_at = self._known
+        places = index.find(words_of([audio_sha256[:HEX_DIGITS]]))[1]
+        return file_at(int(places[0])) if len(places) else None
+
     def _note(self, audio_sha256: str, file: File) -> None:
         line = json.dumps(file).encode() + b"\n"
-        self._places.add(word_of(audio_sha256), self._length)
+        self._places.add(word_of(audio_sha256[:HEX_DIGITS]), self._length)
         self._lines.append(line)
         self._length += len(line)
         if len(self._lines) >= LINES_TOGETHER:
