@@ -10,7 +10,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Relations:
             try:
                 yield relations
             finally:
-                relations._connection.close()
+                with suppress(Exception):  # what it would still write is deleted anyway
+                    relations._connection.close()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -104,6 +105,15 @@ class Relations:
         given = next(self._names)
         self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {given}", **{given: rows})
 
+    def put_file(self, name: str, path: Path, select: str = "*") -> None:
+        """Make a relation of the rows of a Parquet file that `write` made."""
+        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {self.read(path)}")
+
+    def read(self, path: Path) -> str:
+        """The rows of a Parquet file, as SQL. DuckDB takes some characters of a path for patterns."""
+        escaped = "".join(f"[{one}]" if one in "[?*" else one for one in str(path))
+        return f"read_parquet({_quoted(escaped)})"
+
     def put_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Make a relation of rows that come a batch at a time."""
         self.put(name, pa.RecordBatchReader.from_batches(schema, iter(batches)))
@@ -116,9 +126,12 @@ class Relations:
     def write(self, sql: str, name: str) -> Path:
         """Write the rows of a query into a Parquet file of the database's folder, and give its path."""
         path = self.folder / name
-        quoted = str(path).replace("'", "''")
-        self.run(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
+        self.write_to(sql, path)
         return path
+
+    def write_to(self, sql: str, path: Path) -> None:
+        """Write the rows of a query into a Parquet file."""
+        self.run(f"COPY ({sql}) TO {_quoted(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
 
     def has(self, name: str) -> bool:
         """Whether there is a relation of this name."""
@@ -144,6 +157,11 @@ class Relations:
     def value(self, sql: str) -> Any:
         """Give the one value of a query."""
         return self.rows(sql)[0][0]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _watched(reader: pa.RecordBatchReader, raised: list[BaseException]) -> pa.RecordBatchReader:

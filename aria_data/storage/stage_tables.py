@@ -76,14 +76,23 @@ class StageTable:
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
         return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
 
+    def files(self) -> pads.Dataset | None:
+        """The table's data files as they are now; None where there is no table. Raises `DatasetCorrupt`."""
+        dataset = open_delta(self.path)
+        return None if dataset is None else data_files(self.path, dataset, pa.schema(_OUTCOME_FIELDS))
+
+    def outcomes_in(self, files: pads.Dataset, keys: pa.Array, with_records: bool = True) -> dict[str, Outcome]:
+        """The outcomes with these keys in some of the table's files, by key. Raises `DatasetCorrupt`."""
+        names = None if with_records else [field.name for field in _OUTCOME_FIELDS]
+        try:
+            table = files.to_table(columns=names, filter=pads.field("key").isin(keys))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+        return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
+
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
-
-    def keys(self) -> list[str]:
-        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
-        table = self._read(None, ["key"])
-        return table["key"].to_pylist() if table else []
 
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""

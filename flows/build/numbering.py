@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,16 @@ from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
+from flows.engine.tasks import Appends
 
 
 class Numbers:
     """Every number that a segment of the dataset at `root` ever had, with the spans that it stood for."""
 
-    def __init__(self, root: Path):
-        self._table = StageTable(root, TABLE, NumberedSpan)
-        recorded = self._table.fields(SPAN, counted=True).read_all()
+    def __init__(self, root: Path, to: Callable[[StageTable], Appends] = lambda table: table):
+        table = StageTable(root, TABLE, NumberedSpan)
+        self._table = to(table)
+        recorded = table.fields(SPAN, counted=True).read_all()
         self._count = recorded.num_rows
         self._is_new = not recorded.num_rows
         self._recorded: set[NumberedSpan] = set()  # in this build
@@ -76,6 +78,8 @@ class SpansOfRecordings:
     def get(self, recording_id: str, default: Sequence[NumberedSpan] = ()) -> Sequence[NumberedSpan]:
         """The spans of one recording; `default` where there are none."""
         wanted = recording_id.encode()
+        if len(wanted) > self._ids.dtype.itemsize:  # numpy would copy all ids to compare them with a longer one
+            return default
         first = int(np.searchsorted(self._ids, wanted))
         last = first
         while last < len(self._ids) and self._ids[last] == wanted:

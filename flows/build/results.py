@@ -11,7 +11,8 @@ screenings, downloads, transcriptions, annotations      what rows need of them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,15 +20,14 @@ import pyarrow.compute as pc
 
 from aria_data.measure import MEASURES, PruneLimits
 from aria_data.measure.measured_columns import columns_of, first_failing
-from aria_data.records import Candidate, Segment, Segmentation
+from aria_data.records import Segment, Segmentation
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
-from aria_data.storage.relations import BATCH_ROWS, Relations
+from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import arrow_type
 from flows.engine.context import BuildContext, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
-Keys = Mapping[str, pa.Table]  # by stage: item_id and key of what it finished and did not reject
 SEGMENTS = {
     "segment_id": pa.string(),
     "recording_id": pa.string(),
@@ -47,21 +47,18 @@ Number = Callable[[Sequence[Segmentation]], Sequence[Segment]]
 def put_results(
     relations: Relations,
     context: BuildContext,
-    candidates: Iterable[Candidate],
-    keys: Keys,
-    left_out: Iterable[str],
+    candidates: Path,
     number: Number,
     limits: Mapping[str, PruneLimits],
 ) -> None:
     """Make the relations of this file's docstring.
 
-    `left_out` are candidates that were ingested, and are copies of a file or removed; `number` gives the segments of
-    some recordings with their numbers; `limits` are the limits of each subset, by name.
+    `candidates` is their file; the relations `keys_of_<stage>` have the keys of what each stage finished and did not
+    reject, `left_out` candidates that were ingested, and are copies of a file or removed; `number` gives the segments
+    of some recordings with their numbers; `limits` are the limits of each subset, by name.
     """
-    _put_candidates(relations, candidates)
-    for stage, table in keys.items():
-        relations.put(f"keys_of_{stage}", table.select(["item_id", "key"]))
-    relations.put_values("left_out", {"candidate_id": left_out}, {"candidate_id": pa.string()})
+    names = ", ".join(CANDIDATES)
+    relations.put_file("candidates", candidates, f"{names}, length(tags) + length(description) AS amount")
     put_records(relations, context, SCREEN, "screenings", ["relevance_score"], ["item_id AS candidate_id"])
     put_records(relations, context, DOWNLOAD, "downloads", ["licence"], ["item_id AS candidate_id"])
     put_records(relations, context, INGEST, "ingested", FROM_RECORDING)
@@ -73,19 +70,6 @@ def put_results(
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
     relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, context, number))
     _put_measures(relations, context, limits)
-
-
-def _put_candidates(relations: Relations, candidates: Iterable[Candidate]) -> None:
-    schema = pa.schema([*((name, pa.string()) for name in CANDIDATES), ("amount", pa.int64())])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for some in in_batches(candidates):
-            columns: list[list[Any]] = [[getattr(one, name) for one in some] for name in CANDIDATES]
-            columns.append([len(one.tags) + len(one.description) for one in some])
-            arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    relations.put_batches("candidates", schema, batches())
 
 
 def put_records(
@@ -180,15 +164,3 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
 
 def _listed(values: pa.Array) -> list[float]:
     return pc.fill_null(values, math.nan).to_pylist()
-
-
-def in_batches(items: Iterable[Any], size: int = BATCH_ROWS) -> Iterator[list[Any]]:
-    """Cut items into lists."""
-    some: list[Any] = []
-    for item in items:
-        some.append(item)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some

@@ -109,7 +109,7 @@ def timed(name: str) -> Callable[[Method], Method]:
             meter = build.telemetry.stage(name)
             with meter.working():
                 result = method(build, *arguments)
-            meter.done(num_items=len(build.found.candidates))
+            meter.done(num_items=len(build.candidates))
             build.telemetry.complete(name)
             return result
 

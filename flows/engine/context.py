@@ -185,7 +185,7 @@ class Stage:
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
-    keeps_records: bool = True  # False: they are large, and stay in the table until something needs them
+    keeps_records: bool = True  # False: no later stage needs them, or they are large; they stay in the table
 
     def key(self, context: BuildContext, item: Item) -> str:
         start = context.key_starts.get(self.name)
@@ -231,6 +231,11 @@ def is_passing(outcome: Outcome) -> bool:
     """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
     is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
     return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+def is_settled(outcome: Outcome) -> bool:
+    """Whether every later build of this code finds the same."""
+    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
 
 
 def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:

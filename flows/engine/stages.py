@@ -214,6 +214,7 @@ FINGERPRINT = Stage(
     Fingerprint,
     take_fingerprints,
     is_wanted=lambda context: context.config.deduplicate.by_sound,
+    keeps_records=False,
 )
 TRANSCRIBE = Stage(
     "transcribe",
@@ -229,6 +230,7 @@ MEASURE = Stage(
     Measurement,
     _measure,
     lambda context: {**_settings_of("measure")(context), "weights": context.second_sha256},
+    keeps_records=False,
 )
 
 
@@ -239,4 +241,4 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     return settings | {"rules": 3}  # which rules read a title; what a model read stays
 
 
-ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)
+ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings, keeps_records=False)
