@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from aria_data.storage import not_writable
+from aria_data.storage import local_folder, not_writable, open_root
 from aria_data.transcribe import Compute
 from flows.build.assemble import Build
 from flows.build.stream import Lane
@@ -39,7 +39,7 @@ def build_dataset(
     something changed, or to give it a `name`. Raises `UsageError` or `ConfigInvalid` as the command does.
     """
     order = order_build(
-        source, Path(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
+        source, open_root(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
     )
     if dry_run:
         return planned_summary(order)  # the same steps, with the results that are there
@@ -90,7 +90,7 @@ def build(
     another build works in `out`. With `with_prefect=False` the same functions run without retries and without a record
     of the run.
     """
-    order = order_build(source, Path(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    order = order_build(source, open_root(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
     return last_summary(order) or carry_out(order, verbose, with_prefect)
 
 
@@ -105,7 +105,7 @@ def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = Tru
         if order.is_dry_run or not with_prefect:
             return run_alone(build_dataset, plain, verbose)
         try:
-            order.out.mkdir(parents=True, exist_ok=True)
+            (home := local_folder(order.out.absolute())).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_writable(order.out, error) from error
-        return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)
+        return run_recorded(build_dataset, plain, home / ".prefect", verbose)

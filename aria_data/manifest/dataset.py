@@ -29,7 +29,7 @@ from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import Manifest, Row, Version
 from aria_data.manifest.removed import removal_of
 from aria_data.manifest.rows import rows_of
-from aria_data.storage import printable
+from aria_data.storage import open_root, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +39,13 @@ READ_WITH_MIDI = ("segment_id", "midi_path", "midi_sha256", "removed_in")  # col
 
 
 class Dataset:
-    """One version of the dataset at `path`, by number or name, by default the newest. Raises `DatasetNotFound`."""
+    """One version of the dataset at `path`, by number or name, by default the newest. Raises `DatasetNotFound`.
+
+    `path` is a folder, or a place in an object store: `s3://bucket/dataset` (`gs://`, `az://`).
+    """
 
     def __init__(self, path: Path | str, version: int | str | None = None):
-        self.root = Path(path)
+        self.root = open_root(path)
         self._manifest = Manifest(self.root)
         if version is not None and not isinstance(version, int | str):
             raise UsageError(f"version: {version!r} is not a number or a name; the versions are 1, 2, 3, ...")

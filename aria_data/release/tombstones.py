@@ -6,7 +6,6 @@ A removal that was killed is completed by the next build or removal, which make 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
 from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
+from aria_data.storage import local_folder, remove_folder
 from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts
 from aria_data.web.opt_outs import may_be_named
@@ -199,7 +199,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))
     if files:
-        shutil.rmtree(root / "index", ignore_errors=True)  # it holds their notes; the next build makes it again
+        remove_folder(root / "index")  # it holds their notes; the next build makes it again
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
@@ -275,6 +275,6 @@ def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:
         for path in batch.filter(is_in(batch.column("item_id"), candidate_ids)).column("audio_path").to_pylist():
             (root / path).unlink(missing_ok=True)
     for candidate_id in candidate_ids:
-        partial = partial_path(root, candidate_id)
+        partial = partial_path(local_folder(root), candidate_id)
         if partial.parent.is_dir():
             forget(partial)

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.storage.files import not_writable
+from aria_data.storage.local_copies import local_folder
 
 FOLDER = ".relations"  # of a dataset; a killed build leaves it, the next one deletes it
 MEMORY = "512MB"  # of the database's buffers and joins; what does not fit goes to its folder
@@ -45,7 +46,7 @@ class Relations:
     @contextmanager
     def open(cls, root: Path | None, memory: str = MEMORY) -> Iterator[Relations]:
         """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end."""
-        folder = Path(tempfile.mkdtemp()) if root is None else root / FOLDER
+        folder = Path(tempfile.mkdtemp()) if root is None else local_folder(root) / FOLDER
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

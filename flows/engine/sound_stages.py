@@ -86,7 +86,7 @@ def _scored_ahead(context: BuildContext, decodings: Mapping[str, Decoding], hash
 
 def _ingest_fetched(context: BuildContext, fetched: Download) -> tuple[Recording, Verdict]:
     recording, verdict = ingest_download(fetched, context.config.ingest)
-    return recording, dataclasses.replace(verdict, note=remarks_on(context.path_of(recording.location)))
+    return recording, dataclasses.replace(verdict, note=remarks_on(context.audio_of(recording.location)))
 
 
 def _ingest_local(

@@ -105,7 +105,7 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
         by_id = {item.item_id: item for item in in_file_order}
         spans = (
-            span_of(context.path_of(recording.location), segment, SOUND_ANALYSIS)
+            span_of(context.audio_of(recording.location), segment, SOUND_ANALYSIS)
             for recording, segment in (item.payload for item in in_file_order)
         )
         for item_id, result in transcribe_spans(transcriber, spans):
@@ -130,7 +130,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
 
     def transcribed_again() -> Iterator[Item]:
         by_id = {item.item_id: item for item in items}
-        spans = (span_of(context.path_of(item.payload[0].location), item.payload[1]) for item in items)
+        spans = (span_of(context.audio_of(item.payload[0].location), item.payload[1]) for item in items)
         for item_id, result in transcribe_spans(second, spans):
             second_results[item_id] = result
             yield by_id[item_id]
@@ -144,7 +144,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
             if isinstance(result, Exception):
                 raise result
             agreement = onset_agreement_of(performance, result.performance)
-        sound = context.traces.pop(segment.segment_id, None) or readers.of(context.path_of(recording.location))
+        sound = context.traces.pop(segment.segment_id, None) or readers.of(context.audio_of(recording.location))
         record = measure_segment(sound, segment, transcription, performance, agreement)
         return stage.outcome(context, item, record)
 
