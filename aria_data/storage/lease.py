@@ -77,6 +77,7 @@ class Lease:
         self.path, self.lease_s = path, _lease_s()
         self._holder = {**holder, "token": secrets.token_hex(8), "lease_s": self.lease_s}
         self._number, self._renewed, self._is_lost = 0, 0.0, False
+        self._successor: dict[str, Any] = {}
         self._lock = threading.RLock()
         self.ended = threading.Event()
 
@@ -119,8 +120,8 @@ class Lease:
             if began - self._renewed > OWN_SHARE * self.lease_s:  # another may be taking it: take it as they do
                 number, other = self._newest()
                 if number != self._number or not self._take_number(number + 1):
-                    self._is_lost = True
-                    raise self._lost(other)
+                    self._is_lost, self._successor = True, other
+                    raise self._lost()
                 return
             self._object(self._number).write_bytes(self._content())
             self._renewed = began
@@ -136,10 +137,10 @@ class Lease:
             if not self._is_lost:
                 self._object(self._number).write_bytes(self._content(is_free=True))
 
-    def _lost(self, other: dict[str, Any] | None = None) -> LeaseLost:
+    def _lost(self) -> LeaseLost:
         return LeaseLost(
             f"{self.path.parent}: this command did not reach the object store for {self.lease_s:.0f} s, and another "
-            f"one works in this dataset now.{_who(other or {})} Nothing more is written here; wait for it to end."
+            f"one works in this dataset now.{_who(self._successor)} Nothing more is written here; wait for it to end."
         )
 
     # ------------------------------------------------------------ objects
