@@ -63,6 +63,7 @@ def preload() -> None:
 
 
 def build(source: str, out: str, *options: str) -> None:
+    from aria_data.storage import open_root
     from flows.cli.jobs import run_build
 
     fakes.use_fakes(_Setter)
@@ -73,7 +74,7 @@ def build(source: str, out: str, *options: str) -> None:
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
     settings += ["screen.scorer=rules", "screen.min_relevance_score=3"]
     print(f"started {os.getpid()}", flush=True)
-    summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
+    summary = run_build(Path(source), open_root(out), None, settings, with_prefect="prefect" in options)
     print(json.dumps(dataclasses.asdict(summary)), flush=True)
 
 
