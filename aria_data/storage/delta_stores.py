@@ -22,12 +22,12 @@ import pyarrow.dataset as pads
 from aria_data.errors import DatasetError
 from aria_data.storage.lease import require_lease
 from aria_data.storage.local_copies import copy_of_constant
-from aria_data.storage.object_paths import ObjectInfo, ObjectPath, filesystem, patience_s, store_environment
+from aria_data.storage.object_paths import ObjectInfo, ObjectPath
+from aria_data.storage.store_clients import patience_s, store_environment, where_s3_is
 from aria_data.storage.store_errors import StoreDenied, StoreUnreachable, explained
 
 GRACE_S = 3600.0  # a file that no commit names is left alone so long: a writer that was stopped may still commit it
 NUM_LATEST = 20  # commits in which one of ours is looked for
-AWS = ".amazonaws.com"
 PAUSE_S = 0.2
 SMALL_BYTES = 4 << 20  # up to this, a data file is copied whole; of a larger one Arrow reads the columns it needs
 NUM_FETCHED = 8  # files at once
@@ -47,22 +47,13 @@ def _options(scheme: str, patience: float, environment: tuple[Any, ...]) -> dict
     options = {"max_retries": "100", "retry_timeout": f"{max(1, round(patience))}s", "connect_timeout": "10s"}
     if scheme != "s3":
         return options
-    address, region = _where_s3_is()
+    address, region = where_s3_is()
     options |= {"aws_conditional_put": "etag", "aws_region": region}
     if address:
         options |= {"aws_endpoint_url": address, "aws_allow_http": str(address.startswith("http:")).lower()}
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
         options["aws_force_credential_load"] = "true"  # from files, where an address is given too
     return options
-
-
-def _where_s3_is() -> tuple[str, str]:
-    """The address of the S3 server, "" for Amazon's own, and the region, as the environment and ~/.aws have them."""
-    files = filesystem("s3")
-    files.connect()
-    meta = files.s3.meta
-    address = str(meta.endpoint_url)
-    return ("" if address.endswith(AWS) else address), str(meta.region_name or "us-east-1")
 
 
 def data_files_of(path: ObjectPath, names: Sequence[str], sizes: Sequence[int], schema: pa.Schema) -> pads.Dataset:
@@ -92,7 +83,7 @@ def _arrow_files(scheme: str, environment: tuple[Any, ...]) -> Any:
     from pyarrow import fs
 
     if scheme == "s3":
-        address, region = _where_s3_is()
+        address, region = where_s3_is()
         retries = fs.AwsStandardS3RetryStrategy(max_attempts=10)
         given = {"endpoint_override": address} if address else {}
         return fs.S3FileSystem(region=region, retry_strategy=retries, connect_timeout=10, request_timeout=60, **given)

@@ -76,7 +76,7 @@ def _is_used(copy: Path, num_bytes: int | None = None) -> bool:
             return False
         os.utime(copy)
         return True
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
@@ -89,7 +89,8 @@ def _fetch(path: ObjectPath, copy: Path) -> None:
     except OSError as error:
         raise _no_room(copy, error) from error
     finally:
-        fetching.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fetching.unlink(missing_ok=True)
 
 
 def local_audio(path: Path) -> Path:
@@ -109,8 +110,11 @@ def keep_file(source: Path, path: Path) -> None:
         return
     path.upload(source)
     copy = _place_of(path, path.info().etag)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(source, copy)
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, copy)
+    except OSError:  # it is in the store: the copy is only for speed
+        source.unlink(missing_ok=True)
     trim()
 
 

@@ -2,33 +2,31 @@
 
 `open_root` gives a path of either kind; the rest of the code does not know which it has. An object is written whole or
 not at all by the store itself. Requests that fail for a reason that passes (503, a cut connection, a slow server) are
-made again until `ARIA_DATA_STORE_PATIENCE_S` is over. fsspec and its implementations find credentials where they
-always do: the environment and the files of the store's own tools. None is asked for, kept or printed here.
+made again until `ARIA_DATA_STORE_PATIENCE_S` is over. The clients are in `store_clients`, errors in `store_errors`.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import functools
 import io
-import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 
 from aria_data.errors import AriaDataError, UsageError
+from aria_data.storage.store_clients import SCHEMES, filesystem, patience_s
 from aria_data.storage.store_errors import StoreUnreachable, explained, is_passing
 
-SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}  # and the package that reads it
-PATIENCE = "ARIA_DATA_STORE_PATIENCE_S"  # an environment variable
-PATIENCE_S = 120.0  # ours: longer than a store's own restarts, shorter than a person's patience
 MAX_PAUSE_S = 10.0
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _AT_ONCE = {"s3": {"max_concurrency": 1}}  # s3fs would ask for the size first, to read pieces side by side
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 before_writing: list[
     Callable[[ObjectPath], None]
@@ -41,15 +39,19 @@ def open_root(place: str | Path) -> Path:
     Both are used as a `Path`; one in a store is an `ObjectPath`. Nothing is asked yet. Raises `UsageError` for an
     address that is not of a store, or without a bucket or a name in it.
     """
+    if isinstance(place, ObjectPath):
+        return place
     found = _ADDRESS.fullmatch(place) if isinstance(place, str) else None
     if found is None:
-        return Path(place) if isinstance(place, str) else place
+        return Path(place)
     scheme, rest = found[1].lower(), found[2].rstrip("/")
     if scheme == "file":
         return Path(rest)
     parts = rest.split("/")
     if scheme not in SCHEMES:
         raise UsageError(f"{place}: is no place for a dataset; name a folder, or s3://, gs:// or az://bucket/dataset.")
+    if set("@:?#") & set(parts[0]):  # the rest is not shown: it may be a secret
+        raise UsageError(f"{scheme}://: a bucket's name has no user, port or key in it. See docs/object_storage.md.")
     if len(parts) < 2 or not all(parts) or {".", ".."} & set(parts):
         raise UsageError(f"{place}: names no dataset in a bucket. Write {scheme}://BUCKET/DATASET.")
     return cast(Path, ObjectPath(scheme, PurePosixPath(*parts)))
@@ -67,6 +69,11 @@ class ObjectInfo:
     st_size: int
     etag: str
     modified: datetime | None
+
+    @property
+    def st_mtime_ns(self) -> int:
+        """When it was written, by the store's clock; 0 where that is not known."""
+        return 0 if self.modified is None else int(self.modified.timestamp() * 1e9)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -260,44 +267,24 @@ class ObjectPath:
             pause = min(2 * pause, MAX_PAUSE_S)
 
 
+def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], num_ahead: int = 32) -> Iterator[Result]:
+    """Yield what `read` gives of each item, in order, reading some ahead in threads: an answer takes a store long."""
+    with ThreadPoolExecutor(num_ahead) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > num_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
 def _info(found: dict[str, Any]) -> ObjectInfo:
     """Translate what fsspec's implementations say, each in its own words."""
     etag = found.get("ETag") or found.get("etag") or found.get("generation") or ""
     modified = found.get("LastModified") or found.get("last_modified") or found.get("mtime")
     return ObjectInfo(int(found["size"]), str(etag), modified if isinstance(modified, datetime) else None)
-
-
-def patience_s() -> float:
-    """How long to try again what a store does not answer, in seconds."""
-    text = os.environ.get(PATIENCE) or str(PATIENCE_S)
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        raise UsageError(f"{PATIENCE}={text!r}: is no number of seconds.") from None
-
-
-def filesystem(scheme: str) -> Any:
-    """The fsspec file system of a store. Raises `UsageError` where its package is not installed."""
-    return _filesystem(scheme, store_environment())
-
-
-def store_environment() -> tuple[Any, ...]:
-    """What clients depend on, so that one is made again when it changes: process and environment."""
-    given = ((name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_")))
-    return os.getpid(), os.environ.get("HOME"), *sorted(given)
-
-
-@functools.lru_cache(maxsize=8)
-def _filesystem(scheme: str, environment: tuple[Any, ...]) -> Any:
-    import fsspec
-
-    settings: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-    if scheme == "s3":  # requests are made again by `_ask`, which knows of the lock
-        settings["config_kwargs"] = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 1}}
-    try:
-        files = fsspec.filesystem(scheme, **settings)
-    except ImportError as error:
-        extra = f"pip install 'aria-data[{scheme}]'"
-        raise UsageError(f"{scheme}://: needs the package {SCHEMES[scheme]}. Install it: {extra}") from error
-    files.retries = 2  # of s3fs: a part of a large object is sent twice before the whole is
-    return files

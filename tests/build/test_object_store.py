@@ -11,6 +11,7 @@ from pathlib import Path
 
 import object_store as stores
 import pytest
+from browsing import Visitor
 from click.testing import CliRunner
 from fakes import melody, noise, use_fakes, write_audio
 from places import ROOT, SUPPORT
@@ -169,16 +170,13 @@ def test_the_commands_that_look_read_from_a_store(built, tmp_path):
     assert len(list((tmp_path / "folder").rglob("*.mid"))) == 3
 
 
-def test_a_page_of_the_browser_is_made_from_a_store(built):
-    from starlette.testclient import TestClient
-
-    from flows.browse.app import make_app
-
+def test_a_browser_shows_and_plays_a_dataset_in_a_store(built):
     root, _ = built
     segment_id = Manifest(root).rows()[0]["segment_id"]
-    with TestClient(make_app(root, None, ""), base_url="http://127.0.0.1") as client:
-        assert segment_id in client.get("/").text
-        assert client.get(f"/segment/{segment_id}").status_code == 200
+    with Visitor(root) as visitor:
+        assert segment_id in visitor.get("/").text
+        assert visitor.get(f"/segment/{segment_id}").status_code == 200
+        assert visitor.get(f"/segment/{segment_id}/notes.wav").content[:4] == b"RIFF"
 
 
 def test_no_credential_is_written_anywhere(built, capfd, tmp_path):
@@ -309,9 +307,13 @@ def test_fetched_audio_is_kept_in_the_store_and_read_on_another_machine(root, mo
         one.record.audio_path for one in fetched
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    summary = build(None, root, "segment.min_segment_s=3")
+    for path in list((root / "midi").rglob("*.mid")):
+        path.unlink()  # so that they are transcribed again
+    summary = build(None, root)
     assert summary.num_files == 2
     assert summary.not_done == []
+    assert len(list((root / "midi").rglob("*.mid"))) == 2
+    assert len(list((tmp_path / "another machine" / "aria-data" / "objects").rglob("*.flac"))) == 2
 
 
 def test_a_crawl_is_gone_on_with_on_another_machine(root, monkeypatch, tmp_path):
