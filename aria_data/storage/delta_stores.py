@@ -110,6 +110,18 @@ def open_remote(path: ObjectPath, version: int | None) -> Any:
         time.sleep(PAUSE_S)
 
 
+def create_remote(path: ObjectPath, **settings: Any) -> None:
+    """Make an empty table. Raises what delta-rs raises, `LeaseLost`."""
+    from deltalake import DeltaTable
+
+    require_lease(path)
+    try:
+        DeltaTable.create(str(path), storage_options=store_options(path), **settings)
+    except Exception:
+        if open_remote(path, None) is None:  # else only the answer was lost
+            raise
+
+
 def write_remote(path: ObjectPath, table: Any, rows: Any, metadata: Mapping[str, str], **settings: Any) -> None:
     """Commit rows once, also where the store takes a commit and its answer is lost; `table` is open, or None.
 

@@ -22,15 +22,14 @@ from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, UsageError
 from aria_data.storage.delta_stores import (
+    create_remote,
     data_files_of,
     leftovers,
     of_the_store,
     open_remote,
-    store_options,
     write_remote,
 )
 from aria_data.storage.files import not_writable, printable
-from aria_data.storage.lease import require_lease
 from aria_data.storage.object_paths import ObjectPath
 from aria_data.storage.store_errors import said
 
@@ -110,8 +109,7 @@ def create_delta(path: Path, **settings: Any) -> None:
     from deltalake import DeltaTable
 
     if isinstance(path, ObjectPath):
-        require_lease(path)
-        DeltaTable.create(str(path), storage_options=store_options(path), **settings)
+        create_remote(path, **settings)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     DeltaTable.create(address_of(path), **settings)

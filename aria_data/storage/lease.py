@@ -28,6 +28,7 @@ LEASE = "ARIA_DATA_LEASE_S"  # an environment variable
 LEASE_S = 60.0  # ours: four renewals may fail before another command takes over
 OWN_SHARE = 0.75  # of the lease: so long the holder itself trusts it without having renewed it
 BEATS = 5  # renewals a lease
+_MARK = "now-"  # names of objects that are written to learn the store's time
 _held: dict[ObjectPath, Lease] = {}  # of this process, by root
 
 
@@ -94,8 +95,8 @@ class Lease:
         if not self._take_number(number + 1):
             raise DatasetLocked(f"{self.path.parent}: another build began to work in this dataset. Try again.")
         with suppress(StoreUnreachable):
-            for old in self._objects():
-                if old < self._object(self._number):
+            for old in self.path.glob("*"):  # of earlier holders, and of those who were killed while they looked
+                if old.name.startswith(_MARK) or old < self._object(self._number):
                     old.unlink(missing_ok=True)
 
     def _take_number(self, number: int) -> bool:
@@ -166,7 +167,7 @@ class Lease:
 
     def _seconds_left(self, number: int, lease_s: float) -> float:
         """For how long the holder's lease still runs, by the store's clock."""
-        mark = self.path / f"now-{self._holder['token']}"
+        mark = self.path / f"{_MARK}{self._holder['token']}"
         try:
             mark.write_bytes(b"")
             now, renewed = mark.info().modified, self._object(number).info().modified

@@ -6,7 +6,7 @@ build for each line of JSON on its input, [SOURCE, OUT, OPTION...]: a build says
 came out, and, whatever happened, how it ended.
 
 Options: "prefect", a real flow run; "slow", every piece of work takes long enough for a kill to meet it; "commit",
-"append", "replace" or "write_whole" with "before" or "after": it kills itself there.
+"append", "replace" or "write_whole" with "before" or "after": it kills itself there; NAME=VALUE, of its environment.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def build(source: str, out: str, *options: str) -> None:
     from aria_data.storage import open_root
     from flows.cli.jobs import run_build
 
+    os.environ.update(dict(option.split("=", 1) for option in options if "=" in option))
     fakes.use_fakes(_Setter)
     if "slow" in options:
         take_long()
