@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -150,9 +151,10 @@ class Faults:
             return fault
 
 
-def at_random(fault: str, share: float, seed: int = 0) -> Callable[[str, str, int], str]:
-    """A plan by which a share of requests meets a fault, the same ones each time."""
-    return lambda method, path, number: fault if random.Random(1000 * seed + number).random() < share else PASS
+def at_random(*kinds: str, share: float) -> Callable[[str, str, int], str]:
+    """A plan by which a share of requests meets faults of these kinds, in turn."""
+    chosen, turns = random.Random(0), itertools.cycle(kinds)
+    return lambda method, path, number: next(turns) if chosen.random() < share else PASS
 
 
 class _Handler(BaseHTTPRequestHandler):
