@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from aria_data.storage import not_writable
+from aria_data.storage import local_folder, not_writable, open_root
 from aria_data.transcribe import Compute
 from flows.build.assemble import Build
 from flows.build.stream import Lane
@@ -41,7 +41,7 @@ def build_dataset(
     """
     order = order_build(
         source,
-        Path(out),
+        open_root(out),
         values=config,
         compute=Compute(**(compute or {})),
         dry_run=dry_run,
@@ -99,7 +99,7 @@ def build(
     of the run.
     """
     order = order_build(
-        source, Path(out), config_path, settings, compute=compute, dry_run=dry_run, name=name, engine=engine
+        source, open_root(out), config_path, settings, compute=compute, dry_run=dry_run, name=name, engine=engine
     )
     return last_summary(order) or carry_out(order, verbose, with_prefect)
 
@@ -116,7 +116,7 @@ def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = Tru
         if order.is_dry_run or not with_prefect:
             return run_alone(build_dataset, plain, verbose)
         try:
-            order.out.mkdir(parents=True, exist_ok=True)
+            (home := local_folder(order.out.absolute())).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_writable(order.out, error) from error
-        return run_recorded(build_dataset, plain, order.out.absolute() / ".prefect", verbose)
+        return run_recorded(build_dataset, plain, home / ".prefect", verbose)

@@ -13,7 +13,7 @@ from prefect import flow
 
 from aria_data.collect import CrawlSummary
 from aria_data.config import BuildConfig, for_crawl, to_toml
-from aria_data.storage import exclusive_lock, write_whole
+from aria_data.storage import exclusive_lock, open_root, write_whole
 from aria_data.storage.delta_tables import remove_orphans
 from flows.engine.context import BuildContext
 from flows.engine.crawling import COLLECT, Report, opt_outs_of, run_crawl
@@ -27,7 +27,7 @@ def crawl(out: str, config: dict[str, Any] | None = None) -> CrawlSummary:
 
     Settings that `config` does not name are those of the dataset.
     """
-    return crawl_and_note(Path(out), settings_of_crawl(Path(out), values=config))
+    return crawl_and_note(open_root(out), settings_of_crawl(open_root(out), values=config))
 
 
 def settings_of_crawl(

@@ -9,7 +9,7 @@ from typing import Any
 
 from aria_data.download import settle
 from aria_data.errors import DatasetNotFound
-from aria_data.storage import exclusive_lock
+from aria_data.storage import exclusive_lock, local_folder
 from aria_data.web import KINDS
 from aria_data.web.failures import require_kind
 from flows.build.assemble import Build
@@ -35,7 +35,7 @@ def fetch(root: Path, config: Mapping[str, Any] | None = None, only: set[str] | 
         build.rejections.clear()
         build.run(DOWNLOAD)
         fetched = build.found.records(DOWNLOAD.name)
-        settle(root, fetched)
+        settle(local_folder(root), fetched)
         attempts = build.context.attempts
         not_fetched = [(one.reason, f"{one.source_url}: {one.reason} ({one.detail})") for one in build.rejections]
         for key, pending in build.not_done.items():

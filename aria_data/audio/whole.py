@@ -20,6 +20,7 @@ from aria_data.audio.decoded import info_of
 from aria_data.audio.downmix import Downmix
 from aria_data.audio.frames import Tally, converted
 from aria_data.audio.opening import opened
+from aria_data.storage import local_audio, open_root
 from aria_data.storage.files import from_location
 
 
@@ -73,7 +74,7 @@ class Answer:
 
 def decode_whole(send: Callable[[np.ndarray], None], dataset_root: str, order: Order) -> Answer:
     """Decode a file once, to its end. `send` gets its blocks of samples, if they are wanted."""
-    path = from_location(order.location, Path(dataset_root))
+    path = local_audio(from_location(order.location, open_root(dataset_root)))
     if not order.is_sent and not order.listener:
         return Answer(inspect(path, order.max_duration_s) if order.is_described else None, None)
     whole = WholeFile(path, order.sample_rate, order.max_duration_s, order.is_described)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 
 from aria_data.deduplicate.note_index import NoteIndex, NoteIndexConfig, Notes, is_same
 from aria_data.errors import DatasetCorrupt
-from aria_data.storage import write_whole
+from aria_data.storage import remove_folder, write_whole
 
 VERSION = 1  # raise it when the same notes would give other pairs
 BATCH = 1000  # performances indexed at once; each batch becomes a file
@@ -67,7 +66,7 @@ class KeptIndex:
         return pa.array(self._index.ids, pa.string())
 
     def _start_anew(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
         self._index = NoteIndex(self.config)
 
     def pairs(self) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from aria_data.deduplicate.note_matching import Match, compare, compare_patterns
 from aria_data.deduplicate.note_pairs import Occurrences, find_pairs
 from aria_data.deduplicate.note_patterns import NoteIndexConfig, Notes, Patterns, find_patterns
 from aria_data.errors import DatasetCorrupt
-from aria_data.storage import write_whole
+from aria_data.storage import local_copy, write_whole
 
 __all__ = ["Match", "NoteIndex", "NoteIndexConfig", "Notes", "compare", "find_patterns", "is_same"]
 
@@ -157,7 +157,7 @@ class NoteIndex:
         index = cls(config)
         for path in sorted(folder.glob("part-*.arrow")):
             try:
-                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+                table = pa.ipc.open_file(pa.memory_map(str(local_copy(path)))).read_all()
                 config_there = json.loads(table.schema.metadata[b"config"])
                 index._take(table.cast(SCHEMA))
             except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:

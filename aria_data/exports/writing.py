@@ -21,7 +21,7 @@ from aria_data import __version__
 from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
 from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
-from aria_data.manifest.dataset import READ_WITH_MIDI, Selection, read_midi_of
+from aria_data.manifest.dataset import READ_WITH_MIDI, Selection, read_midis_of
 from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import arrow_schema
 from aria_data.storage import HELD, PARTIAL, exclusive_lock, not_writable, printable, sha256_file
@@ -124,7 +124,7 @@ class Writer:
     def midis(self, table: pa.Table) -> list[bytes]:
         """Read the MIDI files of a few rows at once, and report progress."""
         named = table.select(["segment_id", "midi_path", "midi_sha256"]).to_pylist()
-        found = [read_midi_of(self.selection.root, row) for row in named]
+        found = [midi for _, midi in read_midis_of(self.selection.root, named)]
         self.advance(len(found))
         return found
 

@@ -15,7 +15,7 @@ import heapq
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,8 @@ from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import Manifest, Row, Version
 from aria_data.manifest.removed import removal_of
 from aria_data.manifest.rows import rows_of
-from aria_data.storage import printable
+from aria_data.storage import is_remote, open_root, printable
+from aria_data.storage.object_paths import read_ahead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +40,13 @@ READ_WITH_MIDI = ("segment_id", "midi_path", "midi_sha256", "removed_in")  # col
 
 
 class Dataset:
-    """One version of the dataset at `path`, by number or name, by default the newest. Raises `DatasetNotFound`."""
+    """One version of the dataset at `path`, by number or name, by default the newest. Raises `DatasetNotFound`.
+
+    `path` is a folder, or a place in an object store: `s3://bucket/dataset` (`gs://`, `az://`).
+    """
 
     def __init__(self, path: Path | str, version: int | str | None = None):
-        self.root = Path(path)
+        self.root = open_root(path)
         self._manifest = Manifest(self.root)
         if version is not None and not isinstance(version, int | str):
             raise UsageError(f"version: {version!r} is not a number or a name; the versions are 1, 2, 3, ...")
@@ -186,8 +190,7 @@ class Selection:
         return row, read_midi_of(self.root, row)
 
     def __iter__(self) -> Iterator[tuple[Row, bytes]]:
-        for row in rows_of(self.table):
-            yield row, read_midi_of(self.root, row)
+        return read_midis_of(self.root, rows_of(self.table))
 
     def weights(self, column: str) -> np.ndarray:
         """The rows' weights as float64, in order, divided by their mean, so that a weighted loss keeps its scale.
@@ -240,6 +243,15 @@ def read_midi_of(root: Path, row: Row) -> bytes:
             "Restore it from a backup."
         )
     return content
+
+
+def read_midis_of(root: Path, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+    """Yield each row with its MIDI file, in order; from an object store, some are asked for ahead."""
+
+    def with_midi(row: Row) -> tuple[Row, bytes]:
+        return row, read_midi_of(root, row)
+
+    return read_ahead(rows, with_midi) if is_remote(root) else map(with_midi, rows)
 
 
 def midi_path_of(root: Path, row: Row) -> Path:

@@ -49,7 +49,7 @@ from aria_data.manifest.rows import (
 )
 from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, lean, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, create_delta, lean, open_delta, table_error, write_delta
 
 __all__ = [
     "BATCH_ROWS",
@@ -301,24 +301,23 @@ class Manifest:
         version: Version,
     ) -> int:
         """Add rows, or replace everything in `buckets` by them, as one commit that is a version."""
-        from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+        from deltalake import WriterProperties
 
         source = _Source(batches)
         try:
             require_space(self.path, num_bytes)
             if open_delta(self.path) is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                address, configuration = address_of(self.path), KEEP_HISTORY
-                DeltaTable.create(address, schema=schema, partition_by=[BUCKET], configuration=configuration)
+                create_delta(self.path, schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY)
             mode: dict[str, Any] = {"mode": "append"}
             if buckets is not None:
                 named = ", ".join(map(repr, sorted(buckets)))
                 mode = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
-            write_deltalake(
-                address_of(self.path),
+            write_delta(
+                self.path,
+                None,
                 pa.RecordBatchReader.from_batches(schema, source),
+                metadata_of(version),
                 schema_mode="merge",
-                commit_properties=CommitProperties(custom_metadata=metadata_of(version)),
                 writer_properties=WriterProperties(**LAYOUT),
                 **mode,
             )

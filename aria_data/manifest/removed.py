@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 
 from aria_data.manifest.columns import BUCKET
 from aria_data.manifest.rows import bucket_of
-from aria_data.storage import printable
+from aria_data.storage import local_copy, printable
 
 
 def removal_of(root: Path, segment_id: str) -> str:
@@ -28,7 +28,7 @@ def removal_of(root: Path, segment_id: str) -> str:
         schema = pa.schema(
             [("segment_id", pa.string()), ("removed_in", pa.int64()), ("removal_reason", pa.string())],
         )
-        table = pads.dataset(files, schema=schema, format="parquet").to_table(
+        table = pads.dataset([str(local_copy(file)) for file in files], schema=schema, format="parquet").to_table(
             filter=(pads.field("segment_id") == segment_id) & pads.field("removed_in").is_valid()
         )
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
@@ -39,7 +39,7 @@ def removal_of(root: Path, segment_id: str) -> str:
     return f"removed in version {row['removed_in']} ({printable(row['removal_reason'] or '')})"
 
 
-def _files_of(path: Path, bucket: str) -> list[str]:
+def _files_of(path: Path, bucket: str) -> list[Path]:
     """The data files of one bucket in the newest version of the table at `path`."""
     there: dict[str, dict[str, Any]] = {}
     for commit in sorted((path / "_delta_log").glob("*.json")):
@@ -48,4 +48,4 @@ def _files_of(path: Path, bucket: str) -> list[str]:
                 there[entry["add"]["path"]] = entry["add"]["partitionValues"]
             elif "remove" in entry:
                 there.pop(entry["remove"]["path"], None)
-    return [str(path / unquote(name)) for name, values in there.items() if values[BUCKET] == bucket]
+    return [path / unquote(name) for name, values in there.items() if values[BUCKET] == bucket]

@@ -19,11 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from aria_data.errors import DatasetCorrupt, UsageError
+from aria_data.errors import DatasetCorrupt, DatasetError, UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
 from aria_data.manifest.rows import sorted_by_id
 from aria_data.storage import printable
+from aria_data.storage.delta_stores import of_the_store
 from aria_data.storage.delta_tables import data_files, lean
+from aria_data.storage.object_paths import ObjectPath
 
 FEW = 2_000  # up to so many rows are read page by page; deltalake's engine needs some 350 bytes of stack for each
 QUERY_S = 60.0  # time limit: a condition may never end
@@ -47,8 +49,10 @@ LAYOUT: dict[str, Any] = {
 }
 
 
-def damaged(path: Path, error: BaseException) -> DatasetCorrupt:
+def damaged(path: Path, error: BaseException) -> DatasetError:
     """Make an error that states in one line that a data file cannot be read, and what to do."""
+    if isinstance(path, ObjectPath) and (of_store := of_the_store(path, error)):
+        return of_store
     return DatasetCorrupt(
         f"{path}: a data file is missing or damaged ({' '.join(str(error).split())[:160]}). "
         "Restore the folder from a backup, or delete it and build again: finished work is not repeated."

@@ -15,6 +15,7 @@ import mido
 from aria_data.errors import MidiUnreadable
 from aria_data.midi.midi_events import CONTROL, DEFAULT_TEMPO_US, NOTE_ON, TEMPO, Event, MidiFile, Track, parse
 from aria_data.storage import printable
+from aria_data.storage.object_paths import ObjectPath
 
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # A0 to C8, the 88 keys
 SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67  # controller numbers of the MIDI 1.0 specification
@@ -121,6 +122,8 @@ def read_midi(path: str | Path) -> Performance:
 
 
 def _read_bytes(path: str | Path) -> bytes:
+    if isinstance(path, ObjectPath):
+        return path.read_bytes()
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is no file")  # a pipe would be waited for
     with open(path, "rb") as file:

@@ -18,7 +18,7 @@ import numpy as np
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.selection import Pool
-from aria_data.storage import write_whole
+from aria_data.storage import local_copy, open_root, write_whole
 
 FORMAT = 1  # raise it when older code could not read what is written
 METADATA_KEY = b"aria_score_table"
@@ -102,7 +102,7 @@ class ScoreTable:
         table = pa.table(values, schema=pa.schema(fields, metadata={METADATA_KEY: header.encode()}))
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        write_whole(Path(path), sink.getvalue().to_pybytes())
+        write_whole(open_root(path), sink.getvalue().to_pybytes())
 
     @classmethod
     def load(cls, path: Path) -> ScoreTable:
@@ -110,10 +110,10 @@ class ScoreTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if not Path(path).is_file():
+        if not open_root(path).is_file():
             raise DatasetNotFound(f"{path}: there is no score table. Score the dataset first.")
         try:
-            table = pq.ParquetFile(path, page_checksum_verification=True).read()
+            table = pq.ParquetFile(local_copy(open_root(path)), page_checksum_verification=True).read()
             header = json.loads((table.schema.metadata or {})[METADATA_KEY])
             if header["format"] > FORMAT:
                 raise DatasetCorrupt(f"{path}: was written by a newer version of this program. Update it.")

@@ -30,7 +30,7 @@ from aria_data.manifest.row_queries import ids_where
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.release.splits import EXCLUDED, STRICTNESS
-from aria_data.storage import printable, write_whole
+from aria_data.storage import local_copy, printable, write_whole
 
 RECIPE, SELECTION = "recipe", "selection"
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException)
@@ -176,9 +176,9 @@ class Subsets:
     def _selected(self, name: str) -> pa.Table:
         path, num_rows = self._file(name).with_suffix(".parquet"), self.about(name).get("num_rows")
         try:
-            if not path.is_file() or pq.read_metadata(path).num_rows != num_rows:
+            if not path.is_file() or pq.read_metadata(file := local_copy(path)).num_rows != num_rows:
                 raise ValueError(f"not the {num_rows} rows announced")
-            table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+            table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
             table = table.select(SELECTED.names).cast(SELECTED)
             if table["segment_id"].null_count or table["weight"].null_count:
                 raise ValueError("rows without id or weight")

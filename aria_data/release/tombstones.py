@@ -6,7 +6,6 @@ A removal that was killed is completed by the next build or removal, which make 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
 from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
+from aria_data.storage import local_folder
 from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts
 from aria_data.web.opt_outs import may_be_named
@@ -275,7 +275,7 @@ def _candidate_of(row: Row) -> Candidate:
 
 def _delete(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_folder(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -286,6 +286,6 @@ def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:
         for path in batch.filter(is_in(batch.column("item_id"), candidate_ids)).column("audio_path").to_pylist():
             (root / path).unlink(missing_ok=True)
     for candidate_id in candidate_ids:
-        partial = partial_path(root, candidate_id)
+        partial = partial_path(local_folder(root), candidate_id)
         if partial.parent.is_dir():
             forget(partial)

@@ -1,6 +1,7 @@
-"""Open, read and clean Delta tables on disk. `stage_tables` and the manifest are made of them.
+"""Open, read, write and clean Delta tables. `stage_tables` and the manifest are made of them.
 
 A table's commits are its log: `_delta_log/00000000000000000007.json` adds and removes data files.
+What is different in an object store is in `delta_stores`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import pyarrow.dataset as pads
 from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, UsageError
+from aria_data.storage.delta_stores import (
+    create_remote,
+    data_files_of,
+    leftovers,
+    of_the_store,
+    open_remote,
+    write_remote,
+)
 from aria_data.storage.files import not_writable, printable
+from aria_data.storage.object_paths import ObjectPath
+from aria_data.storage.store_errors import said
 
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
@@ -35,6 +46,8 @@ def open_delta(path: Path, version: int | None = None):
 
     log = path / "_delta_log"
     try:
+        if isinstance(path, ObjectPath):
+            return open_remote(path, version)
         if not log.is_dir() or not any(log.glob("*.json")):
             return None
         return DeltaTable(address_of(path), version=version)
@@ -68,7 +81,10 @@ def data_files(
     names = actions["path"].to_pylist()
     if not names:
         return pads.dataset(schema.empty_table())
-    paths = [str(path / unquote(name)) for name in names]
+    names = [unquote(name) for name in names]
+    if isinstance(path, ObjectPath):
+        return data_files_of(path, names, actions["size_bytes"].to_pylist(), schema)
+    paths = [str(path / name) for name in names]
     return pads.dataset(paths, schema=schema, format="parquet", filesystem=LocalFileSystem())
 
 
@@ -86,6 +102,32 @@ def lean() -> dict[str, Any]:
     """Options of a scan that reads little ahead: 80 MB less than Arrow's own for 200,000 rows, and not slower."""
     options = pads.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
     return {"fragment_scan_options": options, "fragment_readahead": 1, "batch_readahead": 1, "batch_size": 8192}
+
+
+def create_delta(path: Path, **settings: Any) -> None:
+    """Make an empty table, with the settings of `deltalake.DeltaTable.create`."""
+    from deltalake import DeltaTable
+
+    if isinstance(path, ObjectPath):
+        create_remote(path, **settings)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    DeltaTable.create(address_of(path), **settings)
+
+
+def write_delta(path: Path, table: Any, rows: Any, metadata: Mapping[str, str] | None = None, **settings: Any) -> None:
+    """Commit rows to the table at `path`, which is open as `table` or None, as `deltalake.write_deltalake` does.
+
+    `metadata` is kept with the commit. Raises deltalake's errors and `OSError`; then nothing is written.
+    """
+    from deltalake import CommitProperties, write_deltalake
+
+    if isinstance(path, ObjectPath):
+        write_remote(path, table, rows, metadata or {}, **settings)
+        return
+    if metadata is not None:
+        settings["commit_properties"] = CommitProperties(custom_metadata=dict(metadata))
+    write_deltalake(table or address_of(path), rows, **settings)
 
 
 def address_of(path: Path) -> str:
@@ -110,9 +152,11 @@ def table_error(path: Path, error: BaseException, writing: bool = False) -> Aria
     """
     if isinstance(error, AriaDataError):
         return error
+    if isinstance(path, ObjectPath) and (of_store := of_the_store(path, error)):
+        return of_store
     if writing and not isinstance(error, ValueError | TypeError | pa.ArrowException):
         return not_writable(path, error)
-    cause = " ".join(str(error).split())[:160]
+    cause = said(error)
     if getattr(error, "errno", None) in OF_SURROUNDINGS or any(os.strerror(code) in cause for code in OF_SURROUNDINGS):
         return DatasetNotReadable(f"{path}: cannot be read ({cause}). Check its permissions and its disk.")
     is_cache = path.parent.name == "tables" and path.name != "removals"
@@ -129,15 +173,20 @@ def remove_orphans(path: Path) -> int:
     """
     log = path / "_delta_log"
     try:
+        if isinstance(path, ObjectPath):
+            orphans = leftovers(path, _files_named_in)
+            for orphan in orphans:
+                orphan.unlink(missing_ok=True)
+            return len(orphans)
         if not log.is_dir():
             return 0
         named = _files_named_in(sorted(log.glob("*.json")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise table_error(path, error) from error
-    orphans = [file for file in path.rglob("*.parquet") if log not in file.parents and file.name not in named]
-    for file in orphans:
+    left = [file for file in path.rglob("*.parquet") if log not in file.parents and file.name not in named]
+    for file in left:
         file.unlink()
-    return len(orphans)
+    return len(left)
 
 
 def _files_named_in(commits: Sequence[Path]) -> set[str]:

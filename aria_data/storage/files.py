@@ -2,6 +2,7 @@
 
 The operating system's lock is free again however its process ends. Some file systems have none (NFS without a lock
 service, some FUSE and cluster file systems): there `ARIA_DATA_LOCK=file` locks by a file that one process can make.
+In an object store the lock is a lease (`lease`), and an object is written whole by the store itself (`object_paths`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
+from aria_data.storage.lease import held_lease
+from aria_data.storage.object_paths import ObjectPath
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20
@@ -40,6 +44,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Makes the folder if need be. Raises `DatasetNotWritable` without permission or space, and leaves no `.partial`.
     """
+    if isinstance(path, ObjectPath):
+        _put(path, lambda: path.write_bytes(content))
+        return
     with writing_whole(path) as file:
         file.write(content)
 
@@ -50,6 +57,12 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
 
     A block that ends with an error leaves nothing. A device or a pipe, such as /dev/null, is written to, not replaced.
     """
+    if isinstance(path, ObjectPath):
+        with tempfile.NamedTemporaryFile(prefix="aria-data-", suffix=path.suffix) as given:
+            yield given  # type: ignore[misc]
+            given.flush()
+            _put(path, lambda: path.upload(Path(given.name)))
+        return
     if path.exists() and not path.is_file() and not path.is_dir():
         try:
             with open(path, "wb") as file:
@@ -72,11 +85,28 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def _put(path: ObjectPath, write: Callable[[], Any]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise not_writable(str(path), error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder and all that is in it, if it is there; what cannot be deleted stays."""
+    if isinstance(path, ObjectPath):
+        path.remove_all()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def require_space(path: Path, num_bytes: int) -> None:
     """Raise `DatasetNotWritable` unless the disk has room for `num_bytes` and `SPARE_BYTES` more.
 
-    Without this check the table library leaves half a file on a full disk and prints a panic.
+    Without this check the table library leaves half a file on a full disk and prints a panic. A store is never full.
     """
+    if isinstance(path, ObjectPath):
+        return
     place = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
     if shutil.disk_usage(place).free < num_bytes + SPARE_BYTES:
         raise not_writable(path, OSError(errno.ENOSPC, "No space left on device"))
@@ -86,9 +116,12 @@ def not_writable(path: Path | str, error: BaseException) -> DatasetError:
     """Make an error that states in one line why a write failed and what to do. `error` is an OSError or deltalake's."""
     text = str(error)
     code = getattr(error, "errno", None)
+    if isinstance(error, FileNotFoundError) and "://" in str(path):
+        return DatasetNotWritable(f"{path}: there is no such bucket. Make it first, or choose another --out.")
     if code == errno.ENOSPC or "No space left" in text or "StorageFull" in text or "os error 28" in text:
         return DatasetNotWritable(f"{path}: no space left on the device. Free some and run the same command again.")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS) or "ermission denied" in text or "Read-only file" in text:
+    is_denied = code in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError)
+    if is_denied or "ermission denied" in text or "Read-only file" in text:
         return DatasetNotWritable(f"{path}: may not be written. Check its permissions or choose another --out.")
     return DatasetNotWritable(
         f"{path}: cannot be written ({' '.join(text.split())[:200]}). Check the disk and the path."
@@ -179,6 +212,10 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     Raises `DatasetLocked` at once when another process holds it, `LocksMissing` where the file system has no locks.
     With `ARIA_DATA_LOCK=file`, the lock is a file that a killed process leaves behind; the message names it then.
     """
+    if isinstance(path, ObjectPath):
+        with _leased(path):
+            yield
+        return
     kind = os.environ.get(LOCKING) or "system"
     if kind not in ("system", "file"):
         raise UsageError(f"{LOCKING}={printable(kind, 40)}: is `system` (without it, too) or `file`.")
@@ -198,6 +235,16 @@ def exclusive_lock(path: Path) -> Iterator[None]:
                 yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _leased(path: ObjectPath) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_lease(path, _holder()))
+        except OSError as error:
+            raise not_writable(str(path.parent), error) from error
+        yield
 
 
 def _opened(path: Path) -> int:
@@ -274,11 +321,14 @@ def _require_not_held(held: Path) -> None:
 
 def _sign(descriptor: int) -> None:
     """Write down who holds the lock, for those who find it held. A lock that cannot be written holds as well."""
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since}
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+        os.pwrite(descriptor, json.dumps(_holder()).encode() + b"\n", 0)
+
+
+def _holder() -> dict[str, Any]:
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since}
 
 
 def _unsign(descriptor: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from aria_data.storage.files import not_writable
+from aria_data.storage.local_copies import local_folder
 
 FOLDER = ".relations"  # of a dataset; a killed build leaves it, the next one deletes it
 MEMORY = "512MB"  # of the database's buffers and joins; what does not fit goes to its folder
@@ -50,7 +51,7 @@ class Relations:
         Raises `DatasetNotWritable` where there is no permission or no space; so do all its methods for a full disk.
         """
         # DuckDB reads what follows a question mark as a query
-        folder = Path(tempfile.mkdtemp()) if root is None or "?" in str(root) else root / FOLDER
+        folder = Path(tempfile.mkdtemp()) if root is None or "?" in str(root) else local_folder(root) / FOLDER
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

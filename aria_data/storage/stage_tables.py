@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.storage.compaction import MAX_SMALL_FILES, compact
-from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, data_files, lean, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, data_files, lean, open_delta, table_error, write_delta
 from aria_data.storage.files import require_space
 from aria_data.storage.rows_of_records import arrow_type, default_of, from_column, from_row, to_column, to_row
 
@@ -188,15 +188,13 @@ class StageTable:
 
     def append_rows(self, table: pa.Table) -> None:
         """As `append`, of outcomes as rows of `schema`."""
-        from deltalake import write_deltalake
-
         try:
             require_space(self.path, table.nbytes)
             self._delta = self._delta or open_delta(self.path)
             if self._delta is None:
-                write_deltalake(address_of(self.path), table, mode="append", configuration=KEEP_HISTORY)
+                write_delta(self.path, None, table, mode="append", configuration=KEEP_HISTORY)
             else:
-                write_deltalake(self._delta, table, mode="append", schema_mode="merge")
+                write_delta(self.path, self._delta, table, mode="append", schema_mode="merge")
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             self._delta = None
             raise table_error(self.path, error, writing=True) from error
@@ -284,17 +282,15 @@ class RecordTable:
 
     def replace_rows(self, rows: pa.Table) -> None:
         """As `replace`, of rows."""
-        from deltalake import write_deltalake
-
         rows = rows.select(self.schema.names).cast(self.schema)
         try:
             there = self.reader().read_all()
-        except pa.ArrowException as error:
+        except (OSError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
         if there.equals(rows):
             return
         try:
             require_space(self.path, rows.nbytes)
-            write_deltalake(address_of(self.path), rows, mode="overwrite", configuration=KEEP_HISTORY)
+            write_delta(self.path, None, rows, mode="overwrite", configuration=KEEP_HISTORY)
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error

@@ -19,6 +19,7 @@ import numpy as np
 from aria_data.errors import MidiUnreadable
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, MAX_FILE_BYTES, performance_of
 from aria_data.storage import printable
+from aria_data.storage.object_paths import ObjectPath
 
 KINDS = ("special", "time", "pitch", "duration", "velocity")  # of tokens, by number
 _KIND_OF = {"TimeShift": "time", "Pitch": "pitch", "Duration": "duration", "Velocity": "velocity"}
@@ -159,6 +160,8 @@ def _notes_of(content: bytes) -> np.ndarray:
 
 
 def _read_bytes(path: str | Path) -> bytes:
+    if isinstance(path, ObjectPath):
+        return path.read_bytes()
     with open(path, "rb") as file:
         return file.read(MAX_FILE_BYTES + 1)
 

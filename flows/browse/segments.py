@@ -11,6 +11,7 @@ import numpy as np
 
 from aria_data.audio.decode import AudioReader
 from aria_data.midi import Performance
+from aria_data.storage import local_audio
 from aria_data.storage.delta_tables import data_files, open_delta
 from aria_data.storage.files import from_location
 
@@ -23,7 +24,7 @@ def recording_wav(root: Path, location: str, start_s: float, end_s: float) -> Bi
 
     Raises `AudioUnreadable` or `AudioUnreachable`.
     """
-    with AudioReader(from_location(location, root), SOUND_RATE, 1) as reader:
+    with AudioReader(local_audio(from_location(location, root)), SOUND_RATE, 1) as reader:
         return _wav(block[:, 0] for block in reader.blocks(start_s, min(end_s, start_s + MAX_SOUND_S)))
 
 

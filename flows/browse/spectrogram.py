@@ -11,6 +11,7 @@ import numpy as np
 
 from aria_data.audio.decode import AudioReader
 from aria_data.errors import AriaDataError
+from aria_data.storage import local_audio
 from aria_data.storage.files import from_location
 
 RATE = 8_000  # Hz: pictures show up to 4 kHz, the piano's highest fundamental
@@ -29,7 +30,7 @@ def spectrogram_png(root: Path, location: str, start_s: float, end_s: float, is_
     A coarse one reads short parts only; where the file does not allow that, all of it is read. Raises `AudioUnreadable`
     or `AudioUnreachable`.
     """
-    path = from_location(location, root)
+    path = local_audio(from_location(location, root))
     picture = _sampled(path, start_s, end_s) if is_coarse else None
     if picture is None:
         with AudioReader(path, RATE, 1) as reader:

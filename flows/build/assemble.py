@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from aria_data.measure import load_limits
 from aria_data.records import Candidate, Rejection, Segment, Segmentation
 from aria_data.release import Removal, Removals
 from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
-from aria_data.storage import PARTIAL, exclusive_lock
+from aria_data.storage import PARTIAL, exclusive_lock, is_remote, local_folder, open_root, remove_folder
 from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.relations import FOLDER, Relations
 from aria_data.storage.spilled import rows_of
@@ -86,12 +85,12 @@ class Build:
         `command` is what runs, for the record of speeds. Settings that `config` does not name are those of the
         dataset. Raises `DatasetLocked` when another build or crawl works there.
         """
-        root = Path(out).absolute()
+        root = open_root(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
         context.executor = executor_of(context, Engine(**(engine or {})))
-        with show.progress() as progress, closing(context), ExitStack() as stack:
+        with show.progress() as progress, exclusive_lock(root / ".lock"), closing(context), ExitStack() as stack:
             build = cls(source or "", context, progress, name=name, stack=stack)
-            with exclusive_lock(root / ".lock"), watched(context, build.telemetry, progress, command):
+            with watched(context, build.telemetry, progress, command):
                 build._tidy()
                 yield build
 
@@ -99,10 +98,11 @@ class Build:
         root = self.context.root
         for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
-        for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
-            partial.unlink()
-        shutil.rmtree(root / FOLDER, ignore_errors=True)
-        settle(root, self.context.downloads)
+        if not is_remote(root):  # an object is written whole by its store
+            for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
+                partial.unlink()
+        remove_folder(local_folder(root) / FOLDER)
+        settle(local_folder(root), self.context.downloads)
         sweep(root)
 
     @timed(COLLECT)

@@ -6,7 +6,6 @@ grow with the dataset, but for some tens of bytes a recording.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,7 +150,7 @@ class Ending:
                 "SELECT recording_id, location FROM recordings SEMI JOIN finished USING (recording_id)"
             )
             for recording_id, location in zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            if not os.access(self.context.path_of(location), os.R_OK)
+            if not self.context.can_read(location)
         ]
         if not gone:
             return rows, index

@@ -106,7 +106,7 @@ def put_records(
 def _keep_one(relations: Relations, context: BuildContext, stage: Stage, name: str, key: str) -> None:
     path = "midi_path" if stage is TRANSCRIBE else "''"
     found = relations.rows(f"SELECT outcome, {path} FROM {name} WHERE outcome_key = '{key}' ORDER BY outcome")
-    there = [outcome for outcome, place in found if place and (context.root / place).exists()]
+    there = [outcome for outcome, place in found if place and context.is_there(place)]
     kept = (there or [outcome for outcome, _ in found])[-1]
     relations.run(f"DELETE FROM {name} WHERE outcome_key = '{key}' AND outcome <> {kept}")
 

@@ -6,7 +6,6 @@ gives another one, its group of files passes the lanes once more, together.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -243,7 +242,7 @@ class Stream:
 
     def _preference(self, file: File) -> str:
         """Sort key among identical files: files that exist before those that are gone, then by source_url."""
-        is_gone = not os.path.exists(self.context.path_of(file.location))
+        is_gone = not self.context.has_audio(file.location)
         return f"{int(is_gone)} {file.source_url}"
 
     def number_segments(self, shard: Shard, is_looking: bool = False) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 
 from aria_data.config import to_values
 from aria_data.errors import AriaDataError
-from aria_data.storage import exclusive_lock, write_whole
+from aria_data.storage import exclusive_lock, open_root, write_whole
 from aria_data.storage.balance import Balance
-from aria_data.storage.files import from_location
+from aria_data.storage.object_paths import ObjectPath
 from flows.engine.context import BuildContext
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import BuildOrder, settings_of
@@ -59,7 +59,7 @@ def note_finished(context: BuildContext, source: str, summary: BuildSummary, cop
 
     `copies` are the locations of all recordings whose bytes another one has as well.
     """
-    there = {location: os.path.exists(context.path_of(location)) for location in copies}
+    there = {location: context.has_audio(location) for location in copies}
     state = state_of(context, source if source and Path(source).is_dir() else None)
     noted = {"state": state, "copies": {str(context.path_of(one)): is_there for one, is_there in there.items()}}
     write_whole(context.root / "index" / "last_build.json", json.dumps(noted | {"summary": asdict(summary)}).encode())
@@ -89,6 +89,9 @@ def state_of_code() -> str:
 
 def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str]:
     """A line a file, in order: its place, size, inode and times. Links are followed, as a build does, but not twice."""
+    if isinstance(path, ObjectPath):
+        yield from _objects(path)
+        return
     if not path.is_dir():
         with suppress(OSError):
             yield _line(os.path.relpath(path, below), os.stat(path))
@@ -112,6 +115,15 @@ def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str
             else:
                 with suppress(OSError):
                     yield _line(f"{place}/{entry.name}", entry.stat())
+
+
+def _objects(path: ObjectPath) -> Iterator[str]:
+    """A line an object of a store: its name, size, tag and time."""
+    found = path.files()
+    with suppress(FileNotFoundError):
+        found = found or {path: path.info()}
+    for each, info in found.items():
+        yield f"{each}\0{info.st_size} {info.etag} {info.modified}"
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -142,7 +154,8 @@ def _hash(lines: Iterable[str]) -> str:
 
 def _are_where_they_were(copies: dict[str, bool]) -> bool:
     """Files with the same bytes: which of them a row shows depends on which of them are there."""
-    return all(os.path.exists(from_location(place, Path())) == is_there for place, is_there in copies.items())
+    places = ((open_root(place) if "://" in place else Path(place), is_there) for place, is_there in copies.items())
+    return all(place.exists() == is_there for place, is_there in places)
 
 
 def _as_done_before(values: dict[str, Any], seconds: float) -> BuildSummary:

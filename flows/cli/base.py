@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aria_data.storage import json_line
+from aria_data.storage import json_line, open_root
 
 if TYPE_CHECKING:
     from aria_data.config import BuildConfig
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from flows.tools.title_lists import ReadMany, Row
 
 DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class DatasetPlace(click.Path):
+    """A dataset's folder, or its place in an object store, as `s3://bucket/dataset`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            return open_root(value)
+        return super().convert(value, param, ctx)
+
+
+DATASET = DatasetPlace(path_type=Path)
 
 
 class Examples(click.Command):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from flows.cli.base import (
+    DATASET,
     DONE,
     DONE_WITH_FAILURES,
     Examples,
@@ -33,7 +34,7 @@ from flows.cli.base import (
     """,
 )
 @click.argument("source", required=False)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
+@click.option("--out", required=True, type=DATASET, help="The dataset folder; made when missing.")
 @click.option(
     "--config",
     "config_path",
@@ -108,7 +109,7 @@ def build(
     aria-data plan dataset/ recordings/ --cluster cluster.toml
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("source", required=False)
 @click.option(
     "--config",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, prefect_option, print_json
+from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, prefect_option, print_json
 
 EXPECTED = {"robots", "opted-out", "refused"}  # leads that nobody may follow: no failure of the crawl
 REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or the site's
@@ -26,7 +26,7 @@ REJECTED = EXPECTED | {"licence", "too-long"}  # by settings, the person's or th
     """,
 )
 @click.argument("seeds", nargs=-1)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
+@click.option("--out", required=True, type=DATASET, help="The dataset folder; made when missing.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--max-candidates", type=click.IntRange(min=0), help="New ones in this run; 0: no limit.")
@@ -93,7 +93,7 @@ def crawl(
     cls=Examples,
     examples="aria-data fetch dataset/\naria-data fetch dataset/ --set download.max_duration_s=7200 --json",
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file, not the dataset's own.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -114,7 +114,7 @@ def fetch(dataset: Path, config_path: Path | None, settings: tuple[str, ...], as
     aria-data retry dataset/ --kind geo --kind private --set web.cookies=cookies.txt
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--kind", "kinds", multiple=True, help="Why it failed (see `rejections`); may be repeated.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file, not the dataset's own.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
@@ -135,7 +135,7 @@ def retry(
     cls=Examples,
     examples="aria-data tree dataset/ --rejected\naria-data tree dataset/ --format dot | dot -Tsvg > tree.svg",
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--format", "format_", default="text", type=click.Choice(["text", "dot", "json"]), show_default=True)
 @click.option("--rejected", "show_rejected", is_flag=True, help="Show candidates that were not accepted, too.")
 def tree(dataset: Path, format_: str, show_rejected: bool) -> None:
@@ -150,7 +150,7 @@ def tree(dataset: Path, format_: str, show_rejected: bool) -> None:
     cls=Examples,
     examples="aria-data attempts dataset/ --kind network\naria-data attempts dataset/ --format csv > attempts.csv",
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--kind", "kinds", multiple=True, help="Only what ended so; may be repeated.")
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]), show_default=True)
 def attempts(dataset: Path, kinds: tuple[str, ...], format_: str) -> None:

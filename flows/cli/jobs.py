@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aria_data.config import for_crawl, to_values
 from aria_data.errors import DatasetNotFound, UsageError
-from aria_data.storage import printable
+from aria_data.storage import local_folder, printable
 from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
 from flows.build.unchanged import last_summary
@@ -131,8 +131,8 @@ def run_serve(
     _check_timezone(timezone, cron)
     check_seeds(config)
     address_of(out.absolute())
-    out.mkdir(parents=True, exist_ok=True)
-    with temporary_api(out.absolute() / ".prefect", verbose, has_schedules=True, port=port):
+    (home := local_folder(out.absolute())).mkdir(parents=True, exist_ok=True)
+    with temporary_api(home / ".prefect", verbose, has_schedules=True, port=port):
         from flows.serve import Schedule, run_schedule
 
         values = json.loads(json.dumps(to_values(config)))

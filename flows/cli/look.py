@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from aria_data.errors import DatasetNotFound
-from flows.cli.base import Examples, cap_option, print_json
+from flows.cli.base import DATASET, Examples, cap_option, print_json
 
 
 @click.command(
@@ -22,7 +22,7 @@ from flows.cli.base import Examples, cap_option, print_json
     aria-data query dataset/ "in_pruned and is_cluster_lead" --max-per-composition 3 --format paths
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("where", default="")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @cap_option
@@ -64,7 +64,7 @@ def query(
     aria-data explain dataset/ https://example.org/recital.html --json
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("item_id", metavar="ID")
 @click.option("--all", "shows_all", is_flag=True, help="Show the limits that hold, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -83,7 +83,7 @@ def explain(dataset: Path, item_id: str, shows_all: bool, as_json: bool) -> None
 
 
 @click.command(cls=Examples, examples="aria-data rejections dataset/\naria-data rejections dataset/ --format csv")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl"]))
 def rejections(dataset: Path, format_: str) -> None:
     """List what the last build rejected, and why.
@@ -107,7 +107,7 @@ def rejections(dataset: Path, format_: str) -> None:
 
 
 @click.command(cls=Examples, examples="aria-data versions dataset/\naria-data versions dataset/ --json")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def versions(dataset: Path, as_json: bool) -> None:
     """List the dataset's versions, oldest first. With --json, with what each was made from."""
@@ -118,7 +118,7 @@ def versions(dataset: Path, as_json: bool) -> None:
 
 
 @click.command(cls=Examples, examples="aria-data diff dataset/ 3 4\naria-data diff dataset/ spring autumn --json")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("old")
 @click.argument("new")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -148,7 +148,7 @@ def diff(dataset: Path, old: str, new: str, as_json: bool) -> None:
     aria-data stats dataset/ --where "in_deduplicated and split = 'train'" --json
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -173,7 +173,7 @@ def stats(dataset: Path, where: str, version: str | None, as_json: bool) -> None
     aria-data sample dataset/ -n 100 --seed 7 --where "split = 'test'" --format paths
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(min=0), help="How many rows.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other rows.")
 @click.option("--where", default="", metavar="SQL", help="Only from rows for which this condition holds.")
@@ -200,7 +200,7 @@ def sample(dataset: Path, count: int, seed: int, where: str, version: str | None
     aria-data card dataset/ --version spring --output CARD.md
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file.")

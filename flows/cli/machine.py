@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options
+from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_options
 
 
 @click.command(cls=Examples, examples="aria-data doctor\naria-data doctor dataset/ --config crawl.toml --json")
-@click.argument("dataset", required=False, type=click.Path(path_type=Path))
+@click.argument("dataset", required=False, type=DATASET)
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a check.")
 def doctor(dataset: Path | None, config_path: Path | None, as_json: bool) -> None:
@@ -32,7 +32,7 @@ def doctor(dataset: Path | None, config_path: Path | None, as_json: bool) -> Non
 
 
 @click.command(cls=Examples, examples="aria-data costs dataset/\naria-data costs ~/.cache/aria-data/llm.sqlite --json")
-@click.argument("place", type=click.Path(path_type=Path))
+@click.argument("place", type=DATASET)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a model and task.")
 def costs(place: Path, as_json: bool) -> None:
     """Show what language models cost, in tokens and dollars.
@@ -52,7 +52,7 @@ def costs(place: Path, as_json: bool) -> None:
     aria-data serve --out dataset/ --every 6h --port 4200
     """,
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The dataset folder; made when missing.")
+@click.option("--out", required=True, type=DATASET, help="The dataset folder; made when missing.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--cron", default="", help="When runs start, as a cron line: minute, hour, day, month, weekday.")

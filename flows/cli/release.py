@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.base import Examples, cap_option, print_json
+from flows.cli.base import DATASET, Examples, cap_option, print_json
 
 FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those of `aria_data.exports`, which is heavy
 
@@ -22,7 +22,7 @@ FORMATS = ("aria", "aria-jsonl", "folder", "huggingface", "webdataset")  # those
     aria-data export dataset/ --format folder --out midi/ --version 3 --where "composer_id = 'chopin'"
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--format", "format_", required=True, type=click.Choice(FORMATS), help="The layout to write.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder that is new or empty.")
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
@@ -72,7 +72,7 @@ def export(
     aria-data remove dataset/ "uploader:Jane Doe" domain:example.org --reason "asked to be left out"
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("ids", nargs=-1, required=True)
 @click.option("--reason", required=True, help="Recorded beside the removal.")
 def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
@@ -98,7 +98,7 @@ def remove(dataset: Path, ids: tuple[str, ...], reason: str) -> None:
     aria-data subset dataset/ long_chopin --delete
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("name")
 @click.option("--where", default="", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--limits", default="", help="Only rows within these limits: light, heavy, or a TOML file.")
@@ -145,7 +145,7 @@ def _read(path: Path) -> dict:
 
 
 @click.command(cls=Examples, examples="aria-data subsets dataset/\naria-data subsets dataset/ --json")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def subsets(dataset: Path, as_json: bool) -> None:
     """List the named subsets.

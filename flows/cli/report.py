@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.base import Examples, print_json
+from flows.cli.base import DATASET, Examples, print_json
 
 
 @click.command(
@@ -17,7 +17,7 @@ from flows.cli.base import Examples, print_json
     aria-data report dataset/ --version spring --output spring.html
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file; DATASET/report.html without it.")
 def report(dataset: Path, version: str | None, output: Path | None) -> None:
@@ -39,7 +39,7 @@ def report(dataset: Path, version: str | None, output: Path | None) -> None:
     aria-data show dataset/ local-3f6a90c1d2e4b577_0 --json
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("segment_id", metavar="ID")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--width", type=click.IntRange(40, 400), help="Characters in a line; the terminal's width without it.")
@@ -65,7 +65,7 @@ def show(dataset: Path, segment_id: str, version: str | None, width: int | None,
     aria-data sql dataset/ "DESCRIBE candidates"
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.argument("text", metavar="QUERY")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--format", "format_", default="table", type=click.Choice(["table", "csv", "jsonl", "parquet"]))
@@ -93,7 +93,7 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
     aria-data evaluate reviews dataset/ --plots plots/ --json > figures.json
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -124,7 +124,7 @@ def evaluate_reviews_command(dataset: Path, version: str | None, plots: Path | N
     aria-data browse dataset/ --version spring --port 8765
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: one that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address lets other machines in.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from flows.cli.base import Examples, device_option, print_json
+from flows.cli.base import DATASET, Examples, device_option, print_json
 
 METHODS = (  # those of `aria_data.pruning.selection`; a test compares them
     "random",
@@ -31,7 +31,7 @@ METHODS = (  # those of `aria_data.pruning.selection`; a test compares them
     aria-data score dataset/ --where "in_deduplicated and split = 'train'" --table dedup
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--where", metavar="SQL", help="Which rows are scored; without it training rows in_pruned, no copies.")
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--only", default="", help="Columns to compute, with commas between; all without it.")
@@ -112,7 +112,7 @@ def _print_scores(name: str, found: Any) -> None:
     aria-data query dataset/ in_el2n_30 --columns segment_id,weight_el2n_30 --format csv
     """,
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=DATASET)
 @click.option("--name", required=True, help="The subset's name: the columns in_NAME and weight_NAME.")
 @click.option("--method", type=click.Choice(METHODS), help="How files are chosen (docs/pruning.md); group_random.")
 @click.option("--score", "score_name", default="", help="The score that the method goes by: el2n, loss, vog ...")

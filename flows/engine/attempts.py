@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aria_data.download import DownloadConfig, settle
 from aria_data.records import Attempt
+from aria_data.storage import local_folder
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.web import FetchDelayed
 
@@ -59,7 +60,7 @@ class Attempts:
         with self._lock:
             is_settled, self._is_settled = self._is_settled, True
         if not is_settled:
-            settle(root, fetched)
+            settle(local_folder(root), fetched)
 
     def last_kind(self, candidate_id: str) -> str:
         """The kind of failure of a candidate's latest attempt; "" if it was fetched or never tried."""

@@ -22,8 +22,9 @@ from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Download, Recording, Verdict
-from aria_data.storage import printable
+from aria_data.storage import is_remote, local_audio, printable
 from aria_data.storage.files import from_location
+from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
 from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, backends, devices
@@ -31,6 +32,7 @@ from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
 
 KEPT = Verdict(True)
+LEDGER = "llm/ledger.sqlite"  # below a dataset's root
 log = logging.getLogger(__name__)
 
 
@@ -143,7 +145,7 @@ class BuildContext:
 
     def _model(self, name: str) -> Llm:
         config = dataclasses.replace(self.config.llm, model=name or self.config.llm.model)
-        return Llm(config, self.root / "llm" / "ledger.sqlite", run_id=self.run_id)
+        return Llm(config, fetch_database(self.root / LEDGER), run_id=self.run_id)
 
     @cached_property
     def web(self) -> Web:
@@ -165,9 +167,41 @@ class BuildContext:
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
                 self.__dict__[name].close()
+                give_back_database(self.root / LEDGER)
 
     def path_of(self, location: str) -> Path:
         return self.places.get(location) or from_location(location, self.root)
+
+    def audio_of(self, location: str) -> Path:
+        """A file of this disk with a recording's audio; fetched, where it is in an object store."""
+        return local_audio(self.path_of(location))
+
+    def has_audio(self, location: str) -> bool:
+        """Whether a recording's file is there."""
+        path = self.path_of(location)
+        return self.is_there(location) if is_remote(path) else os.path.exists(path)
+
+    def can_read(self, location: str) -> bool:
+        """Whether a recording's file is there and may be read."""
+        path = self.path_of(location)
+        return self.is_there(location) if is_remote(path) else os.access(path, os.R_OK)
+
+    def is_there(self, name: str) -> bool:
+        """Whether the dataset has the file `name`, a path below its root.
+
+        In an object store, all names of a folder are asked for once, so only what is missing costs a request.
+        """
+        path = self.root / name
+        if not is_remote(path):
+            return os.path.exists(path)
+        folder = name.split("/")[0]
+        if folder not in self._names:
+            self._names[folder] = {str(each.relative_to(self.root)) for each in (self.root / folder).rglob("*")}
+        return name in self._names[folder] or path.is_file()
+
+    @cached_property
+    def _names(self) -> dict[str, set[str]]:
+        return {}
 
 
 Work = Callable[[BuildContext, "Stage", Sequence[Item]], Iterator[Outcome]]
@@ -200,7 +234,7 @@ class Stage:
         """Whether the outcome's file still exists; a file deleted by hand is made again."""
         if self.file_of is None or outcome.record is None:
             return True
-        return os.path.exists(context.root / self.file_of(outcome.record))
+        return context.is_there(self.file_of(outcome.record))
 
     def outcome(
         self, context: BuildContext, item: Item, record: Any, verdict: Verdict = KEPT, detail: str = ""
@@ -246,7 +280,7 @@ def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
         return False
     if is_address(location):
         return outcome.reason == "private" and "answers 403" in outcome.detail
-    return outcome.reason in REFUSALS and os.path.isfile(context.path_of(location))
+    return outcome.reason in REFUSALS and context.path_of(location).is_file()
 
 
 class NotDone(TemporaryError):

@@ -15,6 +15,7 @@ from aria_data.config import BuildConfig
 from aria_data.records import Candidate, Screening
 from aria_data.release import Removals
 from aria_data.screen import ScreenConfig, screen
+from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.rows_of_records import from_row
 from aria_data.storage.stage_tables import Outcome, StageTable
 from aria_data.storage.work_keys import work_key
@@ -35,7 +36,8 @@ def run_crawl(
 ) -> CrawlSummary:
     """Crawl into the context's dataset. The caller holds its lock."""
     context.requests.max_requests = config.max_requests
-    frontier = Frontier(context.root / "crawl" / "frontier.sqlite")
+    kept = context.root / "crawl" / "frontier.sqlite"
+    frontier = Frontier(fetch_database(kept))
     screener = _Screener(context)
     try:
         return Crawl(
@@ -53,6 +55,7 @@ def run_crawl(
         ).run()
     finally:
         frontier.close()
+        give_back_database(kept)
 
 
 def collect_source(context: BuildContext, source: str, opt_outs: OptOuts, report: Report) -> CrawlSummary:

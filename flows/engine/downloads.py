@@ -6,7 +6,6 @@ Whether what came is whole is decided by the limits of `ingest`, as for files of
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +13,8 @@ from aria_data.audio import IntegrityLimits, inspect, require_whole
 from aria_data.download import download
 from aria_data.errors import AriaDataError, AudioUnreadable, DatasetError, PermanentError, TemporaryError
 from aria_data.records import Attempt, Candidate, Download, Verdict
-from aria_data.storage import printable
+from aria_data.storage import local_folder, printable
+from aria_data.storage.local_copies import keep_file
 from aria_data.storage.stage_tables import Outcome
 from aria_data.web import HostResting, host_of, kind_of
 from flows.engine.attempts import now
@@ -31,12 +31,14 @@ def _download(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Ite
     def one(item: Item) -> Outcome:
         candidate: Candidate = item.payload
         known = context.downloads.get(candidate.candidate_id)
-        if known is not None and os.path.exists(context.root / known.audio_path):
+        if known is not None and context.is_there(known.audio_path):
             return _judged(context, stage, item, known)
         attempts.require_due(candidate.candidate_id, config)
         began, started = now(), time.monotonic()
         try:
-            record = download(candidate, context.root, config, context.web, limits=_limits(context))
+            here = local_folder(context.root)
+            record = download(candidate, here, config, context.web, limits=_limits(context))
+            keep_file(here / record.audio_path, context.root / record.audio_path)
         except DatasetError:
             raise
         except HostResting:  # no request was sent: no attempt
@@ -84,7 +86,7 @@ def _judged(context: BuildContext, stage: Stage, item: Item, known: Download) ->
 def _require_whole(context: BuildContext, item: Item, known: Download) -> None:
     """Decode an earlier download once more: the limits may be others than when it was fetched."""
     try:
-        require_whole(item.item_id, inspect(context.root / known.audio_path), _limits(context))
+        require_whole(item.item_id, inspect(context.audio_of(known.audio_path)), _limits(context))
     except AudioUnreadable as error:
         raise PermanentError(str(error), "corrupt", error.measured) from error
 

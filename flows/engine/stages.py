@@ -104,7 +104,7 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
     def begun(item: Item) -> Span:
         context.on_begin(item.item_id)
         recording, segment = item.payload
-        return span_of(context.path_of(recording.location), segment, SOUND_ANALYSIS)
+        return span_of(context.audio_of(recording.location), segment, SOUND_ANALYSIS)
 
     def finished() -> Iterator[Item]:
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
@@ -132,7 +132,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
 
     def transcribed_again() -> Iterator[Item]:
         by_id = {item.item_id: item for item in items}
-        spans = (span_of(context.path_of(item.payload[0].location), item.payload[1]) for item in items)
+        spans = (span_of(context.audio_of(item.payload[0].location), item.payload[1]) for item in items)
         for item_id, result in transcribe_spans(second, spans):
             second_results[item_id] = result
             yield by_id[item_id]
@@ -146,7 +146,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
             if isinstance(result, Exception):
                 raise result
             agreement = onset_agreement_of(performance, result.performance)
-        sound = context.traces.pop(segment.segment_id, None) or readers.of(context.path_of(recording.location))
+        sound = context.traces.pop(segment.segment_id, None) or readers.of(context.audio_of(recording.location))
         record = measure_segment(sound, segment, transcription, performance, agreement)
         return stage.outcome(context, item, record)
 

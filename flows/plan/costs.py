@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.errors import ConfigInvalid
+from aria_data.storage import is_remote
 from flows.plan.cluster import Cluster
 from flows.show.summaries import PlannedStage
 from flows.speed.expected import Load, seconds_of
@@ -42,6 +43,8 @@ def speed_here(root: Path, settings: Mapping[str, Any]) -> Speed:
 def _neighbours(root: Path) -> list[Mapping[str, Any]]:
     """The builds of datasets in the same folder, on a machine like this one."""
     try:
+        if is_remote(root):
+            return []
         files = sorted(root.absolute().parent.glob(f"*/{NAME}"))[:MOST_NEIGHBOURS]
     except OSError:
         return []

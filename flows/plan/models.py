@@ -13,6 +13,7 @@ from typing import Any
 from aria_data.errors import DatasetCorrupt
 from aria_data.llm import Forecast, Llm
 from aria_data.records import Candidate
+from aria_data.storage import local_copy
 from flows.engine.context import BuildContext
 from flows.engine.stages import ANNOTATE, SCREEN
 from flows.plan.replay import Replay
@@ -36,6 +37,7 @@ def ledger_copy(root: Path) -> Iterator[Path]:
         copy = Path(folder) / "ledger.sqlite"
         if original.is_file():
             try:
+                original = local_copy(original)
                 with (
                     closing(sqlite3.connect(f"{original.absolute().as_uri()}?mode=ro", uri=True)) as source,
                     closing(sqlite3.connect(copy)) as target,

@@ -13,7 +13,7 @@ from typing import Any
 from aria_data.errors import AriaDataError
 from aria_data.manifest import Manifest, Version
 from aria_data.midi import SUSTAIN, read_midi
-from aria_data.storage import printable, write_whole
+from aria_data.storage import local_copy, printable, write_whole
 from flows.report.charts import Chart, chart_of, shown_value
 from flows.report.figures import BARS, DISTRIBUTIONS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
 from flows.report.views import open_views, select
@@ -125,7 +125,7 @@ def _costs(root: Path) -> dict[str, Any] | None:
 
     if not (root / "llm" / "ledger.sqlite").is_file():
         return None
-    ledger = Ledger(root / "llm" / "ledger.sqlite")
+    ledger = Ledger(local_copy(root / "llm" / "ledger.sqlite"))
     try:
         rows = ledger.table()
     finally:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from aria_data.collect import CrawlSummary
 from aria_data.errors import DatasetNotFound
-from aria_data.storage import json_line
+from aria_data.storage import json_line, local_copy
 from aria_data.web import KINDS
 from flows.show.build_tables import MAX_LINES
 from flows.show.progress_bars import LINE_EVERY_S, duration
@@ -101,7 +101,7 @@ def costs(path: Path, as_json: bool) -> None:
 
     if not path.is_file():
         raise DatasetNotFound(f"{path}: is not there; no language model was used.")
-    ledger = Ledger(path)
+    ledger = Ledger(local_copy(path))
     try:
         rows = ledger.table()
     finally:

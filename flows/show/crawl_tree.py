@@ -10,7 +10,7 @@ from pathlib import Path
 from aria_data.collect import Frontier
 from aria_data.collect.frontier import Seen
 from aria_data.errors import DatasetNotFound
-from aria_data.storage import printable
+from aria_data.storage import local_copy, printable
 
 MAX_TEXT = 80
 
@@ -23,7 +23,7 @@ def draw(root: Path, format_: str, show_rejected: bool = False) -> Iterator[str]
     path = root / "crawl" / "frontier.sqlite"
     if not path.exists():
         raise DatasetNotFound(f"{root}: was never crawled. Run `aria-data crawl SEED --out {root}` first.")
-    frontier = Frontier(path)
+    frontier = Frontier(local_copy(path))
     try:
         yield from {"text": _as_text, "dot": _as_dot, "json": _as_json}[format_](frontier, show_rejected)
     finally:

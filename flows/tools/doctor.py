@@ -19,7 +19,7 @@ import click
 
 from aria_data.config import BuildConfig
 from aria_data.errors import AriaDataError
-from aria_data.storage import exclusive_lock, json_line, printable
+from aria_data.storage import exclusive_lock, json_line, local_folder, printable
 from aria_data.web.client import JS_RUNTIMES
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -166,6 +166,7 @@ def _limits(config: BuildConfig) -> Iterator[Check]:
 
 
 def _disk(place: Path) -> Iterator[Check]:
+    place = local_folder(place)
     there = next(each for each in (place.absolute(), *place.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     advice = "" if free > MIN_FREE_BYTES else "an hour of fetched audio takes 30 to 300 MB"

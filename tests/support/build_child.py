@@ -7,7 +7,7 @@ came out, and, whatever happened, how it ended.
 
 Options: "away", segments are transcribed in another process; "prefect", a real flow run; "slow", every piece of work
 takes long enough for a kill to meet it; "commit", "append", "replace" or "write_whole" with "before" or "after": it
-kills itself there.
+kills itself there; NAME=VALUE, of its environment.
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ def preload() -> None:
 
 
 def build(source: str, out: str, *options: str) -> None:
+    from aria_data.storage import open_root
     from flows.cli.jobs import run_build
 
+    os.environ.update(dict(option.split("=", 1) for option in options if "=" in option))
     fakes.use_fakes(_Setter)
     if "away" in options:
         go_away(Path(out).parent)
@@ -76,7 +78,7 @@ def build(source: str, out: str, *options: str) -> None:
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
     settings += ["screen.scorer=rules", "screen.min_relevance_score=3"]
     print(f"started {os.getpid()}", flush=True)
-    summary = run_build(Path(source), Path(out), None, settings, with_prefect="prefect" in options)
+    summary = run_build(Path(source), open_root(out), None, settings, with_prefect="prefect" in options)
     print(json.dumps(dataclasses.asdict(summary)), flush=True)
 
 

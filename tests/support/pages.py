@@ -31,6 +31,7 @@ WHY_NOT_RUN = (
     "needs a GPU",
     "needs a language model",
     "needs a file of yours",
+    "needs an object store",
     "runs until it is stopped",
     "takes minutes",
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.config import BuildConfig
+from aria_data.storage import open_root
 from aria_data.storage.stage_tables import Outcome
 from aria_data.transcribe import Compute
 from flows.engine.context import Ahead, BuildContext, Item, NotDone, Pending, Stage
@@ -115,6 +116,6 @@ def _taken(context: BuildContext, stage: Stage, outcome: Outcome) -> dict[str, b
 
 def _context_of(setup: Setup) -> BuildContext:
     if not _held or _held[0][0] != setup:
-        root = Path(setup.root) if setup.root else scratch()
+        root = open_root(setup.root) if setup.root else scratch()
         _held[:] = [(setup, BuildContext(root, setup.config, setup.compute, setup.num_threads))]
     return _held[0][1]

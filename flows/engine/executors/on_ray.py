@@ -254,4 +254,4 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    return {location: context.path_of(location) for location in sorted(locations)}
+    return {location: context.audio_of(location) for location in sorted(locations)}
