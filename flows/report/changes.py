@@ -1,4 +1,4 @@
-"""What `diff` and `versions` tell of a version and the one before it: why rows changed, which columns, which settings."""
+"""What `diff` and `versions` tell of a version and the one before it: why rows changed, columns, settings."""
 
 from __future__ import annotations
 

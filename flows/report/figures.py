@@ -183,7 +183,8 @@ _BUILDS = Figure(
     "the last builds",
     TABLE,
     """SELECT left(began_at, 16) AS began_at, command, state, round(wall_s, 1) AS seconds,
-    round(dollars, 4) AS dollars_for_models, processor, cores, gpus, code_version FROM builds ORDER BY began_at DESC LIMIT 20""",
+    round(dollars, 4) AS dollars_for_models, processor, cores, gpus, code_version
+FROM builds ORDER BY began_at DESC LIMIT 20""",
 )
 _SPEED_NOTE = "Measured by the builds themselves, and kept in perf.json of the dataset folder."
 
