@@ -64,7 +64,11 @@ class Roll {
     }
     paint.fillStyle = "#fffc";
     for (const [controller, [top]] of Object.entries(PEDAL_LANES)) {
-      if (this.data.pedals.some((press) => press[2] === Number(controller))) paint.fillText(PEDALS[controller], 3, ROLL_HEIGHT + top + 11);
+      if (!this.data.pedals.some((press) => press[2] === Number(controller))) continue;
+      paint.fillStyle = "#000c";
+      paint.fillRect(0, ROLL_HEIGHT + top, paint.measureText(PEDALS[controller]).width + 7, 14);
+      paint.fillStyle = "#fff";
+      paint.fillText(PEDALS[controller], 3, ROLL_HEIGHT + top + 11);
     }
     this.drawVelocities(paint);
     this.drawBars(paint, this.data.bars.filter(([time]) => time >= this.from && time <= this.to));
