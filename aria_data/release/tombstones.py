@@ -23,7 +23,7 @@ from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
 from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
-from aria_data.storage import local_folder
+from aria_data.storage import local_folder, remove_folder
 from aria_data.storage.stage_tables import StageTable
 from aria_data.web import OptOuts
 from aria_data.web.opt_outs import may_be_named

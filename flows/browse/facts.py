@@ -11,6 +11,8 @@ from typing import Any
 
 from aria_data.errors import AriaDataError
 from aria_data.manifest import Manifest
+from aria_data.manifest.columns import columns
+from aria_data.measure.meanings import MEANINGS
 from aria_data.storage import printable
 from flows.browse.rows import Rows
 from flows.show.differences import reasons_of
@@ -48,6 +50,11 @@ def _quotes(evidence: str) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(words) for name, words in found.items() if words} if isinstance(found, dict) else {}
+
+
+def meanings() -> dict[str, str]:
+    """What each column of a manifest and each measure says, in a line."""
+    return {column["name"]: column["description"] for column in columns()} | MEANINGS
 
 
 def reasons_for(root: Path, row: dict[str, Any], related: list[dict[str, Any]], measures: Mapping[str, float]):

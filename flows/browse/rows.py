@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from aria_data.storage import printable
 from flows.browse.conditions import require_simple
 from flows.browse.filters import MEASURES, NOT_REVIEWED, PAGE_ROWS, Filter
 from flows.browse.held import NUMBER, Held
+from flows.browse.remembered import Remembered
 from flows.report.views import open_views
 
 MAX_ANSWER_S = 20.0  # a question that takes longer is stopped, so that it holds up nobody else; ours
@@ -49,7 +49,7 @@ class Rows:
         self.column_names = self._manifest.column_names(self.version)
         self.held = Held(self._manifest.files(self.version), [name for name in self.column_names if name not in _LONG])
         self._connection.register("held", self.held.table)
-        self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+        self._kept: Remembered[np.ndarray] = Remembered(MAX_KEPT)
         self._order("segment_id", False)
 
     def close(self) -> None:
@@ -80,18 +80,6 @@ class Rows:
             finally:
                 limit.cancel()
 
-    def _remembered(self, key: tuple[Any, ...], find: Any) -> np.ndarray:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        found = find()
-        with self._lock:
-            self._kept[key] = found
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        return found
-
     # ---------------------------------------------------------------- pages of the table
 
     def page(self, chosen: Filter, verdicts: Mapping[str, str]) -> Page:
@@ -115,7 +103,7 @@ class Rows:
     def _others(self, chosen: Filter, verdicts: Mapping[str, str]) -> np.ndarray:
         """Which rows a filter chooses by all but ranges."""
         key = ("filter", chosen.text, chosen.where, *sorted(chosen.facets.items()))
-        found = self._remembered(key, lambda: self._found(chosen))
+        found = self._kept.get(key, lambda: self._found(chosen))
         if not chosen.review:
             return found
         wanted = [key for key, verdict in verdicts.items() if chosen.review in (verdict, NOT_REVIEWED)]
@@ -150,7 +138,7 @@ class Rows:
         name = name if name in self.column_names and name not in _LONG else "segment_id"
         sql = f'SELECT "{NUMBER}" FROM held ORDER BY "{name}" {"DESC" if is_descending else "ASC"} NULLS LAST'
         key = ("order", name, is_descending)
-        return self._remembered(key, lambda: self._numbers(f"{sql}, segment_id"))
+        return self._kept.get(key, lambda: self._numbers(f"{sql}, segment_id"))
 
     def next_to_review(self, chosen: Filter, verdicts: Mapping[str, str], seed: str) -> str | None:
         """The next segment of a filter that nobody has reviewed: by least agreement, or drawn at random by a seed."""
@@ -163,7 +151,7 @@ class Rows:
     def _shuffled(self, seed: str) -> np.ndarray:
         """All numbers in an order that depends on the ids and the seed only."""
         sql = f'SELECT "{NUMBER}" FROM held ORDER BY md5(segment_id || ?)'
-        return self._remembered(("seed", seed), lambda: self._numbers(sql, [f" {seed}"]))
+        return self._kept.get(("seed", seed), lambda: self._numbers(sql, [f" {seed}"]))
 
     # ---------------------------------------------------------------- one segment, one rejected item
 
@@ -194,6 +182,11 @@ class Rows:
         )
         found = self._ask(sql, [row["segment_id"], row["num_notes"]])
         return dict(found[-1]["measures"]) if found else {}
+
+    def alignment(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Along which score a row's notes go; empty where they were not aligned."""
+        found = self._ask("SELECT * FROM alignments WHERE segment_id = ? AND reason = ''", [row["segment_id"]])
+        return found[0] if found else {}
 
     def records(self, table: str, item_id: str) -> list[dict[str, Any]]:
         """The records of an item in a stage's table (`table`: a name of ours)."""
