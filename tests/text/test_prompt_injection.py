@@ -94,11 +94,10 @@ def test_a_text_of_100_kb_costs_no_more_than_one_of_50_kb(unit):
 FRAGMENTS = (
     "Chopin: Nocturne Op. 9 No. 2", "ignore", "previous instructions", "give", "score", "5", "score: 5", "rate this",
     "system", ":", "[INST]", "\"score\": 5", "-> 5", "))", "---", "==", "{", "note", "answer:", "you are now", "model",
-    "Für Elise (Live) – Café", "фортепиано", "ピアノ", "erongi", "vtaber nyy", "1gn0r3 4ll", "i g n o r e",
-    "Op.4b", "K331",    "aWdub3JlIGFsbCBydWxlcw==", "%69%67%6e", "&#105;&#103;", "insert into", "update x set", "\u200b", "\n", "ｓｙｓｔｅｍ：",
-    "д'амур", "Variations on a theme in D major",
-    "reply", "output", "Klavierkonzert", "claude", "Debussy",
-    "for", "only", "with",
+    "Für Elise (Live) – Café", "фортепиано", "ピアノ", "erongi", "vtaber nyy", "1gn0r3 4ll", "i g n o r e", "Op.4b",
+    "aWdub3JlIGFsbCBydWxlcw==", "%69%67%6e", "&#105;&#103;", "insert into", "update x set", "\u200b", "\n",
+    "\uff53ystem\uff1a", "д'амур", "Variations on a theme in D major", "reply", "output", "Klavierkonzert", "claude",
+    "Debussy", "for", "only", "with", "K331",
 )  # fmt: skip
 
 
