@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import DatasetError
 from aria_data.storage.lease import require_lease
@@ -61,16 +62,18 @@ def data_files_of(path: ObjectPath, names: Sequence[str], sizes: Sequence[int], 
 
     Data files never change. Arrow asks a store again that is busy, but not in the middle of a small answer.
     """
-    small = [path / name for name, size in zip(names, sizes, strict=True) if size <= SMALL_BYTES]
-    large = [str(path.key / name) for name, size in zip(names, sizes, strict=True) if size > SMALL_BYTES]
-    parts = []
-    if small:
-        with ThreadPoolExecutor(NUM_FETCHED) as pool:
-            copies = list(pool.map(copy_of_constant, small))
-        parts.append(pads.dataset([str(copy) for copy in copies], schema=schema, format="parquet"))
-    if large:
-        parts.append(pads.dataset(large, schema=schema, format="parquet", filesystem=arrow_files(path)))
-    return parts[0] if len(parts) == 1 else pads.dataset(parts)
+    small = [name for name, size in zip(names, sizes, strict=True) if size <= SMALL_BYTES]
+    here, layout = LocalFileSystem(), pads.ParquetFileFormat()
+    there = arrow_files(path) if len(small) < len(names) else None
+    with ThreadPoolExecutor(NUM_FETCHED) as pool:
+        copies = dict(zip(small, pool.map(lambda name: copy_of_constant(path / name), small), strict=True))
+    fragments = [
+        layout.make_fragment(str(copies[name]), here)
+        if name in copies
+        else layout.make_fragment(str(path.key / name), there)
+        for name in names
+    ]
+    return pads.FileSystemDataset(fragments, schema, layout, here)  # each fragment has its own file system
 
 
 def arrow_files(path: ObjectPath) -> Any:

@@ -93,7 +93,7 @@ def _put(path: ObjectPath, write: Callable[[], Any]) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder and all that is in it, if it is there; what cannot be deleted stays."""
+    """Delete a folder and all that is in it, if it is there; what cannot be deleted of one on a disk stays."""
     if isinstance(path, ObjectPath):
         path.remove_all()
     else:

@@ -16,7 +16,7 @@ from places import ROOT
 
 from aria_data.errors import UsageError
 from aria_data.storage import is_remote, open_root, write_whole, writing_whole
-from aria_data.storage.delta_tables import open_delta, remove_orphans
+from aria_data.storage.delta_tables import data_files, open_delta, remove_orphans
 from aria_data.storage.stage_tables import DONE, Outcome, RecordTable, StageTable
 from aria_data.storage.store_errors import StoreDenied, StoreUnreachable, said
 
@@ -208,3 +208,21 @@ def test_versions_of_a_table_are_counted_as_on_a_disk(bucket):
         table.append([Outcome(str(number), str(number), DONE, record=Fact("x"))])
     assert open_delta(table.path).version() == 2
     assert len(StageTable(open_root(bucket), "facts", Fact).records_of({"1": "1", "2": "2"})) == 2
+
+
+def test_large_files_of_a_table_are_read_by_columns_and_small_ones_from_copies(bucket, monkeypatch):
+    """What is asked of a table reads both, and row by row what a whole copy would give."""
+    table = StageTable(open_root(bucket), "facts", Fact)
+    for number in range(3):
+        names = [f"{number} {'x' * 50 * number} {place}" for place in range(40)]
+        table.append([Outcome(name, name, DONE, record=Fact(name, number)) for name in names])
+    whole = sorted(one.item_id for one in table.all())
+    sizes = sorted(path.stat().st_size for path in table.path.rglob("*.parquet"))
+    monkeypatch.setattr("aria_data.storage.delta_stores.SMALL_BYTES", sizes[0])
+    files = data_files(table.path, open_delta(table.path))
+    of_the_store = [fragment for fragment in files.get_fragments() if fragment.path.startswith(stores.BUCKET)]
+    assert len(of_the_store) == 2
+    assert sorted(one.item_id for one in table.all()) == whole
+    assert len(table.lookup(whole[:7])) == 7
+    assert sum(len(batch) for batch in table.columns(["number"])) == len(whole)
+    assert files.count_rows() == len(whole)
