@@ -30,7 +30,7 @@ from aria_data.manifest.manifest import Manifest, Row, Version
 from aria_data.manifest.removed import removal_of
 from aria_data.manifest.rows import rows_of
 from aria_data.storage import is_remote, open_root, printable
-from aria_data.storage.object_paths import read_ahead
+from aria_data.stores.object_paths import read_ahead
 
 if TYPE_CHECKING:
     import numpy as np

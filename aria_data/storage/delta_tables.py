@@ -30,8 +30,8 @@ from aria_data.storage.delta_stores import (
     write_remote,
 )
 from aria_data.storage.files import not_writable, printable
-from aria_data.storage.object_paths import ObjectPath
-from aria_data.storage.store_errors import said
+from aria_data.stores.object_paths import ObjectPath
+from aria_data.stores.store_errors import said
 
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.

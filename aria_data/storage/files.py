@@ -27,8 +27,8 @@ from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
-from aria_data.storage.lease import held_lease
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.lease import held_lease
+from aria_data.stores.object_paths import ObjectPath
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20

@@ -38,13 +38,13 @@ from flows.candidates.latest import Observations, ingested_sha256, is_news
 from flows.candidates.passed import Passed
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
-from flows.engine.executors import executor_of
 from flows.engine.items import LOCAL, BuildState
 from flows.engine.orders import Engine, settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
-from flows.engine.telemetry import Telemetry
+from flows.executors import executor_of
 from flows.show.summaries import BuildSummary, Plan, StageTime
+from flows.speed.telemetry import Telemetry
 
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 

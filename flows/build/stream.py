@@ -30,7 +30,7 @@ from flows.engine.items import BuildState, fingerprint_item
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, SEGMENT
-from flows.engine.telemetry import RECORDINGS
+from flows.speed.telemetry import RECORDINGS
 from flows.workers.lanes import AHEAD, Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`

@@ -22,7 +22,7 @@ from aria_data.config import to_values
 from aria_data.errors import AriaDataError
 from aria_data.storage import exclusive_lock, open_root, write_whole
 from aria_data.storage.balance import Balance
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 from flows.engine.context import BuildContext
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import BuildOrder, settings_of

@@ -57,7 +57,7 @@ class Ahead:
 
 
 class Executor(Protocol):
-    """Who does the work of stages: this process, others on this machine, a cluster (`flows.engine.executors`)."""
+    """Who does the work of stages: this process, others on this machine, a cluster (`flows.executors`)."""
 
     name: str
 

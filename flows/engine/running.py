@@ -16,7 +16,7 @@ from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
-from flows.engine.telemetry import Telemetry, told_of
+from flows.speed.telemetry import Telemetry, told_of
 
 
 @dataclass

@@ -20,9 +20,9 @@ from places import ROOT, SUPPORT
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from flows.cli.jobs import run_build
-from flows.engine.executors import local
-from flows.engine.executors.assignments import Assignment, Setup
 from flows.engine.stages import INGEST, TRANSCRIBE
+from flows.executors import local
+from flows.executors.assignments import Assignment, Setup
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 

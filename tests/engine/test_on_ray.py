@@ -21,10 +21,10 @@ from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from flows.cli.jobs import run_build
-from flows.engine.executors import on_ray, parcels
-from flows.engine.executors.on_ray import Pace
 from flows.engine.orders import Engine
 from flows.engine.stages import INGEST, TRANSCRIBE
+from flows.executors import on_ray, parcels
+from flows.executors.on_ray import Pace
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -83,8 +83,8 @@ def build(source: str, out: str, *options: str) -> None:
 
 
 def go_away(marks: Path) -> None:
-    from flows.engine.executors import local
     from flows.engine.stages import TRANSCRIBE
+    from flows.executors import local
 
     local.PLACED = frozenset({TRANSCRIBE.name})
     local.WORK_OFF, local.LOAD = "fake_worker:work_off", "fake_worker:load"

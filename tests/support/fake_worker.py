@@ -1,4 +1,4 @@
-"""The other side of `flows.engine.executors.assignments` with the stand-ins of `fakes`: what a worker calls in tests.
+"""The other side of `flows.executors.assignments` with the stand-ins of `fakes`: what a worker calls in tests.
 
 Marks in the folder of the environment variable MARKS tell it to die: a file named as the item that it begins, with the
 number of deaths that are left; "load" for its start, "stage NAME". Each assignment leaves its process's id there.
@@ -15,8 +15,8 @@ from typing import Any
 
 from fakes import use_fakes
 
-from flows.engine.executors import assignments, parcels, ray_side
-from flows.engine.executors.assignments import Assignment, Begun, Rest
+from flows.executors import assignments, parcels, ray_side
+from flows.executors.assignments import Assignment, Begun, Rest
 
 
 class _Setter:

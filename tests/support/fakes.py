@@ -119,7 +119,7 @@ class FakeDecoder:
 def use_fakes(patch: Any) -> None:
     """Put the stand-ins where `BuildContext` has the models; `patch` is pytest's monkeypatch or has its `setattr`."""
     from flows.engine.context import BuildContext
-    from flows.engine.executors import local
+    from flows.executors import local
 
     patch.setattr(local, "PLACED", frozenset())  # another process would not have the stand-ins
     patch.setattr(BuildContext, "classifier", FakeClassifier())

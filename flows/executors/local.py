@@ -10,13 +10,13 @@ from typing import Any
 from aria_data.errors import AriaDataError, TemporaryError
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, Stage
-from flows.engine.executors.assignments import Assignment, Begun, Finished, Rest, Setup
-from flows.engine.executors.away import Away
 from flows.engine.stages import INGEST, TRANSCRIBE
+from flows.executors.assignments import Assignment, Begun, Finished, Rest, Setup
+from flows.executors.away import Away
 from flows.workers.processes import WorkerDied, Workers
 
 PLACED = frozenset({TRANSCRIBE.name})  # stages whose work `Local` does in a process of its own, which has the model
-WORK_OFF, LOAD = "flows.engine.executors.assignments:work_off", "flows.engine.executors.assignments:load"
+WORK_OFF, LOAD = "flows.executors.assignments:work_off", "flows.executors.assignments:load"
 KEPT_S = 3600.0  # a process with a model is kept as long though nothing comes: the build ends it
 
 

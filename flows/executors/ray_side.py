@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.engine.executors.assignments import STAGES, Assignment, Begun, Finished, Rest
-from flows.engine.executors.parcels import deliver
 from flows.engine.orders import Engine
 from flows.engine.stages import TRANSCRIBE
+from flows.executors.assignments import STAGES, Assignment, Begun, Finished, Rest
+from flows.executors.parcels import deliver
 from flows.workers.ray_pool import RayPool, Resources, connect
 
 ON_GPU = frozenset({TRANSCRIBE.name})
@@ -53,7 +53,7 @@ def _cluster(engine: Engine) -> tuple[Mapping[str, RayPool], Resources]:
 
 @functools.cache
 def _connected(engine: Engine) -> tuple[Mapping[str, RayPool], Resources]:
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     connect(engine.address, engine.workers or None, [str(root / name) for name in CODE])
     resources = Resources()
 

@@ -6,10 +6,10 @@ In: items of a stage. Out: their outcomes, whoever finds them, in any order.
 """
 
 from flows.engine.context import BuildContext, Executor, Here
-from flows.engine.executors import local
-from flows.engine.executors.local import Local
-from flows.engine.executors.on_ray import OnRay
 from flows.engine.orders import Engine
+from flows.executors import local
+from flows.executors.local import Local
+from flows.executors.on_ray import OnRay
 
 
 def executor_of(context: BuildContext, engine: Engine) -> Executor:

@@ -16,8 +16,8 @@ from aria_data.storage import open_root
 from aria_data.storage.stage_tables import Outcome
 from aria_data.transcribe import Compute
 from flows.engine.context import Ahead, BuildContext, Item, NotDone, Pending, Stage
-from flows.engine.executors.parcels import scratch
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, TRANSCRIBE
+from flows.executors.parcels import scratch
 
 STAGES = {stage.name: stage for stage in (INGEST, CLASSIFY, FINGERPRINT, TRANSCRIBE, MEASURE)}  # that can be sent
 

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 
 from aria_data.errors import AriaDataError, UsageError
-from aria_data.storage.store_clients import SCHEMES, filesystem, patience_s
-from aria_data.storage.store_errors import StoreUnreachable, explained, is_passing
+from aria_data.stores.store_clients import SCHEMES, filesystem, patience_s
+from aria_data.stores.store_errors import StoreUnreachable, explained, is_passing
 
 MAX_PAUSE_S = 10.0
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)

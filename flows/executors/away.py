@@ -14,7 +14,7 @@ from aria_data.errors import PermanentError
 from aria_data.storage import printable, write_whole
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
-from flows.engine.executors.assignments import Begun, Finished, Rest
+from flows.executors.assignments import Begun, Finished, Rest
 from flows.workers.bridge import BridgeDied
 from flows.workers.processes import MAX_TRIES, POISON, WAIT_S, WorkerDied
 

@@ -23,17 +23,17 @@ from aria_data.errors import UsageError
 from aria_data.records import Candidate
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
-from flows.engine.executors.assignments import STAGES, Assignment, Begun, Finished, Rest, Setup
-from flows.engine.executors.away import Away
 from flows.engine.orders import Engine, report
 from flows.engine.shards import seconds_of
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, TRANSCRIBE
+from flows.executors.assignments import STAGES, Assignment, Begun, Finished, Rest, Setup
+from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
 from flows.workers.processes import WorkerDied
 from flows.workers.ray_pool import require_ray
 
-WORK_OFF = "flows.engine.executors.assignments:work_off"
-SIZES, WORK = "flows.engine.executors.ray_side:sizes", "flows.engine.executors.ray_side:work"
+WORK_OFF = "flows.executors.assignments:work_off"
+SIZES, WORK = "flows.executors.ray_side:sizes", "flows.executors.ray_side:work"
 CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cost, and long beside the 2 ms of a call
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
