@@ -49,7 +49,7 @@ from aria_data.manifest.rows import (
 )
 from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, lean, open_delta, table_error
+from aria_data.storage.delta_tables import KEEP_HISTORY, address_of, lean, newest_version, open_delta, table_error
 
 __all__ = [
     "BATCH_ROWS",
@@ -93,8 +93,7 @@ class Manifest:
 
     def version(self) -> int:
         """The number of the newest release; 0 when there is none."""
-        table = open_delta(self.path)
-        return 0 if table is None else table.version()
+        return newest_version(self.path) or 0
 
     def versions(self) -> list[Version]:
         """Every release, oldest first. Raises `DatasetNotFound` when there is none."""
