@@ -55,6 +55,16 @@ def open_delta(path: Path, version: int | None = None):
         raise table_error(path, error) from error
 
 
+def newest_version(path: Path) -> int | None:
+    """The number of a table's newest commit, by the names of its log; None where there is no table."""
+    try:
+        return max(
+            (int(file.stem) for file in (path / "_delta_log").glob("*.json") if file.stem.isdecimal()), default=None
+        )
+    except OSError as error:
+        raise table_error(path, error) from error
+
+
 def data_files(
     path: Path,
     table: Any,

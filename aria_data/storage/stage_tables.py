@@ -150,19 +150,30 @@ class StageTable:
         if dataset is None:
             return
         wanted = {"item_id": pads.field("item_id"), "outcome_key": pads.field("key")}
-        wanted |= {f"record_{name}": pads.field("record", name) for name in names}
+        recorded = self._recorded(dataset)
+        wanted |= {f"record_{name}": pads.field("record", name) for name in names if name in recorded}
         wanted |= {"counted": pads.field("measured")} if counted else {}
         defaults = [default_of(self.record_type, name) for name in names] + ([0.0] if counted else [])
         try:
             files = data_files(self.path, dataset)
             for batch in files.to_batches(columns=wanted, filter=pads.field("record").is_valid(), **lean()):
+                there = dict(zip(batch.schema.names, batch.columns, strict=True))
+                columns = [
+                    there.get(f"record_{field.name}", there.get(field.name, pa.nulls(len(batch), field.type)))
+                    for field in list(schema)[2:]
+                ]
                 values = [
                     column if default is None or not column.null_count else pc.fill_null(column, default)
-                    for column, default in zip(batch.columns[2:], defaults, strict=True)
+                    for column, default in zip(columns, defaults, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays([*batch.columns[:2], *values], schema=schema)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
+
+    def _recorded(self, dataset: Any) -> set[str]:
+        """The fields of records that an opened table has; earlier code recorded fewer."""
+        struct = pa.schema(dataset.schema().to_arrow()).field("record").type
+        return {struct.field(place).name for place in range(struct.num_fields)}
 
     def remarks(self) -> pa.RecordBatchReader:
         """Give `item_id`, `outcome_key` and `detail` of every outcome that has a record and a detail, in batches."""

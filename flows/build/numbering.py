@@ -14,6 +14,7 @@ from aria_data.records import Segment, Segmentation
 from aria_data.release.older_files import SPAN
 from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
+from aria_data.storage.key_index import GrowingIndex, word_of
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
 from flows.engine.tasks import Appends
@@ -28,7 +29,7 @@ class Numbers:
         recorded = table.fields(SPAN, counted=True).read_all()
         self._count = recorded.num_rows
         self._is_new = not recorded.num_rows
-        self._recorded: set[NumberedSpan] = set()  # in this build
+        self._recorded = GrowingIndex()  # spans, in this build
         self._of = SpansOfRecordings(recorded if recorded.num_rows else _as_recorded(spans_of_versions(Manifest(root))))
 
     def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
@@ -56,7 +57,7 @@ class Numbers:
         )
         known = {(span.recording_id, span.number): span for span in near}
         new = [span for span in spans if known.get((span.recording_id, span.number)) != span]
-        new = [span for span in new if span not in self._recorded]
+        new = [span for span in new if self._recorded.get(word_of(repr(span))) is None]
         seeds = [span for spans in self._of.values() for span in spans] if self._is_new else []
         self._is_new = False
         outcomes = []
@@ -64,7 +65,8 @@ class Numbers:
             self._count += 1
             outcomes.append(_outcome(span, self._count))
         self._table.append(outcomes)
-        self._recorded.update(new)
+        for span in new:
+            self._recorded.add(word_of(repr(span)), span.number)
 
 
 class SpansOfRecordings:

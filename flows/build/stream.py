@@ -115,6 +115,7 @@ class Stream:
                 self.finished.num_known[stage] -= count
             self.runner.forget_keys()
             self._pass(lanes, blocks_of(candidates.of(again)), len(again))
+        self.runner.forget_keys()  # the end needs the memory
         self.runner.telemetry.complete(RECORDINGS)
 
     def _skip(self, candidates: Candidates) -> Candidates:
