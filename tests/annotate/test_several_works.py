@@ -94,6 +94,7 @@ def test_names_of_several_works_have_no_composition(title):
         ("Ravel: Gaspard de la nuit - Ondine", "ravel:m55-1"),
         ("Debussy: Suite bergamasque - Clair de lune", "debussy:l75-3"),
         ("Chopin Etude Op. 10 No. 4, 2 versions", "chopin:op10-4"),
+        ("李斯特 钟 La Campanella 帕格尼尼大练习曲 S.141 No.3", "liszt:s141-3"),
         ("Mozart: Sonata K. V. 310", "mozart:k310"),
         ("Mozart - Rondo K V 511", "mozart:k511"),
     ],
