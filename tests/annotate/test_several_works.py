@@ -106,3 +106,8 @@ def test_a_part_beside_its_work_is_one_composition_and_the_v_of_kv_no_movement(t
 def test_the_make_of_a_piano_is_no_work():
     assert annotate("Steinway Model D - Chopin Nocturne").composition_id == annotate("Chopin Nocturne").composition_id
     assert annotate("Bösendorfer Imperial plays Liszt").composition_id == ""
+
+
+@pytest.mark.parametrize("title", ["باخ - بريلود في دو ماجور", "באך - פרלוד ופוגה"])
+def test_a_name_that_is_also_a_word_is_believed_beside_a_form_in_arabic_and_hebrew(title):
+    assert annotate(title).composer_id == "bach"
