@@ -43,6 +43,7 @@ _MORE_PIECES = re.compile(
 )
 _NO = re.compile(r"\s?(?:no|nr|№)\.?\s?[0-9]{1,2}\b")
 _SIGN_AND_NUMBER = re.compile(r"(?:no|nr)\.?\s?[0-9]")
+_SET_APART = re.compile(r"(?:[/;|+]|\s[-–])\s*$")
 _SEPARATORS = re.compile(r"\s[-–|]\s|[,;/&+]|\b(?:and|und|et)\b")
 _BESIDE_NAME = re.compile(r"[0-9]|\bfrom\b|\baus\b|\bde\b")
 _COMMA_AND_NUMBER = re.compile(r"\s?,\s?[0-9]+")
@@ -58,7 +59,7 @@ def people_of_works(title: str) -> list[str]:
         return []
     own = [match for match in people if not _OF_SOMEBODY.search(fold(title[: match.start]))]
     stretches = _stretches(own, title)
-    with_work = [match.composer_id for match, text in stretches if _has_work(match.composer_id, fold(text))]
+    with_work = [match.composer_id for match, text in stretches if _has_work(match, fold(text), fold(title))]
     if len(set(with_work)) > 1:
         return list(dict.fromkeys(with_work))
     gaps = [title[left.end : right.start] for left, right in zip(people, people[1:], strict=False)]
@@ -66,8 +67,12 @@ def people_of_works(title: str) -> list[str]:
     return list(dict.fromkeys(match.composer_id for match in people)) if are_listed else []
 
 
-def _has_work(composer_id: str, folded: str) -> bool:
-    return bool(find_form(folded) or catalogue_numbers(folded) or known_work(composer_id, folded))
+def _has_work(match: ComposerMatch, stretch: str, title: str) -> bool:
+    """Whether a composer's stretch names a work: by form or number, or by name where a stroke sets it apart."""
+    if find_form(stretch) or catalogue_numbers(stretch):
+        return True
+    is_apart = _SET_APART.search(stretch) or _SET_APART.search(title[: match.start])
+    return bool(is_apart and known_work(match.composer_id, stretch))
 
 
 def _stretches(people: list[ComposerMatch], title: str) -> list[tuple[ComposerMatch, str]]:

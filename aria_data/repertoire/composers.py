@@ -57,6 +57,7 @@ _INSTITUTION_AFTER = re.compile(
 _WORK_SIGN = re.compile(
     r"\b(?:op|opus|no|nr|bwv|hob|kv|sonat|prelud|etud|nocturn|noktiurn|waltz|valse|fug|suite|variation|rondo|mazurka|"
     r"scherzo|impromptu|ballad|concerto|fantas|minuet|study|studies|rag\b|major|minor|dur|moll|[a-g] (?:flat|sharp))"
+    r"|סונטה|נוקטורן|פרלוד|פוגה|ואלס|אופ\b|سوناتا|نوكتورن|بريلود|فوجا|فالس|مصنف"
     r"|сонат|прелюд|этюд|ноктюрн|вальс|соч|ソナタ|前奏曲|練習曲|夜想曲|奏鸣曲|소나타"
 )
 _BREAK = re.compile(r"\s[-|/~]\s|[:;|()\[\]\"]")

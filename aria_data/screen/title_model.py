@@ -19,7 +19,7 @@ import numpy as np
 
 from aria_data.text import fold
 
-NUM_BUCKETS = 1 << 21  # a power of two
+NUM_BUCKETS = 1 << 19  # a power of two. With four times as many, F1 is 0.002 higher and a title takes a tenth longer
 MAX_CHARS = 160  # of a title that are read
 MAX_WORDS = 16  # of a title that are paired
 PAIR = (
@@ -50,13 +50,14 @@ class TitleModel:
     """Weights of the hashed features, and those of the combination with the rules (`title_features.NAMES`).
 
     A stored weight `w` (int8) means `scale * w * abs(w)`: small weights keep more digits than large ones. `squared` are
-    the values of `w * abs(w)` (int16).
+    the values of `w * abs(w)` (int16). `calibration` has two rows: what the combination gives, and the log odds meant.
     """
 
     squared: np.ndarray
     scale: float
     bias: float
     combination: np.ndarray
+    calibration: np.ndarray
     sha256: str = ""
 
     def log_odds(self, cleaned: str) -> float:
@@ -86,6 +87,7 @@ def title_model() -> TitleModel:
             float(stored["scale"]),
             float(stored["bias"]),
             stored["combination"],
+            stored["calibration"],
             hashlib.sha256(packed).hexdigest(),
         )
 

@@ -94,6 +94,7 @@ def test_names_of_several_works_have_no_composition(title):
         ("Ravel: Gaspard de la nuit - Ondine", "ravel:m55-1"),
         ("Debussy: Suite bergamasque - Clair de lune", "debussy:l75-3"),
         ("Chopin Etude Op. 10 No. 4, 2 versions", "chopin:op10-4"),
+        ("李斯特 钟 La Campanella 帕格尼尼大练习曲 S.141 No.3", "liszt:s141-3"),
         ("Mozart: Sonata K. V. 310", "mozart:k310"),
         ("Mozart - Rondo K V 511", "mozart:k511"),
     ],
@@ -105,3 +106,8 @@ def test_a_part_beside_its_work_is_one_composition_and_the_v_of_kv_no_movement(t
 def test_the_make_of_a_piano_is_no_work():
     assert annotate("Steinway Model D - Chopin Nocturne").composition_id == annotate("Chopin Nocturne").composition_id
     assert annotate("Bösendorfer Imperial plays Liszt").composition_id == ""
+
+
+@pytest.mark.parametrize("title", ["باخ - بريلود في دو ماجور", "באך - פרלוד ופוגה"])
+def test_a_name_that_is_also_a_word_is_believed_beside_a_form_in_arabic_and_hebrew(title):
+    assert annotate(title).composer_id == "bach"
