@@ -1,6 +1,6 @@
 """Make the two screenshots of the README again, `docs/browse.png` and `docs/report.png`, from the demo's dataset.
 
-    make demo && python docs/draw_screenshots.py demo/dataset
+    make demo && .venv/bin/python docs/draw_screenshots.py demo_dataset
 
 It needs the extra `browser` and Debian's chromium. The tests drive the same pages and keep their own screenshots.
 """

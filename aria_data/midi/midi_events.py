@@ -169,9 +169,11 @@ class _TrackReader:
         return self.content[self.position]
 
     def _byte(self) -> int:
-        byte = self._peek()
-        self.position += 1
-        return byte
+        position = self.position
+        if position >= len(self.content):
+            raise ValueError("it ends within a track")
+        self.position = position + 1
+        return self.content[position]
 
     def _quantity(self) -> int:
         """Read a number of variable length."""

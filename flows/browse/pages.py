@@ -27,6 +27,7 @@ from flows.show.explain import SUBSETS
 
 MAX_FORM_BYTES = 4000
 MAX_SEED_CHARS = 40
+MAX_COUNTS = 50  # of kinds of changes
 MAX_WHOLE_CHARS = 2000  # of a description; what is in a table's cell is shorter
 
 
@@ -37,7 +38,7 @@ class Pages:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         self.root, self.rows, self.reviews = root, Rows(root, version), Reviews(root)
-        self._manifest, self._changes = Manifest(root), Changes(root, self.rows.version)
+        self._manifest, self._changes = Manifest(root), Changes(self.rows)
         loader = PackageLoader("flows.browse", "templates")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         self._templates.filters |= {"shown": _shown, "whole": _whole, "query": _query}
@@ -97,11 +98,10 @@ class Pages:
         return self._page("item.html.j2", found=found, known=known, drawn=json.dumps(drawn), max_s=MAX_ITEM_S)
 
     def changes(self, request: Request) -> Response:
-        number, found = Filter.of(request.query_params).page, self._changes.all()
-        here = found[number * PAGE_ROWS : (number + 1) * PAGE_ROWS]
-        counts = Counter((change.kind, change.reason) for change in found).most_common(50)
+        number = Filter.of(request.query_params).page
+        here, counts = self._changes.page(number * PAGE_ROWS, PAGE_ROWS), self._changes.counts()[:MAX_COUNTS]
         return self._page(
-            "changes.html.j2", found=here, count=len(found), counts=counts, number=number, page_rows=PAGE_ROWS
+            "changes.html.j2", found=here, count=len(self._changes), counts=counts, number=number, page_rows=PAGE_ROWS
         )
 
     def reviews_given(self, request: Request) -> Response:

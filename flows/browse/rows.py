@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
@@ -17,9 +18,10 @@ from flows.browse.conditions import require_simple
 from flows.browse.filters import MEASURES, NOT_REVIEWED, PAGE_ROWS, Filter
 from flows.browse.held import NUMBER, Held
 from flows.browse.remembered import Remembered
-from flows.report.views import open_views
+from flows.report.views import CHANGED, open_views
 
 MAX_ANSWER_S = 20.0  # a question that takes longer is stopped, so that it holds up nobody else; ours
+MAX_COMPARED_S = 300.0  # of comparing two versions: once for a server
 MEMORY = "300MB"  # of DuckDB: with the rows, a million of them, less than 1 GB
 MAX_KEPT = 24  # filters and orders that are remembered: 1 to 4 MB each for a million rows
 MAX_RELATED = 50
@@ -58,22 +60,25 @@ class Rows:
     # ---------------------------------------------------------------- questions to the database
 
     def _ask(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-        found = self._run(sql, parameters, lambda result: (result.description, result.fetchall()))
-        names = [column[0] for column in found[0]]
-        return [dict(zip(names, row, strict=True)) for row in found[1]]
+        def ask(connection: Any) -> list[dict[str, Any]]:
+            result = connection.execute(sql, parameters or [])
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+        return self._run(ask)
 
     def _numbers(self, sql: str, parameters: list[Any] | None = None) -> np.ndarray:
-        return self._run(sql, parameters, lambda result: result.fetchnumpy())[NUMBER]
+        return self._run(lambda connection: connection.execute(sql, parameters or []).fetchnumpy()[NUMBER])
 
-    def _run(self, sql: str, parameters: list[Any] | None, fetch: Any) -> Any:
-        """Run a query and fetch its result. Raises `UsageError` in one line, also where it takes too long."""
+    def _run(self, ask: Callable[[Any], Any], limit_s: float | None = None) -> Any:
+        """Ask the database. Raises `UsageError` in one line, also where it takes too long."""
         import duckdb
 
         with self._lock:  # a registered Arrow table is known to its connection only, so all threads share one
-            limit = threading.Timer(MAX_ANSWER_S, self._connection.interrupt)
+            limit = threading.Timer(limit_s or MAX_ANSWER_S, self._connection.interrupt)
             limit.start()
             try:
-                return fetch(self._connection.execute(sql, parameters or []))
+                return ask(self._connection)
             except (duckdb.Error, UnicodeError) as error:
                 line = (str(error)[:300].splitlines() or [""])[0]
                 raise UsageError(f"the condition cannot be used: {printable(line, 300)}") from error
@@ -215,6 +220,11 @@ class Rows:
 
     def rejection(self, item_id: str) -> list[dict[str, Any]]:
         return self._ask("SELECT * FROM rejections WHERE item_id = ? OR candidate_id = ?", [item_id] * 2)
+
+    def changed(self) -> pa.Table:
+        """What differs from the version before: segment_id and kind, in the order of the ids."""
+        sql = f"{CHANGED} ORDER BY segment_id"
+        return self._run(lambda connection: connection.sql(sql).to_arrow_table(), MAX_COMPARED_S)
 
     def reasons(self) -> list[dict[str, Any]]:
         return self._ask("SELECT reason, count(*) AS n FROM rejections GROUP BY reason ORDER BY n DESC, reason")

@@ -23,7 +23,7 @@ LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 FLOOR_DB = -70.0  # of a picture, below its loudest point
 WINDOW, MIN_HOP = 2048, 512  # samples
 FRAMES_A_COLUMN = 4  # of a long span: more are not seen
-COARSE_COLUMNS = 160  # of a coarse picture: each is a jump in the file, and a quarter of a second of it
+COARSE_COLUMNS = 100  # of a coarse picture: each is a jump in the file, and a quarter of a second of it
 SILENT_DB = 2 * FLOOR_DB
 JUMPED = frozenset(("flac", "wav", "w64", "aiff", "ogg", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"))  # to the sample
 FAR_S = 30.0  # from the beginning: a shorter way is read
@@ -169,8 +169,9 @@ def _first_samples(container: Any, stream: Any) -> np.ndarray:
         blocks.append(_mono(frame))
         if sum(map(len, blocks)) * RATE >= 1.1 * WINDOW * stream.rate:
             break
-    samples = soxr.resample(np.concatenate([*blocks, np.zeros(stream.rate // 2)]), stream.rate, RATE)
-    return samples[:WINDOW].astype(np.float32)
+    read = np.concatenate([*blocks, np.zeros(0)])[: int(1.1 * WINDOW * stream.rate / RATE)].astype(np.float32)
+    samples = soxr.resample(read, stream.rate, RATE, quality="LQ")  # of a coarse picture
+    return np.pad(samples[:WINDOW], (0, max(0, WINDOW - len(samples))))
 
 
 def _mono(frame: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from aria_data.manifest import Manifest, Version
 from aria_data.manifest.manifest import Difference
 from flows.report.charts import MAX_ROWS, Chart, command, entry, shown_value
 from flows.report.figures import TABLE, Figure
+from flows.report.views import CHANGED, select
 from flows.show import differences
 
 MAX_CHANGED = 200_000  # rows compared with the version before; beyond it `diff` says more than a page can
@@ -18,24 +19,26 @@ KINDS = ("added", "removed", "changed")
 MADE_WITH = ("config", "code", "models", "libraries", "exclusions")  # the facts of a version that steer its rows
 
 
-def changes_of(root: Path, about: Version) -> list[dict[str, Any]]:
-    """The figures of a version after the first, beside those that SQL gives."""
+def changes_of(root: Path, about: Version, connection: Any) -> list[dict[str, Any]]:
+    """The figures of a version after the first, beside those that SQL gives; `connection` has the version's views."""
     old, new = about.number - 1, about.number
-    difference = Manifest(root).diff(old, new)
     diff = command(root, "diff", str(old), str(new))
     before = Manifest(root).versions()[old - 1]
+    made_with = entry(Figure("made with", TABLE, ""), _settings(before, about), command(root, "versions", "--json"))
+    counts = select(connection, f"SELECT kind, count(*) AS n FROM ({CHANGED}) GROUP BY kind ORDER BY kind").to_pylist()
+    if sum(row["n"] for row in counts) > MAX_CHANGED:
+        rows = [[row["kind"], f"{row['n']:,}"] for row in counts]
+        return [entry(Figure("rows", TABLE, ""), Chart(TABLE, ["change", "rows"], rows), diff), made_with]
+    difference = Manifest(root).diff(old, new)
     return [
         entry(Figure("rows, and why", TABLE, ""), _reasons(root, difference, old, new), diff),
         entry(Figure("columns that changed", TABLE, ""), _columns(difference), f"{diff} --json"),
-        entry(Figure("made with", TABLE, ""), _settings(before, about), command(root, "versions", "--json")),
+        made_with,
     ]
 
 
 def _reasons(root: Path, difference: Difference, old: int, new: int) -> Chart:
     chart = Chart(TABLE, ["change", "reason", "rows"])
-    if sum(len(getattr(difference, name)) for name in KINDS) > MAX_CHANGED:
-        chart.rows = [[name, "", f"{len(getattr(difference, name)):,}"] for name in KINDS]
-        return chart
     reasons = differences.reasons_of(root, difference, old, new)
     for name in KINDS:
         for reason, count in Counter(getattr(reasons, name).values()).most_common():

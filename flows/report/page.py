@@ -33,9 +33,9 @@ def write_report(root: Path, output: Path, version: int | str | None = None) -> 
         totals = select(connection, TOTALS).to_pylist()[0]
         names = [manifest.column_names(number) for number in (about.number, about.number - 1) if number]
         shown = [_drawn(each, connection, root, version) for each in sections(*names)]
+        if about.number > 1:
+            _of(shown, CHANGES).extend(changes_of(root, about, connection))
     _of(shown, DISTRIBUTIONS).extend(_notes_of_a_sample(root, about.number))
-    if about.number > 1:
-        _of(shown, CHANGES).extend(changes_of(root, about))
     for title, figure in (("The crawl", _crawl(root)), ("Costs", _costs(root))):
         if figure is not None:
             shown.append({"title": title, "note": "", "figures": [figure]})

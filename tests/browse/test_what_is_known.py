@@ -30,7 +30,11 @@ def links(page: str) -> dict[str, str]:
     return dict(re.findall(r'<a rel="(prev|next)" href="/segment\?id=([^&"]+)', page))
 
 
-def test_the_changes_of_a_version_are_listed_and_each_has_its_neighbours(tmp_path):
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_changes_of_a_version_are_listed_and_each_has_its_neighbours(tmp_path, monkeypatch, is_large):
+    """Of a large version the kinds are found by SQL, without reasons."""
+    if is_large:
+        monkeypatch.setattr("flows.browse.facts.MAX_REASONED", 2)
     manifest, rows = Manifest(tmp_path), make_rows(tmp_path, 6)
     manifest.commit(rows)
     changed = [row | {"composer": "Clara Schumann"} if number in (1, 4) else row for number, row in enumerate(rows)]
@@ -38,6 +42,15 @@ def test_the_changes_of_a_version_are_listed_and_each_has_its_neighbours(tmp_pat
     with Visitor(tmp_path) as visitor:
         page = visitor.get("/changes").text
         assert "<h1>4 segments changed since version 1" in page
+        assert re.findall(r"<li>(\w+) ([^:]*): (\d+)", page) == (
+            [("changed", "", "2"), ("added", "", "1"), ("removed", "", "1")]
+            if is_large
+            else [
+                ("changed", "other tags", "2"),
+                ("added", "a new recording", "1"),
+                ("removed", "no longer found in its recording", "1"),
+            ]
+        )
         listed = re.findall(r'<th scope="row">(?:<a href="[^"]*">)?([^<]+)', page)
         assert listed == ["local-0001_0", "local-0004_0", "local-0005_0", "web-9_0"]
         assert "id=local-0005_0" not in page  # what was removed has no page

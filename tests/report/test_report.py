@@ -136,6 +136,15 @@ def test_a_report_of_a_later_version_says_what_changed_and_why(tmp_path):
     assert "removed no longer found in its recording 1" in shown
 
 
+def test_of_a_version_that_changed_in_many_rows_the_kinds_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.report.changes.MAX_CHANGED", 1)
+    manifest, rows = Manifest(tmp_path), make_rows(tmp_path, 5)
+    manifest.commit(rows)
+    manifest.commit([*(row | {"composer": "Clara Schumann"} for row in rows[:2]), *rows[3:]])
+    shown = " ".join(" ".join(report_of(tmp_path, tmp_path)[1].texts).split())
+    assert "rows change rows changed 2 removed 1" in shown
+
+
 def test_an_empty_version_has_a_report(tmp_path):
     Manifest(tmp_path).commit([])
     text, _ = report_of(tmp_path, tmp_path)
