@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aria_data.errors import MidiUnreadable, UsageError
-from aria_data.storage import not_writable
+from aria_data.storage import is_remote, not_writable
 from aria_data.surrogate.scorable import NOT_COUNTED, Examples
 from aria_data.surrogate.tokens import KINDS, TokenConfig, TokenFile, Vocabulary, tokenize, vocabulary
 
@@ -167,7 +167,7 @@ def make_windows(
 
 def _store(folder: Path | None) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=folder)
+        return tempfile.TemporaryFile(dir=None if is_remote(folder) else folder)
     except OSError as error:
         raise not_writable(folder or tempfile.gettempdir(), error) from error
 

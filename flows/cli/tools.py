@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from aria_data.storage import printable
-from flows.cli.base import DONE, DONE_WITH_FAILURES, Examples, compute_options, print_json
+from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_options, print_json
 
 
 @click.command(
@@ -126,7 +126,7 @@ def classify(
     aria-data align concert.mid midi/ --scores scores/ --out beats/
     """,
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=DATASET)
 @click.option(
     "--scores", required=True, type=click.Path(path_type=Path), help="A folder of MusicXML, MIDI, Humdrum, MEI."
 )
