@@ -162,7 +162,8 @@ def simulate(root: Path, number: int, profile: str, steps: Sequence[str]) -> Ite
 def _some_segment(root: Path) -> str:
     from aria_data.manifest import Manifest
 
-    return str(Manifest(root).reader(["segment_id"]).read_next_batch()["segment_id"][0])
+    rows = Manifest(root).reader(["segment_id", "removed_in"]).read_next_batch()
+    return str(rows.filter(rows["removed_in"].is_null())["segment_id"][0])
 
 
 def killed_and_resumed(root: Path, number: int) -> dict[str, Run]:

@@ -116,6 +116,7 @@ class Stream:
             self.runner.forget_keys()
             self._pass(lanes, blocks_of(candidates.of(again)), len(again))
         self.runner.forget_keys()  # the end needs the memory
+        pa.default_memory_pool().release_unused()
         self.runner.telemetry.complete(RECORDINGS)
 
     def _skip(self, candidates: Candidates) -> Candidates:
