@@ -74,8 +74,8 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
     """Answer a SELECT over all tables; it can only read.
 
     SQL is DuckDB's.
-    Tables: manifest (with removed rows), present (without them), rejections, candidates, recordings, screenings,
-    measures, builds, build_stages.
+    Tables: manifest (with removed rows), present (without them), before (the version before), rejections, candidates,
+    recordings, screenings, annotations, measures, alignments, reviews, builds, build_stages.
     """
     from flows.report.views import open_views, select
     from flows.show.output import write_table

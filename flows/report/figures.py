@@ -226,7 +226,7 @@ def _sizes(column_names: list[str], names_before: list[str]) -> Figure:
     for place, (what, sql) in enumerate(counted.items()):
         was = "0" if what in column_names and what not in names_before else f"(SELECT {sql} FROM before)"
         parts.append(f"SELECT {place} AS place, '{what}' AS what, {was} AS was, (SELECT {sql} FROM present) AS now")
-    numbers = "round(was, 3) AS was, round(now, 3) AS now, round(now - was, 3) AS change"
+    numbers = "round(was, 3) AS was, round(now, 3) AS now"
     return Figure("how much", TABLE, f"SELECT what, {numbers} FROM ({' UNION ALL '.join(parts)}) ORDER BY place")
 
 
