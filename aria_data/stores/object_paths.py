@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from aria_data.errors import AriaDataError, UsageError
 from aria_data.stores.store_clients import SCHEMES, filesystem, patience_s
-from aria_data.stores.store_errors import StoreUnreachable, explained, is_passing
+from aria_data.stores.store_errors import StoreUnreachable, explained, is_passing, status_of
 
 MAX_PAUSE_S = 10.0
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -188,6 +188,8 @@ class ObjectPath:
             try:
                 return self.read_bytes() == content  # ours, if the answer to a first try was lost
             except FileNotFoundError:
+                if isinstance(error, FileExistsError) or status_of(error) in (409, 412):
+                    return False  # it was there, and was deleted meanwhile
                 raise error from None
 
     def upload(self, source: Path) -> None:

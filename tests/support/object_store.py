@@ -11,6 +11,7 @@ A real server, so that what is tested is what three clients (fsspec, delta-rs, A
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import itertools
 import json
@@ -64,6 +65,7 @@ class Store:
                 stderr=log,
                 cwd=folder,
                 start_new_session=True,
+                preexec_fn=_end_with_the_tests,
             )
         self._wait_for(folder / "log")
         return self
@@ -100,6 +102,12 @@ class Store:
             "AWS_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+def _end_with_the_tests() -> None:
+    """Have the system end this process when the one that started it ends, however it ends (`prctl`)."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:
