@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from flows.workers.worker import GIVEN, RAISED, SENT, function_named
 
 POLL_S = 1.0  # an actor answers at least as often
 START_S = 300.0  # a node that was just added may have to fetch the code
+CONNECT_S = 10.0
 LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
 
 
@@ -207,12 +209,21 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
     else:
         settings |= {"num_cpus": num_cpus, "include_dashboard": False}
     try:
+        _require_answer(address)
         ray.init(**settings)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         advice = "Start one (ray start --head), or leave --address out to use this machine."
         where = f"--address {address}" if address else "--engine ray"
         raise UsageError(f"{where}: no Ray cluster answers ({said}). {advice}") from error
+
+
+def _require_answer(address: str) -> None:
+    """Raise `OSError` where nobody listens at "HOST:PORT" or "ray://HOST:PORT"; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").partition(":")
+    if port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=CONNECT_S):
+            pass
 
 
 class Resources:

@@ -112,6 +112,7 @@ def test_a_cluster_gives_the_same_version_as_this_machine(source, here, marks, t
     assert not build(source, tmp_path / "out").is_new_version
 
 
+@pytest.mark.slow
 def test_workers_that_see_no_common_disk_are_sent_the_files_and_keep_none_after_their_end(
     source, here, marks, tmp_path, monkeypatch
 ):
@@ -127,6 +128,7 @@ def test_workers_that_see_no_common_disk_are_sent_the_files_and_keep_none_after_
     assert len(left) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["ingest", "transcribe", "measure"])
 def test_a_worker_that_is_killed_in_any_stage_costs_nothing_but_its_work_made_again(
     stage, source, here, marks, tmp_path
@@ -138,6 +140,7 @@ def test_a_worker_that_is_killed_in_any_stage_costs_nothing_but_its_work_made_ag
     assert (len(summary.failures), summary.not_done) == (1, [])
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_every_worker_fails_alone_and_by_name(source, here, marks, tmp_path):
     (marks / segment_of(here, "take 2.wav")).write_text("99")
     summary = build(source, tmp_path / "out")
@@ -146,6 +149,7 @@ def test_an_item_that_kills_every_worker_fails_alone_and_by_name(source, here, m
     assert "take%202.wav: each of 3 processes that worked on it (transcribe) was killed by it" in line
 
 
+@pytest.mark.slow
 def test_kills_at_random_lose_nothing(source, here, marks, tmp_path):
     stopped = threading.Event()
 
@@ -172,6 +176,7 @@ def test_kills_at_random_lose_nothing(source, here, marks, tmp_path):
     assert result_of(tmp_path / "out") == result_of(here)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_one_line(source, tmp_path, monkeypatch):
     use_fakes(monkeypatch)
     with pytest.raises(
