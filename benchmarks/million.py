@@ -190,19 +190,16 @@ def keep(found: dict[int, dict[str, Run]], path: Path | None) -> None:
 
 
 def exponents(found: dict[int, dict[str, Run]]) -> dict[str, str]:
-    """By step, from each size to the next: the exponent of its CPU time, as it is and without what is there always."""
+    """By step, the exponent with which its CPU time grows from each size to the next that was measured."""
     lines: dict[str, str] = {}
-    sizes = sorted(found)
-    fixed = min((run.cpu_s for run in found[sizes[0]].values()), default=0.0)
-    for name in found[sizes[0]]:
-        steps = []
-        for one, other in zip(sizes, sizes[1:], strict=False):
-            if name in found[other]:
-                first, second = found[one][name].cpu_s, found[other][name].cpu_s
-                grown = math.log(second / first, other / one)
-                steps.append(f"{one:,} to {other:,}: {grown:.2f}")
-        lines[name] = ", ".join(steps)
-    return lines | {"": f"a build of nothing takes {fixed:.1f} s of it"}
+    for name in dict.fromkeys(name for runs in found.values() for name in runs):
+        sizes = sorted(size for size in found if name in found[size])
+        grown = [
+            f"{one:,} to {other:,}: {math.log(found[other][name].cpu_s / found[one][name].cpu_s, other / one):.2f}"
+            for one, other in zip(sizes, sizes[1:], strict=False)
+        ]
+        lines[name] = ", ".join(grown) or "one size only"
+    return lines
 
 
 def main() -> None:

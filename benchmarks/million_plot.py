@@ -20,7 +20,7 @@ STYLE = """
 def draw(found: dict[int, dict[str, Any]]) -> str:
     """Draw the CPU seconds of each step at each size. Its words say the same to those who do not see it."""
     sizes = sorted(found)
-    names = [name for name in found[sizes[0]] if any(name in found[size] for size in sizes)]
+    names = list(dict.fromkeys(name for runs in found.values() for name in runs))
     values = [run.cpu_s for runs in found.values() for run in runs.values()]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     first, last = math.log10(sizes[0]), math.log10(sizes[-1]) if len(sizes) > 1 else math.log10(sizes[0]) + 1

@@ -14,10 +14,10 @@ from aria_data.records import Segment, Segmentation
 from aria_data.release.older_files import SPAN
 from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
+from aria_data.storage.appending import Appends
 from aria_data.storage.key_index import GrowingIndex, word_of
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
-from flows.engine.tasks import Appends
 
 
 class Numbers:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from aria_data.storage.appending import Appending
 from aria_data.storage.snapshots import Snapshot
 from aria_data.storage.stage_tables import DONE, Outcome
-from flows.engine.appending import Appending
 from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing, is_settled
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard

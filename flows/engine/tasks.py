@@ -1,6 +1,6 @@
 """A stage's work on some items of a shard, as a Prefect task where a flow of Prefect's runs, else as a plain call.
 
-Outcomes go to the stage's table while the work goes on (`appending`), so a build that is killed loses seconds of it.
+Outcomes go to the stage's table while the work goes on (`storage.appending`), so a kill costs seconds of it.
 Prefect adds retries and its records of the run; without it (`work_on.fn`) the results are the same.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from aria_data.storage.appending import Appends
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.record import RECORD
@@ -21,14 +21,7 @@ from flows.workers.lanes import Stopped
 
 MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
-FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes some 10 ms
 RETRY_DELAYS_S = (1.0, 10.0)
-
-
-class Appends(Protocol):
-    """What takes outcomes: a stage table, or a place where they wait for it."""
-
-    def append(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 class Work:

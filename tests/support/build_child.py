@@ -93,10 +93,11 @@ def go_away(marks: Path) -> None:
 
 
 def take_long() -> None:
+    from aria_data.storage import appending
     from flows.engine import tasks
     from flows.engine.context import BuildContext
 
-    tasks.FLUSH_AFTER_S = 0.0
+    appending.FLUSH_AFTER_S = 0.0
     tasks.MAX_ITEMS_PER_SHARD = 3
     decoder = BuildContext.transcriber.decoder
 

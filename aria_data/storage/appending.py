@@ -1,7 +1,7 @@
 """Writes outcomes into stage tables behind the work: every few seconds, the outcomes of all lanes since the last time.
 
 An append is a commit and a file, which take 10 ms whatever they hold. So what a lane appends waits for the next write,
-at most `tasks.FLUSH_AFTER_S`; what a kill costs is that. While nothing runs behind (`behind`), who appends writes.
+at most `FLUSH_AFTER_S`; what a kill costs is that. While nothing runs behind (`behind`), who appends writes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from aria_data.storage.stage_tables import Outcome, StageTable
-from flows.engine import tasks
 
+FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes some 10 ms
 MOST_WAITING = 20_000  # outcomes: beyond that the lane that appends waits for the write
+
+
+class Appends(Protocol):
+    """What takes outcomes: a stage table, or a place where they wait for it."""
+
+    def append(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 @dataclass
@@ -43,7 +50,7 @@ class Appending:
         self._error: BaseException | None = None
         self._is_behind = False
 
-    def to(self, table: StageTable) -> tasks.Appends:
+    def to(self, table: StageTable) -> Appends:
         """The place where outcomes for this table wait; of several tables of one name the first is written."""
         with self._adding:
             return self._places.setdefault(table.name, _Place(self, table, []))
@@ -70,14 +77,14 @@ class Appending:
                 place.table.append(sorted(outcomes, key=lambda one: one.item_id))
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._written_at >= tasks.FLUSH_AFTER_S
+        return time.monotonic() - self._written_at >= FLUSH_AFTER_S
 
     @contextmanager
     def behind(self) -> Iterator[None]:
         """Write in a thread, every few seconds while the block runs, and at its end what is left."""
         ended = threading.Event()
         thread = threading.Thread(target=self._write_until, args=(ended,), name="appending", daemon=True)
-        self._is_behind = tasks.FLUSH_AFTER_S > 0
+        self._is_behind = FLUSH_AFTER_S > 0
         thread.start()
         try:
             yield
@@ -90,7 +97,7 @@ class Appending:
             raise self._error
 
     def _write_until(self, ended: threading.Event) -> None:
-        while not ended.wait(max(tasks.FLUSH_AFTER_S, 0.05)):
+        while not ended.wait(max(FLUSH_AFTER_S, 0.05)):
             try:
                 self.flush()
             except BaseException as error:  # raised where the next outcome is appended

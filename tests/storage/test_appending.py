@@ -6,9 +6,9 @@ import pytest
 
 from aria_data.errors import DatasetNotWritable
 from aria_data.records import Screening
+from aria_data.storage import appending as appending_module
+from aria_data.storage.appending import Appending
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
-from flows.engine import tasks
-from flows.engine.appending import Appending
 
 
 def screened(*names: str) -> list[Outcome]:
@@ -42,7 +42,7 @@ def test_what_waits_is_written_although_the_work_fails(tmp_path):
 
 
 def test_too_much_is_not_kept_waiting(tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.engine.appending.MOST_WAITING", 2)
+    monkeypatch.setattr("aria_data.storage.appending.MOST_WAITING", 2)
     table, appending = StageTable(tmp_path, "screen", Screening), Appending()
     with appending.behind():
         appending.to(table).append(screened("a", "b", "c"))
@@ -65,7 +65,7 @@ def test_a_table_that_cannot_be_written_stops_the_work_that_appends(tmp_path, mo
         raise DatasetNotWritable("the disk is full")
 
     monkeypatch.setattr(StageTable, "append", full)
-    monkeypatch.setattr(tasks, "FLUSH_AFTER_S", 0.01)
+    monkeypatch.setattr(appending_module, "FLUSH_AFTER_S", 0.01)
     appending = Appending()
     place = appending.to(StageTable(tmp_path, "screen", Screening))
 
