@@ -100,8 +100,15 @@ class Lease:
                     old.unlink(missing_ok=True)
 
     def _take_number(self, number: int) -> bool:
-        began = _now()
-        if not self._object(number).create(self._content()):
+        """Take the lock by this number, which is one more than the highest seen; False where another was faster.
+
+        A number that was taken and deleted since can be made again, but not be the highest: its successor is older.
+        """
+        began, mine = _now(), self._object(number)
+        if not mine.create(self._content()):
+            return False
+        if max(self._objects()) != mine:
+            mine.unlink(missing_ok=True)
             return False
         self._number, self._renewed = number, began
         return True

@@ -262,7 +262,9 @@ class ObjectPath:
                 raise
             except Exception as error:  # each store has its own
                 if not is_passing(error):
-                    raise explained(str(self), error) from error
+                    if (told := explained(str(self), error)) is error:
+                        raise
+                    raise told from error
                 if time.monotonic() + pause > ends:
                     raise StoreUnreachable.after(str(self), error) from error
             time.sleep(pause)

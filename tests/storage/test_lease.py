@@ -134,7 +134,8 @@ def test_a_holder_that_was_stopped_goes_on_when_nobody_took_over(root):
         assert refused(root)
 
 
-def test_of_many_who_want_the_lock_one_has_it_at_a_time(root):
+def test_of_many_who_want_the_lock_one_has_it_at_a_time(root, monkeypatch):
+    monkeypatch.setenv("ARIA_DATA_LEASE_S", "60")
     holder = {"host": "here", "user": "me", "since": "now"}
     inside, most, num_held, counting = [0], [0], [0], threading.Lock()
 
@@ -180,3 +181,16 @@ def test_an_abandoned_folder_of_locks_stays_small(root):
         with exclusive_lock(root / ".lock"):
             pass
     assert len(list((root / ".lock").glob("*"))) == 1
+
+
+def test_who_saw_a_lock_free_long_ago_does_not_take_it_from_its_holder(root):
+    """Between its look and its put, two others held the lock, and deleted what it would have met."""
+    holder = {"pid": 1, "host": "here", "user": "me", "since": "now"}
+    late = Lease(root / ".lock", holder)
+    for number in range(2):
+        one = Lease(root / ".lock", {**holder, "pid": 2 + number})
+        one.take()
+        if number == 0:
+            one.free()
+    assert not late._take_number(1)
+    assert [path.name for path in (root / ".lock").glob("*.json")] == ["00000002.json"]
