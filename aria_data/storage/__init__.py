@@ -3,7 +3,7 @@
 In: records and files to keep. Out: stage tables and files below the dataset's root, whole or not at all. The root is a
 folder or a place in an object store; `open_root` gives either, and only this room knows the difference: `object_paths`
 are paths in a store, `delta_stores` its tables, `lease` its lock, `local_copies` what has to be on this disk,
-`store_errors` what its errors mean.
+`store_clients` are the clients and what their errors mean.
 
 `files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`; `compaction`
 keeps their files few. `rows_of_records` turns records into rows. `relations` joins on disk what is of all

@@ -31,7 +31,7 @@ from aria_data.storage.delta_stores import (
 )
 from aria_data.storage.files import not_writable, printable
 from aria_data.storage.object_paths import ObjectPath
-from aria_data.storage.store_errors import said
+from aria_data.storage.store_clients import said
 
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
