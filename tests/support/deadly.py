@@ -60,3 +60,8 @@ def send_some(send: Callable[[Any], None], root: str, order: Order) -> None:
 
     with contextlib.suppress(_Enough):
         decode_whole(once, root, order)
+
+
+def setting(send: Callable[[Any], None], name: str) -> None:
+    """Send the value of an environment variable."""
+    send(os.environ.get(name))
