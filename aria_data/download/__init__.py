@@ -6,6 +6,6 @@ Rejections: `too-long`, `licence`, `robots`, `opted-out`, `refused`. Failures: t
 """
 
 from aria_data.download.fetch import DownloadConfig, download
-from aria_data.download.partial_files import settle
+from aria_data.download.partial_files import noted, settle
 
-__all__ = ["DownloadConfig", "download", "settle"]
+__all__ = ["DownloadConfig", "download", "noted", "settle"]

@@ -116,6 +116,11 @@ def unsettled(root: Path, partial: Path) -> Download | None:
     return None
 
 
+def noted(root: Path) -> list[str]:
+    """The candidate ids of which there are notes: few, of what was being fetched when a run was killed."""
+    return sorted(note.name.removesuffix(NOTE) for note in (root / "audio").glob(f"*/*{NOTE}"))
+
+
 def settle(root: Path, candidate_ids: Collection[str]) -> None:
     """Delete the notes of whole audio. Call it with the ids whose records are in the table."""
     for note in (root / "audio").glob(f"*/*{NOTE}"):

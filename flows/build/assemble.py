@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from aria_data.collect import collect_folder
-from aria_data.download import settle
+from aria_data.download import noted, settle
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema
 from aria_data.measure import load_limits
-from aria_data.records import Candidate, Rejection, Segment, Segmentation
+from aria_data.records import Candidate, Download, Rejection, Segment, Segmentation
 from aria_data.release import Removal, Removals
 from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, is_remote, local_folder, open_root, remove_folder
@@ -102,7 +102,9 @@ class Build:
             for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
                 partial.unlink()
         remove_folder(local_folder(root) / FOLDER)
-        settle(local_folder(root), self.context.downloads)
+        if ids := noted(local_folder(root)):
+            found = StageTable(root, "download", Download).of_items(ids).values()
+            settle(local_folder(root), [one.item_id for one in found if one.record is not None])
         sweep(root)
 
     @timed(COLLECT)

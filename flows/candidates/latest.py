@@ -151,7 +151,9 @@ def ingested_sha256(root: Path) -> Callable[[str], str]:
 
     @functools.cache
     def all_of_them() -> dict[str, str]:
-        done = (outcome for outcome in StageTable(root, INGEST.name, Recording).all() if outcome.record is not None)
-        return {outcome.item_id: outcome.record.audio_sha256 for outcome in done}
+        found: dict[str, str] = {}
+        for batch in StageTable(root, INGEST.name, Recording).fields(["audio_sha256"]):
+            found.update(zip(batch["item_id"].to_pylist(), batch["audio_sha256"].to_pylist(), strict=True))
+        return found
 
     return lambda candidate_id: all_of_them().get(candidate_id, "")

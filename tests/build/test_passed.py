@@ -16,7 +16,7 @@ from aria_data.manifest.digests import content_sha256
 from aria_data.records import Rejection
 from aria_data.storage.relations import Relations
 from aria_data.storage.snapshots import Snapshot
-from aria_data.storage.stage_tables import RecordTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
 from flows.candidates.parts import Parts
 from flows.cli.jobs import run_build
 from flows.remove import remove_items
@@ -230,3 +230,12 @@ def test_a_cache_that_is_damaged_while_a_build_reads_it_is_named_with_what_to_do
     with pytest.raises(DatasetNotReadable, match="Run the same command again"):
         read_what_was_cut()
     assert not parts.folder.exists()
+
+
+def test_a_build_of_files_makes_no_objects_of_all_that_was_ever_fetched_or_ingested(out, tmp_path, monkeypatch):
+    shutil.copytree(out, tmp_path / "out")
+    write_audio(tmp_path / "more" / "new.wav", melody(5, 7))
+    read_whole, read = [], StageTable.all
+    monkeypatch.setattr(StageTable, "all", lambda self: (read_whole.append(self.name), read(self))[1])
+    build(tmp_path / "more", tmp_path / "out")
+    assert not {"download", "ingest"} & set(read_whole)
