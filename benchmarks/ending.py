@@ -88,8 +88,8 @@ def write_tables(root: Path, first: int, last: int) -> None:
             ]
             table = StageTable(root, name, record_type)
             values = {"item_id": ids, "key": pa.array([f"{name}-{one}" for one in ids.to_pylist()]), "status": "done"}
-            values |= {"reason": "", "measured": 1.0, "detail": ""}
-            outcome = [values[one.name] for one in list(table.schema)[:6]]
+            values |= {"reason": "", "measured": 1.0, "detail": "", "reader": pa.scalar(0, pa.int32())}
+            outcome = [values[one.name] for one in list(table.schema)[:-1]]
             outcome = [one if isinstance(one, pa.Array) else pa.repeat(pa.scalar(one), len(ids)) for one in outcome]
             table.append_rows(
                 pa.Table.from_arrays(
@@ -101,12 +101,15 @@ def write_tables(root: Path, first: int, last: int) -> None:
 def end(root: Path, count: int) -> dict[str, float]:
     """The end of a build of `count` recordings. Gives the seconds of each step."""
     from aria_data.measure import load_limits
-    from aria_data.records import Candidate
+    from aria_data.records import Candidate, Rejection
     from aria_data.storage.relations import Relations
+    from aria_data.storage.rows_of_records import arrow_type
+    from aria_data.storage.stage_tables import StageTable
     from aria_data.transcribe import Compute
     from flows import show
     from flows.build.ending import Ending
     from flows.build.results import put_results
+    from flows.candidates.latest import Observations
     from flows.engine.context import BuildContext
     from flows.engine.orders import settings_of
 
@@ -118,7 +121,6 @@ def end(root: Path, count: int) -> dict[str, float]:
         name: pa.table({"item_id": ids, "key": [f"{name}-{one}{ending}" for one in ids]})
         for name, ending in ENDINGS.items()
     }
-    candidates = (Candidate(one, "local", "x", f"{number}.wav", "x") for number, one in enumerate(ids))
     limits = {"in_pruned": load_limits("light"), "in_deduplicated": load_limits("heavy")}
     numbered = lambda found: [segment for one in found for segment in one.segments]  # noqa: E731
     took: dict[str, float] = {}
@@ -131,8 +133,15 @@ def end(root: Path, count: int) -> dict[str, float]:
 
     with Relations.open(root) as relations, show.progress() as progress:
         ending = Ending(context, relations, progress)
-        timed("results", lambda: put_results(relations, context, candidates, keys, [], numbered, limits))
-        ending.put_rejections([], [], {})
+        observed = Observations(relations)
+        timed("observations", lambda: observed.read(StageTable(root, "collect", Candidate)))
+        candidates = timed("candidates", observed.write).path
+        relations.put("rejections", pa.schema(list(arrow_type(Rejection))).empty_table())
+        relations.put("left_out", pa.table({"candidate_id": pa.array([], pa.string())}))
+        for name, table in keys.items():
+            relations.put(f"keys_of_{name}", table)
+        timed("results", lambda: put_results(relations, context, candidates, numbered, limits))
+        ending.put_rejections([], {})
         timed("copies", lambda: ending.deduplicate(set(), {}))
         timed("release", lambda: ending.release(""))
         timed(

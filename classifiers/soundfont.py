@@ -10,11 +10,13 @@ import math
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ NOT_GENERAL_MIDI = ("fluidr3_gs",)  # holds only the GS variation banks: no prog
 SUSTAIN, SOFT = 64, 67
 SOFT_PEDAL_VELOCITY = 0.75  # TinySoundFont 0.3.7 plays neither pedal: soft is played as a lower velocity, see _events
 MAX_PEAK = 0.99
+DRUM_CHANNEL = 9
 MAX_VOICES = 512
 SETTLE_SAMPLES = 4096  # rendered and thrown away after "all sounds off", so that nothing rings from the last call
 
@@ -94,6 +97,36 @@ def render(
     waveform = _play(list(notes), list(pedals), program, is_drums, soundfont, sample_rate, tail_s)
     waveform *= 10.0 ** (gain_db / 20.0)
     return _without_clipping(waveform)
+
+
+def render_blocks(
+    notes: Iterable[Note],
+    pedals: Iterable[Pedal] = (),
+    *,
+    sample_rate: int = 44100,
+    tail_s: float = 2.0,
+    max_s: float = math.inf,
+    block_samples: int = 1 << 18,
+) -> Iterator[np.ndarray]:
+    """Play as `render` does, on a piano, and yield float32 blocks of shape (num_samples, 2), at most `max_s` in all.
+
+    Their level is as the soundfont gives it and may pass 1: what is played is not known to its end. Memory does not
+    grow with the length. While blocks are asked for, nothing else is rendered in this process.
+    """
+    played, pressed = [note for note in notes if note[0] < max_s], list(pedals)
+    ends_s = [each[1] for each in (*played, *pressed)]
+    num_samples = math.ceil(min(max(ends_s, default=0.0) + tail_s, max_s) * sample_rate)
+    events = iter([*_events(played, pressed, sample_rate), (num_samples, 0, 0)])
+    with _ready(0, False, None, sample_rate) as synth:
+        waiting: tuple[int, int, int] | None = next(events)
+        for start in range(0, num_samples, block_samples):
+            buffer, position = np.zeros((min(block_samples, num_samples - start), 2), np.float32), 0
+            while waiting is not None and waiting[0] < start + len(buffer):
+                position = _advance(synth, buffer, position, waiting[0] - start)
+                _strike(synth, 0, waiting)
+                waiting = next(events, None)
+            _advance(synth, buffer, position, len(buffer))
+            yield buffer
 
 
 def render_ensemble(parts: Iterable[Part], *, sample_rate: int = 44100, tail_s: float = 2.0) -> np.ndarray:
@@ -165,7 +198,18 @@ def _events(notes: list[Note], pedals: list[Pedal], sample_rate: int) -> list[tu
 def _play(notes, pedals, program, is_drums, soundfont, sample_rate, tail_s) -> np.ndarray:
     ends_s = [note[1] for note in notes] + [pedal[1] for pedal in pedals]
     buffer = np.zeros((math.ceil((max(ends_s, default=0.0) + tail_s) * sample_rate), 2), dtype=np.float32)
-    channel = 9 if is_drums else 0
+    with _ready(program, is_drums, soundfont, sample_rate) as synth:
+        position = 0
+        for event in _events(notes, pedals, sample_rate):
+            position = _advance(synth, buffer, position, event[0])
+            _strike(synth, DRUM_CHANNEL if is_drums else 0, event)
+        _advance(synth, buffer, position, len(buffer))
+    return buffer
+
+
+@contextmanager
+def _ready(program: int, is_drums: bool, soundfont: Path | str | None, sample_rate: int) -> Iterator[Any]:
+    """The shared synthesiser, silent and with this program chosen; nobody else uses it meanwhile."""
     with _render_lock:
         synth, font_id = _synth(str(soundfont or default_soundfont()), sample_rate)
         if synth.sfpreset_name(font_id, 128 if is_drums else 0, program) is None:
@@ -173,17 +217,19 @@ def _play(notes, pedals, program, is_drums, soundfont, sample_rate, tail_s) -> n
             raise ValueError(f"{soundfont or default_soundfont()} has no {kind} {program}.")
         synth.sounds_off()
         synth.generate_simple(SETTLE_SAMPLES)
-        synth.program_select(channel, font_id, 0, program, is_drums)
-        position = 0
-        for sample, velocity, pitch in _events(notes, pedals, sample_rate):
-            position = _advance(synth, buffer, position, sample)
-            if velocity:
-                synth.noteon(channel, pitch, velocity)
-            else:
-                synth.noteoff(channel, pitch)
-        _advance(synth, buffer, position, len(buffer))
-        synth.sounds_off()
-    return buffer
+        synth.program_select(DRUM_CHANNEL if is_drums else 0, font_id, 0, program, is_drums)
+        try:
+            yield synth
+        finally:
+            synth.sounds_off()
+
+
+def _strike(synth: Any, channel: int, event: tuple[int, int, int]) -> None:
+    _, velocity, pitch = event
+    if velocity:
+        synth.noteon(channel, pitch, velocity)
+    else:
+        synth.noteoff(channel, pitch)
 
 
 def _advance(synth, buffer: np.ndarray, position: int, until: int) -> int:

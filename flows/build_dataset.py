@@ -15,7 +15,7 @@ from flows.build.stream import Lane
 from flows.build.unchanged import last_summary
 from flows.engine import BuildOrder, order_build
 from flows.engine.downloads import DOWNLOAD
-from flows.engine.orders import ANYWHERE
+from flows.engine.orders import ANYWHERE, THIS_MACHINE, Engine
 from flows.engine.prefect_environment import kept_environment
 from flows.engine.recorder import run_alone, run_recorded
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
@@ -31,6 +31,7 @@ def build_dataset(
     compute: dict[str, Any] | None = None,
     dry_run: bool = False,
     name: str = "",
+    engine: dict[str, Any] | None = None,
 ) -> BuildSummary:
     """Build the dataset at `out` from `source`: a folder, an address or a list of addresses.
 
@@ -39,11 +40,17 @@ def build_dataset(
     something changed, or to give it a `name`. Raises `UsageError` or `ConfigInvalid` as the command does.
     """
     order = order_build(
-        source, open_root(out), values=config, compute=Compute(**(compute or {})), dry_run=dry_run, name=name
+        source,
+        open_root(out),
+        values=config,
+        compute=Compute(**(compute or {})),
+        dry_run=dry_run,
+        name=name,
+        engine=Engine(**(engine or {})),
     )
     if dry_run:
         return planned_summary(order)  # the same steps, with the results that are there
-    with Build.open(order.source, out, order.config, order.compute, name) as build:
+    with Build.open(order.source, out, order.config, order.compute, name, engine=order.engine) as build:
         build.collect()  # files of a folder or finds on the web, with what is said of them
         build.pass_through(  # shard by shard: each lane is a thread, so different shards are in different lanes
             Lane(
@@ -83,6 +90,7 @@ def build(
     verbose: bool = False,
     with_prefect: bool = True,
     name: str = "",
+    engine: Engine = THIS_MACHINE,
 ) -> BuildSummary:
     """Build the dataset at `out` from a script or a notebook, as `aria-data build` does.
 
@@ -90,7 +98,9 @@ def build(
     another build works in `out`. With `with_prefect=False` the same functions run without retries and without a record
     of the run.
     """
-    order = order_build(source, open_root(out), config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    order = order_build(
+        source, open_root(out), config_path, settings, compute=compute, dry_run=dry_run, name=name, engine=engine
+    )
     return last_summary(order) or carry_out(order, verbose, with_prefect)
 
 
@@ -100,7 +110,8 @@ def carry_out(order: BuildOrder, verbose: bool = False, with_prefect: bool = Tru
     A dry run, and a build without Prefect, start no API; a build whose API cannot be had goes on without. The
     environment is as before afterwards. Raises `DatasetNotWritable` where `out` cannot be made.
     """
-    plain = (order.source, str(order.out), dict(order.config), dict(order.compute), order.is_dry_run, order.name)
+    settings = dict(order.config), dict(order.compute)
+    plain = (order.source, str(order.out), *settings, order.is_dry_run, order.name, dict(order.engine))
     with kept_environment():
         if order.is_dry_run or not with_prefect:
             return run_alone(build_dataset, plain, verbose)

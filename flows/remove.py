@@ -56,8 +56,10 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
         if gone:
             rows = rows.filter(pc.invert(is_in(rows["segment_id"], named.keys())))
             version = _publish(root, named, version + 1, f"removed: {reason}")
+        left = tuple(copies_left(known, entries, rows, gone, removals))
+        del rows  # so that the sweep's take their place in memory
         sweep(root, known)
-    return Removed(version, len(gone), tuple(copies_left(known, entries, rows, gone, removals)))
+    return Removed(version, len(gone), left)
 
 
 def _publish(root: Path, named: Mapping[str, str], version: int, note: str) -> int:

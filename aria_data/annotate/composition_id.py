@@ -151,6 +151,8 @@ def _put_numbered_part(reading: Reading, tail: str, body: str, is_multi: bool, h
     last = tail.rsplit(":", 1)[-1].strip()
     marked = find_marker(tail, is_multi) or find_marker(last, is_multi) if tail else None
     marked = marked or find_marker_inside(body)
+    if marked and _is_inside_number(reading, marked[1], body):
+        marked = None
     if numbered and _stands_before_number(reading, numbered[1], body):
         return
     if (is_multi or reading.get("catalogue") in _NO_PIECES) and (found := marked or numbered):
@@ -159,6 +161,12 @@ def _put_numbered_part(reading: Reading, tail: str, body: str, is_multi: bool, h
         reading.put("piece_number", *numbered)
     elif marked and not numbered and not has_piece:
         reading.put("piece_number", *marked)
+
+
+def _is_inside_number(reading: Reading, words: str, body: str) -> bool:
+    """Whether the words of a marker are letters of the catalogue: the V of "K. V. 310" is no fifth movement."""
+    number = reading.evidence.get("catalogue_number", "")
+    return bool(number) and words.strip() in number and words.strip() not in body.replace(number, "", 1)
 
 
 def _has_movements(reading: Reading, head: str) -> bool:

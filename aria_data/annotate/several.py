@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 from aria_data.repertoire import (
     CatalogueNumber,
@@ -14,6 +15,8 @@ from aria_data.repertoire import (
     find_composers,
     find_form,
     find_forms,
+    known_work,
+    work_labels,
 )
 from aria_data.repertoire.composers import composers
 from aria_data.repertoire.forms import word_list
@@ -34,6 +37,15 @@ _MORE_NUMBERS = re.compile(
     rf"\b(?:opp?|opus|bwv|kv?|d|s|hob)[.\s]{{0,2}}[0-9]{{1,3}}(?P<more>(?:{_AND}[0-9]{{2,3}})+)(?![0-9])(?!\s?[:.])"
 )
 _MORE_OF_FORM = re.compile(rf"\s?(?:nos?\.?|nr\.?|№)?\s?[0-9]{{1,2}}(?P<more>(?:{_AND}[0-9]{{1,2}})+)(?!\w|\s?[:.])")
+_MORE_PIECES = re.compile(
+    rf"\bop(?:us)?[.\s]{{0,2}}[0-9]{{1,3}}[\s,]{{1,2}}(?:nos?|nr)\.? ?[0-9]{{1,2}}"
+    rf"(?P<more>(?:{_AND}[0-9]{{1,2}})+)(?!\w|\s?[:.])"
+)
+_NO = re.compile(r"\s?(?:no|nr|№)\.?\s?[0-9]{1,2}\b")
+_SIGN_AND_NUMBER = re.compile(r"(?:no|nr)\.?\s?[0-9]")
+_SET_APART = re.compile(r"(?:[/;|+]|\s[-–])\s*$")
+_SEPARATORS = re.compile(r"\s[-–|]\s|[,;/&+]|\b(?:and|und|et)\b")
+_BESIDE_NAME = re.compile(r"[0-9]|\bfrom\b|\baus\b|\bde\b")
 _COMMA_AND_NUMBER = re.compile(r"\s?,\s?[0-9]+")
 
 
@@ -47,12 +59,20 @@ def people_of_works(title: str) -> list[str]:
         return []
     own = [match for match in people if not _OF_SOMEBODY.search(fold(title[: match.start]))]
     stretches = _stretches(own, title)
-    with_work = [match.composer_id for match, text in stretches if find_form(fold(text)) or catalogue_numbers(text)]
+    with_work = [match.composer_id for match, text in stretches if _has_work(match, fold(text), fold(title))]
     if len(set(with_work)) > 1:
         return list(dict.fromkeys(with_work))
     gaps = [title[left.end : right.start] for left, right in zip(people, people[1:], strict=False)]
     are_listed = len(people) > 2 and all(_LISTED.match(gap) for gap in gaps)
     return list(dict.fromkeys(match.composer_id for match in people)) if are_listed else []
+
+
+def _has_work(match: ComposerMatch, stretch: str, title: str) -> bool:
+    """Whether a composer's stretch names a work: by form or number, or by name where a stroke sets it apart."""
+    if find_form(stretch) or catalogue_numbers(stretch):
+        return True
+    is_apart = _SET_APART.search(stretch) or _SET_APART.search(title[: match.start])
+    return bool(is_apart and known_work(match.composer_id, stretch))
 
 
 def _stretches(people: list[ComposerMatch], title: str) -> list[tuple[ComposerMatch, str]]:
@@ -64,7 +84,9 @@ def _stretches(people: list[ComposerMatch], title: str) -> list[tuple[ComposerMa
 def has_several_works(title: str, composer_id: str) -> bool:
     """Whether a title names several works of one composer: "Op. 109, 110, 111", "Op. 27 No. 2 & Op. 31 No. 1"."""
     folded = fold(title)
-    if _lists_numbers(folded) or _lists_of_a_form(folded):
+    if _lists_numbers(folded) or _lists_of_a_form(folded) or _lists_forms(folded) or _lists_pieces(folded):
+        return True
+    if _lists_names(folded, composer_id):
         return True
     composer = composers().get(composer_id)
     numbers = catalogue_numbers(title, (*composer.catalogues, "op") if composer else ())
@@ -98,6 +120,30 @@ def _lists_of_a_form(folded: str) -> bool:
         if found and not _COMMA_AND_NUMBER.fullmatch(found["more"]) and not find_movement_words(folded[end:]):
             return True
     return False
+
+
+def _lists_forms(folded: str) -> bool:
+    """Whether several forms with a number each are listed: "Ballade No. 1 & Scherzo No. 2"."""
+    numbered = [(start, match.end()) for *_, start, end in find_forms(folded) if (match := _NO.match(folded, end))]
+    gaps = [folded[left[1] : right[0]] for left, right in zip(numbered, numbered[1:], strict=False)]
+    return any(_LISTED.match(gap) for gap in gaps)
+
+
+def _lists_pieces(folded: str) -> bool:
+    """Whether several pieces of an opus are listed: "Op. 9 No. 1, No. 2 and No. 3"."""
+    return any(
+        _SIGN_AND_NUMBER.search(match["more"]) or not _COMMA_AND_NUMBER.fullmatch(match["more"])
+        for match in _MORE_PIECES.finditer(folded)
+    )
+
+
+def _lists_names(folded: str, composer_id: str) -> bool:
+    """Whether names of several works are listed: "Carnaval - Kreisleriana"; a piece of a set beside it is one work."""
+    parts = _SEPARATORS.split(folded)
+    known = [known_work(composer_id, part) for part in parts] if composer_id and len(parts) > 1 else []
+    named = [found[0] for found, part in zip(known, parts, strict=False) if found and not _BESIDE_NAME.search(part)]
+    labels = work_labels({f"{composer_id}:{code}" for code in named}).values()
+    return any(not set(one) & set(other) for one, other in combinations(labels, 2))
 
 
 def _is_list(between: str) -> bool:

@@ -49,11 +49,13 @@ def collect_folder(
     root: Path,
     known: Mapping[str, Candidate] | None = None,
     audio_sha256_of: Callable[[str], str] = lambda candidate_id: "",
+    last_observation: int = 0,
 ) -> Folder:
     """Walk a folder and make a candidate of every audio file in it, in order of path.
 
     Links are followed, loops are not; hidden files are skipped. A file that `known` (by id) holds in the same state is
     not opened again; one that is known from another place keeps its id (see `places`, also for `audio_sha256_of`).
+    `last_observation` is the highest number of all observations before.
     Raises `UsageError` when `root` is not a folder that can be read.
     """
     known = known or {}
@@ -68,7 +70,7 @@ def collect_folder(
     paths = sorted([*files, *closed], key=os.fsencode)
     folder.closed_ids = {_own_id(path) for path in closed}
     places = KnownPlaces(known, audio_sha256_of, paths)
-    count = 1 + max((candidate.observation for candidate in known.values()), default=0)
+    count = 1 + last_observation
     folder.candidates = [_candidate(root, path, known, places, count) for path in paths]
     return folder
 

@@ -1,4 +1,4 @@
-"""Reports of a comparison: a table for a terminal, report.md, losses.csv, comparison.json, loss.png. No statistics."""
+"""Reports of a comparison: a table for a terminal, report.md, losses.csv, comparison.json, loss.svg. No statistics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from aria_data.compare.comparison import Comparison, Row, Tail
 from aria_data.compare.differences import Difference
+from aria_data.pictures import COLOURS, GREY, TEXT, canvas, svg
 from aria_data.storage import printable, write_whole
 
 HEADER = ("trained on", "files", "share", "test loss", "beside random files", "beside all files")
@@ -31,12 +32,12 @@ def terminal_lines(comparison: Comparison) -> list[str]:
 
 
 def save_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write report.md, losses.csv, comparison.json and loss.png, and give their paths. Raises `DatasetNotWritable`."""
+    """Write report.md, losses.csv, comparison.json and loss.svg, and give their paths. Raises `DatasetNotWritable`."""
     contents = {
         "report.md": _markdown(comparison).encode(),
         "losses.csv": _losses(comparison).encode(),
         "comparison.json": _json(comparison).encode(),
-        "loss.png": _plot(comparison),
+        "loss.svg": _plot(comparison),
     }
     for name, content in contents.items():
         write_whole(folder / name, content)
@@ -98,7 +99,7 @@ def _markdown(comparison: Comparison) -> str:
     about, pairs = comparison.about, [(one, other, _apart(found)) for one, other, found in comparison.pairs()]
     tails = [_tail_cells(row) for row in comparison.rows if row.rare or row.worst]
     parts = ["# Subsets compared", _md_table(HEADER, [_cells(row) for row in comparison.rows])]
-    parts += ["\n\n".join(map(_md, _reading(comparison))), "![loss against share](loss.png)"]
+    parts += ["\n\n".join(map(_md, _reading(comparison))), "![loss against share](loss.svg)"]
     if comparison.warnings:
         parts += ["## Warnings", _md_list(comparison.warnings)]
     if tails:
@@ -179,13 +180,8 @@ def _plain(value: Any) -> Any:
 
 
 def _plot(comparison: Comparison) -> bytes:
-    """A PNG: left the loss of each training run, right the subsets' differences from random files, with intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.0, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    """An SVG: left the loss of each training run, right the subsets' differences from random files, with intervals."""
+    figure, (left, right) = canvas(11.0, 4.5, 2)
     _draw_losses(left, comparison)
     _draw_differences(right, comparison)
     left.set_ylabel("test loss, nats a token (a dot: one training)")
@@ -193,9 +189,8 @@ def _plot(comparison: Comparison) -> bytes:
     for axes in (left, right):
         axes.set_xlabel("share of the files trained on, %")
     left.legend(fontsize="small")
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+    said = [f"{row.name}: {100 * row.fraction:.3g} % of the files, {row.loss.mean:.3f}" for row in comparison.rows]
+    return svg(figure, "Test loss by the share of the files trained on", "; ".join(said))
 
 
 def _by_series(comparison: Comparison) -> dict[str, list[int]]:
@@ -210,7 +205,7 @@ def _by_series(comparison: Comparison) -> dict[str, list[int]]:
 def _draw_losses(axes: Any, comparison: Comparison) -> None:
     for color, (name, numbers) in enumerate(_by_series(comparison).items()):
         rows = [comparison.rows[number] for number in numbers]
-        style = {"color": _COLORS.get(rows[0].kind, f"C{color % 10}")}
+        style = {"color": _KINDS.get(rows[0].kind, COLOURS[color % len(COLOURS)])}
         if rows[0].kind == "all":
             axes.axhline(rows[0].loss.mean, linestyle=":", label=name, **style)
             continue
@@ -221,18 +216,19 @@ def _draw_losses(axes: Any, comparison: Comparison) -> None:
             axes.plot([place] * len(means), means, ".", **style)
 
 
-_COLORS = {"random": "black", "all": "grey"}
+_KINDS = {"random": TEXT, "all": GREY}
 
 
 def _draw_differences(axes: Any, comparison: Comparison) -> None:
-    axes.axhline(0, color="black", linewidth=0.8)
+    axes.axhline(0, color=TEXT, linewidth=0.8)
     for color, (_, numbers) in enumerate(_by_series(comparison).items()):
         for number in numbers:
             row, apart = comparison.rows[number], comparison.rows[number].against_random
             if apart is not None and math.isfinite(apart.low):
                 ends = [[apart.mean - apart.low], [apart.high - apart.mean]]
                 place = 100 * row.fraction + 0.6 * (color % 10)  # moved apart, so that none hides another
-                axes.errorbar([place], [apart.mean], yerr=ends, fmt="o", capsize=3, color=f"C{color % 10}")
+                own = COLOURS[color % len(COLOURS)]
+                axes.errorbar([place], [apart.mean], yerr=ends, fmt="o", capsize=3, color=own)
 
 
 def _label(name: str) -> str:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from aria_data.errors import NetworkError, UsageError
+from aria_data.llm.cut_prompts import CutPrompts
 from aria_data.llm.dialect import Dialect
 from aria_data.llm.ledger import BudgetSpent, Ledger, Limits
 from aria_data.llm.limits import Limiter, backoff_s
@@ -55,6 +56,7 @@ class Exchange:
         self.has_succeeded = False
         self.most_items = config.items_per_request
         self.patience = Patience(endpoint.name, config.patience_s, config.first_wait_s)
+        self._cut_prompts = CutPrompts()
         self._num_poor = 0  # requests in a row in which most items were not answered
         self._in_flight = 0
         self._closed_until = 0.0  # when a server that asked to wait longer than `max_wait_s` may be asked again
@@ -88,8 +90,8 @@ class Exchange:
                 return await self._ask_once(task, group, attempt, most_tokens)
             except TooLong as refusal:
                 self._fewer(len(group), "do not fit into the model's context")
-                if most_tokens <= MIN_OUTPUT:
-                    raise TooLong(f"{refusal} Start the server with a larger context.", "") from None
+                if most_tokens <= MIN_OUTPUT or refusal.is_cut:
+                    raise TooLong(f"{refusal} Start the server with a larger context (Ollama: num_ctx).", "") from None
                 self._most_output = min(self._most_output, max(MIN_OUTPUT, most_tokens // 2))
             except NotLikeThat as refusal:
                 self._adapt(refusal)
@@ -151,12 +153,25 @@ class Exchange:
             request_id, bound = await self._reserve(task, body, len(group), most_tokens)
             reply = await self._send(task, body, request_id, dialect, taken_at)
             self._limiter.answered(reply.headers or {}, self.config.max_wait_s)
+            if self._cut_prompts.is_cut(body, reply.usage):
+                await self._settle(request_id, self.believed(reply, bound))
+                raise self._cut(body, reply.usage)
             found = check_answers(task, sent, reply)
             good = {ids[item_id][0]: fields for item_id, fields in found.items() if isinstance(fields, dict)}
             usage = self.believed(reply, bound)
             await self._settle(request_id, usage, good)
             self._learn(task, body, usage, reply, [found[item_id] for item_id in sent], dialect)
         return {ids[item_id][0]: each for item_id, each in found.items()}
+
+    def _cut(self, body: Any, usage: Usage | None) -> TooLong:
+        tokens = usage.prompt_tokens if usage else 0
+        refusal = TooLong(
+            f"{self.endpoint.name}: read {tokens} tokens of a prompt of {_num_bytes(body['messages'])} bytes, so its "
+            "context is full and it cut the rest without saying so.",
+            "",
+        )
+        refusal.is_cut = True
+        return refusal
 
     async def _send(self, task: Task, body: Any, request_id: int, dialect: Dialect, taken_at: float) -> Reply:
         """Send a request; if it fails, settle what was reserved for it, and raise why."""

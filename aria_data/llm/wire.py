@@ -73,7 +73,9 @@ class NotLikeThat(TemporaryError):
 
 
 class TooLong(NotLikeThat):
-    """The request does not fit into the model's context."""
+    """The request does not fit into the model's context. `is_cut`: the server did not say so, but cut the prompt."""
+
+    is_cut = False
 
 
 @dataclass(frozen=True, slots=True)

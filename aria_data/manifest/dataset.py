@@ -30,7 +30,7 @@ from aria_data.manifest.manifest import Manifest, Row, Version
 from aria_data.manifest.removed import removal_of
 from aria_data.manifest.rows import rows_of
 from aria_data.storage import is_remote, open_root, printable
-from aria_data.storage.object_paths import read_ahead
+from aria_data.stores.object_paths import read_ahead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -257,12 +257,12 @@ def read_midis_of(root: Path, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]
 def midi_path_of(root: Path, row: Row) -> Path:
     """The path of a row's MIDI file. Raises `DatasetCorrupt` for a path outside of the dataset."""
     segment_id, name = printable(row["segment_id"]), row["midi_path"]
-    if not _is_below(name):
+    if not is_below(name):
         raise DatasetCorrupt(f"{root}: segment {segment_id} names {printable(str(name))!r}, no path below the dataset.")
     return root / name
 
 
-def _is_below(name: str | None) -> bool:
+def is_below(name: str | None) -> bool:
     """Whether a path in a manifest stays below the dataset. It is not trusted: manifests are exchanged."""
     if not name or "\0" in name:
         return False

@@ -49,7 +49,15 @@ from aria_data.manifest.rows import (
 )
 from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import KEEP_HISTORY, create_delta, lean, open_delta, table_error, write_delta
+from aria_data.storage.delta_tables import (
+    KEEP_HISTORY,
+    create_delta,
+    lean,
+    newest_version,
+    open_delta,
+    table_error,
+    write_delta,
+)
 
 __all__ = [
     "BATCH_ROWS",
@@ -93,8 +101,7 @@ class Manifest:
 
     def version(self) -> int:
         """The number of the newest release; 0 when there is none."""
-        table = open_delta(self.path)
-        return 0 if table is None else table.version()
+        return newest_version(self.path) or 0
 
     def versions(self) -> list[Version]:
         """Every release, oldest first. Raises `DatasetNotFound` when there is none."""

@@ -25,7 +25,7 @@ from aria_data.manifest.rows import sorted_by_id
 from aria_data.storage import printable
 from aria_data.storage.delta_stores import of_the_store
 from aria_data.storage.delta_tables import data_files, lean
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 
 FEW = 2_000  # up to so many rows are read page by page; deltalake's engine needs some 350 bytes of stack for each
 QUERY_S = 60.0  # time limit: a condition may never end

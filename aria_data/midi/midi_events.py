@@ -141,14 +141,16 @@ class _TrackReader:
         return track
 
     def _is_at_end(self) -> bool:
-        is_end = self.position == len(self.content) or _is_chunk_at(self.content, self.position)
-        return self.position == self.announced and is_end
+        if self.position != self.announced:
+            return False
+        return self.position == len(self.content) or _is_chunk_at(self.content, self.position)
 
     def _channel_event(self, track: Track, tick: int, status: int) -> None:
         num_data = _NUM_DATA.get(status & 0xF0)
         if num_data is None:
             raise ValueError("it has a value where an event should begin")
-        first, second = (min(self._byte(), 127) if index < num_data else 0 for index in range(2))
+        first = min(self._byte(), 127) if num_data > 0 else 0
+        second = min(self._byte(), 127) if num_data > 1 else 0
         if status & 0xF0 in (NOTE_OFF, NOTE_ON, CONTROL):
             track.events.append(Event(tick, status & 0xF0, status & 0x0F, first, second))
 
@@ -167,9 +169,11 @@ class _TrackReader:
         return self.content[self.position]
 
     def _byte(self) -> int:
-        byte = self._peek()
-        self.position += 1
-        return byte
+        position = self.position
+        if position >= len(self.content):
+            raise ValueError("it ends within a track")
+        self.position = position + 1
+        return self.content[position]
 
     def _quantity(self) -> int:
         """Read a number of variable length."""

@@ -15,7 +15,7 @@ import mido
 from aria_data.errors import MidiUnreadable
 from aria_data.midi.midi_events import CONTROL, DEFAULT_TEMPO_US, NOTE_ON, TEMPO, Event, MidiFile, Track, parse
 from aria_data.storage import printable
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # A0 to C8, the 88 keys
 SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67  # controller numbers of the MIDI 1.0 specification

@@ -34,7 +34,7 @@ CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # colum
 
 NAMED = (*NAMES, *CLUSTERS, "source", "uploader", "removed_in")  # all columns that the functions here read of rows
 KEPT = ("segment_id", "recording_id", "number", "source", "first_version")  # what a tombstone keeps of a row
-_SAID = ("candidate_id", "source", "location", "source_url", "uploader", "uploader_url")  # what may name a candidate
+SAID = ("candidate_id", "source", "location", "source_url", "uploader", "uploader_url")  # what may name a candidate
 
 
 class Known:
@@ -50,8 +50,8 @@ class Known:
         """Read the tables of the dataset at `root`. Raises `DatasetCorrupt`."""
         ingested = StageTable(root, "ingest", Recording).fields(["recording_id", "candidate_id"])
         owned = ingested.read_all().select(["recording_id", "candidate_id"])
-        schema = pa.schema([(name, pa.string()) for name in _SAID])
-        observed = (batch.select(_SAID) for batch in StageTable(root, "collect", Candidate).columns(_SAID))
+        schema = pa.schema([(name, pa.string()) for name in SAID])
+        observed = (batch.select(SAID) for batch in StageTable(root, "collect", Candidate).columns(SAID))
         return cls(pa.Table.from_batches(observed, schema), owned)
 
     def owners_of(self, recording_ids: Collection[str]) -> dict[str, set[str]]:
@@ -81,20 +81,23 @@ class Known:
         if key not in self._named:
             opt_outs = OptOuts()
             opt_outs.add(key)
-            reasons = ((one, opt_outs.reason_for(one)) for one in map(_candidate_named, rows_of(self._maybe(opt_outs))))
+            reasons = (
+                (one, opt_outs.reason_for(one))
+                for one in map(_candidate_named, rows_of(maybe_named(self.observed, opt_outs)))
+            )
             self._named[key] = [(one, reason) for one, reason in reasons if reason is not None]
         return self._named[key]
 
-    def _maybe(self, opt_outs: OptOuts) -> pa.Table:
-        """The observations that opt-outs may name. A few of them too many: `OptOuts.reason_for` looks at each."""
-        if opt_outs.uploaders:
-            return self.observed
-        places = [
-            is_in(self.observed[name], opt_outs.ids.keys()) for name in ("candidate_id", "source_url", "location")
-        ]
-        for name in ("source_url", "location") if opt_outs.has_more_than_ids else ():
-            places.append(may_be_named(self.observed[name], opt_outs))
-        return self.observed.filter(reduce(pc.or_, places))
+
+def maybe_named(observed: pa.Table, opt_outs: OptOuts) -> pa.Table:
+    """The observations, with the columns `SAID`, that opt-outs may name. A few of them too many:
+    `OptOuts.reason_for` looks at each."""
+    if opt_outs.uploaders:
+        return observed
+    places = [is_in(observed[name], opt_outs.ids.keys()) for name in ("candidate_id", "source_url", "location")]
+    for name in ("source_url", "location") if opt_outs.has_more_than_ids else ():
+        places.append(may_be_named(observed[name], opt_outs))
+    return observed.filter(reduce(pc.or_, places))
 
 
 def is_row_of(row: Row, candidate: Candidate, owners: Mapping[str, set[str]]) -> bool:
@@ -108,7 +111,7 @@ def is_row_of(row: Row, candidate: Candidate, owners: Mapping[str, set[str]]) ->
 
 
 def _candidate_named(row: Row) -> Candidate:
-    return Candidate(title="", **{name: row[name] or "" for name in _SAID})  # type: ignore[arg-type]
+    return Candidate(title="", **{name: row[name] or "" for name in SAID})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,8 @@ def sweep(root: Path, known: Known | None = None) -> int:
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))
     if files:
-        remove_folder(root / "index")  # it holds their notes; the next build makes it again
+        for name in ("sound", "notes", "last_build.json"):  # it holds their notes; the next build makes it again
+            _delete(root / "index" / name)
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
@@ -267,6 +271,13 @@ def _candidate_of(row: Row) -> Candidate:
         title="",
         uploader=row["uploader"] or "",
     )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _forget_audio(root: Path, candidate_ids: Collection[str]) -> None:

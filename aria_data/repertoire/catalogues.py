@@ -21,7 +21,7 @@ _LONG_NAMES = {
     "mwv": "mwv", "hess": "hess", "bi": "bi", "eg": "eg", "cd": "cd", "fp": "fp", "js": "js", "jw": "jw", "bv": "bv",
     "lw": "lw", "kp": "k", "ct": "ct", "fs": "fs", "hu": "hu", "cff": "cff", "warb": "warb", "fk": "fk",
     "koechel": "k", "kochel": "k", "deutsch": "d", "longo": "l", "kirkpatrick": "k", "searle": "s", "анх": "anh",
-    "k.v": "k", "k. v": "k", "b.w.v": "bwv", "h.w.v": "hwv",
+    "k.v": "k", "k. v": "k", "k v": "k", "b.w.v": "bwv", "h.w.v": "hwv",
     "אופ": "op", "אופוס": "op", "مصنف": "op", "أوبوس": "op", "اوبوس": "op",
 }  # fmt: skip
 _ALWAYS = frozenset(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -57,6 +57,7 @@ _INSTITUTION_AFTER = re.compile(
 _WORK_SIGN = re.compile(
     r"\b(?:op|opus|no|nr|bwv|hob|kv|sonat|prelud|etud|nocturn|noktiurn|waltz|valse|fug|suite|variation|rondo|mazurka|"
     r"scherzo|impromptu|ballad|concerto|fantas|minuet|study|studies|rag\b|major|minor|dur|moll|[a-g] (?:flat|sharp))"
+    r"|סונטה|נוקטורן|פרלוד|פוגה|ואלס|אופ\b|سوناتا|نوكتورن|بريلود|فوجا|فالس|مصنف"
     r"|сонат|прелюд|этюд|ноктюрн|вальс|соч|ソナタ|前奏曲|練習曲|夜想曲|奏鸣曲|소나타"
 )
 _BREAK = re.compile(r"\s[-|/~]\s|[:;|()\[\]\"]")
@@ -107,6 +108,9 @@ class _Spelling:
     matched_by: str
     is_weak: bool = False
     ends_in_initial: bool = False
+
+
+_ByFirstWords = dict[str, dict[str, tuple[_Spelling, ...]]]
 
 
 @cache
@@ -172,10 +176,10 @@ def _second_of_pair(first: ComposerMatch, second: ComposerMatch, cleaned: str) -
 
 def _latin_matches(cleaned: str, folded: str, is_name: bool) -> Iterator[ComposerMatch]:
     words = [(word.group(), word.start(), word.end()) for word in _WORD.finditer(folded)]
-    by_first_word = _spellings()
+    spellings = _spellings()
     position = 0
     while position < len(words):
-        for spelling in by_first_word.get(words[position][0], ()):
+        for spelling in _beginning(spellings, words, position):
             last = position + len(spelling.words) - 1
             if _fits(spelling, words, position, folded) and _is_believed(spelling, words, position, folded, is_name):
                 start, end = words[position][1], words[last][2]
@@ -183,6 +187,15 @@ def _latin_matches(cleaned: str, folded: str, is_name: bool) -> Iterator[Compose
                 position = last
                 break
         position += 1
+
+
+def _beginning(spellings: _ByFirstWords, words: list[tuple[str, int, int]], position: int) -> tuple[_Spelling, ...]:
+    """The spellings whose first two words, or only word, stand at a position; the longest first."""
+    of_one = spellings.get(words[position][0])
+    if of_one is None:
+        return ()
+    following = words[position + 1][0] if position + 1 < len(words) else ""
+    return (*of_one.get(following, ()), *of_one.get("", ()))
 
 
 def _to_match(spelling: _Spelling, start: int, end: int, cleaned: str, folded: str) -> ComposerMatch:
@@ -273,16 +286,21 @@ def _east_asian_spellings() -> tuple[re.Pattern[str], dict[str, _Spelling]]:
 
 
 @cache
-def _spellings() -> dict[str, tuple[_Spelling, ...]]:
-    """Spellings of several or single words by their first word, longest first. The list's order breaks ties."""
+def _spellings() -> _ByFirstWords:
+    """Spellings by their first word and their second one, "" for single words. The list's order breaks ties."""
     found: dict[str, dict[tuple[str, ...], _Spelling]] = defaultdict(dict)
     for composer in composers().values():
         for spelling in _spellings_of(composer):
             found[spelling.words[0]].setdefault(spelling.words, spelling)
-    return {
-        first: tuple(sorted(spellings.values(), key=lambda spelling: -len(spelling.words)))
-        for first, spellings in found.items()
-    }
+    return {first: _by_second_word(spellings.values()) for first, spellings in found.items()}
+
+
+def _by_second_word(spellings: Iterable[_Spelling]) -> dict[str, tuple[_Spelling, ...]]:
+    """Spellings by their second word, the longest first."""
+    found: dict[str, list[_Spelling]] = defaultdict(list)
+    for spelling in sorted(spellings, key=lambda spelling: -len(spelling.words)):
+        found["".join(spelling.words[1:2])].append(spelling)
+    return {second: tuple(of_two) for second, of_two in found.items()}
 
 
 def _spellings_of(composer: Composer) -> Iterator[_Spelling]:

@@ -14,6 +14,7 @@ from itertools import zip_longest
 
 from aria_data.text import clean, fold
 
+_TOKEN = re.compile(r"[^\W_]+")
 EAST_ASIAN = re.compile(r"[぀-ヿ㐀-鿿가-힣]")
 NUMBER_SIGN = (
     r"(?:n\.o|no?s?|nr|num|numero|numer|n\.?[°º]|#|ном|番|第|№|מס'?|מספר|رقم)[.°º:]?"  # No. 2, Nr. 2, n° 2, n.º 2, 第2
@@ -85,10 +86,22 @@ def arabic(number: str) -> int:
 
 
 @cache
+def _tables() -> dict[str, dict[str, list[str]]]:
+    source = resources.files("aria_data.repertoire").joinpath("title_words.toml").read_text(encoding="utf-8")
+    return tomllib.loads(source)
+
+
+@cache
+def _beginnings_of_forms() -> frozenset[str]:
+    """The first word of every form, or its stem."""
+    words = (fold(clean(word, 100)) for of_one in _tables()["forms"].values() for word in of_one)
+    return frozenset(match.group() for match in map(_TOKEN.match, words) if match)
+
+
+@cache
 def word_list(table: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """One pattern over a table of `title_words.toml`, with a group for each entry, and the entries by group."""
-    source = resources.files("aria_data.repertoire").joinpath("title_words.toml").read_text(encoding="utf-8")
-    table_of_words = tomllib.loads(source)[table]
+    table_of_words = _tables()[table]
     names, groups = {}, []
     for place, (name, words) in enumerate(table_of_words.items()):
         names[f"g{place}"] = name
@@ -122,10 +135,25 @@ def find_form(folded: str) -> tuple[str, str] | None:
 def find_forms(folded: str) -> tuple[tuple[str, str, int, int], ...]:
     """Every form in the text: `(form, word, start, end)`, in order."""
     pattern, forms = word_list("forms")
-    found = [
-        (forms[match.lastgroup or ""], match.group(), match.start(), match.end()) for match in pattern.finditer(folded)
-    ]
+    matches = pattern.finditer(folded) if EAST_ASIAN.search(folded) else _beginning_at_words(pattern, folded)
+    found = [(forms[match.lastgroup or ""], match.group(), match.start(), match.end()) for match in matches]
     return tuple(f for f, after in zip_longest(found, found[1:]) if not _is_only_an_adjective(f, after))
+
+
+def _beginning_at_words(pattern: re.Pattern[str], folded: str) -> Iterator[re.Match[str]]:
+    """What `finditer` gives, tried only at words with which a form may begin: the pattern is long."""
+    end = 0
+    for word in _TOKEN.finditer(folded):
+        if word.start() >= end and _may_begin_a_form(word.group()):
+            match = pattern.match(folded, word.start())
+            if match:
+                end = match.end()
+                yield match
+
+
+@lru_cache(maxsize=1 << 16)
+def _may_begin_a_form(token: str) -> bool:
+    return any(map(token.startswith, _beginnings_of_forms()))
 
 
 def _is_only_an_adjective(found: tuple, after: tuple | None) -> bool:

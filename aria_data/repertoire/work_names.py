@@ -158,12 +158,19 @@ def _number_beside(name: str, marked: str) -> int:
 
 
 def _has_all(name: tuple[str, ...], text: _Words) -> bool:
-    return all(
-        part in text.words
-        or (part.endswith("*") and any(word.startswith(part[:-1]) for word in text.words))
+    plain, others = _kinds_of_parts(name)
+    return plain <= text.words and all(
+        (part.endswith("*") and any(word.startswith(part[:-1]) for word in text.words))
         or (EAST_ASIAN.search(part) is not None and part in text.marked)
-        for part in name
+        for part in others
     )
+
+
+@lru_cache(maxsize=1 << 16)
+def _kinds_of_parts(name: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The parts of a name that are whole words, and the others: stems, and words of scripts without spaces."""
+    others = tuple(part for part in name if part.endswith("*") or EAST_ASIAN.search(part))
+    return frozenset(name) - frozenset(others), others
 
 
 def _book_mark(match: re.Match[str]) -> str:

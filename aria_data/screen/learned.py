@@ -43,8 +43,15 @@ def judge(candidate: Candidate, max_title_chars: int, max_description_chars: int
     title = read_title(candidate.title, max_title_chars)
     more = " | ".join(filter(None, map(str, (candidate.tags, candidate.uploader, candidate.description))))
     model, found = title_model(), words_in(more, max_description_chars)
-    log_odds = float(features(title, found, model) @ model.combination)
+    raw = features(title, found, model) @ model.combination
+    log_odds = float(calibrated(raw, model.calibration))
     return Judgement(log_odds, second_opinion(title.score, title.evidence, found)[1])
+
+
+def calibrated(log_odds: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """What log odds of the combination mean on composers that it does not know; beyond the knots they go on in step."""
+    knots, meant = calibration
+    return np.interp(log_odds, knots, meant) + log_odds - np.clip(log_odds, knots[0], knots[-1])
 
 
 def score_of(probability: float) -> int:

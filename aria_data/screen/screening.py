@@ -45,6 +45,10 @@ MAX_REASON_CHARS = 300
 MIN_PIANO_SCORE = 4  # the lowest score by the rules for which a piano is named
 MIN_BY_DEFAULT = 2
 PROMPT = "screen-1"
+UNFITTED = (
+    "The model's digits are asked for and kept, but until they are fitted (aria-data evaluate screen --scorer llm "
+    "--labels LABELS.csv --fit FILE, then --set llm.combination=FILE) the scores are the learned scorer's alone."
+)
 Announce = Callable[[str], None]
 
 
@@ -149,6 +153,8 @@ def _by_asking(
 ) -> Iterator[tuple[Candidate, Screening | Exception]]:
     """Screen by a language model: by digits where it gives their probabilities, in JSON elsewhere."""
     if llm.config.scoring == "digits" and not in_batches:
+        if not llm.config.combination:
+            announce(UNFITTED)
         left: list[Candidate] = []
         yield from _by_digits(candidates, config, llm, left)
         if not left:

@@ -17,7 +17,7 @@ NAMES = (
     "always", "score 1", "score 2", "score 4", "score 5", "description raises", "description lowers", "log odds",
     "log odds at 1 or 2", "log odds at 3", "log odds at 4 or 5", "words against are in the name",
     "words against cost", "composer", "catalogue number", "catalogue number of a composer", "form", "piano",
-    "transcription", "words named away", "not music", "ensemble", "few words", "known work",
+    "transcription", "not music", "ensemble", "few words", "known work",
     "number of a work for piano alone", "number of another work", "name of a piano work",
 )  # fmt: skip
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
@@ -39,7 +39,7 @@ def features(title: TitleReading, more: Found, model: TitleModel) -> np.ndarray:
         final < title.score, log_odds, log_odds * low, log_odds * (title.score == 3), log_odds * high,
         low and cost > 0, min(cost, 0.0), title.composer is not None, has_number,
         has_number and title.composer is not None, bool(found["form"]), bool(found["piano"] or found["solo"]),
-        bool(found["transcription"]), bool(title.named_away), bool(found["not_music"]), bool(found["ensemble"]),
+        bool(found["transcription"]), bool(found["not_music"]), bool(found["ensemble"]),
         title.cleaned.count(" ") < 2, title.is_known_work,
         is_solo is True, is_solo is False, title.is_named,
     ], float)  # fmt: skip

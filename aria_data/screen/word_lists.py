@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
+from itertools import zip_longest
 
 from aria_data.text import clean, fold
 from aria_data.text.deobfuscation import UNSPACED
@@ -18,7 +19,7 @@ from aria_data.text.deobfuscation import UNSPACED
 _BEGIN = "^"  # stands before the first word: "^ why" is a title that begins with it
 _MAX_ENDING = 20  # letters that `*` stands for
 _PREFIX = 2  # letters by which words with `*` are looked up
-_ByFirst = dict[str, list[tuple[str, tuple[str, ...]]]]
+_Named = tuple[tuple[str, tuple[str, ...]], ...]  # phrases, each with the name of its list
 
 
 @dataclass
@@ -39,21 +40,23 @@ class WordList:
 
     def places(self, words: Sequence[str]) -> list[tuple[int, int]]:
         """Where phrases stand, from word to word, without overlap; the longest one of those that begin at a word."""
-        by_word, by_prefix, places, after = self.by_word, self.by_prefix, [], 0
-        for position, word in enumerate(words):
-            if position >= after and (word in by_word or word[:_PREFIX] in by_prefix):
-                length = self._length_at(words, position)
+        places, after = [], 0
+        for position, phrases in enumerate(map(self.beginning, words)):
+            if phrases and position >= after:
+                length = max((len(phrase) for phrase in phrases if _stands_at(phrase, words, position)), default=0)
                 if length:
                     after = position + length
                     places.append((position, after))
         return places
 
-    def _length_at(self, words: Sequence[str], position: int) -> int:
-        first, longest = words[position], 0
-        for phrase in (*self.by_word.get(first, ()), *self.by_prefix.get(first[:_PREFIX], ())):
-            if len(phrase) > longest and _stands_at(phrase, words, position):
-                longest = len(phrase)
-        return longest
+    @cached_property
+    def beginning(self) -> Callable[[str], tuple[tuple[str, ...], ...]]:
+        """Give the list's phrases that may begin with a word; most words begin none. What was asked is remembered."""
+        return lru_cache(maxsize=1 << 16)(self._beginning)
+
+    def _beginning(self, word: str) -> tuple[tuple[str, ...], ...]:
+        near = (*self.by_word.get(word, ()), *self.by_prefix.get(word[:_PREFIX], ()))
+        return tuple(phrase for phrase in near if _is_word(phrase[0], word))
 
 
 def _stands_at(phrase: tuple[str, ...], words: Sequence[str], position: int) -> bool:
@@ -150,14 +153,13 @@ def words_in(text: object, max_chars: int) -> dict[str, list[str]]:
 
 def _find_all(words: Sequence[str]) -> dict[str, list[str]]:
     """What `WordList.find` gives for the words of every list, in one pass over them."""
-    by_word, by_prefix = _index()
     found: dict[str, list[str]] = {name: [] for name in word_lists()}
     after = dict.fromkeys(found, 0)
-    for position, word in enumerate(words):
+    for position, (word, following) in enumerate(zip_longest(words, words[1:], fillvalue="")):
         longest: dict[str, int] = {}
-        for name, phrase in (*by_word.get(word, ()), *by_prefix.get(word[:_PREFIX], ())):
+        for name, phrase in _beginning(word) and _beginning_with(word, following):
             is_longer = len(phrase) > longest.get(name, 0) and position >= after[name]
-            if is_longer and _stands_at(phrase, words, position):
+            if is_longer and (len(phrase) <= 2 or _stands_at(phrase, words, position)):
                 longest[name] = len(phrase)
         for name, length in longest.items():
             after[name] = position + length
@@ -165,13 +167,17 @@ def _find_all(words: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-@cache
-def _index() -> tuple[_ByFirst, _ByFirst]:
-    """The phrases of every list with the list's name, by first word, and by its beginning."""
-    by_word: _ByFirst = {}
-    by_prefix: _ByFirst = {}
-    for name, each in word_lists().items():
-        for index, phrases_by in ((by_word, each.by_word), (by_prefix, each.by_prefix)):
-            for first, phrases in phrases_by.items():
-                index.setdefault(first, []).extend((name, phrase) for phrase in phrases)
-    return by_word, by_prefix
+@lru_cache(maxsize=1 << 16)
+def _beginning_with(word: str, following: str) -> _Named:
+    """The phrases of every list that may begin with two words, or are the first of them."""
+    return tuple(
+        (name, phrase)
+        for name, phrase in _beginning(word)
+        if len(phrase) == 1 or (following and _is_word(phrase[1], following))
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _beginning(word: str) -> _Named:
+    """The phrases of every list that may begin with a word, with the list's name. Most words begin none."""
+    return tuple((name, phrase) for name, each in word_lists().items() for phrase in each.beginning(word))

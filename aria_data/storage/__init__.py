@@ -1,9 +1,8 @@
 """The dataset's place: stage tables, files written whole or not at all, and the balance of a build.
 
 In: records and files to keep. Out: stage tables and files below the dataset's root, whole or not at all. The root is a
-folder or a place in an object store; `open_root` gives either, and only this room knows the difference: `object_paths`
-are paths in a store, `delta_stores` its tables, `lease` its lock, `local_copies` what has to be on this disk,
-`store_clients` are the clients and what their errors mean.
+folder or a place in an object store; `open_root` gives either, and only this room knows the difference: `stores` has
+paths in a store and its lock, `delta_stores` its tables, `local_copies` what has to be on this disk.
 
 `files` writes and hashes files. `stage_tables` keeps what is done, in `delta_tables`, under `work_keys`; `compaction`
 keeps their files few. `rows_of_records` turns records into rows. `relations` joins on disk what is of all
@@ -27,7 +26,7 @@ from aria_data.storage.files import (
     writing_whole,
 )
 from aria_data.storage.local_copies import local_audio, local_copy, local_folder
-from aria_data.storage.object_paths import is_remote, open_root
+from aria_data.stores.object_paths import is_remote, open_root
 
 __all__ = [
     "HELD",

@@ -21,17 +21,11 @@ import pyarrow.dataset as pads
 from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import DatasetError
-from aria_data.storage.lease import require_lease
 from aria_data.storage.local_copies import copy_of_constant
-from aria_data.storage.object_paths import ObjectInfo, ObjectPath
-from aria_data.storage.store_clients import (
-    StoreDenied,
-    StoreUnreachable,
-    explained,
-    patience_s,
-    store_environment,
-    where_s3_is,
-)
+from aria_data.stores.lease import require_lease
+from aria_data.stores.object_paths import ObjectInfo, ObjectPath
+from aria_data.stores.store_clients import patience_s, store_environment, where_s3_is
+from aria_data.stores.store_errors import StoreDenied, StoreUnreachable, explained
 
 GRACE_S = 3600.0  # a file that no commit names is left alone so long: a writer that was stopped may still commit it
 NUM_LATEST = 20  # commits in which one of ours is looked for

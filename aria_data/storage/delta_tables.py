@@ -30,8 +30,8 @@ from aria_data.storage.delta_stores import (
     write_remote,
 )
 from aria_data.storage.files import not_writable, printable
-from aria_data.storage.object_paths import ObjectPath
-from aria_data.storage.store_clients import said
+from aria_data.stores.object_paths import ObjectPath
+from aria_data.stores.store_errors import said
 
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
@@ -52,6 +52,16 @@ def open_delta(path: Path, version: int | None = None):
             return None
         return DeltaTable(address_of(path), version=version)
     except Exception as error:  # deltalake raises its own types, ValueError and OSError for a broken log
+        raise table_error(path, error) from error
+
+
+def newest_version(path: Path) -> int | None:
+    """The number of a table's newest commit, by the names of its log; None where there is no table."""
+    try:
+        return max(
+            (int(file.stem) for file in (path / "_delta_log").glob("*.json") if file.stem.isdecimal()), default=None
+        )
+    except OSError as error:
         raise table_error(path, error) from error
 
 

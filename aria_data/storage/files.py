@@ -27,8 +27,8 @@ from typing import Any, BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aria_data.errors import DatasetError, DatasetLocked, DatasetNotWritable, LocksMissing, UsageError
-from aria_data.storage.lease import held_lease
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.lease import held_lease
+from aria_data.stores.object_paths import ObjectPath
 
 PARTIAL = ".partial"
 HASH_BLOCK_BYTES = 1 << 20
@@ -55,7 +55,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def writing_whole(path: Path) -> Iterator[BinaryIO]:
     """As `write_whole`, for what is too long to be in memory: give a file, which is at `path` when the block ends.
 
-    A block that ends with an error leaves nothing.
+    A block that ends with an error leaves nothing. A device or a pipe, such as /dev/null, is written to, not replaced.
     """
     if isinstance(path, ObjectPath):
         with tempfile.NamedTemporaryFile(prefix="aria-data-", suffix=path.suffix) as given:
@@ -63,6 +63,13 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
             given.flush()
             _put(path, lambda: path.upload(Path(given.name)))
         return
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
+            with open(path, "wb") as file:
+                yield file
+            return
+        except OSError as error:
+            raise not_writable(path, error) from error
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

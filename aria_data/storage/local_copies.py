@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import cast
 
 from aria_data.errors import AudioUnreachable, DatasetNotWritable, UsageError
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 
 CACHE_GB = "ARIA_DATA_CACHE_GB"  # an environment variable
 DEFAULT_CACHE_GB = 20.0  # ours: the shards that a build has in work at once hold some 2 GB of lossless audio

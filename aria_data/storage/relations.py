@@ -10,7 +10,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,58 +39,81 @@ class Relations:
             "autoinstall_known_extensions": "false",
         }
         self.folder = folder
-        self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
+        with self._on_disk():
+            self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
         self._names = (f"given_{number}" for number in itertools.count())
 
     @classmethod
     @contextmanager
     def open(cls, root: Path | None, memory: str = MEMORY) -> Iterator[Relations]:
-        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end."""
-        folder = Path(tempfile.mkdtemp()) if root is None else local_folder(root) / FOLDER
+        """Open a new database below the dataset at `root`, or in a temporary folder; it is deleted at the end.
+
+        Raises `DatasetNotWritable` where there is no permission or no space; so do all its methods for a full disk.
+        """
+        # DuckDB reads what follows a question mark as a query
+        folder = Path(tempfile.mkdtemp()) if root is None or "?" in str(root) else local_folder(root) / FOLDER
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         except OSError as error:
             raise not_writable(folder, error) from error
-        relations = cls(folder, memory)
         try:
-            yield relations
+            relations = cls(folder, memory)
+            try:
+                yield relations
+            finally:
+                with suppress(Exception):  # what it would still write is deleted anyway
+                    relations._connection.close()
         finally:
-            relations._connection.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def run(self, sql: str, **given: pa.Table | pa.RecordBatchReader) -> None:
-        """Carry out one statement, which may name what is `given`.
-
-        Raises `DatasetNotWritable` for a full disk, and what reading a given reader raises.
-        """
+        """Carry out one statement, which may name what is `given`. Raises what reading a given reader raises."""
         with self._naming(self._connection, given):
             self._connection.execute(sql)
 
     @contextmanager
     def _naming(self, connection: Any, given: Mapping[str, pa.Table | pa.RecordBatchReader]) -> Iterator[None]:
         """Give names to tables and readers. An error in reading one is raised as it was, not as the database's."""
-        import duckdb
-
         raised: list[BaseException] = []
         for name, rows in given.items():
             connection.register(name, rows if isinstance(rows, pa.Table) else _watched(rows, raised))
         try:
-            yield
-        except duckdb.Error as error:
-            if raised:
+            with self._on_disk():
+                yield
+        except Exception as error:
+            if raised and error is not raised[0]:
                 raise raised[0] from error
-            if isinstance(error, duckdb.IOException):  # the disk is full
-                raise not_writable(self.folder, error) from error
             raise
         finally:
             for name in given:
                 connection.unregister(name)
 
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Say of the dataset's folder that it is full, where the database says so of its own file."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:  # a full disk has many: of input and output, of a transaction, of memory
+            if isinstance(error, duckdb.IOException) or "Could not write" in str(error) or "No space" in str(error):
+                raise not_writable(self.folder, error) from error
+            raise
+
     def put(self, name: str, rows: pa.Table | pa.RecordBatchReader, select: str = "*") -> None:
         """Make a relation of rows, replacing one of that name; `select` says which columns of them it has."""
         given = next(self._names)
         self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {given}", **{given: rows})
+
+    def put_file(self, name: str, path: Path, select: str = "*") -> None:
+        """Make a relation of the rows of a Parquet file that `write` made."""
+        self.run(f"CREATE OR REPLACE TABLE {name} AS SELECT {select} FROM {self.read(path)}")
+
+    def read(self, path: Path) -> str:
+        """The rows of a Parquet file, as SQL. DuckDB takes some characters of a path for patterns."""
+        escaped = "".join(f"[{one}]" if one in "[?*" else one for one in str(path))
+        return f"read_parquet({_quoted(escaped)})"
 
     def put_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Make a relation of rows that come a batch at a time."""
@@ -104,9 +127,12 @@ class Relations:
     def write(self, sql: str, name: str) -> Path:
         """Write the rows of a query into a Parquet file of the database's folder, and give its path."""
         path = self.folder / name
-        quoted = str(path).replace("'", "''")
-        self.run(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
+        self.write_to(sql, path)
         return path
+
+    def write_to(self, sql: str, path: Path) -> None:
+        """Write the rows of a query into a Parquet file."""
+        self.run(f"COPY ({sql}) TO {_quoted(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {2 * BATCH_ROWS})")
 
     def has(self, name: str) -> bool:
         """Whether there is a relation of this name."""
@@ -114,7 +140,8 @@ class Relations:
 
     def table(self, sql: str) -> pa.Table:
         """Give the rows of a query, for those that are few or narrow."""
-        return self._connection.sql(sql).to_arrow_table()
+        with self._on_disk():
+            return self._connection.sql(sql).to_arrow_table()
 
     def batches(
         self, sql: str, num_rows: int = BATCH_ROWS, **given: pa.Table | pa.RecordBatchReader
@@ -125,11 +152,17 @@ class Relations:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Give the rows of a query as plain values, for few."""
-        return self._connection.execute(sql).fetchall()
+        with self._on_disk():
+            return self._connection.execute(sql).fetchall()
 
     def value(self, sql: str) -> Any:
         """Give the one value of a query."""
         return self.rows(sql)[0][0]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _watched(reader: pa.RecordBatchReader, raised: list[BaseException]) -> pa.RecordBatchReader:

@@ -76,14 +76,23 @@ class StageTable:
         table = self._read(pads.field("key").isin(pa.array(sorted(set(keys)), pa.string())), names, span)
         return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
 
+    def files(self) -> pads.Dataset | None:
+        """The table's data files as they are now; None where there is no table. Raises `DatasetCorrupt`."""
+        dataset = open_delta(self.path)
+        return None if dataset is None else data_files(self.path, dataset, pa.schema(_OUTCOME_FIELDS))
+
+    def outcomes_in(self, files: pads.Dataset, keys: pa.Array, with_records: bool = True) -> dict[str, Outcome]:
+        """The outcomes with these keys in some of the table's files, by key. Raises `DatasetCorrupt`."""
+        names = None if with_records else [field.name for field in _OUTCOME_FIELDS]
+        try:
+            table = files.to_table(columns=names, filter=pads.field("key").isin(keys))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise table_error(self.path, error) from error
+        return {outcome.key: outcome for outcome in sorted(self._outcomes(table), key=_standing)}
+
     def all(self) -> list[Outcome]:
         """Read every outcome ever recorded, in no particular order. Raises `DatasetCorrupt`."""
         return list(self._outcomes(self._read(None)))
-
-    def keys(self) -> list[str]:
-        """Read the key of every outcome, in no particular order. Raises `DatasetCorrupt`."""
-        table = self._read(None, ["key"])
-        return table["key"].to_pylist() if table else []
 
     def of_recordings(self, recording_ids: Collection[str]) -> list[Outcome]:
         """Read the outcomes whose records are of these recordings, in no particular order. Raises `DatasetCorrupt`."""
@@ -141,19 +150,30 @@ class StageTable:
         if dataset is None:
             return
         wanted = {"item_id": pads.field("item_id"), "outcome_key": pads.field("key")}
-        wanted |= {f"record_{name}": pads.field("record", name) for name in names}
+        recorded = self._recorded(dataset)
+        wanted |= {f"record_{name}": pads.field("record", name) for name in names if name in recorded}
         wanted |= {"counted": pads.field("measured")} if counted else {}
         defaults = [default_of(self.record_type, name) for name in names] + ([0.0] if counted else [])
         try:
             files = data_files(self.path, dataset)
             for batch in files.to_batches(columns=wanted, filter=pads.field("record").is_valid(), **lean()):
+                there = dict(zip(batch.schema.names, batch.columns, strict=True))
+                columns = [
+                    there.get(f"record_{field.name}", there.get(field.name, pa.nulls(len(batch), field.type)))
+                    for field in list(schema)[2:]
+                ]
                 values = [
                     column if default is None or not column.null_count else pc.fill_null(column, default)
-                    for column, default in zip(batch.columns[2:], defaults, strict=True)
+                    for column, default in zip(columns, defaults, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays([*batch.columns[:2], *values], schema=schema)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
+
+    def _recorded(self, dataset: Any) -> set[str]:
+        """The fields of records that an opened table has; earlier code recorded fewer."""
+        struct = pa.schema(dataset.schema().to_arrow()).field("record").type
+        return {struct.field(place).name for place in range(struct.num_fields)}
 
     def remarks(self) -> pa.RecordBatchReader:
         """Give `item_id`, `outcome_key` and `detail` of every outcome that has a record and a detail, in batches."""

@@ -19,7 +19,7 @@ import numpy as np
 from aria_data.errors import MidiUnreadable
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, MAX_FILE_BYTES, performance_of
 from aria_data.storage import printable
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 
 KINDS = ("special", "time", "pitch", "duration", "velocity")  # of tokens, by number
 _KIND_OF = {"TimeShift": "time", "Pitch": "pitch", "Duration": "duration", "Velocity": "velocity"}

@@ -3,7 +3,8 @@
 In: any text from outside. Out: text of bounded length that is safe to compare, to show or to put before a model.
 
 `cleaning` bounds, normalises and folds. `prompt_injection` removes instructions to a language model, also those that
-only `deobfuscation` makes readable. `quotes` checks that a model's quote is in the text.
+only `deobfuscation` makes readable; `injection_lists` passes most texts at a glance. `quotes` checks that a model's
+quote is in the text.
 """
 
 from aria_data.text.cleaning import clean, fold

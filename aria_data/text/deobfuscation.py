@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import codecs
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +21,8 @@ Span = tuple[int, int]
 
 _LOOK_ALIKES = str.maketrans("аеорсухіјѕԁɡһпмтвкзгьνικαορτυχεηвԛԝıɩ", "aeopcyxijsdghnmtbk3rbvikaoptuxenbqwii")
 _LOOK_ALIKES_IN_CYRILLIC = str.maketrans("aeopcyxikmtb6hn", "аеорсухікмтвбнп")
+_LETTER = re.compile("[a-z]")
+ROT13 = str.maketrans("abcdefghijklmnopqrstuvwxyz", "nopqrstuvwxyzabcdefghijklm")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
 _LEET_IN_WORD = re.compile(
     r"(?<=[a-z])[013457@$]{1,3}(?![\d])|(?<!\d)[013457@$]{1,3}(?=[a-z])|(?<=[a-z])[013457@$]+(?=[a-z])"
@@ -37,7 +38,7 @@ class View:
     """One reading of a text, and for each of its characters the position in the text that it comes from."""
 
     text: str
-    origin: list[int]
+    origin: Sequence[int]
 
     def span(self, start: int, end: int) -> Span:
         """Give the span of the text that a span of the view comes from."""
@@ -48,19 +49,34 @@ def plain_view(text: str) -> View:
     """Fold the text: NFKC, lower case, without accents and invisible characters; at most about `MAX_CHARS` long."""
     if text.isascii() and text.isprintable():
         plain = fold(text[:MAX_CHARS])
-        return View(plain, list(range(len(plain))))
+        return View(plain, range(len(plain)))
     characters: list[str] = []
     origin: list[int] = []
     for place, character in enumerate(text):
         if len(characters) >= MAX_CHARS:
             break
-        for plain in unicodedata.normalize("NFKC", character):
-            category = unicodedata.category(plain)
-            if category in ("Cf", "Cs", "Co", "Cn", "Mn", "Me") and not UNSPACED.match(plain):
-                continue
-            characters.append("\n" if plain == "\n" else " " if category in ("Cc", "Zl", "Zp", "Zs") else fold(plain))
-            origin.append(place)
+        plain = _PLAIN[character]
+        characters += plain
+        origin += [place] * len(plain)
     return View("".join(characters), origin)
+
+
+class _Plain(dict[str, str]):
+    """What is left of each character in `plain_view`, computed when it is first looked up."""
+
+    def __missing__(self, character: str) -> str:
+        self[character] = "".join(map(_shown, unicodedata.normalize("NFKC", character)))
+        return self[character]
+
+
+def _shown(character: str) -> str:
+    category = unicodedata.category(character)
+    if category in ("Cf", "Cs", "Co", "Cn", "Mn", "Me") and not UNSPACED.match(character):
+        return ""
+    return "\n" if character == "\n" else " " if category in ("Cc", "Zl", "Zp", "Zs") else fold(character)
+
+
+_PLAIN = _Plain()
 
 
 def other_views(view: View) -> Iterator[tuple[View, bool]]:
@@ -73,13 +89,14 @@ def other_views(view: View) -> Iterator[tuple[View, bool]]:
         yield View(_LEET_IN_WORD.sub(lambda match: match.group().translate(_LEET), view.text), view.origin), False
     if _SPACED.search(view.text):
         yield _joined(view), True
-    if not view.text.isascii() and re.search("[a-z]", view.text):
+    has_letters = bool(_LETTER.search(view.text))
+    if has_letters and not view.text.isascii():
         yield View(view.text.translate(_LOOK_ALIKES_IN_CYRILLIC), view.origin), False
     lines = view.text.split("\n")
     if len(lines) > 3 and sum(len(line.split()) <= 2 for line in lines) > len(lines) / 2:
         yield _joined(_in_one_line(view)), True
-    if re.search("[a-z]", view.text):
-        yield View(codecs.encode(view.text, "rot13"), view.origin), False
+    if has_letters:
+        yield View(view.text.translate(ROT13), view.origin), False
         yield View(view.text[::-1], view.origin[::-1]), True
 
 
@@ -113,7 +130,7 @@ def _joined(view: View) -> View:
             characters += f" {match.group()} " if is_word else match.group()
             origin += [view.origin[at] for at in ([own[0], *own, own[-1]] if is_word else own)]
         place = run.end()
-    return View("".join([*characters, view.text[place:]]), origin + view.origin[place:])
+    return View("".join([*characters, view.text[place:]]), [*origin, *view.origin[place:]])
 
 
 def hidden_in(text: str, is_writing: Callable[[str], bool]) -> Iterator[Span]:
@@ -122,6 +139,16 @@ def hidden_in(text: str, is_writing: Callable[[str], bool]) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_writing(decode(match.group())):
                 yield match.span()
+
+
+def may_be_disguised(text: str, plain: str) -> bool:
+    """Whether a text may hold encoded text, l33t or spaced letters; `plain` is its plain view, in ASCII."""
+    return bool(
+        _MAY_BE_ENCODED.search(text)
+        or any(pattern.search(text) for pattern, _ in _CODES[:2])
+        or _LEET_IN_WORD.search(plain)
+        or _SPACED.search(plain)
+    )
 
 
 def _base64(text: str) -> str:
@@ -159,3 +186,5 @@ _CODES: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
     (re.compile("\u202e[^\u202c\n]{2,300}\u202c?"), lambda text: "hidden writing"),
     (re.compile("[\u200b-\u200f\u2060-\u2064\ufeff]{8,}"), lambda text: "hidden writing"),
 )
+# What stands in every text that holds one of these codes but the first two, and no letter that is shown.
+_MAY_BE_ENCODED = re.compile("[\\\\%\u200b-\u200f\u202e\u2060-\u2064\ufeff\U000e0020-\U000e007f]|&#|[01]{8}")

@@ -10,7 +10,7 @@ from starlette.datastructures import URL, Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-COOKIE = "aria_data_token"
+COOKIE = "aria_data_token"  # and the port: a browser sends a cookie to all ports, so two servers would share it
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self' blob:; "
@@ -59,9 +59,9 @@ class OnlyWithToken:
         given = request.query_params.get("token")
         if given is not None and self._is_token(given):
             answer = RedirectResponse(_without_token(request.url), 303)
-            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict", path="/")
+            answer.set_cookie(_cookie_of(request), self._token, httponly=True, samesite="strict", path="/")
             return answer
-        if not self._is_token(request.cookies.get(COOKIE, "")):
+        if not self._is_token(request.cookies.get(_cookie_of(request), "")):
             return PlainTextResponse("Open the address that `aria-data browse` printed: it has a token.", 403)
         if request.method not in ("GET", "HEAD") and request.headers.get("origin") not in self._origins(request):
             return PlainTextResponse("Reviews are taken from this server's own pages only.", 403)
@@ -73,6 +73,10 @@ class OnlyWithToken:
     @staticmethod
     def _origins(request: Request) -> set[str]:
         return {f"http://{request.headers.get('host', '')}"}
+
+
+def _cookie_of(request: Request) -> str:
+    return f"{COOKIE}_{request.url.port or 80}"
 
 
 def _host_of(headers: Headers) -> str:

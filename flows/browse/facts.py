@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aria_data.errors import AriaDataError
 from aria_data.manifest import Manifest
+from aria_data.manifest.columns import columns
+from aria_data.measure.meanings import MEANINGS
 from aria_data.storage import printable
 from flows.browse.rows import Rows
 from flows.show.differences import reasons_of
 from flows.show.explain import limits_checked, named_subset_reasons, subset_reasons
 
-MAX_REASONED = 200_000  # changed rows beyond which only the kind of change is said
+MAX_REASONED = 200_000  # rows of a version, beyond which only the kind of a change is said
+CHANGES = pa.schema([("segment_id", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
 OURS = frozenset({"row_digest", "first_version"})  # columns that say nothing of the music
 
 
@@ -48,6 +54,11 @@ def _quotes(evidence: str) -> dict[str, str]:
     except ValueError:
         return {}
     return {str(name): str(words) for name, words in found.items() if words} if isinstance(found, dict) else {}
+
+
+def meanings() -> dict[str, str]:
+    """What each column of a manifest and each measure says, in a line."""
+    return {column["name"]: column["description"] for column in columns()} | MEANINGS
 
 
 def reasons_for(root: Path, row: dict[str, Any], related: list[dict[str, Any]], measures: Mapping[str, float]):
@@ -84,42 +95,58 @@ class Change:
 
 
 class Changes:
-    """All differences from the version before, found when first asked for. Sorted by segment_id."""
+    """All differences from the version before, found when first asked for, in the order of their ids.
 
-    def __init__(self, root: Path, version: int):
-        self._root, self._version = root, version
-        self._found: list[Change] | None = None
+    Of a version of more than `MAX_REASONED` rows only the kind of each is known: reasons need all columns of all rows.
+    """
+
+    def __init__(self, rows: Rows):
+        self._rows = rows
+        self._found: pa.Table | None = None
         self._lock = threading.Lock()
 
-    def all(self) -> list[Change]:
-        with self._lock:
-            if self._found is None:
-                self._found = self._compare() if self._version > 1 else []
-            return self._found
+    def page(self, start: int, count: int) -> list[Change]:
+        return [Change(**row) for row in self._all().slice(start, count).to_pylist()]
+
+    def counts(self) -> list[tuple[tuple[str, str], int]]:
+        """How many there are of each kind and reason, the commonest first."""
+        grouped = self._all().group_by(["kind", "reason"]).aggregate([([], "count_all")]).to_pylist()
+        found = [((row["kind"], row["reason"]), row["count_all"]) for row in grouped]
+        return sorted(found, key=lambda one: (-one[1], one[0]))
+
+    def __len__(self) -> int:
+        return self._all().num_rows
 
     def neighbours(self, segment_id: str) -> tuple[str, str]:
         """The segments with a page that changed before and after this one; empty where there is none."""
-        ids = [change.segment_id for change in self.all() if change.kind != "removed"]
-        if segment_id not in ids:
+        ids = self._all().filter(pc.not_equal(self._all()["kind"], "removed"))["segment_id"]
+        place = pc.index(ids, segment_id).as_py()
+        if place < 0:
             return "", ""
-        place = ids.index(segment_id)
-        return ids[place - 1] if place else "", ids[place + 1] if place + 1 < len(ids) else ""
+        before = ids[place - 1].as_py() if place else ""
+        return before, ids[place + 1].as_py() if place + 1 < len(ids) else ""
 
-    def _compare(self) -> list[Change]:
-        old, new = self._version - 1, self._version
-        difference = Manifest(self._root).diff(old, new)
-        by_kind: dict[str, Any] = {name: getattr(difference, name) for name in ("added", "removed", "changed")}
-        if sum(map(len, by_kind.values())) <= MAX_REASONED:
-            reasons = reasons_of(self._root, difference, old, new)
-            by_kind = {name: getattr(reasons, name) for name in by_kind}
+    def _all(self) -> pa.Table:
+        with self._lock:
+            if self._found is None:
+                self._found = self._compared()
+            return self._found
+
+    def _compared(self) -> pa.Table:
+        if self._rows.version < 2:
+            return CHANGES.empty_table()
+        if len(self._rows.held) > MAX_REASONED:
+            found = self._rows.changed()
+            reasons = pa.repeat(pa.scalar(""), len(found))
+            return found.append_column("reason", reasons).cast(CHANGES)
+        old, new = self._rows.version - 1, self._rows.version
+        reasons = reasons_of(self._rows.root, Manifest(self._rows.root).diff(old, new), old, new)
         found = [
-            Change(
-                key, kind, printable(each[key], 200) if isinstance(each, dict) and isinstance(each[key], str) else ""
-            )
-            for kind, each in by_kind.items()
-            for key in each
+            {"segment_id": key, "kind": kind, "reason": printable(reason, 200)}
+            for kind in ("added", "removed", "changed")
+            for key, reason in getattr(reasons, kind).items()
         ]
-        return sorted(found, key=lambda change: change.segment_id)
+        return pa.Table.from_pylist(found, schema=CHANGES).sort_by("segment_id")
 
 
 def heard(rows: Rows, found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Filter:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filter:
         """Read a filter from an address. What cannot be read is left out."""
-        ranges = {name: (_number(query.get(f"min_{name}")), _number(query.get(f"max_{name}"))) for name in MEASURES}
+        ranges = {name: (number_of(query.get(f"min_{name}")), number_of(query.get(f"max_{name}"))) for name in MEASURES}
         page, review = query.get("page", "0"), query.get("review", "")
         return cls(
             query.get("q", "")[:MAX_TEXT_CHARS],
@@ -60,7 +60,8 @@ class Filter:
         return replace(self, where="")
 
 
-def _number(text: str | None) -> float | None:
+def number_of(text: str | None) -> float | None:
+    """The finite number that a text of an address is; None where it is none."""
     try:
         value = float(text or "nan")
     except ValueError:

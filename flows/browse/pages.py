@@ -19,7 +19,7 @@ from aria_data.manifest.columns import is_subset
 from aria_data.release.reviews import FAULT_KEYS, VERDICTS, Reviews
 from aria_data.storage import printable
 from flows.browse import segments
-from flows.browse.facts import Changes, changed_since, heard, reasons_for, tags_of
+from flows.browse.facts import Changes, changed_since, heard, meanings, reasons_for, tags_of
 from flows.browse.filters import FACETS, MEASURES, PAGE_ROWS, REVIEWS, Filter
 from flows.browse.loads import MAX_ITEM_S
 from flows.browse.rows import SHOWN, Rows
@@ -27,6 +27,8 @@ from flows.show.explain import SUBSETS
 
 MAX_FORM_BYTES = 4000
 MAX_SEED_CHARS = 40
+MAX_COUNTS = 50  # of kinds of changes
+MAX_WHOLE_CHARS = 2000  # of a description; what is in a table's cell is shorter
 
 
 class Pages:
@@ -36,10 +38,10 @@ class Pages:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         self.root, self.rows, self.reviews = root, Rows(root, version), Reviews(root)
-        self._manifest, self._changes = Manifest(root), Changes(root, self.rows.version)
+        self._manifest, self._changes = Manifest(root), Changes(self.rows)
         loader = PackageLoader("flows.browse", "templates")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        self._templates.filters |= {"shown": _shown, "query": _query}
+        self._templates.filters |= {"shown": _shown, "whole": _whole, "query": _query}
 
     def _page(self, name: str, status: int = 200, **values: Any) -> Response:
         common = {"dataset": printable(self.root.resolve().name, 80), "version": self.rows.version}
@@ -70,7 +72,7 @@ class Pages:
             tags=tags_of(self.rows, row), changed=changed_since(self._manifest, row, self.rows.version), via=via,
             neighbours=self._changes.neighbours(row["segment_id"]) if via else ("", ""), verdicts=VERDICTS,
             faults=FAULT_KEYS, reviews=self.reviews.of(row), is_played=row["audio_reachable"] is not False,
-            queue=_queue(request),
+            queue=_queue(request), meanings=meanings(),
         )  # fmt: skip
 
     def copies(self, request: Request) -> Response:
@@ -96,11 +98,10 @@ class Pages:
         return self._page("item.html.j2", found=found, known=known, drawn=json.dumps(drawn), max_s=MAX_ITEM_S)
 
     def changes(self, request: Request) -> Response:
-        number, found = Filter.of(request.query_params).page, self._changes.all()
-        here = found[number * PAGE_ROWS : (number + 1) * PAGE_ROWS]
-        counts = Counter((change.kind, change.reason) for change in found).most_common(50)
+        number = Filter.of(request.query_params).page
+        here, counts = self._changes.page(number * PAGE_ROWS, PAGE_ROWS), self._changes.counts()[:MAX_COUNTS]
         return self._page(
-            "changes.html.j2", found=here, count=len(found), counts=counts, number=number, page_rows=PAGE_ROWS
+            "changes.html.j2", found=here, count=len(self._changes), counts=counts, number=number, page_rows=PAGE_ROWS
         )
 
     def reviews_given(self, request: Request) -> Response:
@@ -168,3 +169,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else printable(str(value), 120)
+
+
+def _whole(value: Any) -> str:
+    return "" if value is None else printable(str(value), MAX_WHOLE_CHARS)

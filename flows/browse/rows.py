@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
@@ -17,9 +17,11 @@ from aria_data.storage import printable
 from flows.browse.conditions import require_simple
 from flows.browse.filters import MEASURES, NOT_REVIEWED, PAGE_ROWS, Filter
 from flows.browse.held import NUMBER, Held
-from flows.report.views import open_views
+from flows.browse.remembered import Remembered
+from flows.report.views import CHANGED, open_views
 
 MAX_ANSWER_S = 20.0  # a question that takes longer is stopped, so that it holds up nobody else; ours
+MAX_COMPARED_S = 300.0  # of comparing two versions: once for a server
 MEMORY = "300MB"  # of DuckDB: with the rows, a million of them, less than 1 GB
 MAX_KEPT = 24  # filters and orders that are remembered: 1 to 4 MB each for a million rows
 MAX_RELATED = 50
@@ -49,7 +51,7 @@ class Rows:
         self.column_names = self._manifest.column_names(self.version)
         self.held = Held(self._manifest.files(self.version), [name for name in self.column_names if name not in _LONG])
         self._connection.register("held", self.held.table)
-        self._kept: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
+        self._kept: Remembered[np.ndarray] = Remembered(MAX_KEPT)
         self._order("segment_id", False)
 
     def close(self) -> None:
@@ -58,39 +60,30 @@ class Rows:
     # ---------------------------------------------------------------- questions to the database
 
     def _ask(self, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-        found = self._run(sql, parameters, lambda result: (result.description, result.fetchall()))
-        names = [column[0] for column in found[0]]
-        return [dict(zip(names, row, strict=True)) for row in found[1]]
+        def ask(connection: Any) -> list[dict[str, Any]]:
+            result = connection.execute(sql, parameters or [])
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+        return self._run(ask)
 
     def _numbers(self, sql: str, parameters: list[Any] | None = None) -> np.ndarray:
-        return self._run(sql, parameters, lambda result: result.fetchnumpy())[NUMBER]
+        return self._run(lambda connection: connection.execute(sql, parameters or []).fetchnumpy()[NUMBER])
 
-    def _run(self, sql: str, parameters: list[Any] | None, fetch: Any) -> Any:
-        """Run a query and fetch its result. Raises `UsageError` in one line, also where it takes too long."""
+    def _run(self, ask: Callable[[Any], Any], limit_s: float | None = None) -> Any:
+        """Ask the database. Raises `UsageError` in one line, also where it takes too long."""
         import duckdb
 
         with self._lock:  # a registered Arrow table is known to its connection only, so all threads share one
-            limit = threading.Timer(MAX_ANSWER_S, self._connection.interrupt)
+            limit = threading.Timer(limit_s or MAX_ANSWER_S, self._connection.interrupt)
             limit.start()
             try:
-                return fetch(self._connection.execute(sql, parameters or []))
+                return ask(self._connection)
             except (duckdb.Error, UnicodeError) as error:
                 line = (str(error)[:300].splitlines() or [""])[0]
                 raise UsageError(f"the condition cannot be used: {printable(line, 300)}") from error
             finally:
                 limit.cancel()
-
-    def _remembered(self, key: tuple[Any, ...], find: Any) -> np.ndarray:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        found = find()
-        with self._lock:
-            self._kept[key] = found
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        return found
 
     # ---------------------------------------------------------------- pages of the table
 
@@ -115,7 +108,7 @@ class Rows:
     def _others(self, chosen: Filter, verdicts: Mapping[str, str]) -> np.ndarray:
         """Which rows a filter chooses by all but ranges."""
         key = ("filter", chosen.text, chosen.where, *sorted(chosen.facets.items()))
-        found = self._remembered(key, lambda: self._found(chosen))
+        found = self._kept.get(key, lambda: self._found(chosen))
         if not chosen.review:
             return found
         wanted = [key for key, verdict in verdicts.items() if chosen.review in (verdict, NOT_REVIEWED)]
@@ -150,7 +143,7 @@ class Rows:
         name = name if name in self.column_names and name not in _LONG else "segment_id"
         sql = f'SELECT "{NUMBER}" FROM held ORDER BY "{name}" {"DESC" if is_descending else "ASC"} NULLS LAST'
         key = ("order", name, is_descending)
-        return self._remembered(key, lambda: self._numbers(f"{sql}, segment_id"))
+        return self._kept.get(key, lambda: self._numbers(f"{sql}, segment_id"))
 
     def next_to_review(self, chosen: Filter, verdicts: Mapping[str, str], seed: str) -> str | None:
         """The next segment of a filter that nobody has reviewed: by least agreement, or drawn at random by a seed."""
@@ -163,7 +156,7 @@ class Rows:
     def _shuffled(self, seed: str) -> np.ndarray:
         """All numbers in an order that depends on the ids and the seed only."""
         sql = f'SELECT "{NUMBER}" FROM held ORDER BY md5(segment_id || ?)'
-        return self._remembered(("seed", seed), lambda: self._numbers(sql, [f" {seed}"]))
+        return self._kept.get(("seed", seed), lambda: self._numbers(sql, [f" {seed}"]))
 
     # ---------------------------------------------------------------- one segment, one rejected item
 
@@ -195,6 +188,11 @@ class Rows:
         found = self._ask(sql, [row["segment_id"], row["num_notes"]])
         return dict(found[-1]["measures"]) if found else {}
 
+    def alignment(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Along which score a row's notes go; empty where they were not aligned."""
+        found = self._ask("SELECT * FROM alignments WHERE segment_id = ? AND reason = ''", [row["segment_id"]])
+        return found[0] if found else {}
+
     def records(self, table: str, item_id: str) -> list[dict[str, Any]]:
         """The records of an item in a stage's table (`table`: a name of ours)."""
         sql = f"SELECT record FROM table_{table} WHERE item_id = ? AND record IS NOT NULL"
@@ -222,6 +220,11 @@ class Rows:
 
     def rejection(self, item_id: str) -> list[dict[str, Any]]:
         return self._ask("SELECT * FROM rejections WHERE item_id = ? OR candidate_id = ?", [item_id] * 2)
+
+    def changed(self) -> pa.Table:
+        """What differs from the version before: segment_id and kind, in the order of the ids."""
+        sql = f"{CHANGED} ORDER BY segment_id"
+        return self._run(lambda connection: connection.sql(sql).to_arrow_table(), MAX_COMPARED_S)
 
     def reasons(self) -> list[dict[str, Any]]:
         return self._ask("SELECT reason, count(*) AS n FROM rejections GROUP BY reason ORDER BY n DESC, reason")

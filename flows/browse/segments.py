@@ -1,15 +1,16 @@
-"""What a page plays and draws of a span of a recording, but for its spectrogram: sound, notes, scores."""
+"""What a page plays and draws of a span of a recording, but for its spectrogram: sound, notes, scores, bars."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from aria_data.audio.decode import AudioReader
+from aria_data.manifest.dataset import is_below
 from aria_data.midi import Performance
 from aria_data.storage import local_audio
 from aria_data.storage.delta_tables import data_files, open_delta
@@ -17,6 +18,7 @@ from aria_data.storage.files import from_location
 
 SOUND_RATE = 22_050  # of what a browser plays: enough for a piano
 MAX_SOUND_S = 3600.0  # of one answer: 150 MB
+NOTES_GAIN = 0.6  # of what is rendered: thirty loud notes at once then stay below full scale
 
 
 def recording_wav(root: Path, location: str, start_s: float, end_s: float) -> BinaryIO:
@@ -29,12 +31,16 @@ def recording_wav(root: Path, location: str, start_s: float, end_s: float) -> Bi
 
 
 def notes_wav(played: Performance) -> BinaryIO:
-    """Notes and pedals as a piano plays them (a small soundfont), as a mono 16-bit WAV file without a name."""
-    from classifiers.soundfont import render
+    """Notes and pedals as a piano plays them (a small soundfont), as a mono 16-bit WAV file without a name.
+
+    At most `MAX_SOUND_S` of it.
+    """
+    from classifiers.soundfont import render_blocks
 
     notes = [(note.onset_s, note.offset_s, note.pitch, note.velocity) for note in played.notes]
     pedals = [(each.onset_s, each.offset_s, each.controller) for each in played.pedals]
-    return _wav([render(notes, pedals, sample_rate=SOUND_RATE).mean(axis=1)])
+    blocks = render_blocks(notes, pedals, sample_rate=SOUND_RATE, max_s=MAX_SOUND_S)
+    return _wav(block.mean(axis=1) * NOTES_GAIN for block in blocks)
 
 
 def _wav(blocks: Iterable[np.ndarray]) -> BinaryIO:
@@ -73,3 +79,21 @@ def drawn(played: Performance) -> dict[str, Any]:
         "notes": [[round(n.onset_s, 4), round(n.offset_s, 4), n.pitch, n.velocity] for n in played.notes],
         "pedals": [[round(p.onset_s, 4), round(p.offset_s, 4), p.controller] for p in played.pedals],
     }
+
+
+def bars_of(root: Path, alignment: Mapping[str, Any]) -> list[list[float]]:
+    """Where bars begin: [seconds from the segment's start, the bar's number in the score]. Empty without an alignment.
+
+    `alignment` has the fields of `SegmentAlignment`. Where its file is away or damaged, nothing is known of bars.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not is_below(alignment.get("details_path")):
+        return []
+    try:
+        beats = pq.read_table(root / alignment["details_path"], columns=["kind", "time_s", "bar", "is_downbeat"])
+    except (OSError, pa.ArrowException):
+        return []
+    downbeats = [row for row in beats.to_pylist() if row["kind"] == "beat" and row["is_downbeat"]]
+    return [[round(row["time_s"], 3), row["bar"]] for row in downbeats if row["time_s"] is not None]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+
+from flows.browse.remembered import Remembered
 
 MAX_KEPT = 6  # files without a name: 160 MB an hour of sound
 MAX_PART_BYTES = 1 << 20  # of an answer to a request for a part
@@ -20,12 +20,11 @@ class Sounds:
     """Keeps the sounds that were asked for last, so that each is decoded once."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Hashable, _Content] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Remembered[_Content] = Remembered(MAX_KEPT)  # a file is closed when no answer reads it any more
 
     def part(self, request: Request, key: Hashable, make: Callable[[], BinaryIO]) -> Response:
         """Answer with the sound, or with the part of it that a browser asks for. `make` raises what it raises."""
-        content = self._content(key, make)
+        content = self._kept.get(key, lambda: _content_of(make))
         headers = {"accept-ranges": "bytes"}
         start, dash, end = request.headers.get("range", "").removeprefix("bytes=").partition("-")
         if not dash or not _is_place(start) or int(start) >= content.num_bytes:
@@ -36,18 +35,10 @@ class Sounds:
         headers["content-range"] = f"bytes {start}-{last}/{content.num_bytes}"
         return Response(content.read(int(start), last + 1 - int(start)), 206, headers, "audio/wav")
 
-    def _content(self, key: Hashable, make: Callable[[], BinaryIO]) -> _Content:
-        with self._lock:
-            if key in self._files:
-                self._files.move_to_end(key)
-                return self._files[key]
-        with make() as file:
-            made = _Content(os.dup(file.fileno()))
-        with self._lock:
-            self._files[key] = made
-            if len(self._files) > MAX_KEPT:
-                self._files.popitem(last=False)  # closed when no answer reads it any more
-        return made
+
+def _content_of(make: Callable[[], BinaryIO]) -> _Content:
+    with make() as file:
+        return _Content(os.dup(file.fileno()))
 
 
 class _Content:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from aria_data.audio.decode import AudioReader
+from aria_data.audio.opening import opened
 from aria_data.errors import AriaDataError
 from aria_data.storage import local_audio
 from aria_data.storage.files import from_location
@@ -20,8 +23,14 @@ LOWEST_PITCH, HIGHEST_PITCH = 21, 108
 FLOOR_DB = -70.0  # of a picture, below its loudest point
 WINDOW, MIN_HOP = 2048, 512  # samples
 FRAMES_A_COLUMN = 4  # of a long span: more are not seen
-COARSE_COLUMNS = 160  # of a coarse picture: each is a jump in the file, and a quarter of a second of it
+COARSE_COLUMNS = 100  # of a coarse picture: each is a jump in the file, and a quarter of a second of it
 SILENT_DB = 2 * FLOOR_DB
+JUMPED = frozenset(("flac", "wav", "w64", "aiff", "ogg", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"))  # to the sample
+FAR_S = 30.0  # from the beginning: a shorter way is read
+COLOURS = (  # of silence to the loudest: matplotlib's "magma" at 17 equal steps
+    "000004 0a0822 1d1147 36106b 51127c 6a1c81 832681 9c2e7f b73779 cf4070 e55064 f4695c fb8761 fea571 fec287 fde0a1 "
+    "fcfdbf"
+).split()
 
 
 def spectrogram_png(root: Path, location: str, start_s: float, end_s: float, is_coarse: bool = False) -> bytes:
@@ -32,6 +41,8 @@ def spectrogram_png(root: Path, location: str, start_s: float, end_s: float, is_
     """
     path = local_audio(from_location(location, root))
     picture = _sampled(path, start_s, end_s) if is_coarse else None
+    if picture is None and start_s > FAR_S:
+        picture = _jumped(path, start_s, end_s)
     if picture is None:
         with AudioReader(path, RATE, 1) as reader:
             picture = _read((block[:, 0] for block in reader.blocks(start_s, end_s)), max(end_s - start_s, 1e-3))
@@ -39,16 +50,26 @@ def spectrogram_png(root: Path, location: str, start_s: float, end_s: float, is_
 
 
 def _png(picture: np.ndarray) -> bytes:
-    from matplotlib import colormaps
-    from matplotlib.image import imsave
+    from PIL import Image
 
     is_empty = picture.max(axis=0) <= SILENT_DB
     for column in np.flatnonzero(is_empty)[np.flatnonzero(is_empty) > 0]:  # there are fewer frames than columns
         picture[:, column] = picture[:, column - 1]
     shown = np.clip((picture - picture.max()) / -FLOOR_DB + 1.0, 0.0, 1.0)
+    image = Image.fromarray((shown[::-1] * 255).astype(np.uint8))
+    image.putpalette(_palette())
     out = io.BytesIO()
-    imsave(out, (colormaps["magma"](shown[::-1]) * 255).astype(np.uint8), format="png")
+    image.save(out, "png", compress_level=3)
     return out.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _palette() -> bytes:
+    """256 colours, each red, green, blue."""
+    anchors = np.array([list(bytes.fromhex(colour)) for colour in COLOURS])
+    places = np.linspace(0, 255, len(COLOURS))
+    channels = [np.interp(np.arange(256), places, anchors[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8).tobytes()
 
 
 def _read(blocks: Iterable[np.ndarray], duration_s: float) -> np.ndarray:
@@ -76,11 +97,49 @@ def _levels(blocks: Iterable[np.ndarray], hop: int) -> Iterator[tuple[int, np.nd
 
 
 def _levels_of(frames: np.ndarray) -> np.ndarray:
+    window, bins = _analysis()
+    power = np.abs(np.fft.rfft(frames * window, axis=1)[:, bins])
+    return 20 * np.log10(power + 1e-6)
+
+
+@lru_cache(maxsize=1)
+def _analysis() -> tuple[np.ndarray, np.ndarray]:
+    """The window of a frame, and for each line of the picture the bin of the frame's spectrum."""
     frequencies = np.fft.rfftfreq(WINDOW, 1 / RATE)
     pitches = np.linspace(LOWEST_PITCH, HIGHEST_PITCH, HEIGHT)
     bins = np.clip(np.searchsorted(frequencies, 440.0 * 2 ** ((pitches - 69) / 12)), 1, len(frequencies) - 1)
-    power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW).astype(np.float32), axis=1))[:, bins]
-    return 20 * np.log10(power + 1e-6)
+    return np.hanning(WINDOW).astype(np.float32), bins
+
+
+def _jumped(path: Path, start_s: float, end_s: float) -> np.ndarray | None:
+    """The picture of a span that is jumped to; None where the file cannot be jumped in exactly."""
+    import av
+
+    try:
+        with opened(path) as file:
+            if file.container.format.name not in JUMPED:
+                return None
+            file.container.seek(int(start_s / file.stream.time_base), stream=file.stream)
+            return _read(_from_here(file.container, file.stream, start_s, end_s), max(end_s - start_s, 1e-3))
+    except (av.FFmpegError, AriaDataError, OSError, ValueError, OverflowError):
+        return None
+
+
+def _from_here(container: Any, stream: Any, start_s: float, end_s: float) -> Iterator[np.ndarray]:
+    """Yield a span as mono blocks at `RATE`. Raises `ValueError` where the container is not just before it."""
+    import soxr
+
+    resampled = soxr.ResampleStream(stream.rate, RATE, 1, dtype="float32")
+    is_first = True
+    for frame in container.decode(stream):
+        if frame.time is None or (is_first and not start_s - FAR_S < frame.time < start_s + 0.1):
+            raise ValueError("the jump did not end where it should")
+        if frame.time >= end_s:
+            break
+        is_first = False
+        block = _mono(frame)[max(0, round((start_s - frame.time) * stream.rate)) :]
+        yield resampled.resample_chunk(block.astype(np.float32))
+    yield resampled.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _sampled(path: Path, start_s: float, end_s: float) -> np.ndarray | None:
@@ -90,29 +149,35 @@ def _sampled(path: Path, start_s: float, end_s: float) -> np.ndarray | None:
     picture = np.full((HEIGHT, WIDTH), SILENT_DB, np.float32)
     times_s = start_s + (end_s - start_s) * np.arange(COARSE_COLUMNS) / COARSE_COLUMNS
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
+        with opened(path) as file:
+            file.stream.codec_context.thread_type = "NONE"  # threads read ahead, in vain before a jump
             for column, time_s in enumerate(times_s):
-                container.seek(int(time_s / stream.time_base), stream=stream)
-                samples = _first_samples(container, stream)
+                file.container.seek(int(time_s / file.stream.time_base), stream=file.stream)
+                samples = _first_samples(file.container, file.stream)
                 picture[:, column * (WIDTH // COARSE_COLUMNS)] = _levels_of(samples[None, :])[0]
-    except (av.FFmpegError, AriaDataError, OSError, ValueError, IndexError, StopIteration):
+    except (av.FFmpegError, AriaDataError, OSError, ValueError, OverflowError, IndexError, StopIteration):
         return None
     return picture
 
 
-def _first_samples(container: object, stream: object) -> np.ndarray:
+def _first_samples(container: Any, stream: Any) -> np.ndarray:
     """The next `WINDOW` samples at `RATE`, mono, from where a container is."""
     import soxr
 
-    blocks, rate = [], stream.rate  # type: ignore[attr-defined]
-    for frame in container.decode(stream):  # type: ignore[attr-defined]
-        block = frame.to_ndarray()
-        if not frame.format.is_planar:
-            block = block.reshape(-1, len(frame.layout.channels)).T
-        scale = np.iinfo(block.dtype).max if np.issubdtype(block.dtype, np.integer) else 1.0
-        blocks.append(block.mean(axis=0, dtype=np.float64) / scale)
-        if sum(map(len, blocks)) * RATE >= 1.1 * WINDOW * rate:
+    blocks: list[np.ndarray] = []
+    for frame in container.decode(stream):
+        blocks.append(_mono(frame))
+        if sum(map(len, blocks)) * RATE >= 1.1 * WINDOW * stream.rate:
             break
-    samples = soxr.resample(np.concatenate([*blocks, np.zeros(rate // 2)]), rate, RATE)
-    return samples[:WINDOW].astype(np.float32)
+    read = np.concatenate([*blocks, np.zeros(0)])[: int(1.1 * WINDOW * stream.rate / RATE)].astype(np.float32)
+    samples = soxr.resample(read, stream.rate, RATE, quality="LQ")  # of a coarse picture
+    return np.pad(samples[:WINDOW], (0, max(0, WINDOW - len(samples))))
+
+
+def _mono(frame: Any) -> np.ndarray:
+    """The mean of a decoded frame's channels, full scale at 1."""
+    block = frame.to_ndarray()
+    if not frame.format.is_planar:
+        block = block.reshape(-1, len(frame.layout.channels)).T
+    scale = np.iinfo(block.dtype).max if np.issubdtype(block.dtype, np.integer) else 1.0
+    return block.mean(axis=0, dtype=np.float64) / scale

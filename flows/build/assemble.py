@@ -11,10 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from aria_data.collect import collect_folder
-from aria_data.collect.folder import is_closed_folder
 from aria_data.download import settle
 from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema
@@ -25,26 +22,29 @@ from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, is_remote, local_folder, open_root, remove_folder
 from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.relations import FOLDER, Relations
-from aria_data.storage.stage_tables import REJECTED, Outcome, StageTable
+from aria_data.storage.spilled import rows_of
+from aria_data.storage.stage_tables import StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
 from flows.build.carried import pending_line
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
-from flows.build.observations import ingested_sha256, is_news, latest
 from flows.build.results import put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
-from flows.build.unchanged import STAGES, note_finished
+from flows.build.unchanged import STAGES, note_finished, state_of_code
 from flows.build.watching import timed, watched
+from flows.candidates.latest import Observations, ingested_sha256, is_news
+from flows.candidates.passed import Passed
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import LOCAL, BuildState
-from flows.engine.orders import settings_of
+from flows.engine.orders import Engine, settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
-from flows.engine.telemetry import Telemetry
+from flows.executors import executor_of
 from flows.show.summaries import BuildSummary, Plan, StageTime
+from flows.speed.telemetry import Telemetry
 
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
@@ -60,7 +60,7 @@ class Build:
     name: str = ""  # of the version that is released
     telemetry: Telemetry = field(default_factory=Telemetry)
     found: BuildState = field(default_factory=BuildState)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)  # besides those of the stream
     not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
     times: dict[str, StageTime] = field(default_factory=dict)
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
@@ -78,6 +78,7 @@ class Build:
         compute: Mapping[str, Any] | None,
         name: str = "",
         command: str = "build",
+        engine: Mapping[str, Any] | None = None,
     ) -> Iterator[Build]:
         """Lock the dataset folder and delete what a killed build left half-written.
 
@@ -86,6 +87,7 @@ class Build:
         """
         root = open_root(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
+        context.executor = executor_of(context, Engine(**(engine or {})))
         with show.progress() as progress, exclusive_lock(root / ".lock"), closing(context), ExitStack() as stack:
             build = cls(source or "", context, progress, name=name, stack=stack)
             with watched(context, build.telemetry, progress, command):
@@ -109,69 +111,82 @@ class Build:
         found again or not; those that opted out are rejected."""
         began = time.monotonic()
         table = StageTable(self.context.root, COLLECT, Candidate)
-        known = {name: one for name, one in latest(table).items() if not is_closed_folder(one)}
+        observed = Observations(self.relations)
+        observed.read(table)
         opt_outs = opt_outs_of(self.context.root, self.context.config)
-        num_before, num_new = len(known), 0
+        num_before, num_new = len(observed), 0
         if Path(self.source).is_dir() and self.source:
-            folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root))
-            self.left_aside = folder.left_aside
-            new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
-            if not self.dry_run:
-                table.append(observation(one) for one in new if one.candidate_id not in folder.closed_ids)
-            before = dict(known)
-            known |= {candidate.candidate_id: candidate for candidate in folder.candidates}
-            num_new = sum(is_news(candidate, before.get(candidate.candidate_id)) for candidate in new)
+            num_new = self._collect_folder(table, observed)
         elif self.source and self.dry_run:
             self.trouble = [f"{self.source}: is not asked in a dry run; what it holds comes on top."]
         elif self.source:
             summary = collect_source(self.context, self.source, opt_outs, lambda summary: None)
             self.trouble = summary.lines
-            known = latest(table)
-            num_new = len(known) - num_before
-        self.found.candidates = dict(sorted(known.items()))
+            observed.read(table)
+            num_new = len(observed) - num_before
+        self.candidates = observed.write()
         self._leave_alone(opt_outs)
-        self.times[COLLECT] = StageTime(len(known) - num_new, num_new, 0.0, time.monotonic() - began)
+        self.times[COLLECT] = StageTime(len(self.candidates) - num_new, num_new, 0.0, time.monotonic() - began)
+
+    def _collect_folder(self, table: StageTable, observed: Observations) -> int:
+        """Take the files of the source folder. Gives the number of those that give later stages work."""
+        known, last = observed.of_source(LOCAL), observed.last_number()
+        folder = collect_folder(Path(self.source), known, ingested_sha256(self.context.root), last)
+        self.left_aside = folder.left_aside
+        new = [candidate for candidate in folder.candidates if known.get(candidate.candidate_id) != candidate]
+        if not self.dry_run:
+            table.append(observation(one) for one in new if one.candidate_id not in folder.closed_ids)
+        observed.add(new)
+        return sum(is_news(candidate, known.get(candidate.candidate_id)) for candidate in new)
+
+    @cached_property
+    def relations(self) -> Relations:
+        """Relations on disk, until the build ends."""
+        return self.stack.enter_context(Relations.open(None if self.dry_run else self.context.root))
 
     @cached_property
     def whole(self) -> Shard:
-        """All candidates as one shard, which shares the build's own lists."""
+        """All candidates as one shard in memory, which shares the build's own lists."""
+        ordered = sorted(self.candidates, key=lambda one: one.candidate_id)
+        self.found.candidates = {one.candidate_id: one for one in ordered}
         return Shard(0, self.found, rejections=self.rejections, not_done=self.not_done)
 
     @cached_property
     def stream(self) -> Stream:
         """The stages over all candidates."""
-        return Stream(Runner(self.context, self.telemetry), self.found)
+        return Stream(Runner(self.context, self.telemetry), self.found, self.relations.folder, self.passed)
+
+    @cached_property
+    def passed(self) -> Passed:
+        """What the last build found of each candidate."""
+        return Passed(self.relations, self.context, STAGES, state_of_code())
 
     def _leave_alone(self, opt_outs: OptOuts) -> None:
-        for candidate_id, candidate in self.found.candidates.items():
-            reason = opt_outs.reason_for(candidate)
-            if reason is not None and (candidate.source != LOCAL or candidate_id in opt_outs.ids):
-                self.found.left_alone.add(candidate_id)
-                self.whole.reject(REMOVE, candidate_id, Outcome(candidate_id, "", REJECTED, "removed", None, reason))
-            self.found.num_marks[candidate_id] = self.context.attempts.num_marks(candidate_id)
+        for candidate, reason in self.candidates.named_by(opt_outs):
+            key = candidate.candidate_id
+            if candidate.source != LOCAL or key in opt_outs.ids:
+                self.found.left_alone.add(key)
+                about = (key, key, candidate.source_url, REMOVE, "removed", None, reason, False)
+                self.rejections.append(Rejection(*about))
+        self.found.num_marks = self.context.attempts.marks()
 
     def run(self, stage: Stage) -> None:
         """Bring one stage up to date for all candidates together, as fetching does."""
-        self.stream.runner.run(stage, self.whole)
+        with self.stream.runner.appending.behind():
+            self.stream.runner.run(stage, self.whole)
         self._note_time(stage)
         self.telemetry.complete(stage.name)
 
     def pass_through(self, *lanes: Lane) -> None:
         """Take all candidates through the lanes, shard by shard."""
         self.found.removals = self.removals()
-        self.stream.run(lanes)
+        self.stream.run(lanes, self.candidates)
         finished = self.stream.finished
-        self.rejections += finished.rejections
         self.not_done |= finished.not_done
         self.is_complete = finished.is_complete
         for stage in STAGES:
             self._note_time(stage)
             self.telemetry.complete(stage.name)
-
-    @cached_property
-    def finished_keys(self) -> dict[str, pa.Table]:
-        """What the stages finished: see `stream.Finished.key_tables`. Complete once the lanes have ended."""
-        return self.stream.finished.key_tables()
 
     def _note_time(self, stage: Stage) -> None:
         tally = self.stream.runner.tallies[stage.name]
@@ -199,18 +214,25 @@ class Build:
 
         Being outside a subset's limits is no rejection.
         """
-        self._put_results(self.finished_keys)
+        self._put_results()
 
-    def _put_results(self, keys: Mapping[str, pa.Table]) -> None:
-        config, relations = self.context.config.release, self.ending.relations
+    def _put_results(self) -> None:
+        config, relations = self.context.config.release, self.relations
         limits = {
             "in_pruned": load_limits(config.pruned_limits),
             "in_deduplicated": load_limits(config.deduplicated_limits),
         }
-        left_out = [one.item_id for one in self.rejections if one.stage in (REMOVE, DEDUPLICATE)]
-        put_results(relations, self.context, self.found.candidates.values(), keys, left_out, self._numbered, limits)
+        rejected = self.stream.finished.rejections
+        rejected.add(rows_of(self.rejections, rejected.schema))
+        self.passed.put_rejections(rejected)
+        self.passed.put_keys(self.stream.finished.keys)
+        steps = f"stage IN ('{REMOVE}', '{DEDUPLICATE}')"
+        relations.run(
+            f"CREATE OR REPLACE TABLE left_out AS SELECT item_id AS candidate_id FROM rejections WHERE {steps}"
+        )
+        put_results(relations, self.context, self.candidates.path, self._numbered, limits)
         fail_reviewed(relations, self.context.root, config)
-        self.ending.put_rejections(self.rejections, sorted(self.found.found_again), self.found.removals)
+        self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:
         """The segments of some recordings with their numbers, without what was removed for good."""
@@ -226,8 +248,7 @@ class Build:
     @cached_property
     def ending(self) -> Ending:
         """What is done with all recordings at once, on relations on disk."""
-        relations = self.stack.enter_context(Relations.open(None if self.dry_run else self.context.root))
-        return Ending(self.context, relations, self.progress, self.not_done)
+        return Ending(self.context, self.relations, self.progress, self.not_done)
 
     @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
@@ -241,6 +262,8 @@ class Build:
         Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
         summary = self._summary(self.ending.release(self.name))
+        unsettled = {*self.stream.finished.unsettled, *self.found.left_alone, *self.found.num_marks}
+        self.passed.note(unsettled, self.stream.finished.files, self.found.removals)
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.ending.same_files())
         return summary
@@ -250,7 +273,7 @@ class Build:
         manifest = Manifest(self.context.root)
         version = manifest.version()
         rows = manifest.query(columns=TOTALLED) if version else arrow_schema().empty_table()
-        self._put_results({})
+        self._put_results()
         return replace(self._summary(Released(version, False, totals_of(rows))), plan=plan)
 
     def _summary(self, released: Released) -> BuildSummary:
@@ -262,10 +285,15 @@ class Build:
             rejections=ending.counts("stage || ': ' || reason", "NOT is_failure"),
             outside_subsets=ending.outside_subsets(),
             failures=[*self.trouble, *ending.failures()],
-            not_done=[pending_line(self.found, item_id, pending) for item_id, pending in sorted(self.not_done.items())],
+            not_done=self._not_done_lines(),
             candidates=released.candidates,
             segments=released.segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
             notes=ending.remarks(),
         )
+
+    def _not_done_lines(self) -> list[str]:
+        away = {one.candidate_id for one in self.not_done.values() if one.is_unreachable}
+        urls = {one.candidate_id: one.source_url for one in self.candidates.of(away)}
+        return [pending_line(urls, item_id, pending) for item_id, pending in sorted(self.not_done.items())]

@@ -18,15 +18,14 @@ from aria_data.measure.measured_columns import KEPT, columns_of, first_failing
 from aria_data.release.next_rows import PREVIOUS
 from aria_data.storage.relations import Relations
 from flows.engine.context import BuildContext, Pending
-from flows.engine.items import BuildState
 from flows.engine.stages import INGEST, MEASURE
 
 
-def pending_line(found: BuildState, item_id: str, pending: Pending) -> str:
-    """Say what could not be finished, and why, on one line."""
+def pending_line(urls: Mapping[str, str], item_id: str, pending: Pending) -> str:
+    """Say what could not be finished, and why, on one line; `urls` are places of candidates that are away, by id."""
     if not pending.is_unreachable:
         return f"{item_id}: {pending.message}"
-    return f"{found.candidates[pending.candidate_id].source_url}: {pending.reason} ({pending.message})"
+    return f"{urls[pending.candidate_id]}: {pending.reason} ({pending.message})"
 
 
 def put_previous(relations: Relations, manifest: Manifest) -> None:

@@ -28,7 +28,6 @@ from aria_data.storage import write_whole
 from aria_data.storage.balance import Balance, balance_of
 from aria_data.storage.compaction import compact_tables
 from aria_data.storage.relations import Relations
-from aria_data.storage.rows_of_records import arrow_type
 from aria_data.storage.stage_tables import RecordTable
 from flows.build.carried import put_carried, put_previous, within_limits
 from flows.build.carried_copies import regroup
@@ -36,7 +35,6 @@ from flows.build.copies import put_copies
 from flows.build.finished import put_finished
 from flows.build.provenance import facts_of
 from flows.build.publish import publish
-from flows.build.results import in_batches
 from flows.build.reviewed import without_reviewed
 from flows.engine.context import BuildContext, Pending
 from flows.engine.stages import INGEST
@@ -67,24 +65,14 @@ class Ending:
     progress: Progress
     not_done: Mapping[str, Pending] = field(default_factory=dict)  # by item_id
 
-    def put_rejections(
-        self, rejections: Iterable[Rejection], found_again: Iterable[str], removals: Mapping[str, Removal]
-    ) -> None:
-        """Make the relation `rejections`: those of the stages, of segments removed for good, and of too few notes."""
+    def put_rejections(self, found_again: Iterable[str], removals: Mapping[str, Removal]) -> None:
+        """Add to the relation `rejections` of the stages those of segments removed for good, and of too few notes."""
         again = {key: removals[key].reason for key in found_again}
         self.relations.put_values(
             "found_again",
             {"segment_id": again.keys(), "reason": again.values()},
             dict.fromkeys(("segment_id", "reason"), pa.string()),
         )
-        schema = pa.schema(list(arrow_type(Rejection)))
-        batches = (
-            pa.RecordBatch.from_arrays(
-                [pa.array([getattr(one, f.name) for one in some], f.type) for f in schema], schema=schema
-            )
-            for some in in_batches(rejections)
-        )
-        self.relations.put_batches("rejections", schema, batches)
         of_item = (
             "candidate_id, source_url, '{}' AS stage, {} AS reason, {} AS measured, {} AS detail, false AS is_failure"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from aria_data.records import Segment, Segmentation
 from aria_data.release.older_files import SPAN
 from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
+from aria_data.storage.appending import Appends
+from aria_data.storage.key_index import GrowingIndex, word_of
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
 
@@ -21,12 +23,13 @@ from aria_data.storage.work_keys import work_key
 class Numbers:
     """Every number that a segment of the dataset at `root` ever had, with the spans that it stood for."""
 
-    def __init__(self, root: Path):
-        self._table = StageTable(root, TABLE, NumberedSpan)
-        recorded = self._table.fields(SPAN, counted=True).read_all()
+    def __init__(self, root: Path, to: Callable[[StageTable], Appends] = lambda table: table):
+        table = StageTable(root, TABLE, NumberedSpan)
+        self._table = to(table)
+        recorded = table.fields(SPAN, counted=True).read_all()
         self._count = recorded.num_rows
         self._is_new = not recorded.num_rows
-        self._recorded: set[NumberedSpan] = set()  # in this build
+        self._recorded = GrowingIndex()  # spans, in this build
         self._of = SpansOfRecordings(recorded if recorded.num_rows else _as_recorded(spans_of_versions(Manifest(root))))
 
     def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
@@ -54,7 +57,7 @@ class Numbers:
         )
         known = {(span.recording_id, span.number): span for span in near}
         new = [span for span in spans if known.get((span.recording_id, span.number)) != span]
-        new = [span for span in new if span not in self._recorded]
+        new = [span for span in new if self._recorded.get(word_of(repr(span))) is None]
         seeds = [span for spans in self._of.values() for span in spans] if self._is_new else []
         self._is_new = False
         outcomes = []
@@ -62,7 +65,8 @@ class Numbers:
             self._count += 1
             outcomes.append(_outcome(span, self._count))
         self._table.append(outcomes)
-        self._recorded.update(new)
+        for span in new:
+            self._recorded.add(word_of(repr(span)), span.number)
 
 
 class SpansOfRecordings:
@@ -76,6 +80,8 @@ class SpansOfRecordings:
     def get(self, recording_id: str, default: Sequence[NumberedSpan] = ()) -> Sequence[NumberedSpan]:
         """The spans of one recording; `default` where there are none."""
         wanted = recording_id.encode()
+        if len(wanted) > self._ids.dtype.itemsize:  # numpy would copy all ids to compare them with a longer one
+            return default
         first = int(np.searchsorted(self._ids, wanted))
         last = first
         while last < len(self._ids) and self._ids[last] == wanted:

@@ -11,23 +11,25 @@ screenings, downloads, transcriptions, annotations      what rows need of them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.measure import MEASURES, PruneLimits
 from aria_data.measure.measured_columns import columns_of, first_failing
-from aria_data.records import Candidate, Segment, Segmentation
+from aria_data.records import Segment, Segmentation
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
-from aria_data.storage.relations import BATCH_ROWS, Relations
+from aria_data.storage.key_index import KeyIndex, words_of
+from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import arrow_type
 from flows.engine.context import BuildContext, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.stages import ANNOTATE, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
-Keys = Mapping[str, pa.Table]  # by stage: item_id and key of what it finished and did not reject
 SEGMENTS = {
     "segment_id": pa.string(),
     "recording_id": pa.string(),
@@ -47,21 +49,18 @@ Number = Callable[[Sequence[Segmentation]], Sequence[Segment]]
 def put_results(
     relations: Relations,
     context: BuildContext,
-    candidates: Iterable[Candidate],
-    keys: Keys,
-    left_out: Iterable[str],
+    candidates: Path,
     number: Number,
     limits: Mapping[str, PruneLimits],
 ) -> None:
     """Make the relations of this file's docstring.
 
-    `left_out` are candidates that were ingested, and are copies of a file or removed; `number` gives the segments of
-    some recordings with their numbers; `limits` are the limits of each subset, by name.
+    `candidates` is their file; the relations `keys_of_<stage>` have the keys of what each stage finished and did not
+    reject, `left_out` candidates that were ingested, and are copies of a file or removed; `number` gives the segments
+    of some recordings with their numbers; `limits` are the limits of each subset, by name.
     """
-    _put_candidates(relations, candidates)
-    for stage, table in keys.items():
-        relations.put(f"keys_of_{stage}", table.select(["item_id", "key"]))
-    relations.put_values("left_out", {"candidate_id": left_out}, {"candidate_id": pa.string()})
+    names = ", ".join(CANDIDATES)
+    relations.put_file("candidates", candidates, f"{names}, length(tags) + length(description) AS amount")
     put_records(relations, context, SCREEN, "screenings", ["relevance_score"], ["item_id AS candidate_id"])
     put_records(relations, context, DOWNLOAD, "downloads", ["licence"], ["item_id AS candidate_id"])
     put_records(relations, context, INGEST, "ingested", FROM_RECORDING)
@@ -73,19 +72,6 @@ def put_results(
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
     relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, context, number))
     _put_measures(relations, context, limits)
-
-
-def _put_candidates(relations: Relations, candidates: Iterable[Candidate]) -> None:
-    schema = pa.schema([*((name, pa.string()) for name in CANDIDATES), ("amount", pa.int64())])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for some in in_batches(candidates):
-            columns: list[list[Any]] = [[getattr(one, name) for one in some] for name in CANDIDATES]
-            columns.append([len(one.tags) + len(one.description) for one in some])
-            arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    relations.put_batches("candidates", schema, batches())
 
 
 def put_records(
@@ -114,6 +100,10 @@ def put_records(
             FROM given g WHERE g.outcome_key IN (SELECT key FROM {keys})""",
         given=reader,
     )
+    _take_once(relations, context, stage, name)
+
+
+def _take_once(relations: Relations, context: BuildContext, stage: Stage, name: str) -> None:
     twice = relations.rows(f"SELECT outcome_key FROM {name} GROUP BY outcome_key HAVING count(*) > 1")
     for (key,) in twice:
         _keep_one(relations, context, stage, name, key)
@@ -149,7 +139,6 @@ def _row_of(one: Segment) -> tuple[Any, ...]:
 
 
 def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[str, PruneLimits]) -> None:
-    put_records(relations, context, MEASURE, "measurements", ["segment_id", "measures"])
     judged = {"floor": PruneLimits(), **limits}
     schema = pa.schema(
         [
@@ -160,35 +149,40 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
             ("is_end_truncated", pa.bool_()),
             *((name, pa.int16()) for name in judged),
             ("floor_measured", pa.float64()),
+            ("outcome_key", pa.string()),
+            ("outcome", pa.int64()),
         ]
     )
+    keys = relations.table(f"SELECT key FROM keys_of_{MEASURE.name}")["key"]
+    num_before = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in relations.batches("SELECT segment_id, measures FROM measurements"):
+        nonlocal num_before
+        for batch in _measurements(context, keys):
             measured = columns_of(batch.column("measures"))
             verdicts = {name: first_failing(measured, one) for name, one in judged.items()}
             shown = [[rounded(value) for value in _listed(measured[name])] for name in FROM_MEASUREMENT]
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
             columns = [batch.column("segment_id"), *measured.values(), *shown, *cut]
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]
+            columns += [batch.column("outcome_key"), np.arange(num_before, num_before + len(batch))]
             arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            num_before += len(batch)
 
     relations.put_batches("measures", schema, batches())
-    relations.run("DROP TABLE measurements")
+    _take_once(relations, context, MEASURE, "measures")
+
+
+def _measurements(context: BuildContext, keys: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
+    """The measurements with these keys. Maps by name are slow in a database, so none is asked."""
+    index = KeyIndex(words_of(keys), np.zeros(len(keys)))
+    for batch in MEASURE.table(context).fields(["segment_id", "measures"]) if len(keys) else ():
+        is_wanted = np.zeros(len(batch), bool)
+        is_wanted[index.find(words_of(pa.chunked_array([batch.column("outcome_key")])))[0]] = True
+        if is_wanted.any():
+            yield batch.filter(pa.array(is_wanted))
 
 
 def _listed(values: pa.Array) -> list[float]:
     return pc.fill_null(values, math.nan).to_pylist()
-
-
-def in_batches(items: Iterable[Any], size: int = BATCH_ROWS) -> Iterator[list[Any]]:
-    """Cut items into lists."""
-    some: list[Any] = []
-    for item in items:
-        some.append(item)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some

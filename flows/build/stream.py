@@ -7,31 +7,36 @@ gives another one, its group of files passes the lanes once more, together.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aria_data.records import Candidate, Recording, Rejection
 from aria_data.release import Removal
+from aria_data.storage.rows_of_records import arrow_type
+from aria_data.storage.spilled import Spilled, is_none_of, rows_of
 from aria_data.storage.stage_tables import REJECTED, Outcome
 from flows.build.numbering import Numbers
-from flows.engine import shards, tasks
+from flows.candidates.latest import Candidates
+from flows.candidates.passed import FILES, Passed
+from flows.candidates.same_files import File, SameFiles
+from flows.engine import tasks
 from flows.engine.context import BuildContext, Item, Pending, Stage
 from flows.engine.items import BuildState, fingerprint_item
 from flows.engine.running import Runner
 from flows.engine.shards import Key, Shard, blocks_of, cut
 from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, SEGMENT
-from flows.engine.telemetry import RECORDINGS
+from flows.speed.telemetry import RECORDINGS
 from flows.workers.lanes import AHEAD, Lanes
 
 DEDUPLICATE, REMOVE = "deduplicate", "remove"  # steps that reject, but are no `Stage`
 
 KEYS = pa.schema([(name, pa.string()) for name in Key._fields])
+REJECTIONS = pa.schema(list(arrow_type(Rejection)))
 
 Step = Callable[[Shard, bool], None]
 
@@ -49,82 +54,47 @@ class Lane:
         return names[0], names[-1]
 
 
-@dataclass
 class Finished:
-    """What stays of all shards."""
+    """What stays of all shards: keys and rejections on disk, the rest in memory."""
 
-    rejections: list[Rejection] = field(default_factory=list)
-    not_done: dict[str, Pending] = field(default_factory=dict)  # by item_id
-    keys: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))  # by stage, a table a shard
-    num_known: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # items done before, by stage
-    is_complete: bool = True
+    def __init__(self, folder: Path) -> None:
+        self.rejections = Spilled(folder / "rejections", REJECTIONS)
+        self.not_done: dict[str, Pending] = {}  # by item_id
+        self.keys: dict[str, Spilled] = {}  # by stage: its finished items, with the keys of their outcomes
+        self.files = Spilled(folder / "files", FILES)  # that have to be there
+        self.unsettled: set[str] = set()  # candidates for which the next build may find something else
+        self.num_known: dict[str, int] = defaultdict(int)  # items done before, by stage
+        self.is_complete = True
+        self._folder = folder
 
     def take(self, shard: Shard) -> None:
         """Keep what is needed of a shard."""
-        self.rejections += shard.rejections
+        self.rejections.add(rows_of(shard.rejections, REJECTIONS))
         self.not_done |= shard.not_done
         self.is_complete &= shard.is_complete
+        self.unsettled |= shard.unsettled
+        self.files.add(shard.files)
         for name, keys in shard.keys.items():
-            columns = zip(*keys, strict=True) if keys else [()] * len(KEYS)
-            self.keys[name].append(pa.Table.from_arrays([pa.array(each, pa.string()) for each in columns], schema=KEYS))
+            self.keys.setdefault(name, Spilled(self._folder / f"keys_of_{name}", KEYS)).add(keys)
         for name, candidate_ids in shard.known_to.items():
             self.num_known[name] += len(candidate_ids)
 
     def forget(self, candidate_ids: set[str]) -> None:
         """Drop what was found of some candidates: they pass the lanes again."""
-        self.rejections = [one for one in self.rejections if one.candidate_id not in candidate_ids]
         self.not_done = {key: one for key, one in self.not_done.items() if one.candidate_id not in candidate_ids}
-        gone = pa.array(sorted(candidate_ids), pa.string())
-        for name, tables in self.keys.items():
-            self.keys[name] = [one.filter(pc.invert(pc.is_in(one["candidate_id"], value_set=gone))) for one in tables]
-
-    def key_tables(self) -> dict[str, pa.Table]:
-        """The finished items of each stage, by its name: `item_id`, `candidate_id`, `key`, all strings.
-
-        A row is an outcome that was not rejected; `key` finds its record in the stage's table.
-        """
-        return {stage: pa.concat_tables(tables) for stage, tables in self.keys.items()}
-
-
-class SameFiles:
-    """Which candidate represents each set of identical files, of those seen so far. Safe for threads."""
-
-    def __init__(self, preference: Callable[[str, str], str]):
-        self._preference = preference  # (candidate_id, location) -> sort key
-        self._first: dict[str, tuple[str, str]] = {}  # audio_sha256 -> (candidate_id, location)
-        self._groups: dict[str, dict[str, str]] = {}  # audio_sha256 -> {candidate_id: location}, of two and more
-        self._lock = threading.Lock()
-
-    def representative(self, recording: Recording) -> str:
-        """The candidate that is kept of the files with these bytes: the first one seen."""
-        with self._lock:
-            mine = recording.candidate_id, recording.location
-            first = self._first.setdefault(recording.audio_sha256, mine)
-            if first[0] != mine[0]:
-                self._groups.setdefault(recording.audio_sha256, dict([first]))[mine[0]] = mine[1]
-            return first[0]
-
-    def first_of(self, audio_sha256: str) -> str:
-        """The first candidate seen with these bytes; "" for none."""
-        with self._lock:
-            return self._first.get(audio_sha256, ("", ""))[0]
-
-    def mistaken(self) -> Iterator[list[str]]:
-        """The groups in which another candidate than the first one seen is the representative; it is, from now on."""
-        for sha256, group in self._groups.items():
-            true = min((self._preference(*one), one[0]) for one in group.items())[1]
-            if true != self._first[sha256][0]:
-                self._first[sha256] = true, group[true]
-                yield sorted(group)
+        self.unsettled -= candidate_ids
+        for rows in (self.rejections, self.files, *self.keys.values()):
+            rows.keep(lambda batch: is_none_of(batch["candidate_id"], candidate_ids))
 
 
 class Stream:
     """The stages over all candidates of `found`, shard by shard. `finished` is what stays."""
 
-    def __init__(self, runner: Runner, found: BuildState):
-        self.runner, self.found, self.finished = runner, found, Finished()
+    def __init__(self, runner: Runner, found: BuildState, folder: Path, passed: Passed | None = None):
+        self._passed = passed
+        self.runner, self.found, self.finished = runner, found, Finished(folder)
         self.context: BuildContext = runner.context
-        self._same_files = SameFiles(self._preference)
+        self._same_files = SameFiles(folder, self._preference)
         self.context.wants_scores, self.context.wants_onsets = self._wants_scores, self._wants_onsets
         self._num_shards = 0
         self._taking = threading.Lock()
@@ -132,27 +102,48 @@ class Stream:
     @cached_property
     def numbers(self) -> Numbers:
         """The numbers of segments in earlier builds."""
-        return Numbers(self.context.root)
+        return Numbers(self.context.root, self.runner.appending.to)
 
-    def run(self, lanes: Sequence[Lane]) -> None:
+    def run(self, lanes: Sequence[Lane], candidates: Candidates) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
-        ordered = shards.in_order(self.found.candidates.values())
-        self._pass(lanes, ordered)
+        changed = self._skip(candidates)
+        self._pass(lanes, changed.blocks(), len(changed))
         again = {candidate_id for group in self._same_files.mistaken() for candidate_id in group}
         if again:
             self.finished.forget(again)
-            self._pass(lanes, [one for one in ordered if one.candidate_id in again])
+            for stage, count in self._passed.forget(again).items() if self._passed else ():
+                self.finished.num_known[stage] -= count
+            self.runner.forget_keys()
+            self._pass(lanes, blocks_of(candidates.of(again)), len(again))
+        self.runner.forget_keys()  # the end needs the memory
+        pa.default_memory_pool().release_unused()
         self.runner.telemetry.complete(RECORDINGS)
 
-    def _pass(self, lanes: Sequence[Lane], candidates: Sequence[Candidate]) -> None:
+    def _skip(self, candidates: Candidates) -> Candidates:
+        """Skip candidates for which nothing changed since they passed; count what is done of them. Gives the others."""
+        if self._passed is None:
+            return candidates
+        found, telemetry = self.found, self.runner.telemetry
+        changed = self._passed.skip(candidates, found.removals, {*found.left_alone, *found.num_marks})
+        self._passed.put_files(self._same_files)
+        for stage, count in self._passed.counts().items():
+            telemetry.expect(stage, 0, num_done_before=count)
+            self.finished.num_known[stage] += count
+        num_skipped = self._passed.num_skipped
+        telemetry.expect(RECORDINGS, num_skipped)
+        telemetry.stage(RECORDINGS).done(num_items=num_skipped)
+        return changed
+
+    def _pass(self, lanes: Sequence[Lane], blocks: Iterable[Sequence[Candidate]], num_candidates: int) -> None:
         works = [self._steps_of(lane) for lane in lanes]
         telemetry = self.runner.telemetry
         line = Lanes(works, [lane.name for lane in lanes], waits=telemetry.lanes([lane.ends for lane in lanes]))
         self.runner.stopped = line.stopped
         for lane, channel in zip(lanes, line.channels, strict=False):
             telemetry.queue_of(lane.ends[0], channel.__len__, AHEAD)
-        telemetry.expect(RECORDINGS, len(candidates))
-        with closing(line.run(self._shards(lanes, candidates))) as passed:
+        telemetry.expect(RECORDINGS, num_candidates)
+        _ = self.numbers  # its table is written before those that name a segment by its number
+        with self.runner.appending.behind(), closing(line.run(self._shards(lanes, blocks))) as passed:
             for shard in passed:
                 self._take(shard, len(shard.found.candidates))
 
@@ -192,9 +183,9 @@ class Stream:
             self.finished.take(shard)
             self.runner.telemetry.stage(RECORDINGS).done(num_items=num_candidates)
 
-    def _shards(self, lanes: Sequence[Lane], candidates: Sequence[Candidate]) -> Iterator[Shard]:
+    def _shards(self, lanes: Sequence[Lane], blocks: Iterable[Sequence[Candidate]]) -> Iterator[Shard]:
         """The shards of candidates that have work left. What is finished is looked up, a block of candidates a time."""
-        for block in blocks_of(candidates):
+        for block in blocks:
             looked = self._shard(block)
             for lane in lanes:
                 self._step(lane, looked, is_looking=True)
@@ -223,30 +214,38 @@ class Stream:
     def reject_same_files(self, shard: Shard, is_looking: bool = False) -> None:
         """Keep one recording of each set of identical files, and none that was removed for good."""
         ingested: dict[str, Recording] = shard.found.records(INGEST.name)
-        for recording in sorted(ingested.values(), key=self._order):
+        times = Counter(recording.audio_sha256 for recording in ingested.values())
+        files = [(self._file_of(shard, one), one) for one in ingested.values()]
+
+        def order(pair: tuple[File, Recording]) -> tuple[str, str]:
+            file, recording = pair
+            return self._preference(file) if times[recording.audio_sha256] > 1 else "", file.candidate_id
+
+        for file, recording in sorted(files, key=order):
             candidate_id = recording.candidate_id
-            first = self._same_files.representative(recording)
-            removal = self._removal_of(recording)
+            first = self._same_files.representative(recording.audio_sha256, file)
+            removal = self._removal_of(recording, file)
             if removal is not None:
                 outcome = Outcome(candidate_id, "", REJECTED, "removed", None, removal.reason)
                 shard.reject(REMOVE, candidate_id, outcome)
-            elif first != candidate_id:
-                detail = f"the same file as {self.found.candidates[first].source_url}"
+            elif first.candidate_id != candidate_id:
+                detail = f"the same file as {first.source_url}"
                 shard.reject(DEDUPLICATE, candidate_id, Outcome(candidate_id, "", REJECTED, "same_bytes", None, detail))
             else:
                 shard.found.recordings[recording.recording_id] = recording
 
-    def _removal_of(self, recording: Recording) -> Removal | None:
-        removals, source_url = self.found.removals, self.found.candidates[recording.candidate_id].source_url
-        return removals.get(recording.recording_id) or removals.get(source_url)
+    def _file_of(self, shard: Shard, recording: Recording) -> File:
+        candidate_id = recording.candidate_id
+        return File(candidate_id, recording.location, shard.found.candidates[candidate_id].source_url)
 
-    def _order(self, recording: Recording) -> tuple[str, str]:
-        return self._preference(recording.candidate_id, recording.location), recording.candidate_id
+    def _removal_of(self, recording: Recording, file: File) -> Removal | None:
+        removals = self.found.removals
+        return removals.get(recording.recording_id) or removals.get(file.source_url)
 
-    def _preference(self, candidate_id: str, location: str) -> str:
+    def _preference(self, file: File) -> str:
         """Sort key among identical files: files that exist before those that are gone, then by source_url."""
-        is_gone = not self.context.has_audio(location)
-        return f"{int(is_gone)} {self.found.candidates[candidate_id].source_url}"
+        is_gone = not self.context.has_audio(file.location)
+        return f"{int(is_gone)} {file.source_url}"
 
     def number_segments(self, shard: Shard, is_looking: bool = False) -> None:
         """Give each segment the number that its music had before, and cut out what was removed for good."""

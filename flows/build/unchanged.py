@@ -22,7 +22,7 @@ from aria_data.config import to_values
 from aria_data.errors import AriaDataError
 from aria_data.storage import exclusive_lock, open_root, write_whole
 from aria_data.storage.balance import Balance
-from aria_data.storage.object_paths import ObjectPath
+from aria_data.stores.object_paths import ObjectPath
 from flows.engine.context import BuildContext
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.orders import BuildOrder, settings_of
@@ -78,8 +78,13 @@ def state_of(context: BuildContext, source: str | None) -> dict[str, str]:
         "named": _hash(line for name in named if os.path.exists(name) for line in _files(Path(name), Path("/"))),
         "weights": " ".join((context.classifier_sha256, context.transcriber_sha256, context.second_sha256)),
         "versions": " ".join(f"{stage.name}-{stage.version}" for stage in STAGES),
-        "code": _hash(line for package in PACKAGES for line in _files(CODE / package, CODE)),
+        "code": state_of_code(),
     }
+
+
+def state_of_code() -> str:
+    """A hash of the states of this package's files."""
+    return _hash(line for package in PACKAGES for line in _files(CODE / package, CODE))
 
 
 def _files(path: Path, below: Path, without: Path | None = None) -> Iterator[str]:

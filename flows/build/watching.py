@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from aria_data.errors import DatasetError
 from flows.build.provenance import code
 from flows.engine.context import BuildContext
-from flows.engine.telemetry import Telemetry
 from flows.show import Progress
 from flows.speed.expected import TimeLeft, shares_of, shipped_shares
 from flows.speed.machine import gpu_use, machine
 from flows.speed.perf_file import PerfLog, read_builds
 from flows.speed.rates import alike, rates_of, shipped_rates
+from flows.speed.telemetry import Telemetry
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -109,7 +109,7 @@ def timed(name: str) -> Callable[[Method], Method]:
             meter = build.telemetry.stage(name)
             with meter.working():
                 result = method(build, *arguments)
-            meter.done(num_items=len(build.found.candidates))
+            meter.done(num_items=len(build.candidates))
             build.telemetry.complete(name)
             return result
 

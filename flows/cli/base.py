@@ -80,6 +80,38 @@ def compute_options(command: Any) -> Any:
     return command
 
 
+def engine_options(command: Any) -> Any:
+    """Add the options that say who does the work; the command gets `engine`, the fields of `orders.Engine`."""
+
+    @functools.wraps(command)
+    def body(*arguments: Any, **given: Any) -> Any:
+        names = {"engine": "name", "address": "address", "workers": "workers", "gpus_per_worker": "gpus_per_worker"}
+        engine = {field: given.pop(option) for option, field in names.items()}
+        return command(*arguments, engine=engine, **given)
+
+    options = (
+        click.option(
+            "--engine",
+            default="local",
+            show_default=True,
+            help="Who does the work on sound: local, this machine; ray, a cluster (pip install 'aria-data[ray]').",
+        ),
+        click.option(
+            "--address", default="", help="Of the Ray cluster: auto, ray://HOST:10001. Without it, one is started here."
+        ),
+        click.option("--workers", default=0, help="Ray workers without a GPU; 0: one a core of the cluster."),
+        click.option(
+            "--gpus-per-worker",
+            default=1.0,
+            show_default=True,
+            help="Share of a GPU that a Ray worker has; 0.5: two share one.",
+        ),
+    )
+    for option in reversed(options):
+        body = option(body)
+    return body
+
+
 def prefect_option(command: Any) -> Any:
     """Add the option that builds without Prefect; the command gets `prefect`, the arguments for `run_build`."""
     return click.option(

@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_options, prefect_option, print_json
+from flows.cli.base import (
+    DATASET,
+    DONE,
+    DONE_WITH_FAILURES,
+    Examples,
+    compute_options,
+    engine_options,
+    prefect_option,
+    print_json,
+)
 
 
 @click.command(
@@ -34,6 +43,7 @@ from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_
 )
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--name", default="", help="Name the version that is released: spring-2027.")
+@engine_options
 @compute_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @prefect_option
@@ -45,6 +55,7 @@ def build(
     config_path: Path | None,
     settings: tuple[str, ...],
     name: str,
+    engine: dict[str, Any],
     device: str,
     dtype: str,
     batch_size: int,
@@ -62,10 +73,19 @@ def build(
     """
     from aria_data.transcribe import Compute
     from flows.cli.jobs import run_build
+    from flows.engine.orders import Engine
 
-    compute = Compute(device, dtype, batch_size, threads)
     summary = run_build(
-        source, out, config_path, settings, compute=compute, dry_run=dry_run, verbose=verbose, name=name, **prefect
+        source,
+        out,
+        config_path,
+        settings,
+        compute=Compute(device, dtype, batch_size, threads),
+        engine=Engine(**engine),
+        dry_run=dry_run,
+        verbose=verbose,
+        name=name,
+        **prefect,
     )
     from flows import show
 

@@ -51,7 +51,7 @@ def compare(
 
     And on random files beside it; all are tested on pieces that no model was trained on.
     SOURCE is a dataset, or any folder of MIDI files, in which files of one folder are one piece. Says "no difference"
-    where intervals do not tell. Writes report.md, losses.csv, comparison.json and loss.png. Stopped, it goes on where
+    where intervals do not tell. Writes report.md, losses.csv, comparison.json and loss.svg. Stopped, it goes on where
     it was.
     """
     from aria_data.compare import CompareConfig
@@ -83,7 +83,7 @@ def compare(
     else:
         for line in terminal_lines(found):
             click.echo(line)
-        click.echo(f"Written to {out}: report.md, losses.csv, comparison.json, loss.png")
+        click.echo(f"Written to {out}: report.md, losses.csv, comparison.json, loss.svg")
 
 
 def _pool(source: Path, version: str | None, names: list[str], has_methods: bool) -> Any:

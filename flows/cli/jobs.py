@@ -21,7 +21,7 @@ from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
 from flows.build.unchanged import last_summary
 from flows.engine import order_build, quiet_prefect
-from flows.engine.orders import ANYWHERE, check_seeds, settings_of
+from flows.engine.orders import ANYWHERE, THIS_MACHINE, Engine, check_seeds, settings_of
 from flows.engine.prefect_api import temporary_api
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def run_build(
     verbose: bool = False,
     with_prefect: bool = True,
     name: str = "",
+    engine: Engine = THIS_MACHINE,
 ) -> BuildSummary:
     """Check the order, then build; see `build_dataset.build`, which a notebook calls."""
-    order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name)
+    order = order_build(source, out, config_path, settings, compute=compute, dry_run=dry_run, name=name, engine=engine)
     if summary := last_summary(order):  # before Prefect is imported
         return summary
     with quiet_prefect(verbose):

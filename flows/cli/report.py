@@ -74,8 +74,8 @@ def sql(dataset: Path, text: str, version: str | None, format_: str, output: Pat
     """Answer a SELECT over all tables; it can only read.
 
     SQL is DuckDB's.
-    Tables: manifest (with removed rows), present (without them), rejections, candidates, recordings, screenings,
-    measures, builds, build_stages.
+    Tables: manifest (with removed rows), present (without them), before (the version before), rejections, candidates,
+    recordings, screenings, annotations, measures, alignments, reviews, builds, build_stages.
     """
     from flows.report.views import open_views, select
     from flows.show.output import write_table
@@ -102,9 +102,8 @@ def evaluate_reviews_command(dataset: Path, version: str | None, plots: Path | N
 
     The precision of a subset is right if its rows were drawn at random: `browse`, reviews, at random.
     """
+    from aria_data.pictures import require_folder
     from flows.evaluate import reviews
-    from flows.evaluate.classifier_plots import require_folder
-    from flows.report.svg import write_intervals
 
     if plots:
         require_folder(plots)
@@ -113,7 +112,7 @@ def evaluate_reviews_command(dataset: Path, version: str | None, plots: Path | N
         print_json(reviews.as_json(found))
     else:
         reviews.print_tables(found)
-    for path in write_intervals(plots, reviews.intervals(found)) if plots else []:
+    for path in reviews.draw(found, plots) if plots else []:
         click.echo(f"drawn: {path}", err=True)
 
 

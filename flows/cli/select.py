@@ -133,10 +133,21 @@ def _print_scores(name: str, found: Any) -> None:
 @click.option("--weights", help="own (default), exact, none, or clip:MAX.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other files.")
 @click.option("--table", default="", help="The score table; the one written last without it.")
+@click.option(
+    "--plots", type=click.Path(path_type=Path), help="Draw what is kept beside all, into this folder, as SVG."
+)
 @click.option("--reasons", is_flag=True, help="Print why each file was kept or left.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def select(
-    dataset: Path, name: str, score_name: str, seed: int, table: str, reasons: bool, as_json: bool, **given
+    dataset: Path,
+    name: str,
+    score_name: str,
+    seed: int,
+    table: str,
+    plots: Path | None,
+    reasons: bool,
+    as_json: bool,
+    **given,
 ) -> None:
     """Select a subset by the scores of its files.
 
@@ -144,16 +155,21 @@ def select(
     Multiply each file's loss by its weight: `Dataset.torch(..., weight="weight_NAME")`, `Selection.weights`. A
     selection knows the files that were scored; files that come later are not in it.
     """
+    from aria_data.pictures import require_folder
+    from aria_data.pruning.selection_plots import draw_selection
+    from aria_data.pruning.selection_report import report_of
     from flows.select_subset import SelectRequest, select_subset
 
+    if plots:
+        require_folder(plots)
     request = SelectRequest(name, score_name, table, seed, _config_of(given, score_name))
     version, selection = select_subset(dataset, request)
     for line in selection.warnings:
         click.echo(f"note: {line}", err=True)
+    for path in draw_selection(report_of(selection), plots) if plots else []:
+        click.echo(f"drawn: {path}", err=True)
     if as_json:
         from dataclasses import asdict
-
-        from aria_data.pruning import report_of
 
         found = {"version": version, "num_files": len(selection.ids), "report": asdict(report_of(selection))}
         print_json(found | ({"reasons": selection.reasons} if reasons else {}), default=list)

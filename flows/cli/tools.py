@@ -232,7 +232,7 @@ def evaluate_transcription(reference: Path, estimate: Path, as_json: bool) -> No
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another setting of [segment].")
 @click.option("--weights", type=click.Path(path_type=Path), help="Another classifier than the one that comes along.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_classifier_command(
     labels: Path | None,
@@ -251,6 +251,7 @@ def evaluate_classifier_command(
     Of programmes: how well the segments fit.
     """
     from aria_data.errors import UsageError
+    from aria_data.pictures import require_folder
     from flows.evaluate import classifier, classifier_plots
     from flows.tools.classify_files import load_classifier, segment_config
 
@@ -261,7 +262,7 @@ def evaluate_classifier_command(
     if segments:
         classifier.require_apart(segments, programmes)
     if plots:
-        classifier_plots.require_folder(plots)
+        require_folder(plots)
     config, loaded = segment_config(settings, min_segment_s), load_classifier(weights, device)
     found = classifier.evaluate(clips, programmes, root or given[0].parent, loaded, config)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,9 +67,9 @@ class Attempts:
         tries = [one for one in self._of.get(candidate_id, ()) if one.kind != MARK]
         return tries[-1].kind if tries else ""
 
-    def num_marks(self, candidate_id: str) -> int:
-        """How often a person asked to try again."""
-        return sum(one.kind == MARK for one in self._of.get(candidate_id, ()))
+    def marks(self) -> dict[str, int]:
+        """How often a person asked to try a candidate again, by its id."""
+        return dict(Counter(key for key, tries in self._of.items() for one in tries if one.kind == MARK))
 
     def by_kind(self) -> dict[str, list[str]]:
         """The ids of candidates whose latest attempt failed, by the kind of failure."""

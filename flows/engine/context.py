@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.config import BuildConfig
@@ -56,6 +56,30 @@ class Ahead:
     onsets: str = ""  # the fingerprint, as its table has it
 
 
+class Executor(Protocol):
+    """Who does the work of stages: this process, others on this machine, a cluster (`flows.executors`)."""
+
+    name: str
+
+    def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+        """Yield outcomes as `Stage.work` does, whoever finds them. Raises what it raises."""
+
+    def close(self) -> None:
+        """End what was started for the work."""
+
+
+class Here:
+    """Does all work in this process, but for what stages themselves hand to others."""
+
+    name = "here"
+
+    def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
+        return stage.work(context, stage, items)
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass
 class BuildContext:
     """What the work needs besides its items: the dataset's folder, settings, and models, loaded when first used."""
@@ -70,6 +94,11 @@ class BuildContext:
     traces: dict[str, Any] = field(default_factory=dict)  # of the sound of segments, made when they were transcribed
     wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
     wants_onsets: Callable[[Recording], bool] = lambda recording: False
+    places: Mapping[str, Path] = field(default_factory=dict)  # of files that lie elsewhere here, by location
+    on_begin: Callable[[str], None] = lambda item_id: (
+        None
+    )  # told of each item of a stage that work begins on, if it can
+    executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
@@ -133,14 +162,15 @@ class BuildContext:
         return {outcome.item_id: outcome.record for outcome in done}
 
     def close(self) -> None:
-        """Close the language models, which hold threads and connections."""
+        """Close the executor, and the language models, which hold threads and connections."""
+        self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
                 self.__dict__[name].close()
                 give_back_database(self.root / LEDGER)
 
     def path_of(self, location: str) -> Path:
-        return from_location(location, self.root)
+        return self.places.get(location) or from_location(location, self.root)
 
     def audio_of(self, location: str) -> Path:
         """A file of this disk with a recording's audio; fetched, where it is in an object store."""
@@ -189,7 +219,7 @@ class Stage:
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
-    keeps_records: bool = True  # False: they are large, and stay in the table until something needs them
+    keeps_records: bool = True  # False: no later stage needs them, or they are large; they stay in the table
 
     def key(self, context: BuildContext, item: Item) -> str:
         start = context.key_starts.get(self.name)
@@ -235,6 +265,11 @@ def is_passing(outcome: Outcome) -> bool:
     """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
     is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
     return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+def is_settled(outcome: Outcome) -> bool:
+    """Whether every later build of this code finds the same."""
+    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
 
 
 def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:

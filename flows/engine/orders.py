@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,27 @@ from aria_data.storage.delta_tables import address_of
 from aria_data.transcribe import Compute
 
 ANYWHERE = Compute()
+ENGINES = ("local", "ray")
 DEFAULTS = Path("defaults")  # as --config: the default settings, not those that the dataset was last built with
 MAX_SHOWN = 6  # at most so many kept settings are listed
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who does the work on sound. None of this changes a result. Raises `UsageError` for what cannot be."""
+
+    name: str = "local"  # or ray
+    address: str = ""  # of a Ray cluster: auto, ray://HOST:PORT; "": one is started on this machine
+    workers: int = 0  # processes that work at the same time, besides those with a GPU; 0: one a core
+    gpus_per_worker: float = 1.0  # below 1: several share one
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise UsageError(f"--engine {printable(self.name)}: is not one of {', '.join(ENGINES)}.")
+        if self.name == "local" and (self.address or self.workers):
+            raise UsageError("--address and --workers are for --engine ray.")
+        if self.workers < 0 or not self.gpus_per_worker > 0:
+            raise UsageError("--workers must not be negative, and --gpus-per-worker must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,10 @@ class BuildOrder:
     compute: Mapping[str, Any]  # fields of `Compute`
     name: str = ""  # of the version that is released
     is_dry_run: bool = False
+    engine: Mapping[str, Any] = field(default_factory=dict)  # fields of `Engine`
+
+
+THIS_MACHINE = Engine()
 
 
 def order_build(
@@ -56,6 +79,7 @@ def order_build(
     compute: Compute = ANYWHERE,
     dry_run: bool = False,
     name: str = "",
+    engine: Engine = THIS_MACHINE,
 ) -> BuildOrder:
     """Check a request to build, of a command or of a flow run, and give it as plain values. Nothing is written.
 
@@ -67,7 +91,7 @@ def order_build(
     checked = check_source(source, out)
     if name:
         Manifest(out).require_free(name)
-    return BuildOrder(checked, out, config, asdict(compute), name, dry_run)
+    return BuildOrder(checked, out, config, asdict(compute), name, dry_run, asdict(engine))
 
 
 def check_source(source: str | Path | None, out: Path) -> str | None:

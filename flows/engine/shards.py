@@ -46,6 +46,8 @@ class Shard:
         default_factory=lambda: defaultdict(list)
     )  # stage -> candidates, an item each
     undone: set[str] = field(default_factory=set)  # candidates for which a look found work
+    unsettled: set[str] = field(default_factory=set)  # candidates for which the next build may find something else
+    files: list[tuple[str, str]] = field(default_factory=list)  # candidate, and a file that its results need
     is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     def reject(self, step: str, candidate_id: str, outcome: Outcome) -> None:
@@ -70,12 +72,17 @@ class Shard:
         }
         known_to = {name: [one for one in ids if one not in candidate_ids] for name, ids in self.known_to.items()}
         rejections = [one for one in self.rejections if one.candidate_id not in candidate_ids]
-        return Shard(self.number, BuildState(), rejections=rejections, keys=kept, known_to=known_to)
-
-
-def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The order in which candidates are taken: of identical files, the one that is preferred comes first."""
-    return sorted(candidates, key=lambda one: (one.source_url, one.candidate_id))
+        files = [one for one in self.files if one[0] not in candidate_ids]
+        unsettled = self.unsettled.difference(candidate_ids)
+        return Shard(
+            self.number,
+            BuildState(),
+            rejections=rejections,
+            keys=kept,
+            known_to=known_to,
+            unsettled=unsettled,
+            files=files,
+        )
 
 
 def blocks_of(candidates: Sequence[Candidate], size: int = 0) -> Iterator[Sequence[Candidate]]:

@@ -65,11 +65,17 @@ def _worth_scoring(context: BuildContext, local: Sequence[Item], hashes: Mapping
 def _order(context: BuildContext, location: str, is_scored: bool, is_ingested: bool, has_onsets: bool = True) -> Order:
     """What to decode a file for."""
     max_duration_s = context.config.ingest.max_duration_s
+    location = _place_of(context, location)
     if not is_scored:
         return Order(location, fingerprints.SAMPLE_RATE, max_duration_s, is_ingested, is_sent=False)
     sample_rate = context.classifier.sample_rate
     is_heard = has_onsets and context.config.deduplicate.by_sound and sample_rate == fingerprints.SAMPLE_RATE
     return Order(location, sample_rate, max_duration_s, is_ingested, listener=FINGERPRINT if is_heard else "")
+
+
+def _place_of(context: BuildContext, location: str) -> str:
+    """The location of a file here, which on a worker of a cluster may be another one."""
+    return context.places[location].as_uri() if location in context.places else location
 
 
 def _scored_ahead(context: BuildContext, decodings: Mapping[str, Decoding], hashes: Mapping[str, str]) -> Iterator[str]:
@@ -167,5 +173,6 @@ def take_fingerprints(context: BuildContext, stage: Stage, items: Sequence[Item]
 
 
 def _fingerprint(context: BuildContext, recording: Recording) -> str:
-    order = Order(recording.location, fingerprints.SAMPLE_RATE, is_described=False, is_sent=False, listener=FINGERPRINT)
+    location = _place_of(context, recording.location)
+    order = Order(location, fingerprints.SAMPLE_RATE, is_described=False, is_sent=False, listener=FINGERPRINT)
     return str(Decoding(context.root, order).finish().heard)

@@ -39,7 +39,7 @@ from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
-from aria_data.transcribe import TranscriptionResult, transcribe_spans
+from aria_data.transcribe import Span, TranscriptionResult, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item
 from flows.engine.sound_stages import classify, ingest_files, take_fingerprints
@@ -101,13 +101,15 @@ def _transcribe(context: BuildContext, stage: Stage, items: Sequence[Item]) -> I
     transcriber = context.transcriber
     results: dict[str, TranscriptionResult | Exception] = {}
 
+    def begun(item: Item) -> Span:
+        context.on_begin(item.item_id)
+        recording, segment = item.payload
+        return span_of(context.audio_of(recording.location), segment, SOUND_ANALYSIS)
+
     def finished() -> Iterator[Item]:
         in_file_order = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
         by_id = {item.item_id: item for item in in_file_order}
-        spans = (
-            span_of(context.audio_of(recording.location), segment, SOUND_ANALYSIS)
-            for recording, segment in (item.payload for item in in_file_order)
-        )
+        spans = (begun(item) for item in in_file_order)
         for item_id, result in transcribe_spans(transcriber, spans):
             results[item_id] = result
             yield by_id[item_id]
@@ -137,7 +139,7 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
 
     def one(item: Item) -> Outcome:
         recording, segment, transcription = item.payload
-        performance = read_midi(context.root / transcription.midi_path)
+        performance = read_midi(context.path_of(transcription.midi_path))
         agreement = math.nan
         if second is not None:
             result = second_results.pop(item.item_id)
@@ -212,6 +214,7 @@ FINGERPRINT = Stage(
     Fingerprint,
     take_fingerprints,
     is_wanted=lambda context: context.config.deduplicate.by_sound,
+    keeps_records=False,
 )
 TRANSCRIBE = Stage(
     "transcribe",
@@ -227,6 +230,7 @@ MEASURE = Stage(
     Measurement,
     _measure,
     lambda context: {**_settings_of("measure")(context), "weights": context.second_sha256},
+    keeps_records=False,
 )
 
 
@@ -237,4 +241,4 @@ def _annotate_settings(context: BuildContext) -> Mapping[str, Any]:
     return settings | {"rules": 3}  # which rules read a title; what a model read stays
 
 
-ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings)
+ANNOTATE = Stage("annotate", 3, Annotation, _annotate, _annotate_settings, keeps_records=False)

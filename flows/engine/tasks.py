@@ -1,27 +1,26 @@
 """A stage's work on some items of a shard, as a Prefect task where a flow of Prefect's runs, else as a plain call.
 
-Outcomes are appended to the stage's table while the work goes on, so a build that is killed loses seconds of it.
+Outcomes go to the stage's table while the work goes on (`storage.appending`), so a kill costs seconds of it.
 Prefect adds retries and its records of the run; without it (`work_on.fn`) the results are the same.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from aria_data.storage.stage_tables import Outcome, StageTable
+from aria_data.storage.appending import Appends
+from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.record import RECORD
 from flows.workers.lanes import Stopped
 
 MAX_ITEMS_PER_SHARD = 250  # larger shards cost less of Prefect's time each, but more work at a retry
 MAX_AUDIO_S_PER_SHARD = 7_200.0
-FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes about 0.02 s
 RETRY_DELAYS_S = (1.0, 10.0)
 
 
@@ -32,7 +31,7 @@ class Work:
         self,
         context: BuildContext,
         stage: Stage,
-        table: StageTable,
+        table: Appends,
         items: Sequence[Item],
         tell: Callable[[float, Outcome], None] = lambda audio_s, outcome: None,
         stopped: threading.Event | None = None,
@@ -66,19 +65,12 @@ def work_on(work: Work, stage_name: str) -> None:
     done = {outcome.item_id for outcome in work.outcomes}
     todo = [item for item in work.items if item.item_id not in done]
     audio_s = {item.item_id: item.audio_s for item in todo}
-    buffer: list[Outcome] = []
-    flushed = time.monotonic()
-    try:
-        for outcome in work.stage.work(work.context, work.stage, todo):
-            buffer.append(outcome)
-            work.tell(audio_s[outcome.item_id], outcome)
-            if work.stopped.is_set():
-                raise Stopped
-            if time.monotonic() - flushed > FLUSH_AFTER_S:
-                _flush(work, buffer)
-                flushed = time.monotonic()
-    finally:
-        _flush(work, buffer)
+    for outcome in work.context.executor.work(work.context, work.stage, todo):
+        work.table.append([outcome])
+        work.outcomes.append(outcome)
+        work.tell(audio_s[outcome.item_id], outcome)
+        if work.stopped.is_set():
+            raise Stopped
 
 
 def work_recorded(work: Work, stage_name: str) -> None:
@@ -105,12 +97,6 @@ def _with_retries(work: Work, stage_name: str) -> None:
                 raise
         work.stopped.wait(delay_s)
     return work_on.fn(work, stage_name)
-
-
-def _flush(work: Work, buffer: list[Outcome]) -> None:
-    work.table.append(sorted(buffer, key=lambda outcome: outcome.item_id))
-    work.outcomes.extend(buffer)
-    buffer.clear()
 
 
 def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,12 +104,24 @@ def _thresholds(measure: str, judged: list[tuple[dict[str, Any], bool]]) -> list
 
 
 def intervals(found: Evaluation) -> dict[str, list[tuple[str, float, float, float, str]]]:
-    """What `report.svg` draws: for each picture its name, and of each line a name, a share, its interval, and words."""
+    """What is drawn: for each picture its name, and of each line a name, a share, its interval, and words."""
     pictures = {"precision of subsets": [_interval(one.name, one) for one in found.subsets]}
     for each in found.thresholds:
         lines = pictures.setdefault(f"precision by {each.measure}", [])
         lines.append(_interval(f"at least {each.threshold:.4g}", each.kept))
     return pictures
+
+
+def draw(found: Evaluation, folder: Path) -> list[Path]:
+    """Write the pictures as SVG files, named by what they show. Gives the files written."""
+    from aria_data.pictures import intervals_svg
+    from aria_data.storage import write_whole
+
+    written = []
+    for title, lines in intervals(found).items():
+        written.append(folder / f"{re.sub('[^a-z0-9]+', '_', title.lower()).strip('_')}.svg")
+        write_whole(written[-1], intervals_svg(title, lines))
+    return written
 
 
 def _interval(name: str, one: Precision) -> tuple[str, float, float, float, str]:

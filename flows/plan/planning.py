@@ -49,8 +49,8 @@ def replayed(order: BuildOrder) -> Iterator[Replay]:
     with ledger_copy(root) as ledger, show.progress() as progress:
         context = PlanContext(root, settings_of(root, None, (), order.config), Compute(**order.compute))
         context.ledger = ledger
-        with closing(context):
-            build = Build(order.source or "", context, progress, dry_run=True)
+        build = Build(order.source or "", context, progress, dry_run=True)
+        with closing(context), build.stack:
             replay = Replay(build, _context_before(root, ledger))
             replay.run()
             yield replay
@@ -75,7 +75,7 @@ def _plan(replay: Replay, cluster: Cluster) -> Plan:
     speed = for_this_work(speed_here(replay.context.root, settings), counted)
     stages = with_times(counted, speed)
     is_anything = any(stage.num_at_most for stage in stages)
-    wall = wall_time(stages, len(replay.found.candidates), speed, cluster)
+    wall = wall_time(stages, len(replay.build.candidates), speed, cluster)
     asked = forecasts(replay)
     prices = [one.dollars for one in asked.values()]
     known = [price for price in prices if price is not None]

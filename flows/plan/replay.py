@@ -56,6 +56,7 @@ class Replay:
     def run(self) -> None:
         """Go through all stages."""
         self.build.collect()
+        self.whole = self.build.whole  # all candidates, in memory
         self._screen()
         self._download()
         self._ingest()
@@ -70,10 +71,10 @@ class Replay:
 
     def _reject_same_files(self) -> None:
         self.found.removals = self.build.removals()
-        self.build.stream.reject_same_files(self.build.whole, is_looking=True)
+        self.build.stream.reject_same_files(self.whole, is_looking=True)
 
     def _number_segments(self) -> None:
-        self.build.stream.number_segments(self.build.whole, is_looking=True)
+        self.build.stream.number_segments(self.whole, is_looking=True)
 
     def _look_up(self, stage: Stage) -> list[Item]:
         """Take what is done from the stage's table; give the items that are not."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from aria_data.storage import printable
 from flows.report.figures import BARS, FUNNEL, HISTOGRAM, MAX_BARS, NUM_BINS, STAGES, Figure
 
 MAX_ROWS = 40  # of a table
+BROAD, STACKED = 5, 3  # columns, beyond which a table is as wide as the page, or may become a list
 MAX_CELL_CHARS = 90
 WIDTH, HEIGHT = 300, 90  # of a histogram, in units of its view box
 
@@ -31,6 +35,24 @@ class Chart:
     num_more: int = 0  # rows that are not shown
     summary: str = ""
 
+    @property
+    def is_broad(self) -> bool:
+        """Whether it has more columns than a third of a wide page shows."""
+        return len(self.header) > BROAD
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether a row becomes a list of its columns where there is little room."""
+        return len(self.header) > STACKED and not self.bars
+
+    def example(self, column: int) -> str:
+        """The first text of a column that is not empty; of the first column nothing, it names its row."""
+        return next((row[column] for row in self.rows if row[column]), "") if column else ""
+
+    @staticmethod
+    def is_number(text: str) -> bool:
+        return re.fullmatch(r"[+-]?[0-9][0-9,.]*(e[+-]?[0-9]+)?", text) is not None
+
 
 def chart_of(figure: Figure, result: pa.Table) -> Chart:
     """Turn a figure's result into what is drawn."""
@@ -47,6 +69,23 @@ def chart_of(figure: Figure, result: pa.Table) -> Chart:
         chart.bars = [(row[-1] or 0) / largest for row in rows]
         chart.rows = [[row[0] or "(not known)", *row[1:]] for row in shown]
     return chart
+
+
+def entry(figure: Figure, chart: Chart, command: str) -> dict[str, Any]:
+    """A figure as the page's template takes it, with the command that gives its numbers."""
+    return {"title": figure.title, "note": figure.note, "chart": chart, "command": command}
+
+
+def command(root: Path, name: str, *words: str, last: str = "") -> str:
+    """A command of ours for the dataset at `root`, as a shell takes it; `last` may have several lines."""
+    all_words = [
+        "aria-data",
+        name,
+        printable(str(root), 500),
+        *(printable(word, 200) for word in words),
+        *filter(None, [last]),
+    ]
+    return shlex.join(all_words)
 
 
 def shown_value(value: Any) -> str:
@@ -89,7 +128,7 @@ def _funnel(result: list[dict[str, Any]]) -> Chart:
     """Rows of the result: all that were found, those in the manifest, and for each stage those that ended there."""
     steps = {row["step"]: row for row in result}
     found, kept = (steps.pop(name)["candidates"] for name in ("found", "in the manifest"))
-    chart = Chart(FUNNEL, ["after", "candidates left", "rejected", "failed"])
+    chart = Chart(FUNNEL, ["after", "left", "rejected", "failed"])
     chart.rows, chart.bars, left = [["found", f"{found:,}", "", ""]], [1.0], found
     for step in sorted(steps, key=lambda step: (STAGES.index(step) if step in STAGES else len(STAGES), step)):
         rejected, failed = steps[step]["rejected"], steps[step]["failed"]

@@ -8,6 +8,7 @@ from aria_data.manifest.columns import is_subset
 
 BARS, HISTOGRAM, TABLE, FUNNEL = "bars", "histogram", "table", "funnel"
 DISTRIBUTIONS = "Distributions"  # the section that gets the notes of a sample, too
+CHANGES = "What changed since the version before"  # the section that gets what `diff` and `versions` tell, too
 NUM_BINS = 30  # of a histogram
 MAX_BARS = 25  # names listed; the report says how many more there are
 STAGES = ("collect", "screen", "download", "ingest", "classify", "segment", "transcribe", "measure", "annotate")
@@ -31,15 +32,17 @@ class Section:
     note: str = ""
 
 
-def sections(column_names: list[str]) -> list[Section]:
-    """The sections of a report on a version that has these columns."""
+def sections(column_names: list[str], names_before: list[str] | None = None) -> list[Section]:
+    """The sections of a report on a version with these columns; `names_before`: those of the version before it."""
+    changes = (_sizes(column_names, names_before), _MOVED) if names_before is not None else ()
     return [
         Section("From candidates to MIDI files", (FUNNEL_FIGURE, _REASONS, _hours(column_names))),
         Section("What is in it", tuple(_grouped(title, column) for title, column in GROUPS.items())),
         Section(DISTRIBUTIONS, tuple(_values(*each) for each in MEASURES), _ESTIMATES),
         Section("Splits and subsets", (_grouped("splits", "split"), _subsets(column_names), _LEAKS), _LEAKS_NOTE),
         Section("Copies", (_CLUSTERS, _LARGEST), _COPIES_NOTE),
-        Section("Speed and cost", (_SPEED, _BUILDS), _SPEED_NOTE),
+        *([Section(CHANGES, changes)] if changes else []),
+        Section("Speed and cost", (_SPEED, _COST, _BY_BUILD, _BUILDS), _SPEED_NOTE),
         Section("Where it comes from", (_FOUND, _grouped("sources", "source"), _grouped("licences", "licence"))),
     ]
 
@@ -151,17 +154,37 @@ _SPEED = Figure(
     "speed of each stage, in the last build that worked on audio",
     TABLE,
     """SELECT stage, num_items AS items, round(audio_s / 3600, 3) AS hours_of_audio, round(working_s, 1) AS working_s,
-    round(x_real_time, 1) AS x_real_time, num_workers AS workers, round(working_share, 2) AS working_share,
-    num_failed AS failed
+    round(100 * working_s / sum(working_s) OVER (), 1) AS percent_of_all_work, round(x_real_time, 1) AS x_real_time,
+    num_workers AS workers, num_failed AS failed
 FROM build_stages WHERE num_items > 0 AND run_id = (
     SELECT run_id FROM build_stages WHERE audio_s > 0 GROUP BY run_id ORDER BY max(began_at) DESC, run_id LIMIT 1)""",
     "x real time: seconds of audio a second, of all workers together while they work.",
 )
+_COST = Figure(
+    "what it took, all noted builds together",
+    TABLE,
+    """WITH took AS (SELECT sum(wall_s) / 3600 AS machine, sum(dollars) AS dollars, count(*) AS builds FROM builds),
+kept AS (SELECT sum(duration_s) / 3600 AS piano, count(*) AS files FROM present)
+SELECT builds, round(machine, 2) AS hours_of_the_machine, round(piano, 2) AS hours_of_piano_now,
+    round(machine / nullif(piano, 0), 2) AS machine_hours_an_hour_of_piano, round(dollars, 4) AS dollars_for_models,
+    round(1000 * dollars / nullif(files, 0), 4) AS dollars_a_thousand_files FROM took, kept""",
+    "The last 20 builds that did anything are noted: of an older dataset this is not all.",
+)
+_BY_BUILD = Figure(
+    "speed of transcription, build by build",
+    TABLE,
+    """SELECT left(began_at, 16) AS began_at, round(audio_s / 3600, 3) AS hours_of_audio,
+    round(x_real_time, 1) AS x_real_time, transcriber, processor, gpus
+FROM build_stages JOIN builds USING (run_id, began_at) WHERE stage = 'transcribe' AND audio_s > 0
+ORDER BY began_at DESC LIMIT 20""",
+    "A change of the machine, the transcriber or the code is seen here.",
+)
 _BUILDS = Figure(
     "the last builds",
     TABLE,
-    """SELECT began_at, command, state, round(wall_s, 1) AS seconds, round(dollars, 4) AS dollars_for_models,
-    processor, cores, gpus, code_version FROM builds ORDER BY began_at DESC LIMIT 20""",
+    """SELECT left(began_at, 16) AS began_at, command, state, round(wall_s, 1) AS seconds,
+    round(dollars, 4) AS dollars_for_models, processor, cores, gpus, code_version
+FROM builds ORDER BY began_at DESC LIMIT 20""",
 )
 _SPEED_NOTE = "Measured by the builds themselves, and kept in perf.json of the dataset folder."
 
@@ -186,6 +209,34 @@ def _subsets(column_names: list[str]) -> Figure:
         for name in _subset_names(column_names)
     )
     return Figure("subsets by split", TABLE, " UNION ALL ".join(parts) + " ORDER BY subset, split")
+
+
+def _sizes(column_names: list[str], names_before: list[str]) -> Figure:
+    """How much there was and is, and how much of it in each subset; of a subset that is new, nothing was."""
+    counted = {
+        "MIDI files": "count(*)",
+        "hours": "coalesce(sum(duration_s), 0) / 3600",
+        "notes": "coalesce(sum(num_notes), 0)",
+        "recordings": "count(DISTINCT recording_id)",
+        "known compositions": "count(DISTINCT nullif(composition_id, ''))",
+        **{name: f"count(*) FILTER ({name})" for name in _subset_names(column_names)},
+        **{f"split {name}": f"count(*) FILTER (split = '{name}')" for name in ("train", "validation", "test")},
+    }
+    parts = []
+    for place, (what, sql) in enumerate(counted.items()):
+        was = "0" if what in column_names and what not in names_before else f"(SELECT {sql} FROM before)"
+        parts.append(f"SELECT {place} AS place, '{what}' AS what, {was} AS was, (SELECT {sql} FROM present) AS now")
+    numbers = "round(was, 3) AS was, round(now, 3) AS now"
+    return Figure("how much", TABLE, f"SELECT what, {numbers} FROM ({' UNION ALL '.join(parts)}) ORDER BY place")
+
+
+_MOVED = Figure(
+    "rows that moved to another split",
+    TABLE,
+    """SELECT before.split AS was_in, present.split AS is_in, count(*) AS files
+FROM present JOIN before USING (segment_id) WHERE present.split <> before.split
+GROUP BY was_in, is_in ORDER BY files DESC, was_in, is_in""",
+)
 
 
 def _subset_names(column_names: list[str]) -> list[str]:

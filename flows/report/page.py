@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
-from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,14 @@ from aria_data.errors import AriaDataError
 from aria_data.manifest import Manifest, Version
 from aria_data.midi import SUSTAIN, read_midi
 from aria_data.storage import local_copy, printable, write_whole
-from flows.report.charts import Chart, chart_of, shown_value
-from flows.report.figures import BARS, DISTRIBUTIONS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
+from flows.report.changes import changes_of
+from flows.report.charts import Chart, chart_of, command, entry, shown_value
+from flows.report.figures import BARS, CHANGES, DISTRIBUTIONS, HISTOGRAM, TABLE, TOTALS, Figure, Section, sections
 from flows.report.views import open_views, select
-from flows.show import crawl_tree, differences
+from flows.show import crawl_tree
 
 NUM_SAMPLED = 200  # files whose notes are read for the distributions of pitch and velocity
 MAX_TREE_LINES = 200
-MAX_CHANGED = 200_000  # rows compared with the version before; beyond it `diff` says more than a page can
 
 
 def write_report(root: Path, output: Path, version: int | str | None = None) -> Path:
@@ -33,32 +31,30 @@ def write_report(root: Path, output: Path, version: int | str | None = None) -> 
     with open_views(root, version) as connection:
         about = manifest.versions()[manifest.number_of(version) - 1]
         totals = select(connection, TOTALS).to_pylist()[0]
-        shown = [_drawn(each, connection, root) for each in sections(manifest.column_names(about.number))]
-    next(each for each in shown if each["title"] == DISTRIBUTIONS)["figures"] += _notes_of_a_sample(root, about.number)
-    for title, figure in (
-        ("What changed", _changes(root, about)),
-        ("The crawl", _crawl(root)),
-        ("Costs", _costs(root)),
-    ):
+        names = [manifest.column_names(number) for number in (about.number, about.number - 1) if number]
+        shown = [_drawn(each, connection, root, version) for each in sections(*names)]
+        if about.number > 1:
+            _of(shown, CHANGES).extend(changes_of(root, about, connection))
+    _of(shown, DISTRIBUTIONS).extend(_notes_of_a_sample(root, about.number))
+    for title, figure in (("The crawl", _crawl(root)), ("Costs", _costs(root))):
         if figure is not None:
             shown.append({"title": title, "note": "", "figures": [figure]})
     write_whole(output, _rendered(root, about, totals, shown).encode())
     return output
 
 
-def _drawn(section: Section, connection: Any, root: Path) -> dict[str, Any]:
+def _drawn(section: Section, connection: Any, root: Path, version: int | str | None) -> dict[str, Any]:
+    named = [] if version is None else ["--version", str(version)]
     figures = [
-        _entry(each, chart_of(each, select(connection, each.sql)), _sql_command(root, each)) for each in section.figures
+        entry(each, chart_of(each, select(connection, each.sql)), command(root, "sql", *named, last=each.sql))
+        for each in section.figures
     ]
     return {"title": section.title, "note": section.note, "figures": figures}
 
 
-def _entry(figure: Figure, chart: Chart, command: str) -> dict[str, Any]:
-    return {"title": figure.title, "note": figure.note, "chart": chart, "command": command}
-
-
-def _sql_command(root: Path, figure: Figure) -> str:
-    return f"aria-data sql {shlex.quote(printable(str(root), 500))} {shlex.quote(figure.sql)}"
+def _of(shown: list[dict[str, Any]], title: str) -> list[dict[str, Any]]:
+    """The figures of the section with this title."""
+    return next(each for each in shown if each["title"] == title)["figures"]
 
 
 def _notes_of_a_sample(root: Path, version: int) -> list[dict[str, Any]]:
@@ -78,7 +74,8 @@ def _notes_of_a_sample(root: Path, version: int) -> list[dict[str, Any]]:
         velocities += [note.velocity for note in played.notes]
         down_s = sum(pedal.offset_s - pedal.onset_s for pedal in played.pedals if pedal.controller == SUSTAIN)
         pedalled.append(min(1.0, down_s / max(played.end_s, 1e-9)))
-    drawn = f"aria-data sample {shlex.quote(printable(str(root), 500))} -n {NUM_SAMPLED} --seed 0 --format paths"
+    numbered = ("-n", str(NUM_SAMPLED), "--seed", "0", "--version", str(version), "--format", "paths")
+    drawn = command(root, "sample", *numbered)
     figures = []
     for title, values, what in (
         ("pitch", pitches, "notes"), ("velocity", velocities, "notes"), ("share of time with pedal", pedalled, "files")
@@ -86,29 +83,8 @@ def _notes_of_a_sample(root: Path, version: int) -> list[dict[str, Any]]:
         figure = Figure(title, HISTOGRAM, "", f"Of {len(pedalled):,} files drawn at random.")
         chart = chart_of(figure, pa.table({"value": np.array(values, float)}))
         chart.summary = chart.summary.replace("files", what)
-        figures.append(_entry(figure, chart, drawn))
+        figures.append(entry(figure, chart, drawn))
     return figures
-
-
-def _changes(root: Path, about: Version) -> dict[str, Any] | None:
-    """How many rows changed since the version before, by reason; None for the first version."""
-    if about.number < 2:
-        return None
-    old, new = about.number - 1, about.number
-    difference = Manifest(root).diff(old, new)
-    command = f"aria-data diff {shlex.quote(printable(str(root), 500))} {old} {new}"
-    figure = Figure(f"since version {old}", TABLE, "")
-    chart = Chart(TABLE, ["change", "reason", "rows"])
-    if len(difference.added) + len(difference.removed) + len(difference.changed) > MAX_CHANGED:
-        for name in ("added", "removed", "changed"):
-            chart.rows.append([name, "", f"{len(getattr(difference, name)):,}"])
-        return _entry(figure, chart, command)
-    reasons = differences.reasons_of(root, difference, old, new)
-    for name in ("added", "removed", "changed"):
-        for reason, count in Counter(getattr(reasons, name).values()).most_common():
-            chart.rows.append([name, shown_value(reason), f"{count:,}"])
-    chart.summary = "" if chart.rows else "no row changed"
-    return _entry(figure, chart, command)
 
 
 def _crawl(root: Path) -> dict[str, Any] | None:
@@ -117,7 +93,7 @@ def _crawl(root: Path) -> dict[str, Any] | None:
     lines = list(crawl_tree.draw(root, "text"))
     chart = Chart("text", [], [[line] for line in lines[:MAX_TREE_LINES]], num_more=max(0, len(lines) - MAX_TREE_LINES))
     figure = Figure("leads that were followed, and what they gave", "text", "")
-    return _entry(figure, chart, f"aria-data tree {shlex.quote(printable(str(root), 500))}")
+    return entry(figure, chart, command(root, "tree"))
 
 
 def _costs(root: Path) -> dict[str, Any] | None:
@@ -136,7 +112,7 @@ def _costs(root: Path) -> dict[str, Any] | None:
         texts = [shown_value(row.model), shown_value(row.task)]
         chart.rows.append([*texts, *(f"{count:,}" for count in counts), f"{row.picodollars / 1e12:.6f}"])
     figure = Figure("language models", TABLE, "")
-    return _entry(figure, chart, f"aria-data costs {shlex.quote(printable(str(root), 500))}")
+    return entry(figure, chart, command(root, "costs"))
 
 
 def _rendered(root: Path, about: Version, totals: dict[str, Any], shown: list[dict[str, Any]]) -> str:

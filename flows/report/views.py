@@ -2,6 +2,7 @@
 
 manifest     one row a MIDI file of one version, tombstones of removed ones too
 present      the same without the removed ones
+before       the rows of the version before that one, without the removed ones; empty for the first version
 rejections   what the last build rejected or failed on
 candidates   what was found, as last seen: the fields of `Candidate`
 recordings   what was decoded: the fields of `Recording`, one row a recording
@@ -26,6 +27,7 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetNotFound, UsageError
 from aria_data.manifest import Manifest
+from aria_data.manifest.columns import DIGEST
 from aria_data.records import (
     Annotation,
     Candidate,
@@ -72,6 +74,8 @@ def open_views(root: Path, version: int | str | None = None, memory: str = MEMOR
     with connection:
         connection.register("manifest", manifest.files(version))
         connection.execute("CREATE VIEW present AS SELECT * FROM manifest WHERE removed_in IS NULL")
+        connection.register("manifest_before", _files_before(manifest, version))
+        connection.execute("CREATE VIEW before AS SELECT * FROM manifest_before WHERE removed_in IS NULL")
         connection.register("rejections", _files(root, "rejections", _schema_of(Rejection)))
         for name, (table, record_type, chosen) in _VIEWS.items():
             connection.register(f"table_{table}", _files(root, table, _outcomes_of(record_type)))
@@ -98,6 +102,21 @@ WHERE record IS NOT NULL GROUP BY segment_id"""
 _ALIGNMENTS = """CREATE VIEW alignments AS SELECT table_alignments.* FROM table_alignments
 SEMI JOIN present ON present.segment_id = table_alignments.segment_id
 AND present.midi_sha256 = table_alignments.midi_sha256"""
+
+
+def _files_before(manifest: Manifest, version: int | str | None) -> pads.Dataset:
+    number = manifest.number_of(version)
+    if number > 1:
+        return manifest.files(number - 1)
+    return pads.dataset(manifest.schema(version).empty_table())
+
+
+# The rows that differ from the version before: segment_id, kind (added, removed, changed). Of a million, a second.
+CHANGED = f"""SELECT segment_id, CASE WHEN old.is_there IS NULL THEN 'added' WHEN new.is_there IS NULL THEN 'removed'
+    ELSE 'changed' END AS kind
+FROM (SELECT segment_id, {DIGEST} AS digest, true AS is_there FROM present) new
+FULL JOIN (SELECT segment_id, {DIGEST} AS digest, true AS is_there FROM before) old USING (segment_id)
+WHERE old.is_there IS NULL OR new.is_there IS NULL OR new.digest IS DISTINCT FROM old.digest"""
 
 
 def select(connection: Any, sql: str) -> pa.Table:

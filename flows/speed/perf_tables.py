@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -46,14 +47,23 @@ STAGES = pa.schema(
 
 
 def builds_table(builds: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """One row a build, oldest first."""
-    return pa.Table.from_pylist([_build(one) for one in builds], schema=BUILDS)
+    """One row a build, oldest first. What somebody wrote into the file that is none is left out."""
+    return _table((partial(_build, one) for one in builds), BUILDS)
 
 
 def stages_table(builds: Sequence[Mapping[str, Any]]) -> pa.Table:
     """One row a stage of a build, in the order in which they began."""
-    rows = [_stage(one, stage) for one in builds for stage in one["stages"]]
-    return pa.Table.from_pylist(rows, schema=STAGES)
+    return _table((partial(_stage, one, stage) for one in builds for stage in one["stages"]), STAGES)
+
+
+def _table(makers: Iterable[Callable[[], dict[str, Any]]], schema: pa.Schema) -> pa.Table:
+    made = []
+    for make in makers:
+        try:
+            made.append(pa.Table.from_pylist([make()], schema=schema))
+        except (TypeError, ValueError, AttributeError, LookupError, pa.ArrowException):
+            continue
+    return pa.concat_tables(made) if made else schema.empty_table()
 
 
 def _build(one: Mapping[str, Any]) -> dict[str, Any]:

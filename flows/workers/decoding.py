@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aria_data.audio.reachable import state_of
 from aria_data.audio.whole import Answer, Order
-from aria_data.errors import PermanentError
+from aria_data.errors import AriaDataError, PermanentError
 from aria_data.storage import printable, sha256_file
 from aria_data.storage.files import from_location
 from flows.workers.processes import POISON, workers
@@ -59,10 +60,11 @@ def named_poison(error: Exception, path: Path) -> Exception:
 
 
 def hashes_of(paths: Mapping[str, Path], num_threads: int) -> dict[str, str]:
-    """The hashes of the bytes of files, by their keys; those that cannot be read are left out."""
+    """The hashes of the bytes of files, by their keys. What cannot be read is left out, and what may have no end."""
 
     def of(path: Path) -> str:
-        with suppress(OSError):
+        with suppress(OSError, AriaDataError):
+            state_of(path)  # it is a regular file
             return sha256_file(path)
         return ""
 

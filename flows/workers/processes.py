@@ -15,8 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,16 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 class WorkerDied(Exception):
-    """The process ended during a call."""
+    """The process ended during a call. `how` is its exit code, or what is known of its end."""
 
-    def __init__(self, exit_code: int | None):
-        super().__init__(exit_code)
-        self.exit_code = exit_code
+    def __init__(self, how: int | str | None):
+        super().__init__(how)
+        self.how = how
 
     def __str__(self) -> str:
-        code = self.exit_code or 0
+        if isinstance(self.how, str):
+            return self.how
+        code = self.how or 0
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -59,19 +62,14 @@ class Call:
         """
         num_yielded, deaths = 0, list[str]()
         while True:
-            taken = self._pool.take()
-            is_whole = False
             try:
-                for number, value in enumerate(self._answers(taken)):
+                for number, value in enumerate(self.once()):
                     if number >= num_yielded:
                         num_yielded += 1
                         yield value
-                is_whole = True
                 return
             except WorkerDied as death:
                 deaths.append(str(death))
-            finally:
-                self._pool.give_back(taken, is_whole or taken.is_free)
             if len(deaths) == MAX_TRIES - 1:
                 time.sleep(WAIT_S)
             if len(deaths) >= MAX_TRIES:
@@ -80,6 +78,16 @@ class Call:
                     POISON,
                     float(MAX_TRIES),
                 )
+
+    def once(self) -> Iterator[Any]:
+        """Make the call in one worker. Raises what the function raises, and `WorkerDied`."""
+        taken = self._pool.take()
+        is_whole = False
+        try:
+            yield from self._answers(taken)
+            is_whole = True
+        finally:
+            self._pool.give_back(taken, is_whole or taken.is_free)
 
     def _answers(self, worker: Worker) -> Iterator[Any]:
         worker.ask(self._name, self._arguments)
@@ -96,14 +104,15 @@ class Call:
 class Worker:
     """This process's side of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, purpose: str, environment: Mapping[str, str], idle_s: float, served: Sequence[str] = ()) -> None:
+        self.purpose = purpose
         mine, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [PYTHON, "-P", "-W", "ignore", script.__file__, str(theirs.fileno())],
+                [PYTHON, "-P", "-W", "ignore", script.__file__, str(theirs.fileno()), str(idle_s), *served],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=_environment(environment),
                 start_new_session=True,
             )
         self.connection = Connection(mine.detach())
@@ -117,9 +126,8 @@ class Worker:
                 self.connection.recv()
                 return
         self.process.kill()
-        raise TemporaryError(
-            f"a process that decodes did not start ({WorkerDied(self.end())}). Is there too little memory? Build again."
-        )
+        said = f"a process that {self.purpose} did not start ({WorkerDied(self.end())})"
+        raise TemporaryError(f"{said}. Is there too little memory? Build again.")
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> None:
         self.is_free = False
@@ -151,12 +159,23 @@ class Worker:
 
 
 class Workers:
-    """At most `size` workers at a time, each started when it is first needed. Safe for threads."""
+    """At most `size` workers at a time, each started when it is first needed. Safe for threads.
 
-    def __init__(self, size: int):
+    A worker has `environment` besides this process's, and ends when nobody asked it anything for `idle_s`; `purpose`
+    is what messages say that it does.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        purpose: str = "decodes",
+        environment: Mapping[str, str] = ONE_THREAD,
+        idle_s: float = script.IDLE_S,
+    ):
         self._room, self._lock = threading.BoundedSemaphore(size), threading.Lock()
         self._free: list[Worker] = []
-        self.size = size
+        self._is_closed = False
+        self.size, self._start = size, partial(Worker, purpose, environment, idle_s)
 
     def call(self, name: str, *arguments: Any) -> Call:
         """Call the function "module:function" in a worker, with plain arguments, as soon as one is free."""
@@ -172,31 +191,33 @@ class Workers:
                     return worker
                 worker.end()
         try:
-            return Worker()
+            return self._start()
         except BaseException:
             self._room.release()
             raise
 
     def give_back(self, worker: Worker, is_free: bool) -> None:
         """Let others use a worker, or end one that is in the middle of a call."""
-        if is_free:
-            with self._lock:
+        with self._lock:
+            is_kept = is_free and not self._is_closed
+            if is_kept:
                 self._free.append(worker)
-        else:
+        if not is_kept:
             worker.process.kill()
             worker.end()
         self._room.release()
 
     def close(self) -> None:
-        """End the workers that are free."""
+        """End the workers that are free now, and the others as soon as their calls end."""
         with self._lock:
+            self._is_closed = True
             while self._free:
                 self._free.pop().end()
 
 
-def _environment() -> dict[str, str]:
-    """The worker's environment: one thread, and the folder that this package lies in, wherever Python was started."""
-    given = {**os.environ, **ONE_THREAD}
+def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
+    """The worker's environment, with the folder that this package lies in, wherever Python was started."""
+    given = {**os.environ, **wanted}
     root = str(Path(__file__).resolve().parents[2])
     if root not in site.getsitepackages():
         given["PYTHONPATH"] = os.pathsep.join(filter(None, (root, given.get("PYTHONPATH"))))

@@ -70,6 +70,16 @@ def visitor(root):
         "COLUMNS('.*') IS NULL",
         "title = 'x' COLLATE NOCASE",
         "main.repeat('x', 4000000000) <> ''",
+        "regexp_matches(title, '(((a{1000}){1000}){1000}){1000}')",
+        "title SIMILAR TO (SELECT content FROM read_text('/etc/passwd'))",
+        "[1]::INT[1000000000] IS NULL",
+        "array_agg(title) IS NULL",
+        "printf('%1000000000d', 1) <> ''",
+        "title.repeat(1000000000) <> ''",
+        "EXISTS (FROM '/etc/passwd')",
+        "1=1 LIMIT 1",
+        "1=1 ORDER BY random()",
+        "present.title IS NULL",
         "/* */ --",
         "\x00",
     ],
@@ -126,7 +136,7 @@ def test_a_name_that_was_made_to_point_here_gets_nothing(visitor):
 def test_two_hosts_and_a_whole_address_get_nothing_more(visitor):
     port = urlsplit(visitor.origin).port
     for request in (
-        f"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nCookie: aria_data_token={TOKEN}\r\n\r\n",
+        f"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\nCookie: aria_data_token_{port}={TOKEN}\r\n\r\n",
         f"GET /../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: x\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
     ):
@@ -149,7 +159,7 @@ def test_other_methods_change_nothing(visitor, root):
 def test_a_review_by_get_or_with_a_strangers_cookie_is_none(visitor, root):
     assert visitor.get("/review", params={"id": "local-0000_0", "verdict": "bad"}).status_code == 405
     with httpx.Client(base_url=visitor.origin, trust_env=False) as stranger:
-        headers = {"origin": visitor.origin, "cookie": "aria_data_token=guess"}
+        headers = {"origin": visitor.origin, "cookie": f"aria_data_token_{urlsplit(visitor.origin).port}=guess"}
         assert (
             stranger.post("/review", data={"id": "local-0000_0", "verdict": "bad"}, headers=headers).status_code == 403
         )

@@ -205,3 +205,24 @@ def test_no_page_has_a_serious_fault(site, built, scheme, shots):
         watched.page.screenshot(path=shots / f"{scheme}-{number}.png")
     watched.context.close()
     assert not {path: faults for path, faults in found.items() if faults}
+
+
+def test_one_comes_closer_to_a_part_which_then_goes_with_the_sound(watched, built, shots):
+    page, row = watched.page, row_of(built, "Nocturne")
+    open_segment(page, row)
+    box = page.locator("#roll").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + 20)
+    page.keyboard.press("+")
+    page.wait_for_selector("canvas[data-view='0.0 to 6.0 s']")
+    page.click("#closer")
+    page.wait_for_selector("canvas[data-view='1.0 to 5.0 s']")
+    page.wait_for_timeout(400)
+    page.screenshot(path=shots / "closer.png")
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 20)
+    page.wait_for_selector("#clock:has-text('4.0 s')")
+    page.keyboard.press("ArrowRight")  # to 9 s: what is seen goes there, too
+    page.wait_for_selector("#clock:has-text('9.0 s')")
+    page.wait_for_selector("canvas[data-view='8.0 to 12.0 s']")
+    for _ in range(3):
+        page.keyboard.press("-")
+    page.wait_for_selector("canvas[data-view='0.0 to 12.0 s']")

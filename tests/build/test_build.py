@@ -338,7 +338,7 @@ def test_a_hundred_kills_of_workers_and_builds_lose_nothing_and_repeat_nothing(
     source, killed = same_source, tmp_path / "killed"
     chance, num_kills = random.Random(11), 0
     while num_kills < 100:
-        process = builder.start(source, killed, "slow")
+        process = builder.start(source, killed, "slow", "away")
         while True:
             time.sleep(chance.uniform(0.02, 1.2))
             workers = workers_of(process)
@@ -351,7 +351,7 @@ def test_a_hundred_kills_of_workers_and_builds_lose_nothing_and_repeat_nothing(
         if builder.end()[0] == 0:  # it got to its end before the kill: start over, so that there is work to kill
             shutil.rmtree(killed)
             num_kills -= 1
-    summary = builder.finish(source, killed, "slow")
+    summary = builder.finish(source, killed, "slow", "away")
     assert content_of(killed) == content_of(undisturbed)
     assert rejections_of(killed) == rejections_of(undisturbed)
     assert summary["candidates"]["num_not_done"] == 0

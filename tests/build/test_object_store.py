@@ -24,7 +24,7 @@ from aria_data.records import Download, Rejection
 from aria_data.release.reviews import Reviews
 from aria_data.storage import open_root
 from aria_data.storage.stage_tables import RecordTable, StageTable
-from aria_data.storage.store_clients import StoreUnreachable
+from aria_data.stores.store_errors import StoreUnreachable
 from flows.cli.command import cli
 from flows.cli.jobs import run_build, run_crawl
 

@@ -45,7 +45,7 @@ def test_methods_are_tried_on_a_folder_in_which_a_piece_is_a_folder(folder, tmp_
     said = run("compare", folder, "--methods", "group_random,loss:top", "--keep", "0.5,0.3", "--out", out, *FAST)
     assert said.exit_code == 0, said.output
     made = {path.name for path in out.glob("[!.]*")}
-    assert made == {"report.md", "losses.csv", "comparison.json", "loss.png", "cache"}
+    assert made == {"report.md", "losses.csv", "comparison.json", "loss.svg", "cache"}
     names = {row["name"] for row in json.loads((out / "comparison.json").read_text())["rows"]}
     assert names >= {"group_random:0.5", "group_random:0.3", "loss:top:0.5", "loss:top:0.3", "all files"}
     assert "no difference" in said.output

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.engine.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
+from flows.speed.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
 from flows.workers.lanes import Lanes
 
 

@@ -16,7 +16,7 @@ from aria_data.llm import Answer, Llm, LlmConfig, Question, Task
 from aria_data.llm.dialect import Dialect, says_too_long
 from aria_data.llm.patience import NothingUsable
 from aria_data.llm.replies import as_asked
-from aria_data.llm.wire import Endpoint
+from aria_data.llm.wire import Endpoint, TooLong
 
 SCORE = Task("score", "score-1", "Score.", {
     "relevance_score": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
@@ -117,6 +117,39 @@ def test_a_title_that_fits_into_no_context_is_not_done_and_the_line_says_what_to
 def test_an_answer_that_leaves_no_room_in_the_context_may_be_shorter(connect, server):
     server.refusal = lambda body: FULL[2] if body["max_tokens"] > 200 else (0, "")
     assert answers(connect(items_per_request=1), 3) == right(3)
+
+
+LONG = "Recorded live in the small hall, with the composer in the audience and two encores at the end. " * 30
+
+
+def about(*places: int) -> list[Question]:
+    return [Question(number, {"number": number, "text": LONG if number in places else "short"}) for number in range(8)]
+
+
+def found_by(llm: Llm, questions: list[Question]) -> dict[int, object]:
+    return {question.tag: found for question, found in llm.ask_many(TASK, questions)}
+
+
+@pytest.mark.parametrize("context", [500, 1024, 1500, 2047, 2048])
+def test_a_prompt_that_a_server_cuts_in_silence_is_a_full_context(connect, server, said, context):
+    server.context = context  # a long title has about 1,000 tokens, as this server counts
+    found = found_by(connect(items_per_request=8), about(1, 2, 3, 4, 5, 6))
+    sizes = [len(items_of(body)) for body in server.bodies]
+    assert sizes[:2] == [8, 4]
+    assert "8 items do not fit into the model's context" in said[0]
+    for number, answer in found.items():
+        is_too_long = context == 500 and 1 <= number <= 6
+        assert isinstance(answer, TooLong if is_too_long else Answer), number
+        if is_too_long:
+            assert "larger context (Ollama: num_ctx)" in str(answer)
+    assert server.bodies[-1]["response_format"]["type"] == "json_schema"
+
+
+def test_what_a_server_reports_of_its_cache_or_makes_up_is_no_full_context(connect, server, said):
+    server.context = 60  # tokens that it had not read before
+    found = found_by(connect(items_per_request=4), about(2))
+    assert all(isinstance(answer, Answer) for answer in found.values())
+    assert said == []
 
 
 REFUSALS = [

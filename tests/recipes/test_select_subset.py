@@ -163,7 +163,8 @@ def test_the_commands_score_and_select(tmp_path):
     root = str(make_dataset(tmp_path))
     said = run("score", root, "--only", "loss", "--seeds", "1", "--steps", "3", "--device", "cpu", "--json")
     assert json.loads(said.stdout)["num_files"] == 26
-    said = run("select", root, "--name", "third", "--keep", "0.34", "--json")
+    said = run("select", root, "--name", "third", "--keep", "0.34", "--json", "--plots", f"{root}/plots")
+    assert list(tmp_path.rglob("plots/selected_groups.svg"))
     assert json.loads(said.stdout)["num_files"] == 8
     said = run("select", root, "--name", "hard", "--score", "loss", "--calibrate", "0.1", "--keep", "0.34", "--reasons")
     assert "in_hard holds 8 of 26 scored files of version 3" in said.output

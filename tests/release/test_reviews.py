@@ -89,7 +89,7 @@ def test_the_command_prints_json_and_draws_pictures(reviewed_dataset, tmp_path):
     assert json.loads(asked.stdout)["num_unsure"] == 1
     drawn = (tmp_path / "plots" / "precision_of_subsets.svg").read_text()
     assert "in_pruned: 8 of 9 are good" in drawn
-    assert drawn.count("<circle") == 4
+    assert drawn.count('id="dot-') == 4
     assert "95 % interval" in CliRunner().invoke(cli, ["evaluate", "reviews", str(reviewed_dataset)]).output
 
 

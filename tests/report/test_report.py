@@ -128,10 +128,21 @@ def test_a_report_of_a_later_version_says_what_changed_and_why(tmp_path):
     manifest.commit(rows)
     manifest.commit([rows[0] | {"composer": "Clara Schumann"}, *rows[1:3], row_with_midi(tmp_path, "web-9_0", song(9))])
     shown = " ".join(" ".join(report_of(tmp_path, tmp_path)[1].texts).split())
-    assert "since version 1" in shown
+    assert "What changed since the version before" in shown
+    assert re.search(r"MIDI files 4 4 hours", shown)
+    assert re.search(r"columns that changed column rows composer 1 ", shown)
     assert "added a new recording 1" in shown
     assert "changed other tags 1" in shown
     assert "removed no longer found in its recording 1" in shown
+
+
+def test_of_a_version_that_changed_in_many_rows_the_kinds_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.report.changes.MAX_CHANGED", 1)
+    manifest, rows = Manifest(tmp_path), make_rows(tmp_path, 5)
+    manifest.commit(rows)
+    manifest.commit([*(row | {"composer": "Clara Schumann"} for row in rows[:2]), *rows[3:]])
+    shown = " ".join(" ".join(report_of(tmp_path, tmp_path)[1].texts).split())
+    assert "rows change rows changed 2 removed 1" in shown
 
 
 def test_an_empty_version_has_a_report(tmp_path):
@@ -241,7 +252,13 @@ def test_sql_can_ask_how_fast_builds_were(built):
 
 
 def test_a_dataset_without_perf_json_or_with_a_strange_one_has_a_report(built, tmp_path):
-    for content in ("", '{"format": 1, "builds": [{"stages": [], "machine": {}}]}'):
+    strange = [{"stage": HOSTILE, "num_items": "many", "workers": 7}, {"rejected": ["x"]}, 5, None, {"audio_s": {}}]
+    builds = [{"stages": strange, "machine": {"processor": HOSTILE, "gpus": 3}, "money": [{}], "wall_s": "x"}]
+    for content in (
+        "",
+        '{"format": 1, "builds": [{"stages": [], "machine": {}}]}',
+        json.dumps({"format": 1, "builds": builds}),
+    ):
         root = tmp_path / f"copy {len(content)}"
         shutil.copytree(built, root)
         (root / "perf.json").write_text(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from answers import candidate, judge
@@ -23,9 +25,9 @@ def server():
         yield running
 
 
-def screened(server, folder) -> tuple[list[int], list[str], list[str]]:
+def screened(server, folder, **changes) -> tuple[list[int], list[str], list[str]]:
     said: list[str] = []
-    with Llm(CONFIG, folder / "ledger.sqlite", server.environ) as llm:
+    with Llm(replace(CONFIG, **changes), folder / "ledger.sqlite", server.environ) as llm:
         candidates = [candidate(number, title) for number, title in enumerate(TITLES)]
         found = screen_many(candidates, ScreenConfig(scorer="llm"), llm, announce=said.append)
         by_id = {each.candidate_id: screening for each, screening in found}
@@ -35,12 +37,19 @@ def screened(server, folder) -> tuple[list[int], list[str], list[str]]:
 
 def test_a_model_at_home_is_asked_for_one_digit_of_one_title(server, tmp_path):
     scores, reasons, said = screened(server, tmp_path)
-    assert scores == [5, 1, 2, 2, 2]  # a digit that does not tell leaves the learned scorer's
-    assert scores[2:] == [each.relevance_score for each in score_titles(TITLES)[2:]]
+    assert scores == [each.relevance_score for each in score_titles(TITLES)]  # until weights are fitted
     assert "4.65 of 5" in reasons[0]
-    assert said == []
+    assert len(said) == 1
+    assert "llm.combination=FILE" in said[0]
     assert {(body["max_tokens"], body["top_logprobs"]) for body in server.bodies} == {(1, 20)}
     assert len({body["messages"][0]["content"] for body in server.bodies}) == 1  # what comes first is read once
+
+
+def test_fitted_weights_let_the_digits_count_and_nothing_is_said_of_them(server, tmp_path):
+    write_combination(tmp_path / "c.json", Combination(0.0, 0.0, 3.0), {})
+    scores, _, said = screened(server, tmp_path, combination=str(tmp_path / "c.json"))
+    assert scores == [5, 1, 4, 4, 4]  # the digits alone: 3 of 5 is as likely as not
+    assert said == []
 
 
 def test_where_a_server_gives_no_probabilities_the_answers_are_asked_for_in_json(server, tmp_path):
@@ -48,7 +57,7 @@ def test_where_a_server_gives_no_probabilities_the_answers_are_asked_for_in_json
     scores, _, said = screened(server, tmp_path)
     assert scores == [5, 1, 3, 3, 3]
     assert sum("logprobs" in body for body in server.bodies) == 3  # and not once for every title
-    assert "JSON" in said[0]
+    assert "JSON" in said[1]
 
 
 def test_where_logprobs_are_refused_the_answers_are_asked_for_in_json(server, tmp_path):
@@ -67,7 +76,7 @@ def test_weights_fitted_on_labels_follow_who_is_right(tmp_path):
     assert read_combination(tmp_path / "c.json") == fitted
     with pytest.raises(UsageError, match=r"c2\.json"):
         read_combination(tmp_path / "c2.json")
-    (tmp_path / "c2.json").write_text('{"constant": 0, "of_scorer": 1, "of_digit": 0.5}')  # as the message advises
+    (tmp_path / "c2.json").write_text('{"constant": 0, "of_scorer": 1, "of_digit": 0}')  # as the message advises
     assert read_combination(tmp_path / "c2.json") == Combination()
 
 

@@ -8,9 +8,9 @@ import time
 import pytest
 from rich.console import Console
 
-from flows.engine.telemetry import INPUT, Telemetry
 from flows.show import progress_bars as module
 from flows.show.progress_bars import Progress, about, span
+from flows.speed.telemetry import INPUT, Telemetry
 
 
 def console(is_terminal: bool = False) -> Console:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flows.engine.telemetry import Telemetry
 from flows.speed.expected import Load, Share, TimeLeft, seconds_of, shares_of, shipped_shares
 from flows.speed.rates import AFTER, GLOBAL, Rate, rates_of, shipped, shipped_rates
+from flows.speed.telemetry import Telemetry
 
 BARE = {"flags": ["avx2"], "gpus": []}
 

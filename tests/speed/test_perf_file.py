@@ -13,8 +13,8 @@ from fakes import SHORT_SEGMENTS, melody, use_fakes, write_audio
 from places import ROOT, SUPPORT
 
 from flows.engine.context import BuildContext
-from flows.engine.telemetry import Telemetry
 from flows.speed.perf_file import KEPT_BUILDS, PerfLog, read_builds
+from flows.speed.telemetry import Telemetry
 
 
 def log(root, run_id="1", stages=dict):

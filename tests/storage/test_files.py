@@ -46,6 +46,16 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_partial(tmp_path, monk
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"all of it")
+    assert os.read(reader, 100) == b"all of it"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_writing_below_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatasetNotWritable, match=r"file/y: cannot be written"):

@@ -17,7 +17,7 @@ from places import ROOT
 
 from aria_data.errors import DatasetLocked
 from aria_data.storage import exclusive_lock, open_root, write_whole
-from aria_data.storage.lease import Lease, LeaseLost
+from aria_data.stores.lease import Lease, LeaseLost
 
 HANGS_S = 120  # a guard
 HOLD = """

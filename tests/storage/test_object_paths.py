@@ -18,7 +18,7 @@ from aria_data.errors import UsageError
 from aria_data.storage import is_remote, open_root, write_whole, writing_whole
 from aria_data.storage.delta_tables import data_files, open_delta, remove_orphans
 from aria_data.storage.stage_tables import DONE, Outcome, RecordTable, StageTable
-from aria_data.storage.store_clients import StoreDenied, StoreUnreachable, said
+from aria_data.stores.store_errors import StoreDenied, StoreUnreachable, said
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from aria_data import records
 from aria_data.errors import DatasetCorrupt, DatasetNotWritable, UsageError
-from aria_data.records import Recording, Rejection, Segment, Segmentation, Transcription
+from aria_data.records import Candidate, Recording, Rejection, Segment, Segmentation, Transcription
 from aria_data.storage.delta_tables import address_of, remove_orphans
 from aria_data.storage.stage_tables import DONE, FAILED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import work_key
@@ -214,3 +214,11 @@ def test_a_record_that_gained_a_field_goes_into_the_table_of_its_elders(tmp_path
     table.append([Outcome("b", "2", DONE, record=Transcription(**values, confidence=0.5, num_endless_notes=0))])
     assert table.lookup(["2"])["2"].record.confidence == 0.5
     assert table.lookup(["1"])["1"].record.confidence is None
+
+
+def test_fields_that_an_older_table_has_not_come_with_their_defaults(tmp_path):
+    older = dataclasses.make_dataclass("Older", [("candidate_id", str), ("title", str)])
+    StageTable(tmp_path, "collect", older).append([Outcome("a", "key", DONE, record=older("a", "a title"))])
+    rows = StageTable(tmp_path, "collect", Candidate).fields(["observation", "title", "announced_duration_s"])
+    (row,) = rows.read_all().to_pylist()
+    assert [row[name] for name in ("observation", "title", "announced_duration_s")] == [0, "a title", None]

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from flows.browse import make_app
+from flows.browse.app import UVICORN
 
 TOKEN = "a token of the test"
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -31,7 +32,7 @@ class Visitor:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.server = uvicorn.Server(uvicorn.Config(make_app(root, TOKEN, version), log_level="error", lifespan="off"))
+        self.server = uvicorn.Server(uvicorn.Config(make_app(root, TOKEN, version), **UVICORN))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
         self.thread.start()
         self.client = httpx.Client(base_url=self.origin, follow_redirects=True, trust_env=False, timeout=120)

@@ -5,8 +5,9 @@ writes is real.
 build for each line of JSON on its input, [SOURCE, OUT, OPTION...]: a build says "started" with its process's id, what
 came out, and, whatever happened, how it ended.
 
-Options: "prefect", a real flow run; "slow", every piece of work takes long enough for a kill to meet it; "commit",
-"append", "replace" or "write_whole" with "before" or "after": it kills itself there; NAME=VALUE, of its environment.
+Options: "away", segments are transcribed in another process; "prefect", a real flow run; "slow", every piece of work
+takes long enough for a kill to meet it; "commit", "append", "replace" or "write_whole" with "before" or "after": it
+kills itself there; NAME=VALUE, of its environment.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def build(source: str, out: str, *options: str) -> None:
 
     os.environ.update(dict(option.split("=", 1) for option in options if "=" in option))
     fakes.use_fakes(_Setter)
+    if "away" in options:
+        go_away(Path(out).parent)
     if "slow" in options:
         take_long()
     for place in {"commit", "append", "replace", "write_whole"} & set(options):
@@ -79,11 +82,22 @@ def build(source: str, out: str, *options: str) -> None:
     print(json.dumps(dataclasses.asdict(summary)), flush=True)
 
 
+def go_away(marks: Path) -> None:
+    from flows.engine.stages import TRANSCRIBE
+    from flows.executors import local
+
+    local.PLACED = frozenset({TRANSCRIBE.name})
+    local.WORK_OFF, local.LOAD = "fake_worker:work_off", "fake_worker:load"
+    os.environ["MARKS"] = str(marks)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
 def take_long() -> None:
+    from aria_data.storage import appending
     from flows.engine import tasks
     from flows.engine.context import BuildContext
 
-    tasks.FLUSH_AFTER_S = 0.0
+    appending.FLUSH_AFTER_S = 0.0
     tasks.MAX_ITEMS_PER_SHARD = 3
     decoder = BuildContext.transcriber.decoder
 
@@ -92,6 +106,7 @@ def take_long() -> None:
         return decoder()
 
     BuildContext.transcriber.decoder = slowly
+    os.environ["SLOW"] = "1"  # for the other process
 
 
 def die_at(place: str, is_before: bool) -> None:

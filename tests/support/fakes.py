@@ -119,7 +119,9 @@ class FakeDecoder:
 def use_fakes(patch: Any) -> None:
     """Put the stand-ins where `BuildContext` has the models; `patch` is pytest's monkeypatch or has its `setattr`."""
     from flows.engine.context import BuildContext
+    from flows.executors import local
 
+    patch.setattr(local, "PLACED", frozenset())  # another process would not have the stand-ins
     patch.setattr(BuildContext, "classifier", FakeClassifier())
     patch.setattr(BuildContext, "transcriber", FakeTranscriber())
     patch.setattr(BuildContext, "classifier_sha256", FakeClassifier.sha256)

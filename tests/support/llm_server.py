@@ -42,6 +42,7 @@ class LlmServer(ThreadingHTTPServer):
         self.writes: Callable[[list[dict[str, Any]]], str] | None = None  # the whole text of an answer
         self.has_probabilities = True
         self.delay_s = 0.0
+        self.context = 10**12  # tokens; what is longer is cut without a word, as Ollama does
         self.gullible: Callable[[list[dict[str, Any]]], dict[str, Any] | None] = lambda items: None
         self.bodies: list[dict[str, Any]] = []
         self.keys_seen: set[str] = set()
@@ -101,7 +102,7 @@ class LlmServer(ThreadingHTTPServer):
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 10**9
         asked = sum(len(each["content"].encode()) for each in body["messages"])
         usage = {
-            "prompt_tokens": asked // 3 + 7,
+            "prompt_tokens": min(asked // 3 + 7, self.context),
             "completion_tokens": min(limit, len(message["content"] or "") // 3 + 5),
         }
         if fault == "wordy":  # as many tokens as the answer could have

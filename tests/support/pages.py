@@ -32,6 +32,8 @@ WHY_NOT_RUN = (
     "needs a language model",
     "needs a file of yours",
     "needs an object store",
+    "needs a Ray cluster",
+    "needs a SLURM cluster",
     "runs until it is stopped",
     "takes minutes",
 )

@@ -146,7 +146,7 @@ def test_the_evaluation_judges_clips_and_segments_by_every_rule(aria, labels, tm
     assert said["segments"]["Aria-MIDI"]["mean_segment_iou"] == 0.0  # its threshold is for the whole file
     assert said["auc"] == 1.0
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert drawn == ["programmes.png", "reliability.png", "scores.png", "thresholds.png"]
+    assert drawn == ["programmes.svg", "reliability.svg", "scores.svg", "thresholds.svg"]
 
 
 def test_the_evaluation_prints_tables_and_names_what_it_could_not_read(aria, labels):

@@ -2,7 +2,7 @@
 
 `open_root` gives a path of either kind; the rest of the code does not know which it has. An object is written whole or
 not at all by the store itself. Requests that fail for a reason that passes (503, a cut connection, a slow server) are
-made again until `ARIA_DATA_STORE_PATIENCE_S` is over. The clients, and what their errors mean, are in `store_clients`.
+made again until `ARIA_DATA_STORE_PATIENCE_S` is over. The clients are in `store_clients`, errors in `store_errors`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 
 from aria_data.errors import AriaDataError, UsageError
-from aria_data.storage.store_clients import (
-    SCHEMES,
-    StoreUnreachable,
-    explained,
-    filesystem,
-    is_passing,
-    patience_s,
-    status_of,
-)
+from aria_data.stores.store_clients import SCHEMES, filesystem, patience_s
+from aria_data.stores.store_errors import StoreUnreachable, explained, is_passing, status_of
 
 MAX_PAUSE_S = 10.0
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)

@@ -21,8 +21,8 @@ from datetime import datetime
 from typing import Any
 
 from aria_data.errors import DatasetLocked, UsageError
-from aria_data.storage.object_paths import ObjectPath, before_writing
-from aria_data.storage.store_clients import StoreUnreachable
+from aria_data.stores.object_paths import ObjectPath, before_writing
+from aria_data.stores.store_errors import StoreUnreachable
 
 LEASE = "ARIA_DATA_LEASE_S"  # an environment variable
 LEASE_S = 60.0  # ours: four renewals may fail before another command takes over

@@ -1,0 +1,225 @@
+"""What the last build found of each candidate: one that is unchanged since then is skipped by one comparison.
+
+DATASET/index/passed/about.json   what all of it depended on: settings, code, weights, tables, removals; which parts
+DATASET/index/passed/<number>/    a part a build: `candidates`, each with a digest of how it was observed, `keys` and
+                                  `rejections` of the stages, `files` that have to be there
+A later part goes before an earlier one; a candidate without a digest was not finished. It is a cache: what does not fit
+is looked up again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from aria_data.audio.integrity import READER
+from aria_data.errors import AriaDataError
+from aria_data.release import Removal
+from aria_data.segment.identity import NUMBERS
+from aria_data.storage import write_whole
+from aria_data.storage.key_index import KeyIndex, words_of
+from aria_data.storage.relations import Relations
+from aria_data.storage.spilled import Spilled
+from aria_data.storage.work_keys import key_start
+from flows.candidates.latest import FIELDS, Candidates
+from flows.candidates.same_files import File, SameFiles
+from flows.candidates.table_states import file_names, is_continued, state_of_table
+from flows.engine.context import BuildContext, Stage
+
+MOST_PARTS = 8  # then they are written as one
+FILES = pa.schema([("candidate_id", pa.string()), ("path", pa.string())])
+_DIGEST = f"hash({', '.join(f.name for f in FIELDS)})"  # of 64 bits
+
+
+class Passed:
+    """The candidates that the last build finished, beside those of today. `code` names the state of this package."""
+
+    def __init__(self, relations: Relations, context: BuildContext, stages: Sequence[Stage], code: str):
+        self._relations, self._root, self._stages = relations, context.root, stages
+        self._folder = context.root / "index" / "passed"
+        self._state = {
+            "stages": {
+                one.name: [one.is_wanted(context), key_start(one.name, one.version, one.settings(context))]
+                for one in stages
+            },
+            "code": f"{code} {READER}",
+        }
+        self._parts: list[int] = []
+        self._is_noted = False  # what the parts say needs no change
+        relations.run("CREATE OR REPLACE TABLE skipped (candidate_id VARCHAR, part INTEGER)")
+
+    def skip(self, candidates: Candidates, removals: Mapping[str, Removal], left_out: Collection[str]) -> Candidates:
+        """Skip who is unchanged, whose files are there, and who is not in `left_out`. Gives the others."""
+        relations = self._relations
+        relations.put_file("digests", candidates.path, f"candidate_id, {_DIGEST} AS digest")
+        about = self._about()
+        if about is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return candidates
+        self._parts = about["parts"]
+        changed = {name for name, _ in set(about["removals"].items()) ^ set(_reasons(removals).items())}
+        self._is_noted = not changed
+        relations.run(f"""CREATE OR REPLACE TABLE passed AS SELECT * FROM {self._all("candidates")}
+            QUALIFY part = max(part) OVER (PARTITION BY candidate_id)""")
+        self._put_unfit({*changed, *(name.rpartition("_")[0] for name in changed)}, left_out)
+        relations.run("""CREATE OR REPLACE TABLE skipped AS SELECT passed.* FROM passed JOIN digests
+            USING (candidate_id, digest) ANTI JOIN unfit USING (candidate_id)""")
+        relations.run("""CREATE OR REPLACE TABLE shared AS SELECT audio_sha256 FROM passed
+            WHERE audio_sha256 IS NOT NULL GROUP BY audio_sha256 HAVING count(*) > 1""")
+        relations.run("""DELETE FROM skipped WHERE audio_sha256 IN (SELECT audio_sha256 FROM passed
+            SEMI JOIN shared USING (audio_sha256) ANTI JOIN skipped USING (candidate_id))""")
+        others = f"(SELECT * FROM {relations.read(candidates.path)} ANTI JOIN skipped USING (candidate_id))"
+        return Candidates.write(relations, "changed", others)
+
+    @property
+    def num_skipped(self) -> int:
+        """How many candidates are skipped."""
+        return int(self._relations.value("SELECT count(*) FROM skipped"))
+
+    def counts(self, which: str = "skipped") -> dict[str, int]:
+        """How many items of each stage are done, or rejected by it, of the candidates that are skipped."""
+        if not self._parts:
+            return {}
+        counted = f"""SELECT stage, count(*) FROM (SELECT candidate_id, part, stage FROM {self._all("keys")}
+                UNION ALL SELECT candidate_id, part, stage FROM {self._all("rejections")})
+            SEMI JOIN {which} USING (candidate_id, part) GROUP BY stage"""
+        return dict(self._relations.rows(counted))
+
+    def put_files(self, same_files: SameFiles) -> None:
+        """Tell of the files of the candidates that are skipped."""
+        if not self._parts:
+            return
+        columns = "candidate_id, location, source_url"
+        shared = f"""SELECT audio_sha256, {columns} FROM skipped SEMI JOIN shared USING (audio_sha256)
+            ORDER BY is_copy, source_url, candidate_id"""
+        for sha256, *file in self._relations.rows(shared):
+            same_files.representative(sha256, File(*file))
+        self._relations.run(f"""CREATE OR REPLACE TABLE alone AS SELECT row_number() OVER () AS place, audio_sha256,
+            {columns} FROM skipped ANTI JOIN shared USING (audio_sha256) WHERE audio_sha256 IS NOT NULL""")
+        keys = self._relations.table("SELECT substr(audio_sha256, 1, 32) AS key, place FROM alone")
+        if keys.num_rows:
+            same_files.know(KeyIndex(words_of(keys["key"]), keys["place"].to_numpy()), self._file_at)
+
+    def _file_at(self, place: int) -> File:
+        found = self._relations.batches(f"SELECT candidate_id, location, source_url FROM alone WHERE place = {place}")
+        return File(*(column[0].as_py() for column in next(iter(found)).columns))
+
+    def forget(self, candidate_ids: Collection[str]) -> dict[str, int]:
+        """Some candidates are looked at after all. Gives how many items of each stage were counted for them."""
+        self._relations.put_values("again", {"candidate_id": candidate_ids}, {"candidate_id": pa.string()})
+        counted = self.counts("(SELECT * FROM skipped SEMI JOIN again USING (candidate_id))")
+        self._relations.run("DELETE FROM skipped WHERE candidate_id IN (SELECT candidate_id FROM again)")
+        return counted
+
+    def put_keys(self, keys: Mapping[str, Spilled]) -> None:
+        """Make the relations `keys_of_<stage>`: those that this build found, and those of skipped candidates."""
+        for stage in self._stages:
+            name, found = f"keys_of_{stage.name}", keys.get(stage.name)
+            schema = pa.schema([(each, pa.string()) for each in ("item_id", "candidate_id", "key")])
+            self._relations.put(name, schema.empty_table() if found is None else found.reader())
+            if self._parts:
+                self._relations.run(f"""INSERT INTO {name} BY NAME SELECT item_id, candidate_id, key
+                    FROM {self._all("keys")} SEMI JOIN skipped USING (candidate_id, part)
+                    WHERE stage = '{stage.name}'""")
+
+    def put_rejections(self, found: Spilled) -> None:
+        """Make the relation `rejections` in the same way."""
+        self._relations.put("rejections", found.reader())
+        if self._parts:
+            self._relations.run(f"""INSERT INTO rejections BY NAME SELECT * EXCLUDE (part)
+                FROM {self._all("rejections")} SEMI JOIN skipped USING (candidate_id, part)""")
+
+    def note(self, unsettled: Collection[str], files: Spilled, removals: Mapping[str, Removal]) -> None:
+        """Note what this build found, from the relations of `flows.build.results`.
+
+        `unsettled` are candidates whose next look may find something else. A note that cannot be written is no fault.
+        """
+        relations = self._relations
+        is_whole = not self._parts or len(self._parts) >= MOST_PARTS
+        if self._is_noted and not is_whole and self.num_skipped == relations.value("SELECT count(*) FROM digests"):
+            return
+        number = max(self._parts, default=-1) + 1
+        partial = self._folder / f"{number}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            self._write_part(partial, unsettled, files, is_whole)
+            partial.rename(self._folder / str(number))
+            parts = [number] if is_whole else [*self._parts, number]
+            tables = {name: state_of_table(self._root, name) for name in self._tables()}
+            about = self._state | {"tables": tables, "removals": _reasons(removals), "parts": parts}
+            write_whole(self._folder / "about.json", json.dumps(about).encode())
+            for gone in set(map(str, self._parts)) - set(map(str, parts)):
+                shutil.rmtree(self._folder / gone, ignore_errors=True)
+        except (AriaDataError, OSError):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_part(self, folder: Path, unsettled: Collection[str], files: Spilled, is_whole: bool) -> None:
+        relations = self._relations
+        relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
+        relations.put("files", files.reader())
+        if is_whole and self._parts:
+            relations.run(f"""INSERT INTO files BY NAME SELECT candidate_id, path FROM {self._all("files")}
+                SEMI JOIN skipped USING (candidate_id, part)""")
+        steps = ", ".join(f"'{stage.name}'" for stage in self._stages)
+        tables = {
+            "candidates": """SELECT c.candidate_id, if(u.candidate_id IS NULL, digest, NULL) AS digest, i.recording_id,
+                    i.audio_sha256, i.location, c.source_url, c.candidate_id IN (SELECT candidate_id FROM rejections
+                        WHERE stage = 'deduplicate') AS is_copy
+                FROM candidates c JOIN digests d USING (candidate_id) LEFT JOIN ingested i USING (candidate_id)
+                LEFT JOIN unsettled u USING (candidate_id)""",
+            "keys": " UNION ALL ".join(
+                f"SELECT '{stage.name}' AS stage, item_id, candidate_id, key FROM keys_of_{stage.name}"
+                for stage in self._stages
+            ),
+            "rejections": f"""SELECT * FROM rejections WHERE stage IN ({steps})
+                OR (stage IN ('remove', 'deduplicate') AND item_id = candidate_id)""",
+            "files": "SELECT * FROM files",
+        }
+        for name, rows in tables.items():
+            which = "" if is_whole else "ANTI JOIN skipped USING (candidate_id)"
+            relations.write_to(f"SELECT * FROM ({rows}) {which}", folder / f"{name}.parquet")
+
+    def _put_unfit(self, names: Collection[str], left_out: Collection[str]) -> None:
+        """The relation `unfit` of candidates that are not skipped whatever their digests say."""
+        relations = self._relations
+        relations.put_values("names", {"name": names}, {"name": pa.string()})
+        relations.put_values("unfit", {"candidate_id": left_out}, {"candidate_id": pa.string()})
+        if names:
+            is_named = " OR ".join(
+                f"{name} IN (SELECT name FROM names)" for name in ("candidate_id", "recording_id", "source_url")
+            )
+            relations.run(f"INSERT INTO unfit SELECT candidate_id FROM passed WHERE {is_named}")
+        relations.put_batches("there", pa.schema([("path", pa.string())]), file_names(self._root))
+        relations.run(f"INSERT INTO unfit SELECT candidate_id FROM {self._all('files')} ANTI JOIN there USING (path)")
+
+    def _about(self) -> dict[str, Any] | None:
+        """What the parts depended on; None where something of it is not as it was."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((self._folder / "about.json").read_bytes())
+            same = all(about[name] == value for name, value in json.loads(json.dumps(self._state)).items())
+            continued = all(is_continued(self._root, name, about["tables"][name]) for name in self._tables())
+            there = all((self._folder / str(part)).is_dir() for part in about["parts"])
+            return about if same and continued and there else None
+        return None
+
+    def _tables(self) -> Iterator[str]:
+        yield from (*(stage.name for stage in self._stages), NUMBERS)
+
+    def _all(self, name: str) -> str:
+        """The rows of all parts, as SQL."""
+        parts = (
+            f"SELECT *, {part} AS part FROM {self._relations.read(self._folder / str(part) / f'{name}.parquet')}"
+            for part in self._parts
+        )
+        return f"({' UNION ALL '.join(parts)})"
+
+
+def _reasons(removals: Mapping[str, Removal]) -> dict[str, str]:
+    return {name: removal.reason for name, removal in removals.items()}

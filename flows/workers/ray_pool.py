@@ -1,0 +1,244 @@
+"""Actors of a Ray cluster that call functions, as the worker processes of `flows.workers.processes` do on this machine.
+
+    pool = RayPool("works", lambda: 4, num_cpus=1)
+    with pool.held() as actor:
+        for value in actor.call("module:function", argument):
+            ...                                  # what the function sends
+        actor.result                             # what it gives
+
+An actor keeps what its functions keep, such as models. One that dies raises `WorkerDied`; the next that is taken is
+new.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from aria_data.errors import UsageError
+from flows.workers.processes import WorkerDied
+from flows.workers.worker import GIVEN, RAISED, SENT, function_named
+
+POLL_S = 1.0  # an actor answers at least as often
+START_S = 300.0  # a node that was just added may have to fetch the code
+CONNECT_S = 10.0
+LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
+
+
+class Hands:
+    """The actor: one call at a time, in a thread, whose answers wait until they are asked for."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[str, Any]] = []
+        self._changed = threading.Condition()
+
+    def begin(self, name: str, arguments: tuple[Any, ...]) -> None:
+        """Call a function, named as "module:function", with `send` and these arguments."""
+        threading.Thread(target=self._call, args=(name, arguments), daemon=True).start()
+
+    def answers(self) -> list[tuple[str, Any]]:
+        """What there is to say since the last time, after a second at most; may be empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._answers, POLL_S)
+            taken, self._answers = self._answers, []
+            return taken
+
+    def ready(self) -> bool:
+        return True
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            result = function_named(name)(lambda value: self._say(SENT, value), *arguments)
+        except Exception as error:
+            self._say(RAISED, error)
+        else:
+            self._say(GIVEN, result)
+
+    def _say(self, kind: str, value: Any) -> None:
+        with self._changed:
+            self._answers.append((kind, value))
+            self._changed.notify()
+
+
+class Actor:
+    """This side of one actor."""
+
+    def __init__(self, options: Mapping[str, Any]):
+        import ray
+
+        remote: Any = ray.remote(Hands)
+        self._hands: Any = remote.options(max_restarts=0, **options).remote()
+        self.is_free = True  # has given its last answer
+        self.result: Any = None
+
+    def require_ready(self) -> None:
+        """Wait until it has its place in the cluster. Raises `WorkerDied`."""
+        self._get(self._hands.ready.remote(), START_S)
+
+    def call(self, name: str, *arguments: Any) -> Iterator[Any]:
+        """Yield what the function sends; then `result` is what it gives. Raises what it raises, and `WorkerDied`."""
+        self.is_free = False
+        self._get(self._hands.begin.remote(name, arguments))
+        while not self.is_free:
+            for kind, value in self._get(self._hands.answers.remote()):
+                if kind == SENT:
+                    yield value
+                    continue
+                self.is_free = True
+                if kind == RAISED:
+                    raise value
+                self.result = value
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Call a function that sends nothing, and give its result."""
+        for _ in self.call(name, *arguments):
+            pass
+        return self.result
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        import ray
+
+        with suppress(Exception):  # of a cluster that is gone
+            ray.kill(self._hands)
+
+    def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        try:
+            return ray.get(reference, timeout=timeout_s)
+        except GetTimeoutError as error:
+            raise WorkerDied(f"no place in the cluster within {timeout_s:.0f} s") from error
+        except (RayError, ConnectionError) as error:
+            raise WorkerDied(" ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+class RayPool:
+    """Actors of one kind, at most as many as `size` says, each started when it is first needed. Safe for threads."""
+
+    def __init__(self, purpose: str, size: Callable[[], int], **options: Any):
+        self.purpose, self._size, self._options = purpose, size, options
+        self._free: list[Actor] = []
+        self._num_taken = 0
+        self._is_closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self) -> Iterator[Actor]:
+        """An actor for this block alone; one that is in the middle of a call at its end is killed."""
+        actor = self._take()
+        try:
+            yield actor
+        except WorkerDied:
+            actor.is_free = False
+            raise
+        finally:
+            self._give_back(actor)
+
+    def _take(self) -> Actor:
+        with self._changed:
+            while not self._free and self._num_taken >= self._allowed():
+                self._changed.wait(LOOK_EVERY_S)
+            self._num_taken += 1
+            if self._free:
+                return self._free.pop()
+        try:
+            actor = Actor(self._options)
+            actor.require_ready()
+            return actor
+        except BaseException:
+            with self._changed:
+                self._num_taken -= 1
+                self._changed.notify()
+            raise
+
+    def _allowed(self) -> int:
+        size = self._size()
+        if size < 1 and not self._num_taken:
+            raise UsageError(f"the Ray cluster has no node with room for {self._options} ({self.purpose}).")
+        return size
+
+    def _give_back(self, actor: Actor) -> None:
+        with self._changed:
+            self._num_taken -= 1
+            is_kept = actor.is_free and not self._is_closed
+            if is_kept:
+                self._free.append(actor)
+            self._changed.notify()
+        if not is_kept:
+            actor.kill()
+
+    @property
+    def num_places(self) -> int:
+        """How many actors may work at the same time now."""
+        return max(1, self._size())
+
+    def close(self) -> None:
+        """End the actors that are free now, and the others as soon as their calls end."""
+        with self._changed:
+            self._is_closed = True
+            free, self._free = self._free, []
+        for actor in free:
+            actor.kill()
+
+
+def require_ray() -> None:
+    """Raise `UsageError` where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray: Ray is not installed. Install it: pip install 'aria-data[ray]'")
+
+
+def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
+    """Connect this process to a cluster; without an address, start one on this machine, which ends with this process.
+
+    `code` are folders of packages that the workers of a cluster get. Raises `UsageError` where none answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address:
+        settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
+    else:
+        settings |= {"num_cpus": num_cpus, "include_dashboard": False}
+    try:
+        _require_answer(address)
+        ray.init(**settings)
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        advice = "Start one (ray start --head), or leave --address out to use this machine."
+        where = f"--address {address}" if address else "--engine ray"
+        raise UsageError(f"{where}: no Ray cluster answers ({said}). {advice}") from error
+
+
+def _require_answer(address: str) -> None:
+    """Raise `OSError` where nobody listens at "HOST:PORT" or "ray://HOST:PORT"; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").partition(":")
+    if port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=CONNECT_S):
+            pass
+
+
+class Resources:
+    """The cluster's processors and GPUs, looked at now and then."""
+
+    def __init__(self) -> None:
+        self._seen_at, self._seen = -LOOK_EVERY_S, dict[str, float]()
+        self._lock = threading.Lock()
+
+    def nodes(self) -> list[dict[str, float]]:
+        """What each node that is alive has in all, by resource."""
+        import ray
+
+        with self._lock:
+            if time.monotonic() - self._seen_at >= LOOK_EVERY_S:
+                self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+                self._seen_at = time.monotonic()
+            return self._nodes
