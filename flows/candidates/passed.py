@@ -22,7 +22,7 @@ from aria_data.audio.integrity import READER
 from aria_data.errors import AriaDataError
 from aria_data.release import Removal
 from aria_data.segment.identity import NUMBERS
-from aria_data.storage import write_whole
+from aria_data.storage import local_folder, write_whole
 from aria_data.storage.key_index import KeyIndex, words_of
 from aria_data.storage.relations import Relations
 from aria_data.storage.spilled import Spilled
@@ -42,7 +42,7 @@ class Passed:
 
     def __init__(self, relations: Relations, context: BuildContext, stages: Sequence[Stage], code: str):
         self._relations, self._root, self._stages = relations, context.root, stages
-        self._folder = context.root / "index" / "passed"
+        self._folder = local_folder(context.root) / "index" / "passed"
         self._state = {
             "stages": {
                 one.name: [one.is_wanted(context), key_start(one.name, one.version, one.settings(context))]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from aria_data.storage import is_remote
+
 FOLDERS = ("audio", "midi")  # of files that records name
 NAMES_TOGETHER = 50_000
 
@@ -29,7 +31,7 @@ def is_continued(root: Path, name: str, before: dict[str, Any]) -> bool:
 
 def _state_of(log: Path, number: int) -> list[int]:
     with suppress(OSError):
-        status = os.stat(log / f"{number:020}.json")
+        status = (log / f"{number:020}.json").stat()
         return [status.st_size, status.st_mtime_ns]
     return []
 
@@ -38,6 +40,9 @@ def file_names(root: Path) -> Iterator[pa.RecordBatch]:
     """The places, below the dataset, of all files in the shelves of its folders of audio and of MIDI."""
     schema, names = pa.schema([("path", pa.string())]), list[str]()
     for folder in FOLDERS:
+        if is_remote(root):
+            names += [path.relative_to(root).as_posix() for path in (root / folder).rglob("*")]
+            continue
         for shelf in _entries(root / folder):
             below = f"{folder}/{shelf.name}"
             names += [f"{below}/{entry.name}" for entry in _entries(shelf) if entry.name.isprintable()]
