@@ -19,6 +19,10 @@ FLUSH_AFTER_S = 5.0  # work that a kill may cost; an append takes some 10 ms
 MOST_WAITING = 20_000  # outcomes: beyond that the lane that appends waits for the write
 
 
+class Closed(Exception):
+    """The build has ended: what comes now is of work that was left behind, and is not recorded."""
+
+
 class Appends(Protocol):
     """What takes outcomes: a stage table, or a place where they wait for it."""
 
@@ -48,7 +52,7 @@ class Appending:
         self._adding, self._writing = threading.Lock(), threading.Lock()
         self._written_at = time.monotonic()
         self._error: BaseException | None = None
-        self._is_behind = False
+        self._is_behind = self._is_closed = False
 
     def to(self, table: StageTable) -> Appends:
         """The place where outcomes for this table wait; of several tables of one name the first is written."""
@@ -56,8 +60,10 @@ class Appending:
             return self._places.setdefault(table.name, _Place(self, table, []))
 
     def add(self, place: _Place, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes. Raises `DatasetNotWritable`, also for what was appended before."""
+        """Take outcomes. Raises `DatasetNotWritable`, also for what was appended before, and `Closed`."""
         with self._adding:
+            if self._is_closed:
+                raise Closed(f"{place.table.path}: the build has ended, and nothing more is recorded.")
             place.waiting += outcomes
             num_waiting = sum(len(one.waiting) for one in self._places.values())
         if self._error is not None:
@@ -75,6 +81,13 @@ class Appending:
             self._written_at = time.monotonic()
             for place, outcomes in taken:
                 place.table.append(sorted(outcomes, key=lambda one: one.item_id))
+
+    def close(self) -> None:
+        """Take and write nothing more. When this returns, no write is under way: then the lock may be let go of."""
+        with self._writing, self._adding:
+            self._is_closed = True
+            for place in self._places.values():
+                place.waiting = []
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._written_at >= FLUSH_AFTER_S

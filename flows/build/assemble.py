@@ -154,7 +154,9 @@ class Build:
     @cached_property
     def stream(self) -> Stream:
         """The stages over all candidates."""
-        return Stream(Runner(self.context, self.telemetry), self.found, self.relations.folder, self.passed)
+        runner = Runner(self.context, self.telemetry)
+        self.stack.callback(runner.appending.close)  # while the lock is held: a lane may have been left behind
+        return Stream(runner, self.found, self.relations.folder, self.passed)
 
     @cached_property
     def passed(self) -> Passed:
@@ -215,6 +217,7 @@ class Build:
         Being outside a subset's limits is no rejection.
         """
         self._put_results()
+        self.stream.runner.appending.flush()  # numbers of segments
 
     def _put_results(self) -> None:
         config, relations = self.context.config.release, self.relations
@@ -242,7 +245,8 @@ class Build:
             numbered, again = self.stream.numbers.give(one, removed, min_segment_s)
             segments += numbered
             self.found.found_again |= again
-        self.stream.numbers.record(segments)
+        if not self.dry_run:
+            self.stream.numbers.record(segments)
         return segments
 
     @cached_property

@@ -4,13 +4,12 @@ DATASET/index/passed/about.json   what all of it depended on: settings, code, we
 DATASET/index/passed/<number>/    a part a build: `candidates`, each with a digest of how it was observed, `keys` and
                                   `rejections` of the stages, `files` that have to be there
 A later part goes before an earlier one; a candidate without a digest was not finished. It is a cache: what does not fit
-is looked up again.
+or is damaged is looked up again. Of a dataset in a store it is on this disk, below the user's cache folder.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,12 +21,13 @@ from aria_data.audio.integrity import READER
 from aria_data.errors import AriaDataError
 from aria_data.release import Removal
 from aria_data.segment.identity import NUMBERS
-from aria_data.storage import local_folder, write_whole
+from aria_data.storage import local_folder
 from aria_data.storage.key_index import KeyIndex, words_of
 from aria_data.storage.relations import Relations
 from aria_data.storage.spilled import Spilled
 from aria_data.storage.work_keys import key_start
 from flows.candidates.latest import FIELDS, Candidates
+from flows.candidates.parts import Parts, faults
 from flows.candidates.same_files import File, SameFiles
 from flows.candidates.table_states import file_names, is_continued, state_of_table
 from flows.engine.context import BuildContext, Stage
@@ -37,12 +37,15 @@ FILES = pa.schema([("candidate_id", pa.string()), ("path", pa.string())])
 _DIGEST = f"hash({', '.join(f.name for f in FIELDS)})"  # of 64 bits
 
 
+_NOBODY = "CREATE OR REPLACE TABLE skipped (candidate_id VARCHAR, part INTEGER)"
+
+
 class Passed:
     """The candidates that the last build finished, beside those of today. `code` names the state of this package."""
 
     def __init__(self, relations: Relations, context: BuildContext, stages: Sequence[Stage], code: str):
         self._relations, self._root, self._stages = relations, context.root, stages
-        self._folder = local_folder(context.root) / "index" / "passed"
+        self._parts = Parts(local_folder(context.root) / "index" / "passed")
         self._state = {
             "stages": {
                 one.name: [one.is_wanted(context), key_start(one.name, one.version, one.settings(context))]
@@ -50,9 +53,8 @@ class Passed:
             },
             "code": f"{code} {READER}",
         }
-        self._parts: list[int] = []
         self._is_noted = False  # what the parts say needs no change
-        relations.run("CREATE OR REPLACE TABLE skipped (candidate_id VARCHAR, part INTEGER)")
+        relations.run(_NOBODY)
 
     def skip(self, candidates: Candidates, removals: Mapping[str, Removal], left_out: Collection[str]) -> Candidates:
         """Skip who is unchanged, whose files are there, and who is not in `left_out`. Gives the others."""
@@ -60,9 +62,24 @@ class Passed:
         relations.put_file("digests", candidates.path, f"candidate_id, {_DIGEST} AS digest")
         about = self._about()
         if about is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._parts.discard()
             return candidates
-        self._parts = about["parts"]
+        try:
+            return self._unchanged_left_out(candidates, about, removals, left_out)
+        except faults():  # as of a disk that is full: whatever it is, all candidates can be looked at
+            self._parts.discard()
+            self._is_noted = False
+            relations.run(_NOBODY)
+            return candidates
+
+    def _unchanged_left_out(
+        self,
+        candidates: Candidates,
+        about: Mapping[str, Any],
+        removals: Mapping[str, Removal],
+        left_out: Collection[str],
+    ) -> Candidates:
+        relations = self._relations
         changed = {name for name, _ in set(about["removals"].items()) ^ set(_reasons(removals).items())}
         self._is_noted = not changed
         relations.run(f"""CREATE OR REPLACE TABLE passed AS SELECT * FROM {self._all("candidates")}
@@ -84,16 +101,17 @@ class Passed:
 
     def counts(self, which: str = "skipped") -> dict[str, int]:
         """How many items of each stage are done, or rejected by it, of the candidates that are skipped."""
-        if not self._parts:
+        if not self._parts.numbers:
             return {}
         counted = f"""SELECT stage, count(*) FROM (SELECT candidate_id, part, stage FROM {self._all("keys")}
                 UNION ALL SELECT candidate_id, part, stage FROM {self._all("rejections")})
             SEMI JOIN {which} USING (candidate_id, part) GROUP BY stage"""
-        return dict(self._relations.rows(counted))
+        with self._parts.reading():
+            return dict(self._relations.rows(counted))
 
     def put_files(self, same_files: SameFiles) -> None:
         """Tell of the files of the candidates that are skipped."""
-        if not self._parts:
+        if not self._parts.numbers:
             return
         columns = "candidate_id, location, source_url"
         shared = f"""SELECT audio_sha256, {columns} FROM skipped SEMI JOIN shared USING (audio_sha256)
@@ -123,48 +141,45 @@ class Passed:
             name, found = f"keys_of_{stage.name}", keys.get(stage.name)
             schema = pa.schema([(each, pa.string()) for each in ("item_id", "candidate_id", "key")])
             self._relations.put(name, schema.empty_table() if found is None else found.reader())
-            if self._parts:
-                self._relations.run(f"""INSERT INTO {name} BY NAME SELECT item_id, candidate_id, key
-                    FROM {self._all("keys")} SEMI JOIN skipped USING (candidate_id, part)
-                    WHERE stage = '{stage.name}'""")
+            if self._parts.numbers:
+                with self._parts.reading():
+                    self._relations.run(f"""INSERT INTO {name} BY NAME SELECT item_id, candidate_id, key
+                        FROM {self._all("keys")} SEMI JOIN skipped USING (candidate_id, part)
+                        WHERE stage = '{stage.name}'""")
 
     def put_rejections(self, found: Spilled) -> None:
         """Make the relation `rejections` in the same way."""
         self._relations.put("rejections", found.reader())
-        if self._parts:
-            self._relations.run(f"""INSERT INTO rejections BY NAME SELECT * EXCLUDE (part)
-                FROM {self._all("rejections")} SEMI JOIN skipped USING (candidate_id, part)""")
+        if self._parts.numbers:
+            with self._parts.reading():
+                self._relations.run(f"""INSERT INTO rejections BY NAME SELECT * EXCLUDE (part)
+                    FROM {self._all("rejections")} SEMI JOIN skipped USING (candidate_id, part)""")
 
     def note(self, unsettled: Collection[str], files: Spilled, removals: Mapping[str, Removal]) -> None:
         """Note what this build found, from the relations of `flows.build.results`.
 
         `unsettled` are candidates whose next look may find something else. A note that cannot be written is no fault.
         """
-        relations = self._relations
-        is_whole = not self._parts or len(self._parts) >= MOST_PARTS
+        relations, num_parts = self._relations, len(self._parts.numbers)
+        is_whole = not num_parts or num_parts >= MOST_PARTS
         if self._is_noted and not is_whole and self.num_skipped == relations.value("SELECT count(*) FROM digests"):
             return
-        number = max(self._parts, default=-1) + 1
-        partial = self._folder / f"{number}.partial"
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            self._write_part(partial, unsettled, files, is_whole)
-            partial.rename(self._folder / str(number))
-            parts = [number] if is_whole else [*self._parts, number]
+
+        def about() -> dict[str, Any]:
             tables = {name: state_of_table(self._root, name) for name in self._tables()}
-            about = self._state | {"tables": tables, "removals": _reasons(removals), "parts": parts}
-            write_whole(self._folder / "about.json", json.dumps(about).encode())
-            for gone in set(map(str, self._parts)) - set(map(str, parts)):
-                shutil.rmtree(self._folder / gone, ignore_errors=True)
-        except (AriaDataError, OSError):
-            shutil.rmtree(self._folder, ignore_errors=True)
+            return self._state | {"tables": tables, "removals": _reasons(removals)}
+
+        expected: tuple[type[Exception], ...] = (AriaDataError, *faults())
+        try:
+            self._parts.write(lambda folder: self._write_part(folder, unsettled, files, is_whole), about, is_whole)
+        except expected:
+            self._parts.discard()
 
     def _write_part(self, folder: Path, unsettled: Collection[str], files: Spilled, is_whole: bool) -> None:
         relations = self._relations
         relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
         relations.put("files", files.reader())
-        if is_whole and self._parts:
+        if is_whole and self._parts.numbers:
             relations.run(f"""INSERT INTO files BY NAME SELECT candidate_id, path FROM {self._all("files")}
                 SEMI JOIN skipped USING (candidate_id, part)""")
         steps = ", ".join(f"'{stage.name}'" for stage in self._stages)
@@ -201,12 +216,12 @@ class Passed:
 
     def _about(self) -> dict[str, Any] | None:
         """What the parts depended on; None where something of it is not as it was."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            about = json.loads((self._folder / "about.json").read_bytes())
-            same = all(about[name] == value for name, value in json.loads(json.dumps(self._state)).items())
-            continued = all(is_continued(self._root, name, about["tables"][name]) for name in self._tables())
-            there = all((self._folder / str(part)).is_dir() for part in about["parts"])
-            return about if same and continued and there else None
+        about = self._parts.read()
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            if about is not None and isinstance(about["removals"], dict):
+                same = all(about[name] == value for name, value in json.loads(json.dumps(self._state)).items())
+                continued = all(is_continued(self._root, name, about["tables"][name]) for name in self._tables())
+                return about if same and continued else None
         return None
 
     def _tables(self) -> Iterator[str]:
@@ -215,8 +230,8 @@ class Passed:
     def _all(self, name: str) -> str:
         """The rows of all parts, as SQL."""
         parts = (
-            f"SELECT *, {part} AS part FROM {self._relations.read(self._folder / str(part) / f'{name}.parquet')}"
-            for part in self._parts
+            f"SELECT *, {part} AS part FROM {self._relations.read(self._parts.file(part, name))}"
+            for part in self._parts.numbers
         )
         return f"({' UNION ALL '.join(parts)})"
 

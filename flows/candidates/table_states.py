@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from aria_data.storage import is_remote
+from aria_data.stores.object_paths import ObjectInfo, ObjectPath
 
 FOLDERS = ("audio", "midi")  # of files that records name
 NAMES_TOGETHER = 50_000
@@ -29,10 +29,11 @@ def is_continued(root: Path, name: str, before: dict[str, Any]) -> bool:
     return all(_state_of(log, int(number)) == state for number, state in before.items())
 
 
-def _state_of(log: Path, number: int) -> list[int]:
+def _state_of(log: Path, number: int) -> list[int | str]:
     with suppress(OSError):
         status = (log / f"{number:020}.json").stat()
-        return [status.st_size, status.st_mtime_ns]
+        tag = status.etag if isinstance(status, ObjectInfo) else status.st_mtime_ns
+        return [status.st_size, tag]
     return []
 
 
@@ -40,16 +41,21 @@ def file_names(root: Path) -> Iterator[pa.RecordBatch]:
     """The places, below the dataset, of all files in the shelves of its folders of audio and of MIDI."""
     schema, names = pa.schema([("path", pa.string())]), list[str]()
     for folder in FOLDERS:
-        if is_remote(root):
-            names += [path.relative_to(root).as_posix() for path in (root / folder).rglob("*")]
-            continue
-        for shelf in _entries(root / folder):
-            below = f"{folder}/{shelf.name}"
-            names += [f"{below}/{entry.name}" for entry in _entries(shelf) if entry.name.isprintable()]
+        for below in _of_a_store(root, folder) if isinstance(root, ObjectPath) else _of_a_disk(root, folder):
+            names += [name for name in below if name.isprintable()]
             if len(names) > NAMES_TOGETHER:
                 yield pa.RecordBatch.from_pydict({"path": names}, schema)
                 names = []
     yield pa.RecordBatch.from_pydict({"path": names}, schema)
+
+
+def _of_a_disk(root: Path, folder: str) -> Iterator[list[str]]:
+    for shelf in _entries(root / folder):
+        yield [f"{folder}/{shelf.name}/{entry.name}" for entry in _entries(shelf)]
+
+
+def _of_a_store(root: ObjectPath, folder: str) -> Iterator[list[str]]:
+    yield [str(path.relative_to(root)) for path in (root / folder).files()]
 
 
 def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:

@@ -10,6 +10,9 @@ from fakes import FakeClassifier, melody, noise, write_audio
 
 from aria_data.manifest import Manifest
 from aria_data.release import SelectedRow
+from aria_data.segment.identity import NUMBERS, NumberedSpan
+from aria_data.storage.appending import Appending, Closed
+from aria_data.storage.stage_tables import StageTable
 from flows.define_subset import define_selection
 from flows.engine.context import BuildContext
 from flows.remove import remove_items
@@ -132,3 +135,21 @@ def test_what_is_removed_is_what_was_released_also_after_a_build_that_could_not_
     source.with_name("away").rename(source)
     build(source, out, settings=(*FINE, "segment.min_segment_s=1", "segment.lead_s=3"))
     assert all(end <= 24.1 or start >= 39.9 for start, end in spans(out).values())
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_numbers_found_when_all_shards_have_passed_are_recorded_before_the_release(
+    build, source, out, monkeypatch, is_dry
+):
+    build(source, out, settings=FINE)
+    table = StageTable(out, NUMBERS, NumberedSpan)
+    before = {outcome.item_id for outcome in table.all()}
+    shutil.rmtree(table.path)
+    (out / "index" / "last_build.json").unlink()
+    monkeypatch.setattr("aria_data.storage.appending.FLUSH_AFTER_S", 3600.0)
+    opened = []
+    monkeypatch.setattr(Appending, "to", lambda self, table, to=Appending.to: (opened.append(self), to(self, table))[1])
+    build(source, out, settings=FINE, dry_run=is_dry)
+    assert {outcome.item_id for outcome in table.all()} == (set() if is_dry else before)
+    with pytest.raises(Closed):
+        opened[-1].to(table).append([])

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from fakes import melody, noise, use_fakes, write_audio
 
+from aria_data.errors import DatasetNotReadable
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from aria_data.records import Rejection
+from aria_data.storage.relations import Relations
 from aria_data.storage.snapshots import Snapshot
 from aria_data.storage.stage_tables import RecordTable
+from flows.candidates.parts import Parts
 from flows.cli.jobs import run_build
 from flows.remove import remove_items
 
@@ -156,3 +159,74 @@ def test_many_parts_are_written_as_one(out, tmp_path, monkeypatch, looked_up):
     (tmp_path / "out" / "index" / "last_build.json").unlink()
     build(None, tmp_path / "out")
     assert not any(looked_up)
+
+
+def emptied(part: Path) -> None:
+    (part / "keys.parquet").write_bytes(b"")
+
+
+def cut(part: Path) -> None:
+    content = (part / "rejections.parquet").read_bytes()
+    (part / "rejections.parquet").write_bytes(content[: len(content) // 2])
+
+
+def changed_inside(part: Path) -> None:
+    content = bytearray((part / "candidates.parquet").read_bytes())
+    content[len(content) // 3] ^= 255
+    (part / "candidates.parquet").write_bytes(content)
+
+
+def missing(part: Path) -> None:
+    (part / "files.parquet").unlink()
+
+
+def missing_altogether(part: Path) -> None:
+    shutil.rmtree(part)
+
+
+def a_note_that_is_another_thing(part: Path) -> None:
+    (part.parent / "about.json").write_text('{"parts": [0]}')
+
+
+DAMAGES = [emptied, cut, changed_inside, missing, missing_altogether, a_note_that_is_another_thing]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_cache_of_who_passed_is_made_anew_and_all_candidates_are_looked_at(damage, out, tmp_path, looked_up):
+    shutil.copytree(out, tmp_path / "out")
+    folder = tmp_path / "out" / "index" / "passed"
+    damage(folder / "0")
+    (tmp_path / "out" / "index" / "last_build.json").unlink()
+    build(None, tmp_path / "out")
+    assert max(looked_up) > 1
+    assert result_of(tmp_path / "out") == result_of(out)
+    looked_up.clear()
+    (tmp_path / "out" / "index" / "last_build.json").unlink()
+    build(None, tmp_path / "out")
+    assert not any(looked_up)
+
+
+def test_a_part_that_a_killed_build_did_not_name_is_in_nobodys_way(out, tmp_path, looked_up):
+    shutil.copytree(out, tmp_path / "out")
+    folder = tmp_path / "out" / "index" / "passed"
+    shutil.copytree(folder / "0", folder / "1")
+    (folder / "7.partial").mkdir()
+    write_audio(tmp_path / "more" / "new.wav", melody(5, 7))
+    build(tmp_path / "more", tmp_path / "out")
+    assert max(looked_up) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "about.json"]
+
+
+def test_a_cache_that_is_damaged_while_a_build_reads_it_is_named_with_what_to_do(out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    parts = Parts(tmp_path / "out" / "index" / "passed")
+    assert parts.read() is not None
+
+    def read_what_was_cut() -> None:
+        cut(parts.folder / "0")
+        with parts.reading(), Relations.open(None) as relations:
+            relations.rows(f"SELECT count(*) FROM {relations.read(parts.file(0, 'rejections'))}")
+
+    with pytest.raises(DatasetNotReadable, match="Run the same command again"):
+        read_what_was_cut()
+    assert not parts.folder.exists()

@@ -7,7 +7,7 @@ import pytest
 from aria_data.errors import DatasetNotWritable
 from aria_data.records import Screening
 from aria_data.storage import appending as appending_module
-from aria_data.storage.appending import Appending
+from aria_data.storage.appending import Appending, Closed
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 
 
@@ -76,3 +76,16 @@ def test_a_table_that_cannot_be_written_stops_the_work_that_appends(tmp_path, mo
 
     with pytest.raises(DatasetNotWritable):
         append_on()
+
+
+def test_nothing_is_written_after_the_end_although_a_lane_was_left_behind(tmp_path):
+    table, appending = StageTable(tmp_path, "screen", Screening), Appending()
+    place = appending.to(table)
+    with appending.behind():
+        place.append(screened("a"))
+    place.append(screened("late"))
+    appending.close()
+    with pytest.raises(Closed, match="nothing more is recorded"):
+        place.append(screened("too late"))
+    appending.flush()
+    assert [one.item_id for one in table.all()] == ["a"]
