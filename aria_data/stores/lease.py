@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from aria_data.errors import DatasetLocked, UsageError
+from aria_data.errors import AriaDataError, DatasetLocked, UsageError
 from aria_data.stores.object_paths import ObjectPath, before_writing
 from aria_data.stores.store_errors import StoreUnreachable
 
@@ -116,9 +116,9 @@ class Lease:
         return True
 
     def beat(self) -> None:
-        """Renew the lease until `ended`; runs in a thread. What fails here is found by `require`."""
+        """Renew the lease until `ended`, whatever fails; runs in a thread. `require` finds out what does not pass."""
         while not self.ended.wait(self.lease_s / BEATS):
-            with suppress(DatasetLocked, StoreUnreachable, OSError):
+            with suppress(Exception):  # a refusal may pass, too, as of credentials that are about to be renewed
                 self.renew()
 
     def renew(self) -> None:
@@ -144,7 +144,7 @@ class Lease:
     def free(self) -> None:
         """Let go of the lock, unless it is another's, or may be one's by now."""
         is_own = not self._is_lost and _now() - self._renewed < OWN_SHARE * self.lease_s
-        with suppress(StoreUnreachable, DatasetLocked, OSError):
+        with suppress(AriaDataError, OSError):
             if is_own:
                 self._object(self._number).write_bytes(self._content(is_free=True))
 

@@ -31,6 +31,7 @@ WAIT_S = 1.0  # before the last try: what kills processes from outside, as for l
 POISON = "kills_its_worker"
 START_S = 120.0  # a worker imports nothing before it answers; a busy machine took 3 s
 PYTHON = sys.executable
+SEEN_BY_WORKERS = ("AWS_", "AZURE_", "GOOGLE_", "ARIA_DATA_", "XDG_", "HOME")  # how names begin: stores, caches
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -113,7 +114,7 @@ class Worker:
     """This process's side of one worker."""
 
     def __init__(self, purpose: str, environment: Mapping[str, str], idle_s: float, served: Sequence[str] = ()) -> None:
-        self.purpose = purpose
+        self.purpose, self.surroundings = purpose, _surroundings()
         mine, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -151,9 +152,10 @@ class Worker:
         self.is_free = kind in (GIVEN, RAISED)
         return kind, value
 
-    def is_alive(self) -> bool:
-        """Whether it waits for a call: it has neither ended nor said anything since its last answer."""
-        return self.process.poll() is None and not self.connection.poll()
+    def is_usable(self) -> bool:
+        """Whether it waits for a call: it has neither ended nor said anything since its last answer, and it would
+        find in the same stores and caches what this process finds."""
+        return self.process.poll() is None and not self.connection.poll() and self.surroundings == _surroundings()
 
     def end(self) -> int:
         """End the process, and give its exit code."""
@@ -205,7 +207,7 @@ class Workers:
         with self._lock:
             while self._free:
                 worker = self._free.pop()
-                if worker.is_alive():
+                if worker.is_usable():
                     return worker
                 worker.end()
         return self._start()
@@ -239,6 +241,11 @@ def _environment(wanted: Mapping[str, str]) -> dict[str, str]:
     if root not in site.getsitepackages():
         given["PYTHONPATH"] = os.pathsep.join(filter(None, (root, given.get("PYTHONPATH"))))
     return given
+
+
+def _surroundings() -> dict[str, str]:
+    """What of this process's environment says where files are, and how stores are reached."""
+    return {name: value for name, value in os.environ.items() if name.startswith(SEEN_BY_WORKERS)}
 
 
 _of_process: dict[int, Workers] = {}

@@ -47,6 +47,14 @@ def test_what_a_call_raises_is_raised_here_and_the_worker_lives_on(pool):
     assert first.result == second.result
 
 
+def test_a_worker_finds_stores_where_this_process_finds_them_now(pool, monkeypatch):
+    found = []
+    for address in ("http://one", "http://another"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        found += list(pool.call("deadly:setting", "AWS_ENDPOINT_URL"))
+    assert found == ["http://one", "http://another"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_that_dies_costs_nothing_but_its_call_made_again(how, pool, tmp_path):
     call = pool.call("deadly:die_once", str(tmp_path / "marks"), 6, int(how))

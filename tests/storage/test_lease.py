@@ -18,6 +18,7 @@ from places import ROOT
 from aria_data.errors import DatasetLocked
 from aria_data.storage import exclusive_lock, open_root, write_whole
 from aria_data.stores.lease import Lease, LeaseLost
+from aria_data.stores.store_errors import StoreDenied
 
 HANGS_S = 120  # a guard
 HOLD = """
@@ -194,3 +195,21 @@ def test_who_saw_a_lock_free_long_ago_does_not_take_it_from_its_holder(root):
             one.free()
     assert not late._take_number(1)
     assert [path.name for path in (root / ".lock").glob("*.json")] == ["00000002.json"]
+
+
+def test_a_refusal_that_passes_does_not_end_the_renewals(root, monkeypatch):
+    monkeypatch.setenv("ARIA_DATA_LEASE_S", "2")
+    refusals, renew = [StoreDenied("no"), StoreDenied("no"), ValueError("odd")], Lease.renew
+    renewed = threading.Event()
+
+    def refused_at_first(lease):
+        if threading.current_thread().name == "lease":
+            if refusals:
+                raise refusals.pop()
+            renewed.set()
+        renew(lease)
+
+    monkeypatch.setattr(Lease, "renew", refused_at_first)
+    with exclusive_lock(root / ".lock"):
+        assert renewed.wait(HANGS_S)
+        write_whole(root / "mine", b"under the lock")

@@ -84,3 +84,8 @@ def raise_what_cannot_be_read(send: Callable[[Any], None]) -> None:
 
 def sleep(send: Callable[[Any], None], seconds: float) -> None:
     time.sleep(seconds)
+
+
+def setting(send: Callable[[Any], None], name: str) -> None:
+    """Send the value of an environment variable."""
+    send(os.environ.get(name))
