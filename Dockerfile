@@ -18,7 +18,7 @@ RUN useradd --uid 1000 --create-home aria \
 
 # ---- what PyTorch computes on is all in which the two targets differ
 FROM base AS torch-cpu
-# PyTorch's index of builds for processors makes an image of 3 GB less; without it, the build for GPUs computes on both
+# PyTorch's index of builds for processors leaves CUDA's libraries out, some gigabytes; without it, the build for GPUs computes on both
 ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then export PIP_INDEX_URL="$TORCH_INDEX"; fi; python -m pip install \
     "torch==$(sed -n 's/^torch==//p' constraints.txt)" "torchaudio==$(sed -n 's/^torchaudio==//p' constraints.txt)"
