@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import DatasetError
+from aria_data.storage.copied_files import files_as_copies
 from aria_data.storage.local_copies import copy_of_constant
 from aria_data.stores.lease import require_lease
 from aria_data.stores.object_paths import ObjectInfo, ObjectPath
@@ -63,16 +63,12 @@ def data_files_of(path: ObjectPath, names: Sequence[str], sizes: Sequence[int], 
     Data files never change. Arrow asks a store again that is busy, but not in the middle of a small answer.
     """
     small = [name for name, size in zip(names, sizes, strict=True) if size <= SMALL_BYTES]
-    here, layout = LocalFileSystem(), pads.ParquetFileFormat()
+    layout, here = pads.ParquetFileFormat(), files_as_copies(path.scheme)
     there = arrow_files(path) if len(small) < len(names) else None
     with ThreadPoolExecutor(NUM_FETCHED) as pool:
-        copies = dict(zip(small, pool.map(lambda name: copy_of_constant(path / name), small), strict=True))
-    fragments = [
-        layout.make_fragment(str(copies[name]), here)
-        if name in copies
-        else layout.make_fragment(str(path.key / name), there)
-        for name in names
-    ]
+        list(pool.map(lambda name: copy_of_constant(path / name), small))
+    copied = set(small)
+    fragments = [layout.make_fragment(str(path.key / name), here if name in copied else there) for name in names]
     return pads.FileSystemDataset(fragments, schema, layout, here)  # each fragment has its own file system
 
 

@@ -8,10 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from aria_data.errors import AudioUnreachable, DatasetNotWritable, UsageError
+from aria_data.errors import AudioUnreachable, DatasetCorrupt, DatasetNotWritable, UsageError
+from aria_data.records import Screening
 from aria_data.storage import local_audio, local_copy, local_folder, open_root, write_whole
 from aria_data.storage import local_copies as copies
 from aria_data.storage.local_copies import fetch_database, give_back_database, keep_file
+from aria_data.storage.snapshots import Snapshot
+from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 
 
 @pytest.fixture
@@ -122,3 +125,22 @@ def _folder(path):
     local = fetch_database(path)
     local.parent.mkdir(parents=True, exist_ok=True)
     return local
+
+
+def test_a_snapshot_reads_on_although_the_cache_was_emptied(root):
+    table = StageTable(root, "screen", Screening)
+    table.append([Outcome("c1", "a" * 32, DONE, record=Screening("c1", 5, "rules", ""))])
+    snapshot = Snapshot(table)
+    for path in (copies.cache_home() / "tables").rglob("*.parquet"):
+        path.unlink()
+    assert snapshot.lookup(["a" * 32])["a" * 32].item_id == "c1"
+
+
+def test_a_data_file_that_is_no_longer_in_the_store_is_a_damage_that_is_said(root):
+    table = StageTable(root, "screen", Screening)
+    table.append([Outcome("c1", "a" * 32, DONE, record=Screening("c1", 5, "rules", ""))])
+    snapshot = Snapshot(table)
+    for path in [*table.path.rglob("*.parquet"), *(copies.cache_home() / "tables").rglob("*.parquet")]:
+        path.unlink()
+    with pytest.raises(DatasetCorrupt, match="this table is damaged"):
+        snapshot.lookup(["a" * 32])
