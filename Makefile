@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WITH_BROWSER := $(VENV)/.with-browser
+WITH_SERVERS := $(VENV)/.with-servers
 # two files of tests at a time: a process of them may take 2 GB
 TOGETHER := -n 2 --dist loadfile --durations=10
 
@@ -24,13 +25,17 @@ $(WITH_BROWSER): $(READY) tests/set_up_browser.sh
 	@bash tests/set_up_browser.sh "$(VENV)"
 	@touch $@
 
+$(WITH_SERVERS): $(READY) tests/set_up_servers.sh
+	@bash tests/set_up_servers.sh "$(VENV)"
+	@touch $@
+
 demo: $(READY) ## make example recordings, build a dataset from them, show it
 	@$(BIN)/aria-data demo
 
-test: $(READY) $(WITH_BROWSER) ## the tests that must pass (minutes)
+test: $(READY) $(WITH_BROWSER) $(WITH_SERVERS) ## the tests that must pass (minutes)
 	@$(BIN)/python -m pytest $(TOGETHER)
 
-test-all: $(READY) $(WITH_BROWSER) ## every test, the slow ones too
+test-all: $(READY) $(WITH_BROWSER) $(WITH_SERVERS) ## every test, the slow ones too
 	@$(BIN)/python -m pytest -m "" $(TOGETHER)
 
 check: $(READY) ## formatting, lint, types, the direction of imports

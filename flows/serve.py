@@ -32,11 +32,13 @@ from prefect.schedules import Cron, Interval
 from prefect.states import Cancelled
 from prefect.types.entrypoint import EntrypointType
 
-from aria_data.config import to_values
+from aria_data.collect import CrawlSummary
+from aria_data.config import BuildConfig, to_values
 from aria_data.errors import DatasetLocked, UsageError
 from aria_data.storage import open_root
 from flows.build_dataset import build_dataset
 from flows.crawl import crawl_and_note, settings_of_crawl
+from flows.show.summaries import BuildSummary
 
 NAME = "crawl-and-build"
 log = logging.getLogger(__name__)
@@ -58,17 +60,29 @@ def crawl_and_build(out: str, config: Mapping[str, Any] | None = None, compute: 
     Settings that `config` does not name are those of the dataset. The run is cancelled at once where the dataset is
     locked. Runs that were due before this one has begun are cancelled: it does their work.
     """
-    cancel_missed()
     settings = settings_of_crawl(open_root(out), values=config)
-    try:
-        found = crawl_and_note(open_root(out), settings)
-    except DatasetLocked as error:
-        return Cancelled(message=f"skipped: {error}")
-    try:
-        built = build_dataset(None, out, to_values(settings), dict(compute or {}))
-    except DatasetLocked as error:
-        return Cancelled(message=f"crawled ({found.num_new} new candidates), not built: {error}")
+    found, built = crawl_then(
+        lambda: build_dataset(None, out, to_values(settings), dict(compute or {})), open_root(out), settings
+    )
+    if found is None or isinstance(built, State):
+        return built
     return {"num_new": found.num_new, "num_accepted": found.num_accepted, "version": built.version}
+
+
+def crawl_then(build: Callable[[], BuildSummary], root: Path, settings: BuildConfig) -> tuple[CrawlSummary | None, Any]:
+    """Crawl, then `build`. Gives (what was found, what the build gave); a cancelled state where the dataset is locked.
+
+    Runs of this deployment that were due before this one has begun are cancelled.
+    """
+    cancel_missed()
+    try:
+        found = crawl_and_note(root, settings)
+    except DatasetLocked as error:
+        return None, Cancelled(message=f"skipped: {error}")
+    try:
+        return found, build()
+    except DatasetLocked as error:
+        return found, Cancelled(message=f"crawled ({found.num_new} new candidates), not built: {error}")
 
 
 def cancel_missed() -> int:

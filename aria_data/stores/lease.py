@@ -28,6 +28,7 @@ LEASE = "ARIA_DATA_LEASE_S"  # an environment variable
 LEASE_S = 60.0  # ours: four renewals may fail before another command takes over
 OWN_SHARE = 0.75  # of the lease: so long the holder itself trusts it without having renewed it
 BEATS = 5  # renewals a lease
+JOIN_S = 5.0  # to wait for the last renewal
 _MARK = "now-"  # names of objects that are written to learn the store's time
 _held: dict[ObjectPath, Lease] = {}  # of this process, by root
 
@@ -56,9 +57,10 @@ def held_lease(path: ObjectPath, holder: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         lease.ended.set()
-        beat.join()
+        beat.join(JOIN_S)
         del _held[root]
-        lease.free()
+        if not beat.is_alive():  # else the store does not answer, and the lease ends by itself
+            lease.free()
 
 
 def require_lease(path: ObjectPath) -> None:
@@ -140,9 +142,10 @@ class Lease:
             self.renew()
 
     def free(self) -> None:
-        """Let go of the lock; one that was lost is another's."""
+        """Let go of the lock, unless it is another's, or may be one's by now."""
+        is_own = not self._is_lost and _now() - self._renewed < OWN_SHARE * self.lease_s
         with suppress(AriaDataError, OSError):
-            if not self._is_lost:
+            if is_own:
                 self._object(self._number).write_bytes(self._content(is_free=True))
 
     def _lost(self) -> LeaseLost:

@@ -87,10 +87,11 @@ class Build:
         """
         root = open_root(out).absolute()
         context = BuildContext(root, settings_of(root, None, (), config), Compute(**(compute or {})))
-        context.executor = executor_of(context, Engine(**(engine or {})))
+        who = Engine(**(engine or {}))
+        context.executor = executor_of(context, who)
         with show.progress() as progress, exclusive_lock(root / ".lock"), closing(context), ExitStack() as stack:
             build = cls(source or "", context, progress, name=name, stack=stack)
-            with watched(context, build.telemetry, progress, command):
+            with watched(context, build.telemetry, progress, command, who.price_per_hour):
                 build._tidy()
                 yield build
 

@@ -138,7 +138,7 @@ class Stream:
         works = [self._steps_of(lane) for lane in lanes]
         telemetry = self.runner.telemetry
         line = Lanes(works, [lane.name for lane in lanes], waits=telemetry.lanes([lane.ends for lane in lanes]))
-        self.runner.stopped = line.stopped
+        self.runner.stopped = self.context.stopped = line.stopped
         for lane, channel in zip(lanes, line.channels, strict=False):
             telemetry.queue_of(lane.ends[0], channel.__len__, AHEAD)
         telemetry.expect(RECORDINGS, num_candidates)

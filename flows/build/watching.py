@@ -14,6 +14,7 @@ from flows.build.provenance import code
 from flows.engine.context import BuildContext
 from flows.show import Progress
 from flows.speed.expected import TimeLeft, shares_of, shipped_shares
+from flows.speed.listeners import Followed, followed
 from flows.speed.machine import gpu_use, machine
 from flows.speed.perf_file import PerfLog, read_builds
 from flows.speed.rates import alike, rates_of, shipped_rates
@@ -23,15 +24,22 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @contextmanager
-def watched(context: BuildContext, telemetry: Telemetry, progress: Progress, command: str) -> Iterator[None]:
-    """Show and record what the block does, which `telemetry` counts; `command` is build or fetch."""
+def watched(
+    context: BuildContext, telemetry: Telemetry, progress: Progress, command: str, price_per_hour: float = 0.0
+) -> Iterator[None]:
+    """Show and record what the block does, which `telemetry` counts; `command` is build or fetch.
+
+    `price_per_hour` is what the machines cost in dollars; 0: not known.
+    """
+    build = Followed(command, telemetry.snapshot, lambda: telemetry.seconds, lambda: money_of(context), price_per_hour)
     log = PerfLog(
         context.root,
         context.run_id,
         telemetry.snapshot,
         telemetry.samples,
         facts=lambda: facts_of_speed(context, command),
-        money=lambda: money_of(context),
+        money=build.money,
+        machine_dollars=build.machine_dollars,
     )
 
     def sample() -> None:
@@ -40,6 +48,7 @@ def watched(context: BuildContext, telemetry: Telemetry, progress: Progress, com
 
     with ExitStack() as stack:
         stack.enter_context(log.recording())
+        stack.enter_context(followed(build))
         time_left = time_left_of(context.root, facts_of_speed(context, command)["settings"])
         stack.enter_context(progress.watch(telemetry.snapshot, time_left, sample))
         yield

@@ -85,8 +85,8 @@ def engine_options(command: Any) -> Any:
 
     @functools.wraps(command)
     def body(*arguments: Any, **given: Any) -> Any:
-        names = {"engine": "name", "address": "address", "workers": "workers", "gpus_per_worker": "gpus_per_worker"}
-        engine = {field: given.pop(option) for option, field in names.items()}
+        others = ("address", "workers", "gpus_per_worker", "price_per_hour")
+        engine = {"name": given.pop("engine"), **{name: given.pop(name) for name in others}}
         return command(*arguments, engine=engine, **given)
 
     options = (
@@ -106,10 +106,34 @@ def engine_options(command: Any) -> Any:
             show_default=True,
             help="Share of a GPU that a Ray worker has; 0.5: two share one.",
         ),
+        click.option(
+            "--price-per-hour", default=0.0, help="Dollars that all machines cost; the build counts what it has cost."
+        ),
     )
     for option in reversed(options):
         body = option(body)
     return body
+
+
+def metrics_option(command: Any) -> Any:
+    """Add the option that lets Prometheus ask while the command runs."""
+
+    @functools.wraps(command)
+    def body(*arguments: Any, metrics: int | None, **given: Any) -> Any:
+        if metrics is None:
+            return command(*arguments, **given)
+        from flows.speed.metrics import serving_metrics
+
+        with serving_metrics(metrics) as address:
+            show_line(f"metrics for Prometheus: {address}")
+            return command(*arguments, **given)
+
+    return click.option(
+        "--metrics",
+        metavar="PORT",
+        type=click.IntRange(0, 65_535),
+        help="Let Prometheus ask how the build is doing, at this port of this machine; 0: a free one.",
+    )(body)
 
 
 def prefect_option(command: Any) -> Any:

@@ -17,6 +17,7 @@ from flows.cli.base import (
     Examples,
     compute_options,
     engine_options,
+    metrics_option,
     prefect_option,
     print_json,
 )
@@ -30,7 +31,7 @@ from flows.cli.base import (
     aria-data build recordings/ --out dataset/ --set segment.min_segment_s=20
     aria-data build recordings/ --out dataset/ --config manifests/recipes/demo.toml --json
     aria-data build addresses.csv --out dataset/ --set 'download.licences=["cc0","pd","cc-by"]'
-    aria-data build --out dataset/
+    aria-data build --out dataset/ --metrics 9464 --price-per-hour 0.40
     """,
 )
 @click.argument("source", required=False)
@@ -45,6 +46,7 @@ from flows.cli.base import (
 @click.option("--name", default="", help="Name the version that is released: spring-2027.")
 @engine_options
 @compute_options
+@metrics_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @prefect_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")

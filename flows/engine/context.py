@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -95,6 +96,7 @@ class BuildContext:
     wants_scores: Callable[[Candidate, str], bool] = lambda candidate, sha256: False  # of a file with these bytes
     wants_onsets: Callable[[Recording], bool] = lambda recording: False
     places: Mapping[str, Path] = field(default_factory=dict)  # of files that lie elsewhere here, by location
+    stopped: threading.Event = field(default_factory=threading.Event)  # nothing more is wanted of the work
     on_begin: Callable[[str], None] = lambda item_id: (
         None
     )  # told of each item of a stage that work begins on, if it can

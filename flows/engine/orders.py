@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ class Engine:
     address: str = ""  # of a Ray cluster: auto, ray://HOST:PORT; "": one is started on this machine
     workers: int = 0  # processes that work at the same time, besides those with a GPU; 0: one a core
     gpus_per_worker: float = 1.0  # below 1: several share one
+    price_per_hour: float = 0.0  # dollars, of all machines together; 0: not known
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
@@ -51,6 +53,8 @@ class Engine:
             raise UsageError("--address and --workers are for --engine ray.")
         if self.workers < 0 or not self.gpus_per_worker > 0:
             raise UsageError("--workers must not be negative, and --gpus-per-worker must be above 0.")
+        if not 0 <= self.price_per_hour < math.inf:
+            raise UsageError("--price-per-hour is a number of dollars, 0 or more.")
 
 
 @dataclass(frozen=True)

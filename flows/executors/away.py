@@ -10,13 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 
-from aria_data.errors import PermanentError
+from aria_data.errors import PermanentError, UsageError
 from aria_data.storage import printable, write_whole
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
 from flows.executors.assignments import Begun, Finished, Rest
 from flows.workers.bridge import BridgeDied
-from flows.workers.processes import MAX_TRIES, POISON, WAIT_S, WorkerDied
+from flows.workers.processes import MAX_TRIES, POISON, WAIT_S, WorkerDied, WorkerUnfit
+
+MAX_LOST = 5  # times that the way to all workers may be lost with nothing done between
 
 
 class Away:
@@ -30,6 +32,7 @@ class Away:
         self._not_done: dict[str, Pending] = {}
         self._is_worth_retrying = False
         self._num_idle_deaths = 0  # of workers that died before they began anything
+        self._num_lost = 0  # times that the way to all workers was lost, with nothing done between
 
     def attempt(self, items: Sequence[Item]) -> Iterator[Begun | Finished | Rest]:
         """Have a worker do these items; ends with a `Rest`. Raises `WorkerDied`, and what the work raises."""
@@ -55,14 +58,23 @@ class Away:
                     yield self._taken(message)
                 else:
                     self._finish(items, message)
-        except BridgeDied:  # no item did that: what is left is tried again
-            pass
+        except BridgeDied as death:  # no item did that: what is left is tried again
+            self._num_lost += 1
+            if self._num_lost >= MAX_LOST:
+                self._give_up(death)
+        except WorkerUnfit as death:
+            yield from self._after(death, set(), items)
         except WorkerDied as death:
             yield from self._after(death, in_hand, items)
 
     def _taken(self, message: Finished) -> Outcome:
-        self._num_idle_deaths = 0
-        self._left.pop(message.outcome.item_id, None)
+        self._num_idle_deaths = self._num_lost = 0
+        item = self._left.pop(message.outcome.item_id, None)
+        if item is not None and message.outcome.key != self.stage.key(self.context, item):
+            raise UsageError(
+                f"a worker's {self.stage.name} has other weights, packages or code than this machine. Install the same "
+                "ones there (constraints.txt), and build again."
+            )
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
         for path, content in message.files.items():
@@ -90,11 +102,15 @@ class Away:
         if self._num_idle_deaths:
             time.sleep(WAIT_S)  # what kills processes from outside may pass
         if self._num_idle_deaths >= MAX_TRIES:
-            for item in self._left.values():
-                message = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
-                advice = "Is there too little memory? Build again."
-                self._not_done[item.item_id] = Pending(item.candidate_id, f"{message}. {advice}", "worker_died", False)
-            self._left.clear()
+            self._give_up(death)
+
+    def _give_up(self, death: WorkerDied) -> None:
+        """Leave what is left to the next build."""
+        for item in self._left.values():
+            message = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
+            advice = "Is there too little memory? Build again."
+            self._not_done[item.item_id] = Pending(item.candidate_id, f"{message}. {advice}", "worker_died", False)
+        self._left.clear()
 
     def _poison(self, item: Item, death: WorkerDied) -> PermanentError:
         name = printable(_name_of(item))

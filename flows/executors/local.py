@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from aria_data.errors import AriaDataError, TemporaryError
+from aria_data.errors import AriaDataError
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, Stage
 from flows.engine.stages import INGEST, TRANSCRIBE
 from flows.executors.assignments import Assignment, Begun, Finished, Rest, Setup
 from flows.executors.away import Away
-from flows.workers.processes import WorkerDied, Workers
+from flows.workers.processes import WorkerDied, WorkerNotStarted, Workers, WorkerUnfit
 
 PLACED = frozenset({TRANSCRIBE.name})  # stages whose work `Local` does in a process of its own, which has the model
 WORK_OFF, LOAD = "flows.executors.assignments:work_off", "flows.executors.assignments:load"
@@ -66,6 +66,6 @@ class _InProcess(Away):
         call = self._workers.call(WORK_OFF, Assignment(self._setup, self.stage.name, tuple(items)))
         try:
             yield from call.once()
-        except TemporaryError as error:  # it did not start
-            raise WorkerDied(str(error)) from error
+        except WorkerNotStarted as error:
+            raise WorkerUnfit(str(error)) from error
         yield call.result

@@ -13,13 +13,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import replace
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aria_data.errors import UsageError
+from aria_data.errors import AriaDataError, UsageError
 from aria_data.records import Candidate
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
@@ -29,6 +28,7 @@ from flows.engine.stages import CLASSIFY, FINGERPRINT, INGEST, MEASURE, TRANSCRI
 from flows.executors.assignments import STAGES, Assignment, Begun, Finished, Rest, Setup
 from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
+from flows.workers.lanes import Stopped
 from flows.workers.processes import WorkerDied
 from flows.workers.ray_pool import require_ray
 
@@ -51,6 +51,7 @@ class OnRay:
         self._context, self.engine = context, engine
         self._asking = threading.Lock()
         self._was_there = False
+        self._gone_at = 0.0  # since when it does not answer
         self._pace: dict[str, Pace] = defaultdict(Pace)
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -84,24 +85,23 @@ class OnRay:
         Waits for a cluster that was there before. Raises `UsageError` for one that never was, or does not come back.
         """
         with self._asking:
-            end = time.monotonic() + AWAY_S
-            is_back = False
             while True:
                 try:
                     counts: dict[str, int] = self.bridge.ask(SIZES, self.engine)
                     break
                 except (UsageError, WorkerDied) as error:
-                    if not self._was_there or time.monotonic() > end:
+                    if not self._was_there or (self._gone_at and time.monotonic() > self._gone_at + AWAY_S):
                         raise _no_cluster(error) from error
-                if not is_back:
+                if not self._gone_at:
                     minutes = f"{AWAY_S / 60:.0f} minutes"
                     report(f"the Ray cluster went away. The build waits {minutes} for it; what is finished stays.")
-                is_back = True
-                time.sleep(ASK_EVERY_S)
+                self._gone_at = self._gone_at or time.monotonic()
+                if self._context.stopped.wait(ASK_EVERY_S):
+                    raise Stopped
             on_cpu, on_gpu, nodes = counts[INGEST.name], counts["gpus"], counts["nodes"]
-            if is_back or not self._was_there:
+            if self._gone_at or not self._was_there:
                 report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
-            self._was_there = True
+            self._was_there, self._gone_at = True, 0.0
             return counts
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class OnRay:
     def _spread(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """Cut items into pieces, have workers do them at the same time, and yield outcomes as they come."""
         counts, pace = self.sizes(), self._pace[stage.name]
-        setup = self._setup_for(stage, counts)
+        setup = Setup("", self._context.config, self._context.compute, 1)
         coming: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         stopped = threading.Event()
         pending: dict[str, Pending] = {}
@@ -139,27 +139,28 @@ class OnRay:
         try:
             for piece in pieces:
                 threads.submit(work_on, piece)
-            yield from _until(coming, len(pieces))
+            yield from _until(coming, len(pieces), context.stopped)
         finally:
             stopped.set()
             threads.shutdown(wait=False, cancel_futures=True)
         if pending:
             raise NotDone(pending, any(retry))
 
-    def _setup_for(self, stage: Stage, counts: dict[str, int]) -> Setup:
-        is_on_gpu = stage is TRANSCRIBE and counts["gpus"] > 0
-        device = "cuda" if is_on_gpu else "cpu"
-        compute = replace(self._context.compute, device=device, num_threads=0 if is_on_gpu else 1)
-        return Setup("", self._context.config, compute, 1)
-
 
 def _no_cluster(error: Exception) -> UsageError:
     return error if isinstance(error, UsageError) else UsageError(f"--engine ray: Ray ended ({error}). Build again.")
 
 
-def _until(coming: queue.SimpleQueue[Outcome | BaseException | None], num_ends: int) -> Iterator[Outcome]:
+def _until(
+    coming: queue.SimpleQueue[Outcome | BaseException | None], num_ends: int, stopped: threading.Event
+) -> Iterator[Outcome]:
     while num_ends:
-        one = coming.get()
+        try:
+            one = coming.get(timeout=1.0)
+        except queue.Empty:
+            if stopped.is_set():
+                raise Stopped from None
+            continue
         if one is None:
             num_ends -= 1
         elif isinstance(one, BaseException):
@@ -234,14 +235,13 @@ class OnActor(Away):
         given = {item.item_id: traces[item.item_id] for item in items if item.item_id in traces}
         assignment = Assignment(self._setup, self.stage.name, tuple(items), given if self.stage is MEASURE else {})
         files = files_of(self.context, self.stage, items)
-        began = time.monotonic()
         executor = self._executor
         try:
-            rest: Rest = yield from executor.bridge.call(WORK, executor.engine, WORK_OFF, assignment, files)
+            rest, seconds = yield from executor.bridge.call(WORK, executor.engine, WORK_OFF, assignment, files)
         except BridgeDied:
             executor.sizes()  # waits for the cluster
             raise
-        self._pace.note(sum(seconds_of_item(item) for item in items), time.monotonic() - began)
+        self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
         yield rest
 
 
@@ -254,4 +254,8 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    return {location: context.audio_of(location) for location in sorted(locations)}
+    found = {}
+    for location in sorted(locations):
+        with suppress(AriaDataError):  # the worker says that it is not there
+            found[location] = context.audio_of(location)
+    return found

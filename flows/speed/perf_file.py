@@ -47,6 +47,7 @@ class PerfLog:
     samples: Sequence[Mapping[str, Any]]
     facts: Callable[[], Mapping[str, Any]]  # command, code, settings ...
     money: Callable[[], Sequence[Mapping[str, Any]]]
+    machine_dollars: Callable[[], float | None] = lambda: None  # None: no price was named
     began_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _began: float = field(default_factory=time.monotonic)
     _written: float = -1e9
@@ -92,6 +93,7 @@ class PerfLog:
             **self.facts(),
             "stages": [plain(stage) for stage in self.snapshot().values()],
             "money": list(self.money()),
+            **({} if (dollars := self.machine_dollars()) is None else {"machine_dollars": round(dollars, 6)}),
             "samples": list(self.samples),
         }
 

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import itertools
 import queue
+import subprocess
 import threading
 from collections.abc import Generator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from flows.workers.lanes import Stopped
 from flows.workers.processes import Worker, WorkerDied
-from flows.workers.worker import GIVEN, RAISED, READY, SENT, function_named
+from flows.workers.worker import GIVEN, RAISED, READY, SENT, function_named, sendable
 
 FOR_EVER_S = 1e8  # it ends with this process
 STOP = ""  # as the name of a function: give up that call
+END = -1  # as the number of a call: end
+CLOSE_S = 10.0  # a cluster of Ray's own takes some seconds to end
 
 
 class BridgeDied(WorkerDied):
@@ -33,6 +37,7 @@ class Bridge:
 
     def __init__(self, purpose: str):
         self._purpose, self._lock = purpose, threading.Lock()
+        self._is_closed = False
         self._side: _Side | None = None
 
     def call(self, name: str, *arguments: Any) -> Generator[Any, None, Any]:
@@ -55,15 +60,18 @@ class Bridge:
 
     def _running(self) -> _Side:
         with self._lock:
+            if self._is_closed:
+                raise Stopped
             if self._side is None or not self._side.is_alive:
                 self._side = _Side(Worker(self._purpose, {}, FOR_EVER_S, [f"{__name__}:serve"]))
             return self._side
 
     def close(self) -> None:
-        """End the process, which has a moment to put its things in order."""
+        """End the process, which has a moment to put its things in order. Calls raise `BridgeDied`, or `Stopped`."""
         with self._lock:
+            self._is_closed = True
             if self._side is not None:
-                self._side.worker.end()
+                self._side.close()
 
 
 class _Side:
@@ -96,17 +104,25 @@ class _Side:
             if not is_ended:
                 self._send(number, STOP, ())
 
+    def close(self) -> None:
+        """Ask the process to end, and see that it does."""
+        self._send(END, STOP, ())
+        with suppress(subprocess.TimeoutExpired):
+            self.worker.process.wait(CLOSE_S)
+        self.worker.process.kill()
+
     def _send(self, *message: Any) -> None:
         with suppress(OSError), self._sending:  # `_listen` finds out
             self.worker.connection.send(message)
 
     def _listen(self) -> None:
-        with suppress(EOFError, OSError):
+        with suppress(Exception):  # its end, or a message that cannot be read: the process is of no more use
             while True:
                 number, kind, value = self.worker.connection.recv()
-                if number in self._calls:
-                    self._calls[number].put((kind, value))
+                if (answers := self._calls.get(number)) is not None:
+                    answers.put((kind, value))
         self.is_alive = False
+        self.worker.process.kill()
         death = BridgeDied(self.worker.end())
         for answers in list(self._calls.values()):
             answers.put((RAISED, death))
@@ -137,12 +153,14 @@ def serve(connection: Connection, idle_s: float) -> None:
             except Unheard:
                 raise
             except Exception as error:
-                say(number, RAISED, error)
+                say(number, RAISED, sendable(error))
             else:
                 say(number, GIVEN, result)
 
     while True:
         number, name, arguments = connection.recv()
+        if number == END:
+            return
         if name == STOP:
             stopped.add(number)
         else:

@@ -49,6 +49,14 @@ class WorkerDied(Exception):
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
+class WorkerUnfit(WorkerDied):
+    """The worker could not work, or its machine went away, whatever it had in hand: no item's fault."""
+
+
+class WorkerNotStarted(TemporaryError):
+    """A process did not start: no call's fault."""
+
+
 class Call:
     """One call of a worker. Iterate over what it sends; then `result` is what it gives."""
 
@@ -121,14 +129,14 @@ class Worker:
         self._require_ready()
 
     def _require_ready(self) -> None:
-        """Wait until the process answers. Raises `TemporaryError` when it does not start: no call's fault."""
+        """Wait until the process answers. Raises `WorkerNotStarted`."""
         with suppress(EOFError, OSError):
             if self.connection.poll(START_S):
                 self.connection.recv()
                 return
         self.process.kill()
         said = f"a process that {self.purpose} did not start ({WorkerDied(self.end())})"
-        raise TemporaryError(f"{said}. Is there too little memory? Build again.")
+        raise WorkerNotStarted(f"{said}. Is there too little memory? Build again.")
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> None:
         self.is_free = False
@@ -176,6 +184,7 @@ class Workers:
     ):
         self._room, self._lock = threading.BoundedSemaphore(size), threading.Lock()
         self._free: list[Worker] = []
+        self._taken: set[Worker] = set()
         self._is_closed = False
         self.size, self._start = size, partial(Worker, purpose, environment, idle_s)
 
@@ -186,20 +195,26 @@ class Workers:
     def take(self) -> Worker:
         """Wait until a worker is free."""
         self._room.acquire()
+        try:
+            worker = self._free_or_new()
+        except BaseException:
+            self._room.release()
+            raise
+        self._taken.add(worker)
+        return worker
+
+    def _free_or_new(self) -> Worker:
         with self._lock:
             while self._free:
                 worker = self._free.pop()
                 if worker.is_usable():
                     return worker
                 worker.end()
-        try:
-            return self._start()
-        except BaseException:
-            self._room.release()
-            raise
+        return self._start()
 
     def give_back(self, worker: Worker, is_free: bool) -> None:
         """Let others use a worker, or end one that is in the middle of a call."""
+        self._taken.discard(worker)
         with self._lock:
             is_kept = is_free and not self._is_closed
             if is_kept:
@@ -210,7 +225,9 @@ class Workers:
         self._room.release()
 
     def close(self) -> None:
-        """End the workers that are free now, and the others as soon as their calls end."""
+        """End all workers; a call that is being made raises `WorkerDied`."""
+        for worker in list(self._taken):
+            worker.process.kill()
         with self._lock:
             self._is_closed = True
             while self._free:

@@ -22,13 +22,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from aria_data.errors import UsageError
-from flows.workers.processes import WorkerDied
-from flows.workers.worker import GIVEN, RAISED, SENT, function_named
+from flows.workers.processes import WorkerDied, WorkerUnfit
+from flows.workers.worker import GIVEN, RAISED, SENT, function_named, sendable
 
 POLL_S = 1.0  # an actor answers at least as often
 START_S = 300.0  # a node that was just added may have to fetch the code
 CONNECT_S = 10.0
+ANSWER_S = 30.0  # an actor that waits answers in milliseconds; its machine may be busy
 LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
+
+
+class NoRoom(WorkerUnfit):
+    """No node of the cluster has what these actors need."""
 
 
 class Hands:
@@ -56,7 +61,7 @@ class Hands:
         try:
             result = function_named(name)(lambda value: self._say(SENT, value), *arguments)
         except Exception as error:
-            self._say(RAISED, error)
+            self._say(RAISED, sendable(error))
         else:
             self._say(GIVEN, result)
 
@@ -78,8 +83,19 @@ class Actor:
         self.result: Any = None
 
     def require_ready(self) -> None:
-        """Wait until it has its place in the cluster. Raises `WorkerDied`."""
-        self._get(self._hands.ready.remote(), START_S)
+        """Wait until it has its place in the cluster. Raises `WorkerUnfit`."""
+        try:
+            self._get(self._hands.ready.remote(), START_S)
+        except WorkerDied as error:
+            raise WorkerUnfit(str(error)) from error
+
+    def is_alive(self) -> bool:
+        """Whether it still answers: its node may have gone while it waited."""
+        try:
+            self._get(self._hands.ready.remote(), ANSWER_S)
+        except WorkerDied:
+            return False
+        return True
 
     def call(self, name: str, *arguments: Any) -> Iterator[Any]:
         """Yield what the function sends; then `result` is what it gives. Raises what it raises, and `WorkerDied`."""
@@ -110,14 +126,16 @@ class Actor:
 
     def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
         import ray
-        from ray.exceptions import GetTimeoutError, RayError
+        from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayError
 
         try:
             return ray.get(reference, timeout=timeout_s)
         except GetTimeoutError as error:
             raise WorkerDied(f"no place in the cluster within {timeout_s:.0f} s") from error
         except (RayError, ConnectionError) as error:
-            raise WorkerDied(" ".join(str(error).split())[:200] or type(error).__name__) from error
+            said = " ".join(str(error).split())
+            is_of_machine = isinstance(error, OutOfMemoryError | NodeDiedError) or "node has died" in said
+            raise (WorkerUnfit if is_of_machine else WorkerDied)(said[:200] or type(error).__name__) from error
 
 
 class RayPool:
@@ -147,9 +165,10 @@ class RayPool:
             while not self._free and self._num_taken >= self._allowed():
                 self._changed.wait(LOOK_EVERY_S)
             self._num_taken += 1
-            if self._free:
-                return self._free.pop()
+            free = self._free.pop() if self._free else None
         try:
+            if free is not None and free.is_alive():
+                return free
             actor = Actor(self._options)
             actor.require_ready()
             return actor
@@ -161,8 +180,8 @@ class RayPool:
 
     def _allowed(self) -> int:
         size = self._size()
-        if size < 1 and not self._num_taken:
-            raise UsageError(f"the Ray cluster has no node with room for {self._options} ({self.purpose}).")
+        if size < 1:
+            raise NoRoom(f"the cluster has no room for {self._options}")
         return size
 
     def _give_back(self, actor: Actor) -> None:
@@ -178,7 +197,7 @@ class RayPool:
     @property
     def num_places(self) -> int:
         """How many actors may work at the same time now."""
-        return max(1, self._size())
+        return self._size()
 
     def close(self) -> None:
         """End the actors that are free now, and the others as soon as their calls end."""
@@ -207,7 +226,7 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
     if address:
         settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
     else:
-        settings |= {"num_cpus": num_cpus, "include_dashboard": False}
+        settings |= {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
     try:
         _require_answer(address)
         ray.init(**settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -36,7 +37,7 @@ def serve(connection: Connection, idle_s: float = IDLE_S) -> None:
         except (BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:
-            connection.send((RAISED, error))
+            connection.send((RAISED, sendable(error)))
         else:
             connection.send((GIVEN, result))
 
@@ -45,6 +46,15 @@ def function_named(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found
+
+
+def sendable(error: Exception) -> Exception:
+    """The error itself, if another process can read it; else what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def end_with(parent: int) -> None:

@@ -66,7 +66,7 @@ def cluster(tmp_path_factory):
         patch.setenv("MARKS", str(marks))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         patch.setattr(Cluster, "address", ray.get_runtime_context().gcs_address)
         yield marks
         ray.shutdown()

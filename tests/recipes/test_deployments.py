@@ -82,10 +82,10 @@ def test_a_run_without_config_builds_with_the_datasets_settings_and_leaves_them(
     assert (world / "out" / "dataset.toml").read_bytes() == before
 
 
-def test_a_config_of_a_run_changes_what_it_names_and_nothing_else(world, run):
+def test_the_settings_of_a_run_change_what_they_name_and_nothing_else(world, run):
     before = toml_of(world)
-    config = {"segment": {"max_gap_s": 1.5}, "release": {"exclude": []}}
-    assert run("build-dataset", source=str(world / "in"), out=str(world / "out"), config=config).is_completed()
+    settings = ["segment.max_gap_s=1.5", "release.exclude=[]"]
+    assert run("build-dataset", source=str(world / "in"), out=str(world / "out"), settings=settings).is_completed()
     assert len(Manifest(world / "out").rows()) == 3
     assert toml_of(world) == {**before, "segment": {**before["segment"], "max_gap_s": 1.5}}
 
@@ -103,9 +103,9 @@ def test_a_run_gives_what_the_command_gives(world, run, tmp_path_factory):
 @pytest.mark.parametrize(
     ("parameters", "error", "says"),
     [
-        ({"config": {"segment": {"min_segment": 5}}}, ConfigInvalid, "unknown key 'min_segment'"),
-        ({"config": {"segments": {}}}, ConfigInvalid, "unknown key 'segments'"),
-        ({"config": {"segment": 5}}, ConfigInvalid, "is a table of settings"),
+        ({"settings": ["segment.min_segment=5"]}, ConfigInvalid, "unknown key 'min_segment'"),
+        ({"settings": ["segments.max_gap_s=1"]}, ConfigInvalid, "segments"),
+        ({"engine": "local", "workers": 3}, UsageError, "--workers"),
         ({"source": "no/such/folder"}, UsageError, "is not a folder"),
     ],
 )
@@ -129,17 +129,17 @@ def test_a_run_that_crawls_and_builds_finds_the_datasets_settings(tmp_path, monk
         ]  # fmt: skip
         run_crawl(tmp_path / "out", None, asked, lambda summary: None)
         before = (tmp_path / "out" / "dataset.toml").read_bytes()
-        assert run("crawl-and-build", out=str(tmp_path / "out"), config=None).is_completed()
+        assert run("crawl-and-build", out=str(tmp_path / "out"), seeds=[], settings=[]).is_completed()
         assert len(Manifest(tmp_path / "out").rows()) == 1
         assert (tmp_path / "out" / "dataset.toml").read_bytes() == before
         values = toml_of(tmp_path)
-        config = {"crawl": {"seeds": [site.address("/"), site.address("/more")]}}
-        assert run("crawl-and-build", out=str(tmp_path / "out"), config=config).is_completed()
-    assert toml_of(tmp_path) == {**values, "crawl": {**values["crawl"], **config["crawl"]}}
+        seeds = [site.address("/"), site.address("/more")]
+        assert run("crawl-and-build", out=str(tmp_path / "out"), seeds=seeds, settings=[]).is_completed()
+    assert toml_of(tmp_path) == {**values, "crawl": {**values["crawl"], "seeds": seeds}}
 
 
 def test_a_run_that_crawls_without_a_seed_fails_as_the_command_does(tmp_path, run):
-    state = run("crawl-and-build", out=str(tmp_path / "out"), config=None)
+    state = run("crawl-and-build", out=str(tmp_path / "out"), seeds=[], settings=[])
     with pytest.raises(UsageError, match="name a seed"):
         state.result()
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,29 @@ def send_some(send: Callable[[Any], None], root: str, order: Order) -> None:
 
     with contextlib.suppress(_Enough):
         decode_whole(once, root, order)
+
+
+class _Unsendable(Exception):
+    def __init__(self) -> None:
+        super().__init__("a lock inside")
+        self.lock = threading.Lock()
+
+
+class _Unreadable(Exception):
+    def __init__(self, one: str, other: str):
+        super().__init__(f"{one} {other}")
+
+
+def raise_what_cannot_be_sent(send: Callable[[Any], None]) -> None:
+    raise _Unsendable
+
+
+def raise_what_cannot_be_read(send: Callable[[Any], None]) -> None:
+    raise _Unreadable("a lock", "inside")
+
+
+def sleep(send: Callable[[Any], None], seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def setting(send: Callable[[Any], None], name: str) -> None:
