@@ -69,8 +69,8 @@ class Cluster:
         root = Path(__file__).resolve().parents[2]
         connect(engine.address, engine.workers or None, [str(root / name) for name in CODE])
         self.engine, self.resources = engine, Resources()
-        self.plain = RayPool("works", self._num_on_cpu, num_cpus=1)
-        self.on_gpu = RayPool("transcribes", self.num_on_gpu, num_cpus=1, num_gpus=engine.gpus_per_worker)
+        self.plain = RayPool(self._num_on_cpu, num_cpus=1)
+        self.on_gpu = RayPool(self.num_on_gpu, num_cpus=1, num_gpus=engine.gpus_per_worker)
 
     def num_on_gpu(self) -> int:
         """How many actors with a GPU, or a part of one, the nodes have room for."""

@@ -1,6 +1,6 @@
 """Actors of a Ray cluster that call functions, as the worker processes of `flows.workers.processes` do on this machine.
 
-    pool = RayPool("works", lambda: 4, num_cpus=1)
+    pool = RayPool(lambda: 4, num_cpus=1)
     with pool.held() as actor:
         for value in actor.call("module:function", argument):
             ...                                  # what the function sends
@@ -79,15 +79,21 @@ class Actor:
 
         remote: Any = ray.remote(Hands)
         self._hands: Any = remote.options(max_restarts=0, **options).remote()
+        self._ready = self._hands.ready.remote()
         self.is_free = True  # has given its last answer
         self.result: Any = None
 
-    def require_ready(self) -> None:
-        """Wait until it has its place in the cluster. Raises `WorkerUnfit`."""
+    def is_placed(self, wait_s: float) -> bool:
+        """Whether it has its place in the cluster, after so long at most. Raises `WorkerUnfit` where it died."""
+        import ray
+
+        if not ray.wait([self._ready], timeout=wait_s)[0]:
+            return False
         try:
-            self._get(self._hands.ready.remote(), START_S)
+            self._get(self._ready)
         except WorkerDied as error:
             raise WorkerUnfit(str(error)) from error
+        return True
 
     def is_alive(self) -> bool:
         """Whether it still answers: its node may have gone while it waited."""
@@ -141,8 +147,8 @@ class Actor:
 class RayPool:
     """Actors of one kind, at most as many as `size` says, each started when it is first needed. Safe for threads."""
 
-    def __init__(self, purpose: str, size: Callable[[], int], **options: Any):
-        self.purpose, self._size, self._options = purpose, size, options
+    def __init__(self, size: Callable[[], int], **options: Any):
+        self._size, self._options = size, options
         self._free: list[Actor] = []
         self._num_taken = 0
         self._is_closed = False
@@ -169,14 +175,30 @@ class RayPool:
         try:
             if free is not None and free.is_alive():
                 return free
-            actor = Actor(self._options)
-            actor.require_ready()
-            return actor
+            return self._placed(Actor(self._options))
         except BaseException:
             with self._changed:
                 self._num_taken -= 1
                 self._changed.notify()
             raise
+
+    def _placed(self, actor: Actor) -> Actor:
+        """Wait until an actor has its place, which a node that is gone may have taken along; one that becomes free
+        meanwhile is given instead. Raises `WorkerUnfit`."""
+        end = time.monotonic() + START_S
+        try:
+            while not actor.is_placed(LOOK_EVERY_S):
+                with self._changed:
+                    free = self._free.pop() if self._free else None
+                if free is not None:
+                    actor.kill()
+                    return free
+                if time.monotonic() > end:
+                    raise WorkerUnfit(f"no place in the cluster within {START_S:.0f} s")
+        except BaseException:
+            actor.kill()
+            raise
+        return actor
 
     def _allowed(self) -> int:
         size = self._size()
