@@ -129,6 +129,7 @@ def result_of(name: str, item: Any, root: Path) -> Any:
     )
 
 
+@cache
 def replace_work() -> None:
     """Let every stage give its results without doing anything for them, in worker processes as in this one."""
     from flows.engine import stages

@@ -15,6 +15,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.revising import Change
 from aria_data.manifest.row_queries import differs
+from aria_data.manifest.rows import by_bucket
 from aria_data.manifest.stored_rows import is_present, of_all_rows
 from aria_data.measure import load_limits
 from aria_data.measure.prune import PRESETS, is_passing
@@ -77,10 +78,11 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
 
 def _put(added: pa.Table) -> Change:
     """The change that gives rows the columns `added` (by segment_id), and takes all others of users away."""
+    in_buckets = by_bucket(added)  # to look a bucket's rows up among all of them took half of the time
 
     def change(rows: pa.Table) -> pa.Table:
         fixed = rows.select([name for name in rows.column_names if not is_added(name)])
-        then = _with_columns(fixed, added)
+        then = _with_columns(fixed, in_buckets(rows))
         is_other = pa.chunked_array([pa.repeat(False, len(rows))])
         for name in filter(is_added, {*rows.column_names, *added.column_names}):
             was, now = (_column(each, name) for each in (rows, then))

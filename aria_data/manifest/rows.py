@@ -217,6 +217,19 @@ def buckets_of(segment_ids: pa.ChunkedArray) -> set[str]:
     return {_bucket(segment_id) for chunk in segment_ids.chunks for segment_id in chunk.to_pylist()}
 
 
+def by_bucket(rows: pa.Table) -> Callable[[pa.Table], pa.Table]:
+    """Give a function from rows of one partition to those of `rows` that are in the same one."""
+    names = pa.array(map(_bucket, rows["segment_id"].to_pylist()), pa.string())
+    parts = {name: rows.filter(pc.equal(names, name)) for name in pc.unique(names).to_pylist()}
+
+    def of(some: pa.Table) -> pa.Table:
+        return (
+            parts.get(_bucket(some["segment_id"][0].as_py()), rows.slice(0, 0)) if some.num_rows else rows.slice(0, 0)
+        )
+
+    return of
+
+
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:
     """For each value, whether it is among the wanted ones."""
     found = wanted if isinstance(wanted, pa.ChunkedArray) else pa.array(sorted(wanted), pa.string())
