@@ -22,7 +22,13 @@ import pyarrow.compute as pc
 from aria_data.measure import MEASURES, PruneLimits
 from aria_data.measure.measured_columns import columns_of, first_failing
 from aria_data.records import Segment, Segmentation
-from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
+from aria_data.release.rows_of_segments import (
+    FROM_ANNOTATION,
+    FROM_MEASUREMENT,
+    FROM_TRANSCRIPTION,
+    is_cut,
+    rounded_all,
+)
 from aria_data.storage.key_index import KeyIndex, words_of
 from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import arrow_type
@@ -155,9 +161,15 @@ def _settled(relations: Relations) -> Iterator[pa.RecordBatch]:
         FROM found JOIN settled s USING (recording_id, start_s, end_s) SEMI JOIN whole USING (recording_id)"""
     for batch in relations.batches(known):
         first, last = (batch.column(name) for name in ("start_s", "end_s"))
-        shown = [[round(one, 6) for one in values.to_pylist()] for values in (first, last, pc.subtract(last, first))]
-        columns = [*batch.columns[:5], *map(pa.array, shown), batch.column("audio_score")]
+        shown = map(_shown, (first, last, pc.subtract(last, first)))
+        columns = [*batch.columns[:5], *shown, batch.column("audio_score")]
         yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(SEGMENTS.items()))
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    """Numbers as rows have them, null for NaN."""
+    shown = rounded_all(values.to_numpy(zero_copy_only=False))
+    return pa.array(shown, pa.float64(), mask=np.isnan(shown))
 
 
 def _row_of(one: Segment) -> tuple[Any, ...]:
@@ -189,7 +201,7 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
         for batch in _measurements(context, keys):
             measured = columns_of(batch.column("measures"))
             verdicts = {name: first_failing(measured, one) for name, one in judged.items()}
-            shown = [[rounded(value) for value in _listed(measured[name])] for name in FROM_MEASUREMENT]
+            shown = [_shown(measured[name]) for name in FROM_MEASUREMENT]
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
             columns = [batch.column("segment_id"), *measured.values(), *shown, *cut]
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]

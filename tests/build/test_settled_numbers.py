@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aria_data.records import Segment, Segmentation
+from aria_data.release.rows_of_segments import rounded, rounded_all
 from aria_data.segment.identity import NUMBERS, NumberedSpan
 from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import to_column
@@ -58,6 +61,12 @@ def test_numbers_given_together_are_those_given_one_by_one(found, recorded):
         StageTable(root, NUMBERS, NumberedSpan).append(outcomes)
         for removed in (set(), {"local-a_0", "local-b_1", "web-c"}):
             assert rows_of(root, found, removed, True, []) == rows_of(root, found, removed, False, [])
+
+
+@given(st.lists(st.floats() | st.floats(-1e4, 1e4).map(lambda value: round(value, 6) + 5e-7)))
+def test_many_numbers_are_rounded_as_one_is(values):
+    one_by_one = [math.nan if rounded(value) is None else rounded(value) for value in values]
+    assert list(map(repr, rounded_all(np.array(values, float)).tolist())) == list(map(repr, one_by_one))
 
 
 def test_only_a_recording_with_a_new_span_or_a_removed_segment_is_numbered_by_itself(tmp_path):
