@@ -127,10 +127,17 @@ def content_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
     return hash_of(pa.Table.from_pylist([{"segment_id": r["segment_id"], DIGEST: digest_of(r)} for r in rows], schema))
 
 
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    """Sort by segment_id, without a copy if it is sorted already."""
+    ids = table["segment_id"]
+    is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+    return table if is_sorted else table.sort_by("segment_id")
+
+
 def hash_of(index: pa.Table) -> str:
     """Hash all rows of an index by their ids and digests, in any order."""
     digest = hashlib.sha256()
-    for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
+    for batch in sorted_by_id(index.select(["segment_id", DIGEST])).to_batches(max_chunksize=BATCH_ROWS):
         lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
         digest.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
     return digest.hexdigest()

@@ -14,9 +14,9 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
-from aria_data.manifest.digests import BATCH_ROWS, digests_of
+from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
-from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, sorted_by_id, with_index
+from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, with_index
 
 Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
 COUNTED = ("removed_in", "duration_s")  # what a version's counts are made of
