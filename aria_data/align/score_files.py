@@ -173,7 +173,8 @@ def _require_bounded(content: bytes) -> None:
 
 def _require_grid(file: MidiFile) -> None:
     """Raise `ValueError` for a performance: its notes lie on no grid, and hardly two begin at one tick."""
-    ticks = [event.tick for track in file.tracks for event in track.events if event.kind == NOTE_ON and event.second]
+    events = (event for track in file.tracks for event in track.events)
+    ticks = [tick for tick, kind, _, _, velocity in events if kind == NOTE_ON and velocity]
     if not ticks or file.ticks_per_s is not None:
         raise ValueError("it holds no notes" if not ticks else "it counts seconds, not beats: it is no score")
     if max(ticks) > MAX_QUARTERS * file.ticks_per_beat:
