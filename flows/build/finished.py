@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from aria_data.manifest.columns import arrow_schema
+from aria_data.release.alignments import COLUMNS as ALIGNED
+from aria_data.release.alignments import put_alignments
 from aria_data.release.exclusions import excluded_by, find_exclusion
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION
 from aria_data.storage.relations import Relations
@@ -35,6 +37,8 @@ def put_finished(relations: Relations, context: BuildContext) -> None:
         "removed_in": "BIGINT",
         "removal_reason": "VARCHAR",
     }
+    put_alignments(relations, context.root)
+    of_alignments = ", ".join(f"l.{name}" for name in ALIGNED)
     empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in decided.items())
     names = ", ".join(f'"{name}"' for name in arrow_schema().names)
     relations.run(f"""CREATE OR REPLACE TABLE finished AS SELECT {names} FROM (
@@ -46,12 +50,13 @@ def put_finished(relations: Relations, context: BuildContext) -> None:
             p.relevance_score, r.audio_sha256, 'audio-' || substr(r.samples_sha256, 1, 16) AS audio_cluster,
             rc.cluster_id AS recording_cluster, nc.cluster_id AS notes_cluster,
             rc.is_lead AND nc.is_lead AS is_cluster_lead, coalesce(x.reason, '') AS excluded_by,
-            m.in_pruned < 0 AS in_pruned, m.in_deduplicated < 0 AS in_deduplicated, {empty}
+            m.in_pruned < 0 AS in_pruned, m.in_deduplicated < 0 AS in_deduplicated, {of_alignments}, {empty}
         FROM segments s JOIN measures m USING (segment_id) JOIN transcriptions t USING (segment_id)
         JOIN recordings r USING (recording_id) JOIN candidates c USING (candidate_id)
         JOIN annotations a USING (candidate_id) JOIN screenings p USING (candidate_id)
         JOIN recording_clusters rc ON rc.item_id = s.recording_id JOIN note_clusters nc ON nc.item_id = s.segment_id
         LEFT JOIN downloads d USING (candidate_id) LEFT JOIN excluded x USING (segment_id)
+        LEFT JOIN alignments l ON l.segment_id = s.segment_id AND l.midi_sha256 = t.midi_sha256
         WHERE m.floor < 0 AND s.recording_id NOT IN (SELECT recording_id FROM carried))""")
 
 
