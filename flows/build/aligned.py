@@ -1,30 +1,36 @@
 """Segments along scores: what was aligned before with the same notes and scores is not aligned again.
 
 In: the notes of segments, an index of scores. Out: records and files in the dataset folder (`release.alignments`).
-`flows.align` does this for what is released, a build with `align.scores` for what it is about to release.
+`flows.align` does this for what is released, a build with `release.scores` for what it is about to release.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aria_data.align import AlignConfig, ScoreIndex, check_composition
+from aria_data.align import AlignConfig, Score, ScoreIndex, check_composition, read_scores
 from aria_data.align.alignment_files import write_alignment
 from aria_data.align.many import Item, align_many, candidates_of
+from aria_data.align.score_files import find_scores
 from aria_data.align.summaries import summary_of
-from aria_data.errors import DatasetLocked
+from aria_data.errors import DatasetLocked, MidiUnreadable, UsageError
+from aria_data.midi import read_midi
 from aria_data.records import SegmentAlignment
 from aria_data.release.alignments import TABLE, folder_of
+from aria_data.storage import printable
+from aria_data.storage.relations import Relations
 from aria_data.storage.stage_tables import DONE, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import work_key
+from flows.show import Progress
 
 VERSION = 1  # raise it when the same notes and scores give another result
 WORK_TABLE = "align"
 APPEND_EVERY = 100  # segments: a kill costs their minutes
+FEW = 4  # segments are aligned in this process: others would load their libraries for longer
 MAX_WAITING = 1_000  # aligned segments that wait for the lock of the dataset: some hundred megabytes
 
 Segment = tuple[Mapping[str, Any], list[Any]]  # segment_id, midi_path, midi_sha256, composition_id; its notes
@@ -145,16 +151,68 @@ class AlignWork:
         return Outcome(row["segment_id"], key, status, record.reason, record.measured, record.evidence, record)
 
 
+def read_index(folder: Path, cache: Path | None, progress: Progress, on_error: Callable[[str], None]) -> ScoreIndex:
+    """Read and index the scores of a folder; one that cannot be read is told. Raises `UsageError` for none."""
+    scores = []
+    with progress.stage("scores", len(find_scores(folder)), 0.0, 0):
+        for _, found in read_scores(folder, cache):
+            progress.advance(0.0)
+            if isinstance(found, Score):
+                scores.append(found)
+            else:
+                on_error(str(found))
+    if not scores:
+        raise UsageError(f"--scores {printable(str(folder))}: none of its scores can be read.")
+    return ScoreIndex(scores)
+
+
 def paths_of(record: SegmentAlignment) -> list[str]:
     """The two files of a record, below the dataset folder; none where the notes were not aligned."""
     return [path for path in (record.beats_path, record.details_path) if path]
 
 
-def put_records(root: Path, done: Mapping[str, SegmentAlignment], present: Mapping[str, str]) -> None:
-    """Put records into `tables/alignments`, beside those that are there of the same notes.
+def put_records(
+    root: Path, done: Mapping[str, SegmentAlignment], present: Mapping[str, str | None] | None = None
+) -> None:
+    """Put records into `tables/alignments`, beside those that are there, in place of those of the same segments.
 
-    `present` has the `midi_sha256` of every segment that is to be in it.
+    `present` has the `midi_sha256` of every segment that is to be in it; None: all may stay.
     """
     table = RecordTable(root, TABLE, SegmentAlignment)
     kept = {**{record.segment_id: record for record in table.read()}, **done}
-    table.replace([kept[name] for name in sorted(kept) if present.get(name) == kept[name].midi_sha256])
+    is_kept = [present is None or present.get(name) == kept[name].midi_sha256 for name in sorted(kept)]
+    table.replace([kept[name] for name, is_one in zip(sorted(kept), is_kept, strict=True) if is_one])
+
+
+def align_results(root: Path, relations: Relations, scores: Path, progress: Progress) -> list[str]:
+    """Align what a build is about to release (`flows.build.results`) with a folder of scores. Gives a line a trouble.
+
+    Where no score can be read, nothing is aligned, and what was known before stays.
+    """
+    trouble: list[str] = []
+    try:
+        index = read_index(scores, root / "index" / "scores", progress, trouble.append)
+    except UsageError as error:
+        return [*trouble, str(error).replace("--scores", "release.scores", 1)]
+    work = AlignWork(root, AlignConfig(), index, lambda must: nullcontext())
+    count, done = relations.value(f"SELECT count(*) FROM ({RESULTS})"), {}
+    with progress.stage("align", count, 0.0, 0):
+        for record in work.records(_segments_of(root, relations, trouble), num_processes=int(count < FEW)):
+            done[record.segment_id] = record
+            progress.advance(0.0)
+    put_records(root, done)
+    return trouble
+
+
+RESULTS = """SELECT segment_id, midi_path, midi_sha256, composition_id FROM segments JOIN measures USING (segment_id)
+    JOIN transcriptions USING (segment_id) JOIN recordings USING (recording_id) JOIN annotations USING (candidate_id)
+    WHERE floor < 0 ORDER BY segment_id"""
+
+
+def _segments_of(root: Path, relations: Relations, trouble: list[str]) -> Iterator[Segment]:
+    for batch in relations.batches(RESULTS, APPEND_EVERY):
+        for row in batch.to_pylist():
+            try:
+                yield row, read_midi(root / row["midi_path"]).notes
+            except MidiUnreadable as error:
+                trouble.append(str(error))

@@ -152,6 +152,7 @@ def align_command(
     from aria_data.align import AlignConfig, require_partitura
     from aria_data.errors import UsageError
     from flows import show
+    from flows.build.aligned import read_index
     from flows.tools import align_files
 
     require_partitura()
@@ -169,7 +170,7 @@ def align_command(
 
     tell_result = (lambda record: print_json(asdict(record))) if as_json else align_files.print_result
     with show.progress() as progress:
-        index = align_files.read_index(scores, cache or (root / "index" / "scores" if root else None), progress, tell)
+        index = read_index(scores, cache or (root / "index" / "scores" if root else None), progress, tell)
         if root:
             from flows.align import align_dataset
 
