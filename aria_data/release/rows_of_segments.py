@@ -151,7 +151,7 @@ def rounded(value: float) -> float | None:
 
 def rounded_all(values: np.ndarray) -> np.ndarray:
     """Many numbers as rows have them, NaN for NaN: what `round(value, 6)` gives, at a tenth of its time."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         scaled = values * 1e6
         whole = np.rint(scaled)
         shown = whole / 1e6

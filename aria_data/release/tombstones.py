@@ -21,6 +21,7 @@ from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
+from aria_data.release.alignments import forget_alignments
 from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
 from aria_data.storage import local_folder, remove_folder
@@ -181,7 +182,7 @@ def _may_be_named(
 
 
 def sweep(root: Path, known: Known | None = None) -> int:
-    """Delete the files of everything removed: MIDI files of all versions, downloaded audio, indexes of notes.
+    """Delete the files of everything removed: MIDI files of all versions, alignments, audio, indexes of notes.
 
     Gives the number of MIDI files deleted. Files of rows present in the newest version stay, so make tombstones first.
     """
@@ -190,7 +191,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     stones = manifest.query("removed_in IS NOT NULL", columns=keys).to_pylist() if is_released else []
     if not removals and not stones:
         return 0
-    columns_read = [*keys, "midi_path"]
+    columns_read = [*keys, "midi_path", "beats_path", "alignment_path"]
     present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
@@ -198,6 +199,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
     recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
+    forget_alignments(root, segment_ids, present)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))

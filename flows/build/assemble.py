@@ -67,6 +67,7 @@ class Build:
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     stack: ExitStack = field(default_factory=ExitStack)  # what is closed when the build ends
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+    score_trouble: list[str] = field(default_factory=list)  # scores that cannot be read, one line each
     is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     @classmethod
@@ -261,6 +262,17 @@ class Build:
         """What is done with all recordings at once, on relations on disk."""
         return Ending(self.context, self.relations, self.progress, self.not_done)
 
+    def align(self) -> None:
+        """Align all segments with the scores of `release.scores`, if it names any. None is rejected."""
+        if self.context.config.release.scores:
+            self._align(Path(self.context.config.release.scores))
+
+    @timed("align")
+    def _align(self, scores: Path) -> None:
+        from flows.build.aligned import align_results
+
+        self.score_trouble = align_results(self.context.root, self.relations, scores, self.progress)
+
     @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
         """Cluster copies: the same audio, the same recording, nearly the same notes. None is rejected."""
@@ -301,7 +313,7 @@ class Build:
             segments=released.segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
-            notes=ending.remarks(),
+            notes=[*ending.remarks(), *self.score_trouble],
         )
 
     def _not_done_lines(self) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from aria_data.manifest.columns import arrow_schema
+from aria_data.release.alignments import COLUMNS as ALIGNED
+from aria_data.release.alignments import put_alignments
 from aria_data.release.exclusions import excluded_by, find_exclusion
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION
 from aria_data.storage.relations import Relations
@@ -15,7 +17,7 @@ from flows.engine.context import BuildContext
 
 JOINED = 200_000  # segments joined at once
 PARTED = {  # relations that are joined: their key, and what it is in the relation `part`
-    **dict.fromkeys(("segments", "measures", "transcriptions"), ("segment_id", "segment_id")),
+    **dict.fromkeys(("segments", "measures", "transcriptions", "alignments"), ("segment_id", "segment_id")),
     "recordings": ("recording_id", "recording_id"),
     **dict.fromkeys(("candidates", "annotations", "screenings", "downloads"), ("candidate_id", "candidate_id")),
     "recording_clusters": ("item_id", "recording_id"),
@@ -32,6 +34,7 @@ def put_finished(relations: Relations, context: BuildContext) -> None:
     `flows.build.copies`.
     """
     relations.put_batches("excluded", EXCLUDED, _excluded(relations, context))
+    put_alignments(relations, context.root)
     num_parts = 1 + int(relations.value("SELECT count(*) FROM segments")) // JOINED
     relations.put("finished", arrow_schema().empty_table())
     for part in range(num_parts):
@@ -57,6 +60,7 @@ def _finished_of_part(context: BuildContext) -> str:
         "removed_in": "BIGINT",
         "removal_reason": "VARCHAR",
     }
+    of_alignments = ", ".join(f"l.{name}" for name in ALIGNED)
     empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in decided.items())
     names = ", ".join(f'"{name}"' for name in arrow_schema().names)
     return f"""WITH {of_part} SELECT {names} FROM (
@@ -68,7 +72,8 @@ def _finished_of_part(context: BuildContext) -> str:
             p.relevance_score, r.audio_sha256, 'audio-' || substr(r.samples_sha256, 1, 16) AS audio_cluster,
             rc.cluster_id AS recording_cluster, nc.cluster_id AS notes_cluster,
             rc.is_lead AND nc.is_lead AS is_cluster_lead, coalesce(x.reason, '') AS excluded_by,
-            m.in_pruned < 0 AS in_pruned, m.in_deduplicated < 0 AS in_deduplicated, {empty}
+            m.in_pruned < 0 AS in_pruned, m.in_deduplicated < 0 AS in_deduplicated, {of_alignments},
+            {empty}
         FROM segments_of_part s JOIN measures_of_part m USING (segment_id)
         JOIN transcriptions_of_part t USING (segment_id)
         JOIN recordings_of_part r USING (recording_id) JOIN candidates_of_part c USING (candidate_id)
@@ -76,6 +81,7 @@ def _finished_of_part(context: BuildContext) -> str:
         JOIN recording_clusters_of_part rc ON rc.item_id = s.recording_id
         JOIN note_clusters_of_part nc ON nc.item_id = s.segment_id
         LEFT JOIN downloads_of_part d USING (candidate_id) LEFT JOIN excluded x USING (segment_id)
+        LEFT JOIN alignments_of_part l ON l.segment_id = s.segment_id AND l.midi_sha256 = t.midi_sha256
         WHERE m.floor < 0 AND s.recording_id NOT IN (SELECT recording_id FROM carried))"""
 
 
