@@ -61,7 +61,10 @@ class Away:
         except BridgeDied as death:  # no item did that: what is left is tried again
             self._num_lost += 1
             if self._num_lost >= MAX_LOST:
-                self._give_up(death)
+                self._give_up(
+                    f"the process that hands {self.stage.name} to workers ended {MAX_LOST} times before any of it was "
+                    f"done ({death}). Does the cluster stay up, and is there memory on this machine? Build again.",
+                )
         except WorkerUnfit as death:
             yield from self._after(death, set(), items)
         except WorkerDied as death:
@@ -102,14 +105,19 @@ class Away:
         if self._num_idle_deaths:
             time.sleep(WAIT_S)  # what kills processes from outside may pass
         if self._num_idle_deaths >= MAX_TRIES:
-            self._give_up(death)
+            self._give_up(self._unfit(death))
 
-    def _give_up(self, death: WorkerDied) -> None:
+    def _unfit(self, death: WorkerDied) -> str:
+        if isinstance(death, WorkerUnfit):
+            said = f"{MAX_TRIES} workers in a row could not do {self.stage.name}, the last one because: {death}"
+            return said if said.lower().endswith("build again.") else f"{said.rstrip('.')}. Mend that, and build again."
+        said = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
+        return f"{said}. Is there too little memory? Build again."
+
+    def _give_up(self, why: str) -> None:
         """Leave what is left to the next build."""
         for item in self._left.values():
-            message = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
-            advice = "Is there too little memory? Build again."
-            self._not_done[item.item_id] = Pending(item.candidate_id, f"{message}. {advice}", "worker_died", False)
+            self._not_done[item.item_id] = Pending(item.candidate_id, why, "worker_died", False)
         self._left.clear()
 
     def _poison(self, item: Item, death: WorkerDied) -> PermanentError:
