@@ -23,7 +23,7 @@ from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Download, Recording, Verdict
-from aria_data.storage import is_remote, local_audio, printable
+from aria_data.storage import is_remote, local_audio, printable, write_whole
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
@@ -31,6 +31,7 @@ from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, backends, devices
 from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
+from flows.workers.lanes import Stopped
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
@@ -102,6 +103,8 @@ class BuildContext:
     )  # told of each item of a stage that work begins on, if it can
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    _is_closed: bool = False
 
     @cached_property
     def transcriber(self) -> Any:
@@ -163,8 +166,19 @@ class BuildContext:
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file below the root, whole. Raises `Stopped` when the build has ended: a lane was left behind."""
+        with self._writing:
+            if self._is_closed:
+                raise Stopped
+            write_whole(self.root / path, content)
+
     def close(self) -> None:
-        """Close the executor, and the language models, which hold threads and connections."""
+        """Close the executor, and the language models, which hold threads and connections. No file is written by
+        `write` when this returns, nor later: then the lock may be let go of."""
+        self.stopped.set()
+        with self._writing:
+            self._is_closed = True
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:

@@ -7,15 +7,16 @@ name.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 
 from aria_data.errors import PermanentError, UsageError
-from aria_data.storage import printable, write_whole
+from aria_data.storage import printable
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
 from flows.executors.assignments import Begun, Finished, Rest
 from flows.workers.bridge import BridgeDied
+from flows.workers.lanes import Stopped
 from flows.workers.processes import MAX_TRIES, POISON, WAIT_S, WorkerDied, WorkerUnfit
 
 MAX_LOST = 5  # times that the way to all workers may be lost with nothing done between
@@ -28,7 +29,7 @@ class Away:
         self.context, self.stage = context, stage
         self._left = {item.item_id: item for item in items}
         self._suspects: dict[str, None] = {}  # items that a worker had, or may have had, when it died
-        self._tries: Counter[str] = Counter()  # by item: workers that died at it
+        self._deaths: dict[str, list[str]] = defaultdict(list)  # by item: the machines of workers that died at it
         self._not_done: dict[str, Pending] = {}
         self._is_worth_retrying = False
         self._num_idle_deaths = 0  # of workers that died before they began anything
@@ -38,9 +39,16 @@ class Away:
         """Have a worker do these items; ends with a `Rest`. Raises `WorkerDied`, and what the work raises."""
         raise NotImplementedError
 
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """Of deaths, given by their machines, those that were no machine's own end."""
+        return deaths
+
     def outcomes(self) -> Generator[Outcome, None, None]:
-        """Yield an outcome an item. Raises `NotDone` at the end for those that have to be tried again."""
+        """Yield an outcome an item. Raises `NotDone` at the end for those that have to be tried again, and `Stopped`
+        where nothing more is wanted."""
         while self._left:
+            if self.context.stopped.is_set():
+                raise Stopped
             fresh = [item for item_id, item in self._left.items() if item_id not in self._suspects]
             alone = [self._left[item_id] for item_id in self._suspects if item_id in self._left][:1]
             yield from self._tried(fresh or alone)
@@ -81,7 +89,7 @@ class Away:
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
         for path, content in message.files.items():
-            write_whole(self.context.root / path, content)
+            self.context.write(path, content)
         return message.outcome
 
     def _finish(self, items: Sequence[Item], rest: Rest) -> None:
@@ -98,8 +106,11 @@ class Away:
         self._suspects |= dict.fromkeys(sorted(in_hand) or [item.item_id for item in items])
         self._num_idle_deaths += not in_hand
         for item_id in sorted(in_hand):
-            self._tries[item_id] += 1
-            if self._tries[item_id] >= MAX_TRIES:
+            deaths = self._deaths[item_id]
+            deaths.append(death.node)
+            if len(deaths) >= MAX_TRIES:
+                deaths[:] = self.of_items(deaths)
+            if len(deaths) >= MAX_TRIES:
                 item = self._left.pop(item_id)
                 yield self.stage.failure(self.context, item, self._poison(item, death))
         if self._num_idle_deaths:

@@ -30,15 +30,18 @@ from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
 from flows.workers.lanes import Stopped
 from flows.workers.processes import WorkerDied
-from flows.workers.ray_pool import require_ray
+from flows.workers.ray_cluster import UNFIT_S, require_ray
+from flows.workers.ray_pool import NodeAvoided
 
 WORK_OFF = "flows.executors.assignments:work_off"
 SIZES, WORK = "flows.executors.ray_side:sizes", "flows.executors.ray_side:work"
+NODES = "flows.executors.ray_side:nodes"
 CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cost, and long beside the 2 ms of a call
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
 AWAY_S, ASK_EVERY_S = 600.0, 5.0  # so long a cluster that went away may take to come back
+GONE_S = 75.0  # so long Ray may take to notice that a machine is gone: 5 checks, at most 10 s each, 3 s between them
 
 
 class OnRay:
@@ -52,6 +55,7 @@ class OnRay:
         self._asking = threading.Lock()
         self._was_there = False
         self._gone_at = 0.0  # since when it does not answer
+        self._avoided: set[str] = set()  # nodes that were named as such
         self._pace: dict[str, Pace] = defaultdict(Pace)
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
@@ -103,6 +107,23 @@ class OnRay:
                 report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
             self._was_there, self._gone_at = True, 0.0
             return counts
+
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """Of deaths, by the ids of their nodes, those whose nodes live on. Waits until Ray knows."""
+        end = time.monotonic() + GONE_S
+        while True:
+            alive = self.bridge.ask(NODES, self.engine)
+            left = [node for node in deaths if node in alive]
+            if len(left) < len(deaths) or time.monotonic() >= end:
+                return left
+            if self._context.stopped.wait(min(ASK_EVERY_S, GONE_S)):
+                raise Stopped
+
+    def say_avoided(self, node: str, why: str) -> None:
+        """Tell once that a node gets no work for a while."""
+        if node not in self._avoided:
+            self._avoided.add(node)
+            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes; others do it.")
 
     def close(self) -> None:
         """End the actors, and leave the cluster."""
@@ -241,8 +262,18 @@ class OnActor(Away):
         except BridgeDied:
             executor.sizes()  # waits for the cluster
             raise
+        except NodeAvoided as death:
+            executor.say_avoided(death.node, str(death))
+            raise
         self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
         yield rest
+
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """See `Away.of_items`."""
+        try:
+            return self._executor.of_items(deaths)
+        except WorkerDied:  # the cluster is away: nothing is known
+            return []
 
 
 def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict[str, Path]:
