@@ -86,6 +86,8 @@ class Away:
                 f"a worker's {self.stage.name} has other weights, packages or code than this machine. Install the same "
                 "ones there (constraints.txt), and build again."
             )
+        if message.worker:
+            self.context.done_by[message.outcome.item_id] = message.worker
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
         for path, content in message.files.items():

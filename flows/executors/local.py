@@ -39,6 +39,10 @@ class Local:
             self._load_soon()
         return stage.work(context, stage, items)
 
+    def is_counted(self, stage: Stage) -> bool:
+        """See `Executor`."""
+        return False
+
     def _load_soon(self) -> None:
         """Start the process and let it load the model, beside what is done here."""
         if self._loading is None:

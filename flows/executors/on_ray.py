@@ -58,6 +58,10 @@ class OnRay:
         self._avoided: set[str] = set()  # nodes that were named as such
         self._pace: dict[str, Pace] = defaultdict(Pace)
 
+    def is_counted(self, stage: Stage) -> bool:
+        """See `Executor`: workers count for themselves."""
+        return stage.name in STAGES
+
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """See `Executor`. What an earlier stage made on its way is taken here; texts are read here, too."""
         if stage.name not in STAGES:
@@ -266,6 +270,7 @@ class OnActor(Away):
             executor.say_avoided(death.node, str(death))
             raise
         self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
+        self.context.on_work(self.stage.name, rest.worker, seconds)
         yield rest
 
     def of_items(self, deaths: list[str]) -> list[str]:
@@ -277,7 +282,7 @@ class OnActor(Away):
 
 
 def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict[str, Path]:
-    """The files that a worker reads for these items, by location."""
+    """The files that a worker reads for these items, by location: sound, MIDI, weights."""
     locations = set()
     for item in items:
         payload = item.payload if isinstance(item.payload, tuple) else (item.payload,)
@@ -285,7 +290,7 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    found = {}
+    found = context.weights_files(stage.name)
     for location in sorted(locations):
         with suppress(AriaDataError):  # the worker says that it is not there
             found[location] = context.audio_of(location)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import socket
 import threading
@@ -31,6 +32,7 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
     `code` are folders of packages that the workers of a cluster get. Raises `UsageError` where none answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it says that it leaves SIGTERM alone, for one
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address:
         settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
