@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -127,4 +128,18 @@ def _cluster(engine: Engine) -> Iterator[Cluster]:
         raise
 
 
-_connected = functools.cache(Cluster)
+@functools.cache
+def _connected(engine: Engine) -> Cluster:
+    """Connect, in a thread that lasts as long as the process: a cluster that Ray starts ends with its thread."""
+    made: Future[Cluster] = Future()
+
+    def make() -> None:
+        try:
+            made.set_result(Cluster(engine))
+        except BaseException as error:
+            made.set_exception(error)
+            return
+        threading.Event().wait()
+
+    threading.Thread(target=make, name="Ray", daemon=True).start()
+    return made.result()

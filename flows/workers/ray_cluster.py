@@ -32,7 +32,6 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
     `code` are folders of packages that the workers of a cluster get. Raises `UsageError` where none answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it says that it leaves SIGTERM alone, for one
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address:
         settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
@@ -51,6 +50,7 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
 def _init(settings: dict[str, Any]) -> None:
     import ray
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it says that it leaves SIGTERM alone, for one
     for _ in range(CLIENT_TRIES - 1):
         try:
             ray.init(**settings)

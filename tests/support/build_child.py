@@ -88,11 +88,14 @@ def build(source: str, out: str, *options: str) -> None:
 
 def engine_of(options: tuple[str, ...]) -> Any:
     from flows.engine.orders import Engine
-    from flows.executors import on_ray
 
-    on_ray.WORK_OFF = "fake_worker:work_off"
     addresses = [option.removeprefix("ray=") for option in options if option.startswith("ray=")]
-    return Engine("ray", addresses[0]) if addresses else Engine()
+    if not addresses:
+        return Engine()
+    import ray_nodes
+
+    ray_nodes.use_workers_of_tests(_Setter, os.environ["MARKS"])
+    return Engine("ray", addresses[0])
 
 
 def go_away(marks: Path) -> None:
@@ -101,7 +104,7 @@ def go_away(marks: Path) -> None:
 
     local.PLACED = frozenset({TRANSCRIBE.name})
     local.WORK_OFF, local.LOAD = "fake_worker:work_off", "fake_worker:load"
-    os.environ["MARKS"] = str(marks)
+    os.environ.setdefault("MARKS", str(marks))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
@@ -147,6 +150,7 @@ def die_at(place: str, is_before: bool) -> None:
 
 class _Setter:
     setattr = staticmethod(setattr)
+    setenv = os.environ.__setitem__
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Nodes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill(self._processes())
+        self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start_head(self) -> set[int]:
@@ -52,6 +52,10 @@ class Nodes:
     def add(self, **given: str) -> set[int]:
         """Start another node. Gives the ids of what it consists of."""
         return self._start(f"--address={self.address}", **given)
+
+    def stop(self) -> None:
+        """Kill all nodes."""
+        self.kill(self._processes())
 
     def _start(self, *options: str, **given: str) -> set[int]:
         before = self._processes()
