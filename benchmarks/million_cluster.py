@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 from million_world import SETTINGS, add_candidates, replace_work
@@ -41,16 +42,39 @@ def one_build(out: str, workers: int, profile: str) -> None:
 
     on_ray.WORK_OFF = "million_world:work_off"
     on_ray.GONE_S = 1.0
-    with contextlib.ExitStack() as stack:
-        if profile:
-            import cProfile
-
-            profiler = stack.enter_context(cProfile.Profile())
-            stack.callback(lambda: profiler.dump_stats(profile))
-        engine = Engine("ray", workers=workers)
-        summary = run_build(None, open_root(out), settings=SETTINGS, with_prefect=False, engine=engine)
+    if profile:
+        threading.Thread(target=sample_threads, args=(Path(profile),), daemon=True).start()
+    engine = Engine("ray", workers=workers)
+    summary = run_build(None, open_root(out), settings=SETTINGS, with_prefect=False, engine=engine)
     stages = {name: round(stage.seconds, 2) for name, stage in summary.stages.items()}
     print(json.dumps({"files": summary.num_files, "not done": len(summary.not_done), "stages": stages}))
+
+
+def sample_threads(path: Path) -> None:
+    """Write, again and again, which functions threads that used the processor were in, and how often."""
+    seen: Counter[str] = Counter()
+    used: dict[int, int] = {}
+    while True:
+        time.sleep(0.02)
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()
+                ticks, before = int(stat[11]) + int(stat[12]), used.get(thread.native_id, 0)
+                used[thread.native_id] = ticks
+                if ticks > before and thread.ident in frames:
+                    seen[f"{thread.name.rstrip('0123456789_-')}: {_place(frames[thread.ident])}"] += ticks - before
+        if sum(seen.values()) % 100 < 5:
+            path.write_text("\n".join(f"{count:6} {what}" for what, count in seen.most_common(60)))
+
+
+def _place(frame: Any) -> str:
+    """The innermost three functions."""
+    names = []
+    while frame is not None and len(names) < 4:
+        names.append(f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(names)
 
 
 class Watch:
@@ -138,7 +162,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", action="store_true", help="A folder instead of a store.")
-    parser.add_argument("--profile", default="", help="Write a profile of the build's main thread to this file.")
+    parser.add_argument("--profile", default="", help="Write what the build's threads did to this file.")
     parser.add_argument("--build", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.build:

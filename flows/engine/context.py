@@ -64,6 +64,10 @@ class Executor(Protocol):
 
     name: str
 
+    @property
+    def num_places(self) -> int:
+        """How many machines like this one it is worth now: a shard has so many times as much work."""
+
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """Yield outcomes as `Stage.work` does, whoever finds them. Raises what it raises."""
 
@@ -78,6 +82,7 @@ class Here:
     """Does all work in this process, but for what stages themselves hand to others."""
 
     name = "here"
+    num_places = 1
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         return stage.work(context, stage, items)

@@ -118,7 +118,7 @@ class Runner:
             at = self.telemetry.stage(stage.name, worker) if worker and is_counted else meter
             at.done(audio_s, **told_of(outcome))
 
-        for items in batches_of(todo):
+        for items in batches_of(todo, self.context.executor.num_places):
             batch = Work(self.context, stage, table, items, tell, self.stopped)
             try:
                 with nullcontext() if is_counted else meter.working():

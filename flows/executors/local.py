@@ -25,6 +25,7 @@ class Local:
     here, decoding in worker processes (`flows.engine.sound_stages`)."""
 
     name = "local"
+    num_places = 1
 
     def __init__(self, context: BuildContext):
         self._setup = Setup.of(context)

@@ -40,6 +40,8 @@ CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cos
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
+PLACES_OF_A_GPU = 8  # cores that a GPU is worth, where shards are cut: they hold something for all workers
+MAX_PLACES = 64  # a shard of 128 h of audio: its scores are some 100 MB
 AWAY_S, ASK_EVERY_S = 600.0, 5.0  # so long a cluster that went away may take to come back
 GONE_S = 75.0  # so long Ray may take to notice that a machine is gone: 5 checks, at most 10 s each, 3 s between them
 
@@ -56,6 +58,7 @@ class OnRay:
         self._was_there = False
         self._gone_at = 0.0  # since when it does not answer
         self._avoided: set[str] = set()  # nodes that were named as such
+        self.num_places = 1  # until it is connected
         self._pace: dict[str, Pace] = defaultdict(Pace)
 
     def is_counted(self, stage: Stage) -> bool:
@@ -110,6 +113,7 @@ class OnRay:
             if self._gone_at or not self._was_there:
                 report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
             self._was_there, self._gone_at = True, 0.0
+            self.num_places = max(1, min(on_cpu + PLACES_OF_A_GPU * on_gpu, MAX_PLACES))
             return counts
 
     def of_items(self, deaths: list[str]) -> list[str]:

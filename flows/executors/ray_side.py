@@ -21,12 +21,14 @@ from flows.engine.orders import Engine
 from flows.engine.stages import TRANSCRIBE
 from flows.executors.assignments import STAGES, Assignment, Begun, Finished, Rest, Setup
 from flows.executors.parcels import deliver
+from flows.workers.processes import WorkerDied
 from flows.workers.ray_cluster import LOOK_EVERY_S, Resources, alive_nodes, connect, is_cut_off, rooms_of
-from flows.workers.ray_pool import NodeAvoided, NoRoom, RayPool
+from flows.workers.ray_pool import Actor, NodeAvoided, NoRoom, RayPool
 
 ON_GPU = frozenset({TRANSCRIBE.name})
 CODE = ("aria_data", "classifiers", "flows", "manifests")
 CUT_OFF = 3  # exit code
+MOST_DEAD = 100  # actors that died while they were free, as all of a node's do
 _connecting = threading.Lock()
 
 
@@ -65,14 +67,14 @@ def _work(
     assignment: Assignment,
     files: Mapping[str, Path],
 ) -> tuple[Rest, float]:
-    while True:
+    for _ in range(MOST_DEAD):
         pool = cluster.pool_for(assignment.stage)
         try:
             with pool.held() as actor:
                 began = time.monotonic()
                 sent = replace(assignment, setup=cluster.setup_for(pool, assignment.setup))
                 try:
-                    places = deliver(actor.ask, files)
+                    places = _delivered(actor, files)
                     for message in actor.call(function, replace(sent, places=places)):
                         send(message)
                 except (OSError, DatasetError) as error:
@@ -81,6 +83,20 @@ def _work(
                 return actor.result, time.monotonic() - began
         except NoRoom:  # its nodes have gone: the next look finds another pool, or waits
             time.sleep(LOOK_EVERY_S)
+        except _Asleep:  # it had died while it was free
+            continue
+    raise WorkerDied(f"{MOST_DEAD} workers in a row had died before they were given anything")
+
+
+class _Asleep(WorkerDied):
+    """An actor died before it was given anything to do."""
+
+
+def _delivered(actor: Actor, files: Mapping[str, Path]) -> dict[str, str]:
+    try:
+        return deliver(actor.ask, files)
+    except WorkerDied as death:
+        raise _Asleep(death.how, death.node) from death
 
 
 class Cluster:

@@ -24,6 +24,7 @@ from flows.workers.ray_cluster import LOOK_EVERY_S, Resources
 from flows.workers.worker import GIVEN, RAISED, SENT, function_named, sendable
 
 POLL_S = 1.0  # an actor answers at least as often
+GATHER_S = 0.05  # an answer costs 2 to 4 ms of the processor on both sides together
 START_S = 300.0  # a node that was just added may have to fetch the code
 ANSWER_S = 30.0  # an actor that waits answers in milliseconds; its machine may be busy
 
@@ -42,15 +43,31 @@ class Hands:
     def __init__(self) -> None:
         self._answers: list[tuple[str, Any]] = []
         self._changed = threading.Condition()
+        self._is_first = True  # nothing was said yet in this call
 
     def begin(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Call a function, named as "module:function", with `send` and these arguments."""
+        self._is_first = True
         threading.Thread(target=self._call, args=(name, arguments), daemon=True).start()
 
+    def ask(self, name: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+        """Call a short function that sends nothing, now; gives its result, or what it raises."""
+        try:
+            return GIVEN, function_named(name)(lambda value: None, *arguments)
+        except Exception as error:
+            return RAISED, sendable(error)
+
     def answers(self) -> list[tuple[str, Any]]:
-        """What there is to say since the last time, after a second at most; may be empty."""
+        """What there is to say since the last time, after a second at most; may be empty.
+
+        What is said first goes at once, since it tells what a death would be counted against. Later there is a moment
+        for more, so that small work does not cost an answer an item.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._answers, POLL_S)
+            if self._answers and not self._is_first:
+                self._changed.wait_for(lambda: self._answers[-1][0] != SENT, GATHER_S)
+            self._is_first &= not self._answers
             taken, self._answers = self._answers, []
             return taken
 
@@ -86,6 +103,7 @@ class Actor:
         self.node = ""  # the id of the one that it is on, as soon as it has its place
         self.is_free = True  # has given its last answer
         self.result: Any = None
+        self._used_at = time.monotonic()
 
     def is_placed(self, wait_s: float) -> bool:
         """Whether it has its place in the cluster, after so long at most. Raises `WorkerUnfit` where it died."""
@@ -99,8 +117,10 @@ class Actor:
             raise WorkerUnfit(str(error)) from error
         return True
 
-    def is_alive(self) -> bool:
-        """Whether it still answers: its node may have gone while it waited."""
+    def is_well(self) -> bool:
+        """Whether it still answers: its node may have gone while it waited. One that was just used is not asked."""
+        if time.monotonic() < self._used_at + LOOK_EVERY_S:
+            return True
         try:
             self._get(self._hands.ready.remote(), ANSWER_S)
         except WorkerDied:
@@ -110,22 +130,23 @@ class Actor:
     def call(self, name: str, *arguments: Any) -> Iterator[Any]:
         """Yield what the function sends; then `result` is what it gives. Raises what it raises, and `WorkerDied`."""
         self.is_free = False
-        self._get(self._hands.begin.remote(name, arguments))
+        begun = self._hands.begin.remote(name, arguments)
         while not self.is_free:
-            for kind, value in self._get(self._hands.answers.remote()):
+            for kind, value in self._get([begun, self._hands.answers.remote()])[1]:
                 if kind == SENT:
                     yield value
                     continue
-                self.is_free = True
+                self.is_free, self._used_at = True, time.monotonic()
                 if kind == RAISED:
                     raise value
                 self.result = value
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Call a function that sends nothing, and give its result."""
-        for _ in self.call(name, *arguments):
-            pass
-        return self.result
+        """Call a short function that sends nothing, and give its result. Raises what it raises, and `WorkerDied`."""
+        kind, value = self._get(self._hands.ask.remote(name, arguments))
+        if kind == RAISED:
+            raise value
+        return value
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -187,7 +208,7 @@ class RayPool:
             self._num_taken += 1
             free = self._free.pop() if self._free else None
         try:
-            if free is not None and not self._resources.is_avoided(free.node) and free.is_alive():
+            if free is not None and not self._resources.is_avoided(free.node) and free.is_well():
                 return free
             if free is not None:
                 self._end(free)
