@@ -23,7 +23,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def add_candidates(root: Path, first: int, number: int) -> None:
+def add_candidates(root: Path, first: int, number: int, audio: Path | None = None) -> None:
     """Put candidates into the table of what was collected, by columns. All have one file, which nobody reads.
 
     Their addresses begin with four hex digits of a hash, so that new ones lie between old ones everywhere.
@@ -32,7 +32,7 @@ def add_candidates(root: Path, first: int, number: int) -> None:
     from aria_data.storage.rows_of_records import to_column
     from aria_data.storage.stage_tables import StageTable
 
-    audio = root / "audio" / "one.wav"
+    audio = audio or root / "audio" / "one.wav"
     audio.parent.mkdir(parents=True, exist_ok=True)
     audio.touch()
     table = StageTable(root, "collect", Candidate)
@@ -148,7 +148,7 @@ def replace_work() -> None:
 
 
 def work_off(send: Callable[..., None], assignment: Any) -> Any:
-    """`flows.executors.assignments.work_off` of a worker process, where the work is replaced as well."""
+    """What a worker process calls, here or on a cluster: it gives its results without doing anything for them."""
     from flows.executors import assignments
 
     replace_work()

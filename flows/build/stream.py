@@ -193,7 +193,7 @@ class Stream:
             self._take(looked.without(undone), len(block) - len(undone))
             left = [candidate for candidate in block if candidate.candidate_id in undone]
             limits = tasks.MAX_ITEMS_PER_SHARD, tasks.MAX_AUDIO_S_PER_SHARD
-            for some in cut(left, self._num_shards, *limits):
+            for some in cut(left, self._num_shards, *limits, lambda: self.context.executor.num_places):
                 self._num_shards += 1
                 shard = self._shard(some)
                 shard.known = looked.known

@@ -6,7 +6,7 @@ Records stay with a shard only while it is on its way. What remains of it are ke
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple
@@ -95,22 +95,32 @@ def blocks_of(candidates: Sequence[Candidate], size: int = 0) -> Iterator[Sequen
 
 
 def cut(
-    candidates: Iterable[Candidate], num_before: int, max_items: int, max_audio_s: float
+    candidates: Iterable[Candidate],
+    num_before: int,
+    max_items: int,
+    max_audio_s: float,
+    times: Callable[[], int] = lambda: 1,
 ) -> Iterator[list[Candidate]]:
-    """Cut candidates into shards, in order: at most `max_items`, and about `max_audio_s` unless one alone is longer.
+    """Cut candidates into shards, in order: at most `max_items`, and about `max_audio_s` unless one alone is longer;
+    both `times` as many, which is asked for each shard.
 
     The first `FIRST` of a build, of which `num_before` were cut before, are small.
     """
     shard: list[Candidate] = []
     audio_s, number = 0.0, num_before
+
+    def limits() -> tuple[int, float]:
+        if number < FIRST:
+            return min(MAX_FIRST * 4**number, max_items), min(MAX_FIRST_S * 4**number, max_audio_s)
+        return max_items * times(), max_audio_s * times()
+
+    limit, limit_s = limits()
     for candidate in candidates:
         seconds = seconds_of(candidate)
-        limit, limit_s = max_items, max_audio_s
-        if number < FIRST:
-            limit, limit_s = min(MAX_FIRST * 4**number, max_items), min(MAX_FIRST_S * 4**number, max_audio_s)
         if shard and (len(shard) >= limit or audio_s + seconds > limit_s):
             yield shard
             shard, audio_s, number = [], 0.0, number + 1
+            limit, limit_s = limits()
         shard.append(candidate)
         audio_s += seconds
     if shard:
