@@ -63,8 +63,8 @@ class _Bucket:
 def revise(content: Content, change: Change, segment_ids: Collection[str] | None = None) -> Revision:
     """Find what `change` changes in a version; of it, only the rows with these ids may change (None: any).
 
-    `change` is called twice with each bucket, by several threads, and gives the same rows twice. Raises `UsageError` for
-    rows that do not fit the columns, or that were not among those given.
+    `change` is called twice with each bucket, by several threads, and gives the same rows twice. Raises `UsageError`
+    for rows that do not fit the columns, or that were not among those given.
     """
     may_change = None if segment_ids is None else buckets_of(pa.chunked_array([pa.array(sorted(segment_ids))]))
     buckets = {name: rows for name, rows in content.buckets().items() if may_change is None or name in may_change}
