@@ -225,6 +225,7 @@ class Build:
         """
         self._put_results()
         self.stream.runner.appending.flush()  # numbers of segments
+        self.stream.forget_numbers()
 
     def _put_results(self) -> None:
         config, relations = self.context.config.release, self.relations

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from aria_data.records import Candidate, Recording, Rejection
 from aria_data.release import Removal
+from aria_data.storage.relations import give_memory_back
 from aria_data.storage.rows_of_records import arrow_type
 from aria_data.storage.spilled import Spilled, is_none_of, rows_of
 from aria_data.storage.stage_tables import REJECTED, Outcome
@@ -104,6 +105,11 @@ class Stream:
         """The numbers of segments in earlier builds."""
         return Numbers(self.context.root, self.runner.appending.to, self.found.removals)
 
+    def forget_numbers(self) -> None:
+        """Let go of what gave segments their numbers: the end of a build needs the memory."""
+        self.__dict__.pop("numbers", None)
+        give_memory_back()
+
     def run(self, lanes: Sequence[Lane], candidates: Candidates) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
         changed = self._skip(candidates)
@@ -116,7 +122,7 @@ class Stream:
             self.runner.forget_keys()
             self._pass(lanes, blocks_of(candidates.of(again)), len(again))
         self.runner.forget_keys()  # the end needs the memory
-        pa.default_memory_pool().release_unused()
+        give_memory_back()
         self.runner.telemetry.complete(RECORDINGS)
 
     def _skip(self, candidates: Candidates) -> Candidates:
