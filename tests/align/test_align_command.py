@@ -6,8 +6,12 @@ import json
 import shutil
 from contextlib import ExitStack, nullcontext
 
+import mir_eval
+import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pytest
+from browsing import Visitor
 from click.testing import CliRunner
 from datasets_made import row_with_midi
 from scores_made import made_score, musicxml, perform
@@ -142,6 +146,27 @@ def test_programs_get_the_beats_and_bars_of_a_segment(folder, first_run):
     assert dataset.alignment("local-d_0") is None
     with pytest.raises(DatasetNotFound, match="no segment 'local-z_0'"):
         dataset.beats("local-z_0")
+
+
+def test_a_file_of_beats_opens_as_those_of_asap_do(folder, first_run):
+    """In pandas as ASAP's own code reads it, in mir_eval, and as labels of Audacity: start, end, text."""
+    path = next((folder / "dataset" / "alignments").rglob("local-a_0*.tsv"))
+    table = pd.read_csv(path, header=None, names=["time", "time2", "type"], sep="\t")
+    starts, ends, labels = mir_eval.io.load_delimited(str(path), [float, float, str], delimiter="\t")
+    assert list(table["time"]) == list(table["time2"]) == starts == ends
+    assert list(table["type"]) == labels
+    assert labels[0].startswith(("db,", "b,"))  # time signature and key signature
+    assert {label.split(",")[0] for label in labels} == {"b", "db"}
+    mir_eval.beat.validate(np.array(starts), np.array(starts))
+
+
+def test_the_browser_says_what_the_notes_say_of_the_composition(folder, first_run):
+    with Visitor(folder / "dataset") as visitor:
+        proposed, contradicted, agreed = (visitor.get(f"/segment?id=local-{each}_0").text for each in "bca")
+    assert "By its notes it is mozart:k281" in proposed
+    assert "The notes contradict the composition: they are of mozart:k282" in contradicted
+    assert "contradict" not in agreed
+    assert "By its notes" not in agreed
 
 
 def test_a_file_of_beats_that_is_away_is_a_line_that_says_what_to_do(folder, first_run, tmp_path):
