@@ -29,6 +29,7 @@ from aria_data.web import OptOuts
 from flows import show
 from flows.build.carried import pending_line
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
+from flows.build.numbering import put_settled
 from flows.build.results import put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
@@ -196,7 +197,9 @@ class Build:
 
     def _note_time(self, stage: Stage) -> None:
         tally = self.stream.runner.tallies[stage.name]
-        known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
+        known = self.stream.finished.num_known[stage.name]
+        if "whole" in self.__dict__:  # a million candidates are not made objects to count them
+            known += len(self.whole.known_to[stage.name])
         self.times[stage.name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
 
     def removals(self) -> dict[str, Removal]:
@@ -237,16 +240,17 @@ class Build:
         relations.run(
             f"CREATE OR REPLACE TABLE left_out AS SELECT item_id AS candidate_id FROM rejections WHERE {steps}"
         )
+        put_settled(relations, self.context.root, self.stream.numbers.removed)
         put_results(relations, self.context, self.candidates.path, self._numbered, limits)
         fail_reviewed(relations, self.context.root, config)
         self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:
         """The segments of some recordings with their numbers, without what was removed for good."""
-        removed, min_segment_s = self.found.removals.keys(), self.context.config.segment.min_segment_s
+        min_segment_s = self.context.config.segment.min_segment_s
         segments: list[Segment] = []
         for one in found:
-            numbered, again = self.stream.numbers.give(one, removed, min_segment_s)
+            numbered, again = self.stream.numbers.give(one, min_segment_s)
             segments += numbered
             self.found.found_again |= again
         if not self.dry_run:

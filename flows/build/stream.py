@@ -102,7 +102,7 @@ class Stream:
     @cached_property
     def numbers(self) -> Numbers:
         """The numbers of segments in earlier builds."""
-        return Numbers(self.context.root, self.runner.appending.to)
+        return Numbers(self.context.root, self.runner.appending.to, self.found.removals)
 
     def run(self, lanes: Sequence[Lane], candidates: Candidates) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
@@ -193,7 +193,7 @@ class Stream:
             self._take(looked.without(undone), len(block) - len(undone))
             left = [candidate for candidate in block if candidate.candidate_id in undone]
             limits = tasks.MAX_ITEMS_PER_SHARD, tasks.MAX_AUDIO_S_PER_SHARD
-            for some in cut(left, self._num_shards, *limits):
+            for some in cut(left, self._num_shards, *limits, lambda: self.context.executor.num_places):
                 self._num_shards += 1
                 shard = self._shard(some)
                 shard.known = looked.known
@@ -250,9 +250,9 @@ class Stream:
     def number_segments(self, shard: Shard, is_looking: bool = False) -> None:
         """Give each segment the number that its music had before, and cut out what was removed for good."""
         found = shard.found
-        removed, min_segment_s = self.found.removals.keys(), self.context.config.segment.min_segment_s
+        min_segment_s = self.context.config.segment.min_segment_s
         for recording_id, segmentation in found.records(SEGMENT.name).items():
-            found.numbered[recording_id], again = self.numbers.give(segmentation, removed, min_segment_s)
+            found.numbered[recording_id], again = self.numbers.give(segmentation, min_segment_s)
             found.found_again |= again
         if not is_looking:
             self.numbers.record(found.segments().values())

@@ -23,17 +23,19 @@ from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Download, Recording, Verdict
-from aria_data.storage import is_remote, local_audio, printable
+from aria_data.storage import is_remote, local_audio, printable, write_whole
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
 from aria_data.storage.work_keys import key_of, key_start
-from aria_data.transcribe import Compute, backends, devices
+from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
 from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
+from flows.workers.lanes import Stopped
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
+WEIGHTS, SECOND_WEIGHTS = "weights:transcribe", "weights:measure"  # as locations of files: of the two transcribers
 log = logging.getLogger(__name__)
 
 
@@ -62,8 +64,15 @@ class Executor(Protocol):
 
     name: str
 
+    @property
+    def num_places(self) -> int:
+        """How many machines like this one it is worth now: a shard has so many times as much work."""
+
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """Yield outcomes as `Stage.work` does, whoever finds them. Raises what it raises."""
+
+    def is_counted(self, stage: Stage) -> bool:
+        """Whether the time of this stage's work is told to `BuildContext.on_work`, by worker; else it is the lane's."""
 
     def close(self) -> None:
         """End what was started for the work."""
@@ -73,9 +82,13 @@ class Here:
     """Does all work in this process, but for what stages themselves hand to others."""
 
     name = "here"
+    num_places = 1
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         return stage.work(context, stage, items)
+
+    def is_counted(self, stage: Stage) -> bool:
+        return False
 
     def close(self) -> None:
         pass
@@ -100,22 +113,41 @@ class BuildContext:
     on_begin: Callable[[str], None] = lambda item_id: (
         None
     )  # told of each item of a stage that work begins on, if it can
+    on_work: Callable[[str, str, float], None] = lambda stage, worker, seconds: None  # told how long workers worked
+    done_by: dict[str, str] = field(default_factory=dict)  # the worker, by item, where it is no thread of this process
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    _is_closed: bool = False
 
     @cached_property
     def transcriber(self) -> Any:
-        return devices.load_everywhere(self.config.transcribe, self.compute)
+        return devices.load_everywhere(self._found(WEIGHTS, self.config.transcribe), self.compute)
 
     @cached_property
     def second_transcriber(self) -> Any:
         wanted = self.config.measure.second()
-        return devices.load_everywhere(wanted, self.compute) if wanted else None
+        return devices.load_everywhere(self._found(SECOND_WEIGHTS, wanted), self.compute) if wanted else None
 
     @cached_property
     def second_sha256(self) -> str:
         wanted = self.config.measure.second()
-        return backends.weights_sha256(wanted) if wanted else ""
+        return backends.weights_sha256(self._found(SECOND_WEIGHTS, wanted)) if wanted else ""
+
+    def _found(self, location: str, config: TranscribeConfig) -> TranscribeConfig:
+        """The configuration with the checkpoint that was sent to this machine, if one was."""
+        place = self.places.get(location)
+        return dataclasses.replace(config, checkpoint=str(place)) if place else config
+
+    def weights_files(self, stage: str) -> dict[str, Path]:
+        """The files of weights that a stage needs and no package brings, by location, as `places` has them."""
+        wanted = {
+            "transcribe": (WEIGHTS, self.config.transcribe),
+            "measure": (SECOND_WEIGHTS, self.config.measure.second()),
+        }
+        location, config = wanted.get(stage, ("", None))
+        path = backends.weights_file(config) if config else None
+        return {location: path} if path else {}
 
     @cached_property
     def classifier(self) -> Any:
@@ -125,7 +157,7 @@ class BuildContext:
 
     @cached_property
     def transcriber_sha256(self) -> str:
-        return backends.weights_sha256(self.config.transcribe)
+        return backends.weights_sha256(self._found(WEIGHTS, self.config.transcribe))
 
     @cached_property
     def classifier_sha256(self) -> str:
@@ -163,8 +195,19 @@ class BuildContext:
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file below the root, whole. Raises `Stopped` when the build has ended: a lane was left behind."""
+        with self._writing:
+            if self._is_closed:
+                raise Stopped
+            write_whole(self.root / path, content)
+
     def close(self) -> None:
-        """Close the executor, and the language models, which hold threads and connections."""
+        """Close the executor, and the language models, which hold threads and connections. No file is written by
+        `write` when this returns, nor later: then the lock may be let go of."""
+        self.stopped.set()
+        with self._writing:
+            self._is_closed = True
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:

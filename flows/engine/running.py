@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +17,8 @@ from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
-from flows.speed.telemetry import Telemetry, told_of
+from flows.speed.telemetry import WORKING, Telemetry, told_of
+from flows.speed.telemetry import Work as TimeOfWork
 
 
 @dataclass
@@ -108,14 +110,18 @@ class Runner:
         table, outcomes = self.appending.to(stage.table(self.context)), []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
         meter = self.telemetry.stage(stage.name)
+        done_by, is_counted = self.context.done_by, self.context.executor.is_counted(stage)
+        self.context.on_work = self._note_work
 
         def tell(audio_s: float, outcome: Outcome) -> None:
-            meter.done(audio_s, **told_of(outcome))
+            worker = done_by.pop(outcome.item_id, "")
+            at = self.telemetry.stage(stage.name, worker) if worker and is_counted else meter
+            at.done(audio_s, **told_of(outcome))
 
-        for items in batches_of(todo):
+        for items in batches_of(todo, self.context.executor.num_places):
             batch = Work(self.context, stage, table, items, tell, self.stopped)
             try:
-                with meter.working():
+                with nullcontext() if is_counted else meter.working():
                     work_recorded(batch, stage.name)
             except NotDone as error:
                 shard.not_done |= error.items
@@ -123,3 +129,6 @@ class Runner:
                     meter.not_done(pending.reason)
             outcomes += batch.outcomes
         return outcomes
+
+    def _note_work(self, stage: str, worker: str, seconds: float) -> None:
+        self.telemetry.add(stage, worker, TimeOfWork(seconds={WORKING: seconds}))

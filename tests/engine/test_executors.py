@@ -20,9 +20,13 @@ from places import ROOT, SUPPORT
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from flows.cli.jobs import run_build
+from flows.engine.context import BuildContext, Item, NotDone
 from flows.engine.stages import INGEST, TRANSCRIBE
 from flows.executors import local
 from flows.executors.assignments import Assignment, Setup
+from flows.executors.away import Away
+from flows.workers.bridge import Bridge
+from flows.workers.processes import WorkerUnfit
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 
@@ -107,9 +111,40 @@ def test_workers_that_never_begin_leave_the_items_for_the_next_build(source, her
     assert build(source, tmp_path / "out").num_files == 4
 
 
+class _OverBridge(Away):
+    """Items whose way to the workers ends again and again."""
+
+    def attempt(self, items):
+        bridge = Bridge("is tested")
+        yield from bridge.call("deadly:die", signal.SIGKILL)
+
+
+class _OnUnfit(Away):
+    """Items whose workers have a fault of their machine."""
+
+    def attempt(self, items):
+        raise WorkerUnfit("a worker: /tmp/x: no space left on the device. Free some and run the same command again.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (_OverBridge, "the process that hands ingest to workers ended 5 times before any of it was done (SIGKILL)."),
+        (_OnUnfit, "3 workers in a row could not do ingest, the last one because: a worker: /tmp/x: no space left"),
+    ],
+)
+def test_who_gives_up_says_what_ended_and_what_to_do(kind, said, marks, tmp_path):
+    items = [Item(f"{number}", f"{number}", {}, None) for number in range(2)]
+    with pytest.raises(NotDone) as refused:
+        list(kind(BuildContext(tmp_path, *_settings()), INGEST, items).outcomes())
+    assert refused.value.items.keys() == {"0", "1"}
+    for pending in refused.value.items.values():
+        assert said in pending.message
+        assert pending.message.endswith(("Build again.", "build again."))
+
+
 def test_what_is_sent_to_a_worker_comes_out_there_as_it_was(here):
     from aria_data.storage.stage_tables import DONE, StageTable
-    from flows.engine.context import Item
 
     (outcome, *_) = [one for one in StageTable(here, "ingest", INGEST.record_type).all() if one.status == DONE]
     item = Item("x", "y", {"audio": "z"}, outcome.record)
