@@ -24,7 +24,7 @@ from aria_data.manifest import Dataset, Manifest
 from aria_data.midi import Performance, midi_bytes
 from aria_data.records import SegmentAlignment
 from aria_data.release.alignments import COLUMNS as ALIGNED
-from aria_data.storage import exclusive_lock
+from aria_data.storage import exclusive_lock, open_root
 from aria_data.storage.stage_tables import RecordTable
 from flows.align import align_dataset
 from flows.cli.command import cli
@@ -239,6 +239,22 @@ def test_a_condition_chooses_segments_and_the_others_keep_their_rows(folder, fir
     assert (code, [line["segment_id"] for line in lines]) == (0, ["local-a_0"])
     with open_views(folder / "dataset") as connection:
         assert select(connection, "SELECT count(*) AS n FROM alignments").to_pylist() == [{"n": 4}]
+
+
+def test_a_dataset_in_an_object_store_is_aligned_as_one_in_a_folder(folder, first_run, bucket):
+    root = open_root(bucket)
+    for path in sorted((folder / "dataset").rglob("*")):
+        is_aligned = path.relative_to(folder / "dataset").parts[0] in ("alignments", "index", "tables")
+        if path.is_file() and not is_aligned and path.name != ".lock":
+            (root / path.relative_to(folder / "dataset").as_posix()).write_bytes(path.read_bytes())
+    code, lines, said = run(bucket, "--scores", folder / "scores")
+    assert code == 0, said
+    assert sorted(line["segment_id"] for line in lines if not line["reason"]) == ["local-a_0", "local-b_0", "local-c_0"]
+    assert Dataset(bucket).beats("local-a_0") == Dataset(folder / "dataset").beats("local-a_0")
+    assert "4 were done before" in run(bucket, "--scores", folder / "scores")[2]
+    remove_items(root, ["local-a_0"], "asked to")
+    left = sorted(path.name.split(".")[0] for path in (root / "alignments").rglob("*") if path.is_file())
+    assert left == ["local-b_0"] * 2 + ["local-c_0"] * 2
 
 
 def test_midi_files_get_two_files_each_and_a_broken_one_is_a_line(folder, tmp_path):
