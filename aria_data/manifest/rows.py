@@ -215,13 +215,8 @@ def by_bucket(rows: pa.Table) -> Callable[[pa.Table], pa.Table]:
     ids = rows["segment_id"]
     names = pa.chunked_array([pa.array(map(_bucket, chunk.to_pylist()), pa.string()) for chunk in ids.chunks], ids.type)
     parts = {name: rows.filter(pc.equal(names, name)) for name in pc.unique(names).to_pylist()}
-
-    def of(some: pa.Table) -> pa.Table:
-        return (
-            parts.get(_bucket(some["segment_id"][0].as_py()), rows.slice(0, 0)) if some.num_rows else rows.slice(0, 0)
-        )
-
-    return of
+    none = rows.schema.empty_table()
+    return lambda some: parts.get(_bucket(some["segment_id"][0].as_py()), none) if some.num_rows else none
 
 
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:

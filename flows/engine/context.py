@@ -18,20 +18,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from aria_data.audio.integrity import READER, REFUSALS
+import pyarrow.compute as pc
+
+from aria_data.audio.integrity import READER
 from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
-from aria_data.records import Candidate, Download, Recording, Verdict
+from aria_data.records import Candidate, Download, Recording, Rejection, Verdict
 from aria_data.storage import is_remote, local_audio, printable, write_whole
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
-from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
-from aria_data.web import RequestBudget, Web, is_address
+from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts
 from flows.workers.lanes import Stopped
+from flows.workers.processes import POISON
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
@@ -245,6 +248,13 @@ class BuildContext:
         return name in self._names[folder] or path.is_file()
 
     @cached_property
+    def quarantined(self) -> frozenset[str]:
+        """Items of which a build that came to its end says that they kill their workers."""
+        rejections = RecordTable(self.root, "rejections", Rejection).reader()
+        found = (batch.filter(pc.equal(batch["reason"], POISON))["item_id"].to_pylist() for batch in rejections)
+        return frozenset(item_id for item_ids in found for item_id in item_ids)
+
+    @cached_property
     def _names(self) -> dict[str, set[str]]:
         return {}
 
@@ -301,31 +311,6 @@ class Pending:
     message: str  # one line
     reason: str
     is_unreachable: bool  # its audio could not be read
-
-
-PASSING = frozenset({"unreadable", "file_missing", "io_error", "audio_changed"})  # recorded by earlier code
-
-
-def is_passing(outcome: Outcome) -> bool:
-    """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
-    is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
-    return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
-
-
-def is_settled(outcome: Outcome) -> bool:
-    """Whether every later build of this code finds the same."""
-    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
-
-
-def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
-    """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
-    with 403, which was taken for a wish for an account."""
-    location = getattr(item.payload, "location", "")
-    if outcome.status != FAILED or outcome.reader >= READER or not location:
-        return False
-    if is_address(location):
-        return outcome.reason == "private" and "answers 403" in outcome.detail
-    return outcome.reason in REFUSALS and context.path_of(location).is_file()
 
 
 class NotDone(TemporaryError):

@@ -13,9 +13,10 @@ from functools import cached_property
 from aria_data.storage.appending import Appending
 from aria_data.storage.snapshots import Snapshot
 from aria_data.storage.stage_tables import DONE, Outcome
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing, is_settled
+from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
+from flows.engine.standing import is_outdated, is_passing, is_settled, still_stands
 from flows.engine.tasks import Work, batches_of, work_recorded
 from flows.speed.telemetry import WORKING, Telemetry, told_of
 from flows.speed.telemetry import Work as TimeOfWork
@@ -85,7 +86,7 @@ class Runner:
         looked_up = shard.known.get(stage.name, {})
         found = {key: looked_up[key] for key in keys if key in looked_up}
         found |= self._before(stage).lookup(keys.keys() - looked_up.keys(), with_records=stage.keeps_records)
-        stands = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        stands = {key: one for key, one in found.items() if still_stands(self.context, stage, one)}
         return {key: one for key, one in stands.items() if not is_outdated(self.context, keys[key], one)}
 
     def is_known(self, stage: Stage, item: Item) -> bool:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -100,6 +102,21 @@ def test_an_item_that_kills_every_worker_fails_alone_and_by_name(source, here, m
     assert "take%202.wav: each of 3 processes that worked on it (transcribe) was killed by it (SIGKILL)" in line
     assert summary.num_files == 3
     assert (marks / segment_of(here, "take 2.wav")).read_text() == "96"
+
+
+def test_an_item_is_quarantined_only_by_a_build_that_came_to_its_end(source, here, marks, tmp_path):
+    deadly, out = marks / segment_of(here, "take 2.wav"), tmp_path / "out"
+    source = Path(shutil.copytree(source, tmp_path / "in"))
+    deadly.write_text("99")
+    assert len(build(source, out).failures) == 1
+    (source / "more.wav").write_bytes((source / "take 1.wav").read_bytes() + b"more")  # so that there is work
+    assert len(build(source, out).failures) == 1
+    assert deadly.read_text() == "96"  # nobody tried it again
+    shutil.rmtree(out / "tables" / "rejections")  # a build that was killed has not written it
+    shutil.rmtree(out / "index")
+    deadly.unlink()
+    summary = build(source, out)
+    assert (summary.failures, summary.stages["transcribe"].num_worked_on) == ([], 1)
 
 
 def test_workers_that_never_begin_leave_the_items_for_the_next_build(source, here, marks, tmp_path):
