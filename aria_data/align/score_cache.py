@@ -17,10 +17,11 @@ import numpy as np
 from aria_data.align.bounded_reading import READER
 from aria_data.align.score_files import ScoreUnreadable, composition_of, find_scores
 from aria_data.align.scores import Score
-from aria_data.storage import local_copy, write_whole
+from aria_data.storage import local_copy, printable, write_whole
 
 VERSION = 1  # raise it when scores are read in another way
 PDMX_TABLE = "PDMX.csv"  # at the top of the data set: mxl (a path), title, composer_name
+MAX_ID_CHARS = 4_096  # as long as paths get
 MAX_FIELD_CHARS = 1 << 20
 _TEXTS = ("score_id", "sha256", "title", "composer", "composition_id", "note_ids", "signature")
 
@@ -45,7 +46,8 @@ def read_scores(
 
 
 def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    """The score's id: its path below the folder, with escapes for what is no text."""
+    return printable(path.relative_to(folder).as_posix(), MAX_ID_CHARS)
 
 
 def _without_doubles(paths: Iterable[Path]) -> Iterator[Path]:

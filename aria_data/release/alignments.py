@@ -57,16 +57,17 @@ def with_alignments(rows: pa.Table, alignments: pa.Table) -> pa.Table:
     return rows
 
 
-def forget_alignments(root: Path, gone: Collection[str], present: pa.Table) -> None:
-    """Take out the rows of removed segments, and all files of their recordings but those that present rows name.
+def forget_alignments(root: Path, gone: Collection[str], recordings: Collection[str], present: pa.Table) -> None:
+    """Take out the rows of removed segments, and of these recordings all files but those that present rows name.
 
-    `present` has segment_id, beats_path and alignment_path. Other numbers of a recording may hold removed music.
+    `present` has beats_path and alignment_path. Other numbers of a recording may hold removed music.
     """
+    if not (root / FOLDER).is_dir() and not (root / "tables" / TABLE).is_dir():
+        return
     table = _table(root)
     rows = table.reader().read_all()
     if pc.any(is_in(rows["segment_id"], gone), min_count=0).as_py():
         table.replace_rows(rows.filter(pc.invert(is_in(rows["segment_id"], gone))))
-    recordings = {segment_id.rpartition("_")[0] for segment_id in gone}
     files = {path.relative_to(root).as_posix(): path for path in _files_of(root, recordings)}
     named = [present[name] for name in ("beats_path", "alignment_path")]
     kept = {name for column in named for name in column.filter(is_in(column, files)).to_pylist()} if files else set()

@@ -199,7 +199,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
     recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
-    forget_alignments(root, segment_ids, present)
+    forget_alignments(root, segment_ids, recording_ids | {row["recording_id"] for row in stones}, present)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))

@@ -95,6 +95,8 @@ def order_build(
     config = to_values(checked_config)
     checked = check_source(source, out)
     require_scores(checked_config.release.scores)
+    if scores := checked_config.release.scores:
+        config["release"]["scores"] = str(Path(scores).absolute())  # the dataset keeps it
     if name:
         Manifest(out).require_free(name)
     return BuildOrder(checked, out, config, asdict(compute), name, dry_run, asdict(engine))

@@ -6,8 +6,12 @@ import json
 import shutil
 from contextlib import ExitStack, nullcontext
 
+import mir_eval
+import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pytest
+from browsing import Visitor
 from click.testing import CliRunner
 from datasets_made import row_with_midi
 from scores_made import made_score, musicxml, perform
@@ -20,7 +24,7 @@ from aria_data.manifest import Dataset, Manifest
 from aria_data.midi import Performance, midi_bytes
 from aria_data.records import SegmentAlignment
 from aria_data.release.alignments import COLUMNS as ALIGNED
-from aria_data.storage import exclusive_lock
+from aria_data.storage import exclusive_lock, open_root
 from aria_data.storage.stage_tables import RecordTable
 from flows.align import align_dataset
 from flows.cli.command import cli
@@ -144,6 +148,27 @@ def test_programs_get_the_beats_and_bars_of_a_segment(folder, first_run):
         dataset.beats("local-z_0")
 
 
+def test_a_file_of_beats_opens_as_those_of_asap_do(folder, first_run):
+    """In pandas as ASAP's own code reads it, in mir_eval, and as labels of Audacity: start, end, text."""
+    path = next((folder / "dataset" / "alignments").rglob("local-a_0*.tsv"))
+    table = pd.read_csv(path, header=None, names=["time", "time2", "type"], sep="\t")
+    starts, ends, labels = mir_eval.io.load_delimited(str(path), [float, float, str], delimiter="\t")
+    assert list(table["time"]) == list(table["time2"]) == starts == ends
+    assert list(table["type"]) == labels
+    assert labels[0].startswith(("db,", "b,"))  # time signature and key signature
+    assert {label.split(",")[0] for label in labels} == {"b", "db"}
+    mir_eval.beat.validate(np.array(starts), np.array(starts))
+
+
+def test_the_browser_says_what_the_notes_say_of_the_composition(folder, first_run):
+    with Visitor(folder / "dataset") as visitor:
+        proposed, contradicted, agreed = (visitor.get(f"/segment?id=local-{each}_0").text for each in "bca")
+    assert "By its notes it is mozart:k281" in proposed
+    assert "The notes contradict the composition: they are of mozart:k282" in contradicted
+    assert "contradict" not in agreed
+    assert "By its notes" not in agreed
+
+
 def test_a_file_of_beats_that_is_away_is_a_line_that_says_what_to_do(folder, first_run, tmp_path):
     shutil.copytree(folder / "dataset", tmp_path / "dataset")
     next((tmp_path / "dataset" / "alignments").rglob("local-a_0*.tsv")).unlink()
@@ -214,6 +239,22 @@ def test_a_condition_chooses_segments_and_the_others_keep_their_rows(folder, fir
     assert (code, [line["segment_id"] for line in lines]) == (0, ["local-a_0"])
     with open_views(folder / "dataset") as connection:
         assert select(connection, "SELECT count(*) AS n FROM alignments").to_pylist() == [{"n": 4}]
+
+
+def test_a_dataset_in_an_object_store_is_aligned_as_one_in_a_folder(folder, first_run, bucket):
+    root = open_root(bucket)
+    for path in sorted((folder / "dataset").rglob("*")):
+        is_aligned = path.relative_to(folder / "dataset").parts[0] in ("alignments", "index", "tables")
+        if path.is_file() and not is_aligned and path.name != ".lock":
+            (root / path.relative_to(folder / "dataset").as_posix()).write_bytes(path.read_bytes())
+    code, lines, said = run(bucket, "--scores", folder / "scores")
+    assert code == 0, said
+    assert sorted(line["segment_id"] for line in lines if not line["reason"]) == ["local-a_0", "local-b_0", "local-c_0"]
+    assert Dataset(bucket).beats("local-a_0") == Dataset(folder / "dataset").beats("local-a_0")
+    assert "4 were done before" in run(bucket, "--scores", folder / "scores")[2]
+    remove_items(root, ["local-a_0"], "asked to")
+    left = sorted(path.name.split(".")[0] for path in (root / "alignments").rglob("*") if path.is_file())
+    assert left == ["local-b_0"] * 2 + ["local-c_0"] * 2
 
 
 def test_midi_files_get_two_files_each_and_a_broken_one_is_a_line(folder, tmp_path):

@@ -7,12 +7,14 @@ import json
 import mido
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from fakes import SHORT_SEGMENTS, melody, write_audio
 
 pytest.importorskip("parangonar", reason="scores are read by the extra `align`, which is not installed")
 
 from aria_data.errors import UsageError
 from aria_data.manifest import Dataset, Manifest
+from flows.cli.command import cli
 
 SECONDS, SEED = 40, 3
 TITLE = "Chopin - Nocturne op. 9 no. 2.mid"
@@ -55,8 +57,9 @@ def test_a_build_with_scores_releases_bars_beats_and_a_proposed_composition(buil
     assert any("broken.musicxml" in line for line in summary.notes)
 
     content = Manifest(out).content_sha256()
-    again = build(folder / "recordings", out, settings=with_scores(folder))
-    assert (again.version, Manifest(out).content_sha256()) == (1, content)
+    words = ["build", str(folder / "recordings"), "--out", str(out), "--scores", str(folder / "scores"), "--no-prefect"]
+    found = CliRunner().invoke(cli, [*words, "--json"])
+    assert (found.exit_code, Manifest(out).version(), Manifest(out).content_sha256()) == (0, 1, content), found.output
     without = build(folder / "recordings", out, settings=(*SHORT_SEGMENTS, "release.scores="))
     assert (without.version, Manifest(out).content_sha256()) == (1, content)  # what is known stays
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
+from pathlib import Path
 
 import mido
 import numpy as np
+import pyarrow as pa
 import pytest
 from scores_made import made_score, musicxml, perform
 
@@ -269,3 +272,18 @@ def test_what_takes_all_memory_costs_a_line(tmp_path):
             reader.read(path, "score.musicxml", {})
     finally:
         reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "score_id"),
+    [
+        (b"\xff.musicxml", "\\udcff.musicxml"),
+        (b"a\nb.musicxml", "a\\nb.musicxml"),
+        ("é.musicxml".encode(), "é.musicxml"),
+    ],
+)
+def test_a_score_of_any_name_has_an_id_that_a_table_holds(tmp_path, name, score_id):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(musicxml(made_score(1, 4)))
+    (found,) = [score for _, score in read_scores(tmp_path)]
+    assert found.score_id == score_id
+    assert pa.array([found.score_id])[0].as_py() == score_id
