@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aria_data.errors import UsageError
@@ -61,12 +62,21 @@ def _init(settings: dict[str, Any]) -> None:
 
 
 def is_cut_off(address: str) -> bool:
-    """Whether this process, a client of a cluster at this address, has lost it for good: it does not end by itself."""
+    """Whether this process, a client of the cluster at this address, has lost it: nobody answers any more. Unlike one
+    that is a part of its cluster, it does not end by itself then, and its calls fail in many ways."""
     if not address.startswith(CLIENT):
         return False
-    from ray.util.client import ray as client
+    answered = threading.Event()
 
-    return not client.is_connected()
+    def ask() -> None:
+        with suppress(Exception):
+            alive_nodes()
+            answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(CONNECT_S)
+    return not answered.is_set()
 
 
 def _require_answer(address: str) -> None:
