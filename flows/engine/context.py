@@ -31,7 +31,7 @@ from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
 from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
-from flows.workers.lanes import Stopped
+from flows.workers.lanes import Gate
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
@@ -117,8 +117,7 @@ class BuildContext:
     done_by: dict[str, str] = field(default_factory=dict)  # the worker, by item, where it is no thread of this process
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
-    _writing: threading.Lock = field(default_factory=threading.Lock)
-    _is_closed: bool = False
+    _gate: Gate = field(default_factory=Gate)
 
     @cached_property
     def transcriber(self) -> Any:
@@ -197,17 +196,14 @@ class BuildContext:
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file below the root, whole. Raises `Stopped` when the build has ended: a lane was left behind."""
-        with self._writing:
-            if self._is_closed:
-                raise Stopped
+        with self._gate.passing():
             write_whole(self.root / path, content)
 
     def close(self) -> None:
         """Close the executor, and the language models, which hold threads and connections. No file is written by
         `write` when this returns, nor later: then the lock may be let go of."""
         self.stopped.set()
-        with self._writing:
-            self._is_closed = True
+        self._gate.close()
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
