@@ -131,7 +131,7 @@ class OnRay:
         """Tell once that a node gets no work for a while."""
         if node not in self._avoided:
             self._avoided.add(node)
-            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes; others do it.")
+            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes, if others can do it.")
 
     def close(self) -> None:
         """End the actors, and leave the cluster."""

@@ -102,7 +102,7 @@ class Resources:
                 self._seen = {node["NodeID"]: node for node in alive_nodes()}
                 self._seen_at = time.monotonic()
             alive = {key: node["Resources"] for key, node in self._seen.items()}
-        return {key: node for key, node in alive.items() if not self.is_avoided(key)} or alive
+        return {key: node for key, node in alive.items() if not self.is_avoided(key)}
 
     def avoid(self, node: str) -> str:
         """Give a node no work for a while, as long as there are others; gives the name of its machine."""
@@ -110,7 +110,10 @@ class Resources:
         return str(self._seen.get(node, {}).get("NodeManagerHostname", "")) or node
 
     def is_avoided(self, node: str) -> bool:
-        """Whether a node gets no work now."""
+        """Whether a node gets no work now: there are others."""
+        return self._is_unfit(node) and not all(map(self._is_unfit, self._seen))
+
+    def _is_unfit(self, node: str) -> bool:
         return time.monotonic() < self._unfit.get(node, 0.0)
 
     def place(self, options: Mapping[str, float], num_on: Mapping[str, int]) -> dict[str, Any]:

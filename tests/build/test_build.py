@@ -356,7 +356,7 @@ def test_a_hundred_kills_of_workers_and_builds_lose_nothing_and_repeat_nothing(
     assert rejections_of(killed) == rejections_of(undisturbed)
     assert summary["candidates"]["num_not_done"] == 0
     for stage in STAGES:
-        keys = StageTable(killed, stage.name, stage.record_type).keys()
+        keys = [outcome.key for outcome in StageTable(killed, stage.name, stage.record_type).all()]
         assert len(keys) == len(set(keys)), stage.name
 
 
