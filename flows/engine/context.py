@@ -23,7 +23,7 @@ from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Download, Recording, Verdict
-from aria_data.storage import is_remote, local_audio, printable, write_whole
+from aria_data.storage import is_remote, local_audio, printable
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
@@ -31,7 +31,7 @@ from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
 from aria_data.web import RequestBudget, Web, is_address
 from flows.engine.attempts import Attempts
-from flows.workers.lanes import Gate
+from flows.engine.writing import Writing
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
@@ -117,7 +117,6 @@ class BuildContext:
     done_by: dict[str, str] = field(default_factory=dict)  # the worker, by item, where it is no thread of this process
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
-    _gate: Gate = field(default_factory=Gate)
 
     @cached_property
     def transcriber(self) -> Any:
@@ -194,16 +193,16 @@ class BuildContext:
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write a file below the root, whole. Raises `Stopped` when the build has ended: a lane was left behind."""
-        with self._gate.passing():
-            write_whole(self.root / path, content)
+    @cached_property
+    def writing(self) -> Writing:
+        """What workers elsewhere made is written by it."""
+        return Writing(self.root)
 
     def close(self) -> None:
-        """Close the executor, and the language models, which hold threads and connections. No file is written by
-        `write` when this returns, nor later: then the lock may be let go of."""
+        """Close the executor, and the language models, which hold threads and connections. Nothing is written by
+        `writing` when this returns, nor later: then the lock may be let go of."""
         self.stopped.set()
-        self._gate.close()
+        self.writing.close()
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
@@ -214,8 +213,8 @@ class BuildContext:
         return self.places.get(location) or from_location(location, self.root)
 
     def audio_of(self, location: str) -> Path:
-        """A file of this disk with a recording's audio; fetched, where it is in an object store."""
-        return local_audio(self.path_of(location))
+        """A file of this disk with a recording's audio, or its MIDI; fetched, where it is in an object store."""
+        return self.writing.at_hand(location) or local_audio(self.path_of(location))
 
     def has_audio(self, location: str) -> bool:
         """Whether a recording's file is there."""
