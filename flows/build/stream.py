@@ -161,6 +161,8 @@ class Stream:
             if MEASURE in lane.steps:
                 for segment_id in shard.found.segments():
                     self.context.traces.pop(segment_id, None)
+                for _, path in shard.files:
+                    self.context.writing.forget(path)
 
         return take
 

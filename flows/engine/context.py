@@ -25,7 +25,7 @@ from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
 from aria_data.records import Candidate, Download, Recording, Rejection, Verdict
-from aria_data.storage import is_remote, local_audio, printable, write_whole
+from aria_data.storage import is_remote, local_audio, printable
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
 from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
@@ -33,7 +33,7 @@ from aria_data.storage.work_keys import key_of, key_start
 from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
 from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts
-from flows.workers.lanes import Stopped
+from flows.engine.writing import Writing
 from flows.workers.processes import POISON
 
 KEPT = Verdict(True)
@@ -120,8 +120,6 @@ class BuildContext:
     done_by: dict[str, str] = field(default_factory=dict)  # the worker, by item, where it is no thread of this process
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
-    _writing: threading.Lock = field(default_factory=threading.Lock)
-    _is_closed: bool = False
 
     @cached_property
     def transcriber(self) -> Any:
@@ -198,19 +196,16 @@ class BuildContext:
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write a file below the root, whole. Raises `Stopped` when the build has ended: a lane was left behind."""
-        with self._writing:
-            if self._is_closed:
-                raise Stopped
-            write_whole(self.root / path, content)
+    @cached_property
+    def writing(self) -> Writing:
+        """What workers elsewhere made is written by it."""
+        return Writing(self.root)
 
     def close(self) -> None:
-        """Close the executor, and the language models, which hold threads and connections. No file is written by
-        `write` when this returns, nor later: then the lock may be let go of."""
+        """Close the executor, and the language models, which hold threads and connections. Nothing is written by
+        `writing` when this returns, nor later: then the lock may be let go of."""
         self.stopped.set()
-        with self._writing:
-            self._is_closed = True
+        self.writing.close()
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
@@ -221,8 +216,8 @@ class BuildContext:
         return self.places.get(location) or from_location(location, self.root)
 
     def audio_of(self, location: str) -> Path:
-        """A file of this disk with a recording's audio; fetched, where it is in an object store."""
-        return local_audio(self.path_of(location))
+        """A file of this disk with a recording's audio, or its MIDI; fetched, where it is in an object store."""
+        return self.writing.at_hand(location) or local_audio(self.path_of(location))
 
     def has_audio(self, location: str) -> bool:
         """Whether a recording's file is there."""

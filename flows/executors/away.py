@@ -91,7 +91,7 @@ class Away:
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
         for path, content in message.files.items():
-            self.context.write(path, content)
+            self.context.writing.write(path, content)
         return message.outcome
 
     def _finish(self, items: Sequence[Item], rest: Rest) -> None:

@@ -41,7 +41,7 @@ FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first piec
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
 PLACES_OF_A_GPU = 8  # cores that a GPU is worth, where shards are cut: they hold something for all workers
-MAX_PLACES = 64  # a shard of 128 h of audio: its scores are some 100 MB
+MAX_PLACES = 16  # a shard of 32 h of audio or 4,000 recordings, some 80 MB with all that is known of them
 AWAY_S, ASK_EVERY_S = 600.0, 5.0  # so long a cluster that went away may take to come back
 GONE_S = 75.0  # so long Ray may take to notice that a machine is gone: 5 checks, at most 10 s each, 3 s between them
 
@@ -131,7 +131,7 @@ class OnRay:
         """Tell once that a node gets no work for a while."""
         if node not in self._avoided:
             self._avoided.add(node)
-            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes; others do it.")
+            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes, if others can do it.")
 
     def close(self) -> None:
         """End the actors, and leave the cluster."""

@@ -18,8 +18,8 @@ from flows.build.assemble import Build
 from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS
+from flows.engine.running import still_stands
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
-from flows.engine.standing import still_stands
 
 STAGES = (SCREEN, DOWNLOAD, INGEST, CLASSIFY, SEGMENT, FINGERPRINT, TRANSCRIBE, MEASURE, ANNOTATE)
 MOST_SCREENED = 20_000  # titles that a plan reads itself: some 20 s

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aria_data.errors import UsageError
@@ -61,12 +62,21 @@ def _init(settings: dict[str, Any]) -> None:
 
 
 def is_cut_off(address: str) -> bool:
-    """Whether this process, a client of a cluster at this address, has lost it for good: it does not end by itself."""
+    """Whether this process, a client of the cluster at this address, has lost it: nobody answers any more. Unlike one
+    that is a part of its cluster, it does not end by itself then, and its calls fail in many ways."""
     if not address.startswith(CLIENT):
         return False
-    from ray.util.client import ray as client
+    answered = threading.Event()
 
-    return not client.is_connected()
+    def ask() -> None:
+        with suppress(Exception):
+            alive_nodes()
+            answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(CONNECT_S)
+    return not answered.is_set()
 
 
 def _require_answer(address: str) -> None:
@@ -92,7 +102,7 @@ class Resources:
                 self._seen = {node["NodeID"]: node for node in alive_nodes()}
                 self._seen_at = time.monotonic()
             alive = {key: node["Resources"] for key, node in self._seen.items()}
-        return {key: node for key, node in alive.items() if not self.is_avoided(key)} or alive
+        return {key: node for key, node in alive.items() if not self.is_avoided(key)}
 
     def avoid(self, node: str) -> str:
         """Give a node no work for a while, as long as there are others; gives the name of its machine."""
@@ -100,7 +110,10 @@ class Resources:
         return str(self._seen.get(node, {}).get("NodeManagerHostname", "")) or node
 
     def is_avoided(self, node: str) -> bool:
-        """Whether a node gets no work now."""
+        """Whether a node gets no work now: there are others."""
+        return self._is_unfit(node) and not all(map(self._is_unfit, self._seen))
+
+    def _is_unfit(self, node: str) -> bool:
         return time.monotonic() < self._unfit.get(node, 0.0)
 
     def place(self, options: Mapping[str, float], num_on: Mapping[str, int]) -> dict[str, Any]:

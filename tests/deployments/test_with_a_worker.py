@@ -22,6 +22,7 @@ from fakes import melody, write_audio
 from places import ROOT
 
 from aria_data.manifest import Manifest
+from aria_data.pruning import ScoreTable
 from flows.engine.prefect_api import temporary_api
 
 pytestmark = pytest.mark.slow
@@ -178,7 +179,9 @@ def test_a_run_shows_progress_results_and_the_report_on_its_page(world):
 def test_a_subset_is_selected_by_a_run_of_the_other_pool(world, build):
     out = world / "selected"
     build(world / "recordings", out, SETTINGS)
-    run = start("select-subset", out=str(out), name="few", method="random", unit="files", amount=3)
+    ids = [row["segment_id"] for row in Manifest(out).rows()]
+    ScoreTable.of(ids, {"loss": list(map(float, range(len(ids))))}).save(out / "scores" / "mine.parquet")
+    run = start("select-subset", out=str(out), name="few", method="top", score="loss", unit="files", amount=3)
     state = end_of(run)
     assert state.is_completed(), state.message
     assert state.message == "version 2: in_few holds 3 files"

@@ -28,7 +28,8 @@ from flows.executors import local
 from flows.executors.assignments import Assignment, Setup
 from flows.executors.away import Away
 from flows.workers.bridge import Bridge
-from flows.workers.processes import WorkerUnfit
+from flows.workers.lanes import Stopped
+from flows.workers.processes import Workers, WorkerUnfit
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 
@@ -158,6 +159,19 @@ def test_who_gives_up_says_what_ended_and_what_to_do(kind, said, marks, tmp_path
     for pending in refused.value.items.values():
         assert said in pending.message
         assert pending.message.endswith(("Build again.", "build again."))
+
+
+def test_a_lane_that_was_left_behind_writes_nothing_and_starts_nothing_after_its_build(marks, tmp_path):
+    context, workers = BuildContext(tmp_path / "out", *_settings()), Workers(1)
+    context.close()
+    workers.close()
+    with pytest.raises(Stopped):
+        context.writing.write("midi/00/x.mid", b"x")
+    with pytest.raises(Stopped):
+        workers.take()
+    with pytest.raises(Stopped):
+        list(_OnUnfit(context, INGEST, [Item("0", "0", {}, None)]).outcomes())
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_sent_to_a_worker_comes_out_there_as_it_was(here):

@@ -232,7 +232,7 @@ def check(out: str, content: str) -> None:
     assert Manifest(root).content_sha256() == content, out
     assert [version.number for version in Manifest(root).versions()] == [1], out
     for stage in (INGEST, CLASSIFY, SEGMENT, FINGERPRINT, TRANSCRIBE, MEASURE):
-        keys = StageTable(root, stage.name, stage.record_type).keys()
+        keys = [outcome.key for outcome in StageTable(root, stage.name, stage.record_type).all()]
         assert len(keys) == len(set(keys)), (out, stage.name)
     assert not [path for path in root.rglob("*") if path.name.endswith(".partial")], out
 
