@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -13,10 +15,12 @@ import pytest
 from aria_data.errors import ConfigInvalid, TranscriptionFailed, UsageError
 from aria_data.midi import SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
 from aria_data.midi.accuracy import compare_notes
+from aria_data.records import Segment
 from aria_data.transcribe import Compute, TranscribeConfig, TranscriptionResult, backends
 from aria_data.transcribe.backends.intervals import decode, decode_batch
 from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
+from aria_data.transcribe.midi_output import save_transcription
 
 SECONDS = 20  # more than one window, so that events are joined across two
 
@@ -94,6 +98,18 @@ def test_silence_and_nothing_give_no_notes(transkun):
     assert transcribe_one(transkun, []).performance == Performance([], [])
 
 
+def test_a_window_in_which_nothing_sounds_is_not_computed(transkun, waveform, monkeypatch):
+    sounding = np.ascontiguousarray(waveform[: transkun.window])
+    computed = []
+    tokens = transkun.network.tokens
+    monkeypatch.setattr(transkun.network, "tokens", lambda windows: computed.append(len(windows)) or tokens(windows))
+    (silent,), (heard,) = transkun.infer(np.zeros_like(sounding)[None]), transkun.infer(sounding[None])
+    assert computed == [1]
+    assert silent.lattice.is_finite
+    assert silent.lattice.ends.shape == heard.lattice.ends.shape
+    assert not any(silent.lattice.path(track, 0) for track in range(90))
+
+
 def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):
     (tmp_path / "transcribed.mid").write_bytes(midi_bytes(transcribed))
     back = read_midi(tmp_path / "transcribed.mid")
@@ -106,6 +122,19 @@ def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):
 def test_the_weights_have_the_hash_that_is_recorded(transkun):
     assert transkun.sha256 == hashlib.sha256(weights_path().read_bytes()).hexdigest()
     assert backends.weights_sha256(TranscribeConfig("transkun")) == transkun.sha256
+
+
+def test_the_numbers_it_computes_in_are_known_and_recorded(transkun, exact, transcribed, tmp_path):
+    assert transkun.precision in ("float32", "bfloat16")
+    assert exact.precision == "float32"
+    result, segment = TranscriptionResult(transcribed), Segment("local-1", 0, 0.0, 10.0, 0.9)
+    assert save_transcription(tmp_path, segment, result, exact).precision == "float32"
+
+
+def test_half_of_scipy_is_not_loaded_with_the_model():
+    code = "import sys; from aria_data.transcribe import backends; backends.load(); print('mir_eval' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_other_weights_under_the_same_name_have_another_hash(tmp_path):

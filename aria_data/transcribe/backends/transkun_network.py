@@ -62,12 +62,25 @@ class Network:
         import torch
 
         with torch.inference_mode():
+            return self._heads.scores(*self.tokens(waveforms))
+
+    def tokens(self, waveforms: Any) -> tuple[Any, int]:
+        """Give float32 tokens (batch, 90, steps, 256) of windows as `infer` takes them, and their number of frames."""
+        import torch
+
+        with torch.inference_mode():
             features = self._spectrum(waveforms.to(self.device))
             tokens = self._patches(features)
             for block in self._blocks[:-1]:
                 tokens = block(tokens, self._rows)
             tokens = self._blocks[-1](tokens, self._rows, only_last=self._num_targets)
-            return self._heads.scores(tokens[:, 1:], num_frames=features.shape[1])
+            return tokens[:, 1:].transpose(1, 2).contiguous(), features.shape[1]
+
+    def tracks(self, tokens: Any, num_frames: int) -> Iterator[tuple[Any, Any, Any]]:
+        """Give begins, ends and single of one window's tracks, one after the other: each stays in the cache."""
+        for track in tokens:
+            scores = self._heads.scores(track[None, None], num_frames)
+            yield scores.begins[0, 0], scores.ends[0, 0], scores.single[0, 0]
 
     def attributes(self, tokens: Any, notes: Sequence[tuple[int, int, int]]) -> list[tuple[float, ...]]:
         """Give (velocity, onset shift, offset shift, has an onset, has an offset) of each note, the last two 0 or 1.
@@ -333,14 +346,13 @@ class _Heads:
         self.width, self.num_frames_each = width, len(to_frames)
 
     def scores(self, tokens: Any, num_frames: int) -> Scores:
-        """Float32 tokens (batch, steps, 90, 256) to the scores of their windows."""
+        """Float32 tokens (batch, 90, steps, 256) to the scores of their windows."""
         import torch
 
-        by_track = tokens.transpose(1, 2).contiguous()
-        of_all = torch.nn.functional.linear(by_track, self.weight, self.bias)
+        of_all = torch.nn.functional.linear(tokens, self.weight, self.bias)
         of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
         ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
-        return Scores(begins, ends, single[..., 0], by_track)
+        return Scores(begins, ends, single[..., 0], tokens)
 
 
 class _Attributes:
