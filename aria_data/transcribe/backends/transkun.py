@@ -1,8 +1,8 @@
 """Transkun (Yan & Duan 2024; MIT licence, weights in its wheel): windows of 16 s, notes as scored intervals.
 
 Its own command transcribes one window after the other in float32, every 8 s. Here `transkun_network` evaluates the
-same weights with less work, in bfloat16 where that is fast, windows start every 14 s, and `intervals` decodes. Events
-of neighbouring windows are joined by the published procedure.
+same weights with less work, in bfloat16 or int8 where those are fast, windows start every 14 s, and `intervals`
+decodes. Events of neighbouring windows are joined by the published procedure.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
 from aria_data.storage import sha256_of_weights
 from aria_data.transcribe import base
+from aria_data.transcribe.backends import transkun_int8
 from aria_data.transcribe.backends.intervals import Lattice, decode_batch, decode_tracks, silence
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 
@@ -107,8 +108,11 @@ class Transkun:
         self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
-        self.precision = base.choose_dtype(compute.dtype, device)
-        self.network = Network(model, device, getattr(torch, self.precision))
+        ranges = transkun_int8.ranges_of(sha256)
+        self.precision = base.choose_dtype(compute.dtype, device, has_int8=ranges is not None)
+        is_int8 = self.precision == "int8"
+        dtype = torch.float32 if is_int8 else getattr(torch, self.precision)
+        self.network = Network(model, device, dtype, ranges if is_int8 else None)
 
     def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.infer`. A window whose scores are not finite gives an error."""
