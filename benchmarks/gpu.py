@@ -49,17 +49,17 @@ class Findings:
 class Device:
     """Waits for the device, so that seconds are those of work done."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, times: int):
         import torch
 
-        self.name, self.is_cuda = name, torch.device(name).type == "cuda"
+        self.name, self.is_cuda, self.times = name, torch.device(name).type == "cuda", times
 
-    def seconds(self, work: Callable[[], object], times: int = 3) -> float:
-        """Give the least of several runs, after one that is not counted."""
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Give the least of `times` runs, after one that is not counted where there are several."""
         import torch
 
         took = []
-        for _ in range(times + 1):
+        for _ in range(self.times + (self.times > 1)):
             if self.is_cuda:
                 torch.cuda.synchronize()
             began = time.perf_counter()
@@ -67,7 +67,7 @@ class Device:
             if self.is_cuda:
                 torch.cuda.synchronize()
             took.append(time.perf_counter() - began)
-        return min(took[1:])
+        return min(took[-self.times :])
 
     def peak_gb(self) -> float:
         """Give the peak of the memory since the last call."""
@@ -126,8 +126,8 @@ def parts(model: Any, windows: np.ndarray, device: Device) -> dict[str, float]:
         times = {"spectrum": device.seconds(lambda: network._spectrum(waveforms))}
         times["spectrum and network"] = device.seconds(lambda: network.infer(waveforms))
         scores = network.infer(waveforms)
-        times["decoder on the device"] = device.seconds(lambda: decode_batch(scores), times=2)
-    times["all, from samples to notes"] = device.seconds(lambda: model.infer(windows), times=2)
+        times["decoder on the device"] = device.seconds(lambda: decode_batch(scores))
+    times["all, from samples to notes"] = device.seconds(lambda: model.infer(windows))
     return {name: round(audio_s / took, 1) for name, took in times.items()}
 
 
@@ -190,7 +190,7 @@ def loaded(device: str, dtype: str, batch_size: int) -> Any:
 
 def measure(options: argparse.Namespace, folder: Path, found: Findings) -> None:
     """Measure part after part, the most wanted first."""
-    device = Device(options.device)
+    device = Device(options.device, 1 if options.quick else 3)
     files = render(folder, 4 if options.quick else 180)
     rates = {dtype: round(matrix_rate(dtype, options.device)) for dtype in ("float32", "bfloat16")}
     found.add("matrix rate, GFLOP/s", rates)

@@ -115,7 +115,7 @@ def transcription(audio: Path, folder: Path, with_peer: bool) -> list[Ratio]:
     gflop = TRANSKUN_GFLOP_A_SECOND * model.window / model.sample_rate
     limit_s = product_s * gflop / (2 * 2048 * 1024 * 1024 / 1e9)
     ours_s = least_s(lambda: model.infer(window))
-    return [*found, Ratio(f"transcribe a window ({model.precision})", ours_s, limit_s, "float32 products")]
+    return [*found, Ratio(f"transcribe a window ({model.precision})", ours_s, limit_s, "its float32 products alone")]
 
 
 def decoding(files: dict[str, Path]) -> list[Ratio]:
