@@ -51,8 +51,8 @@ docs: $(READY) ## make the documentation's site, build/docs/index.html; warnings
 format: $(READY) ## bring the code into shape
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-benchmark: $(READY) ## what the flow and the tables cost, against a bare loop
-	@$(BIN)/python benchmarks/overhead.py
+benchmark: $(READY) ## speed against named peers and limits, one table (5 minutes; FIGURES=FILE to compare with)
+	@$(BIN)/python benchmarks/ratios.py --json build/ratios.json $(if $(FIGURES),--against $(FIGURES))
 
 classifier-sounds: $(READY) ## fetch the soundfonts and sampled pianos the classifier was trained with
 	@PYTHON=$(BIN)/python bash classifiers/get_sounds.sh

@@ -174,6 +174,7 @@ class Transcription:
     num_pedal_events: int
     confidence: float  # 0 to 1, from the transcriber; its meaning is the backend's (`transcribe.TranscriptionResult`)
     num_endless_notes: int  # notes that were shortened (`transcribe.midi_output`)
+    precision: str = ""  # float32, bfloat16 or int8: in which numbers it was computed; "" before this was recorded
 
 
 @dataclass(frozen=True, slots=True)

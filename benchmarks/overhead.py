@@ -57,7 +57,7 @@ class WaitingTranscriber:
     """Reads the audio, waits, and gives twenty notes."""
 
     name, sha256, sample_rate, num_channels = "waiting", "0" * 64, RATE, 1
-    correct_tuning = False
+    precision, correct_tuning = "float32", False
     window, hop, lead, batch_size, num_workers, num_readers = 10 * RATE, 10 * RATE, 0, 1, 1, 0
 
     def __init__(self, work_s: float):

@@ -11,6 +11,8 @@ import math
 import sys
 import time
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +21,9 @@ import numpy as np
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
-MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
+MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 2 to 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
+MIN_INT8_GAIN = 1.5  # measured 2.2 with AVX2, 4 with AVX-512 VNNI
+DTYPES = ("auto", "float32", "bfloat16", "int8")
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
 
@@ -42,13 +46,13 @@ class Compute:
     """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (transkun: bfloat16 where it is fast), float32 or bfloat16
+    dtype: str = "auto"  # auto (transkun: bfloat16 or int8 where it is fast), float32, bfloat16, or int8 on a CPU
     batch_size: int = 0  # windows in a forward pass; 0: chosen by device
     num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("auto", "float32", "bfloat16"):
-            raise UsageError(f"--dtype {self.dtype}: is not one of auto, float32, bfloat16.")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"--dtype {self.dtype}: is not one of {', '.join(DTYPES)}.")
         for name in ("batch_size", "num_threads"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must not be negative.")
@@ -85,6 +89,7 @@ class Transcriber(Protocol):
 
     name: str
     sha256: str  # of the weights
+    precision: str  # float32, bfloat16 or int8: in which numbers it computes
     sample_rate: int  # of the windows, in Hz
     num_channels: int
     window: int  # samples in a window
@@ -137,6 +142,19 @@ def allow_torchaudio_on_cpu() -> None:
     sys.modules[name] = stub
 
 
+@contextmanager
+def unloaded(name: str) -> Iterator[None]:
+    """Let a package be imported without another one that only its evaluation needs, and that loads half of scipy."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 def choose_device(device: str) -> str:
     """Give "cuda" for "auto" when there is a GPU, else "cpu". Raises `UsageError` for a device that cannot be used."""
     import torch
@@ -151,36 +169,53 @@ def choose_device(device: str) -> str:
     return device
 
 
-def choose_dtype(dtype: str, device: str) -> Any:
-    """Give torch's bfloat16 for "auto" where the device multiplies it in hardware, else float32."""
-    import torch
+def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
+    """Give float32, bfloat16 or int8: for "auto" bfloat16 where the device multiplies it fast, else int8 where it does.
 
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    is_cpu = torch.device(device).type == "cpu"
-    is_fast = has_fast_bfloat16() if is_cpu else torch.cuda.get_device_capability(device)[0] >= 8
-    return torch.bfloat16 if is_fast else torch.float32
-
-
-@functools.cache
-def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 faster than float32, measured once, in 0.2 s.
-
-    The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate.
+    `has_int8` says whether the model can be computed in int8. Raises `UsageError` for int8 where it cannot.
     """
     import torch
 
-    pairs = {
-        dtype: (torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype))
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    best = dict.fromkeys(pairs, math.inf)
-    for _ in range(5):  # in turns, so that a busy moment hits both
-        for dtype, (rows, weight) in pairs.items():
+    is_cpu = torch.device(device).type == "cpu"
+    if dtype == "int8" and not (is_cpu and has_int8):
+        raise UsageError("--dtype int8: needs a CPU, and transkun with the weights of its wheel. Use auto.")
+    if dtype != "auto":
+        return dtype
+    if is_cpu:
+        return fastest(*product_seconds(), has_int8)
+    return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
+
+
+def fastest(float32_s: float, bfloat16_s: float, int8_s: float, has_int8: bool) -> str:
+    """Choose by the time of one product. int8 rounds most, so it comes only where bfloat16 is slow."""
+    if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s:
+        return "bfloat16"
+    return "int8" if has_int8 and int8_s * MIN_INT8_GAIN < float32_s else "float32"
+
+
+@functools.cache
+def product_seconds() -> tuple[float, float, float]:
+    """Measure a product of transkun's size in float32, bfloat16 and int8, once, in 0.1 s; infinite for what is lacking.
+
+    The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate, and
+    one that lacks them at a four-hundredth. So the product is a small one, and a hopeless kind is tried only once.
+    """
+    import torch
+
+    rows, weight = torch.randn(596, 256), torch.randn(1024, 256)
+    linear, halves = torch.nn.functional.linear, (rows.bfloat16(), weight.bfloat16())
+    integers = rows.to(torch.int8), weight.to(torch.int8).t()
+    ways = (lambda: linear(rows, weight)), (lambda: linear(*halves)), (lambda: torch._int_mm(*integers))
+    best = [math.inf] * len(ways)
+    for number in range(12):  # in turns, so that a busy moment hits all
+        for place, way in enumerate(ways):
+            if number and best[place] > 20 * best[0]:
+                continue
             began = time.perf_counter()
-            torch.nn.functional.linear(rows, weight)
-            best[dtype] = min(best[dtype], time.perf_counter() - began)
-    return best[torch.bfloat16] * MIN_BFLOAT16_GAIN < best[torch.float32]
+            with suppress(RuntimeError, NotImplementedError):  # a torch without this product
+                way()
+                best[place] = min(best[place], time.perf_counter() - began)
+    return best[0], best[1], best[2]
 
 
 def choose_num_workers(compute: Compute, device: str) -> int:

@@ -59,7 +59,7 @@ class TranscriberPool:
         for worker in self._workers:
             worker.wait_until_ready()
         first = self._workers[0].facts
-        self.name, self.sha256 = first["name"], first["sha256"]
+        self.name, self.sha256, self.precision = first["name"], first["sha256"], first["precision"]
         self.sample_rate, self.num_channels = first["sample_rate"], first["num_channels"]
 
     def transcribe_spans(
@@ -168,7 +168,7 @@ def _work(
         except Exception as error:
             connection.send(error)
             return
-        names = ("name", "sha256", "sample_rate", "num_channels")
+        names = ("name", "sha256", "precision", "sample_rate", "num_channels")
         connection.send({name: getattr(model, name) for name in names})
 
         def asked() -> Iterator[Span]:

@@ -46,6 +46,7 @@ def save_transcription(root: Path, segment: Segment, result: TranscriptionResult
         num_pedal_events=len(performance.pedals),
         confidence=round(result.confidence, 4),
         num_endless_notes=num_endless,
+        precision=transcriber.precision,
     )
 
 

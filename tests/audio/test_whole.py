@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from fakes import encode_audio, melody, write_audio
 
 from aria_data.audio import inspect, mono_blocks
+from aria_data.audio.frames import BLOCK_SAMPLES, Tally, _seconds, converted
+from aria_data.audio.opening import opened
 from aria_data.audio.whole import WholeFile
 from aria_data.errors import AudioUnreadable
 
@@ -32,6 +36,38 @@ def test_one_decoding_is_bit_for_bit_what_two_are(ending, codec, rate, num_chann
     assert [len(block) for block in blocks] == [len(block) for block in alone]
     assert np.concatenate(blocks).tobytes() == np.concatenate(alone).tobytes()
     assert whole.facts == inspect(path)
+
+
+@pytest.mark.parametrize(("ending", "codec", "rate", "num_channels"), KINDS)
+def test_joined_frames_are_the_samples_of_each_frame_by_itself(ending, codec, rate, num_channels, tmp_path):
+    sound = melody(2.2, seed=rate, rate=rate, num_channels=num_channels)
+    path = tmp_path / f"a.{ending}"
+    write_audio(path, sound, rate) if codec == "vorbis" else encode_audio(path, sound, codec, rate)
+    expected: dict[str, list[np.ndarray]] = {"s16": [], "flt": []}
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            frame.pts = None
+            for name, parts in expected.items():
+                if name == "s16" and frame.format.name.startswith("flt"):
+                    continue  # rounded in numpy, from the floats
+                resampler = av.AudioResampler(format=name, layout=frame.layout, rate=frame.sample_rate)
+                parts += [out.to_ndarray().reshape(-1, num_channels) for out in resampler.resample(frame)]
+    with opened(path) as file:
+        tally = Tally.of(file)
+        found: dict[str, list[np.ndarray]] = {"s16": [], "flt": []}
+        for name, block in converted(tally, {"s16": tally, "flt": Tally.of(file)}):
+            found[name].append(block)
+    for name, parts in expected.items():
+        assert not parts or np.concatenate(found[name]).tobytes() == np.concatenate(parts).tobytes()
+        assert {len(block) for block in found[name][:-1]} <= {BLOCK_SAMPLES}
+
+
+def test_a_time_in_seconds_is_the_exact_fraction_rounded_once():
+    rng = np.random.default_rng(0)
+    for ticks, scale in zip(rng.integers(-(2**40), 2**50, 2000).tolist(), rng.integers(1, 10**9, 2000), strict=True):
+        base = Fraction(int(rng.integers(1, 2000)), int(scale))
+        assert _seconds(ticks, base) == float(ticks * base)
+    assert _seconds(None, Fraction(1, 2)) is None
 
 
 @pytest.mark.parametrize("num_bytes", [1000, 30_000, 60_001])

@@ -69,6 +69,7 @@ class FakeTranscriber:
 
     name = "fake"
     sha256 = "f" * 64
+    precision = "float32"
     sample_rate = RATE
     num_channels = 1
     window = hop = 2 * RATE

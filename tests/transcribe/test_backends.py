@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -13,10 +16,13 @@ import pytest
 from aria_data.errors import ConfigInvalid, TranscriptionFailed, UsageError
 from aria_data.midi import SUSTAIN, Note, Pedal, Performance, midi_bytes, read_midi
 from aria_data.midi.accuracy import compare_notes
-from aria_data.transcribe import Compute, TranscribeConfig, TranscriptionResult, backends
+from aria_data.records import Segment
+from aria_data.transcribe import Compute, TranscribeConfig, TranscriptionResult, backends, base
+from aria_data.transcribe.backends import transkun_int8
 from aria_data.transcribe.backends.intervals import decode, decode_batch
 from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
+from aria_data.transcribe.midi_output import save_transcription
 
 SECONDS = 20  # more than one window, so that events are joined across two
 
@@ -94,6 +100,18 @@ def test_silence_and_nothing_give_no_notes(transkun):
     assert transcribe_one(transkun, []).performance == Performance([], [])
 
 
+def test_a_window_in_which_nothing_sounds_is_not_computed(transkun, waveform, monkeypatch):
+    sounding = np.ascontiguousarray(waveform[: transkun.window])
+    computed = []
+    tokens = transkun.network.tokens
+    monkeypatch.setattr(transkun.network, "tokens", lambda windows: computed.append(len(windows)) or tokens(windows))
+    (silent,), (heard,) = transkun.infer(np.zeros_like(sounding)[None]), transkun.infer(sounding[None])
+    assert computed == [1]
+    assert silent.lattice.is_finite
+    assert silent.lattice.ends.shape == heard.lattice.ends.shape
+    assert not any(silent.lattice.path(track, 0) for track in range(90))
+
+
 def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):
     (tmp_path / "transcribed.mid").write_bytes(midi_bytes(transcribed))
     back = read_midi(tmp_path / "transcribed.mid")
@@ -106,6 +124,56 @@ def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):
 def test_the_weights_have_the_hash_that_is_recorded(transkun):
     assert transkun.sha256 == hashlib.sha256(weights_path().read_bytes()).hexdigest()
     assert backends.weights_sha256(TranscribeConfig("transkun")) == transkun.sha256
+
+
+def test_the_numbers_it_computes_in_are_known_and_recorded(transkun, exact, transcribed, tmp_path):
+    assert transkun.precision in ("float32", "bfloat16", "int8")
+    assert exact.precision == "float32"
+    result, segment = TranscriptionResult(transcribed), Segment("local-1", 0, 0.0, 10.0, 0.9)
+    assert save_transcription(tmp_path, segment, result, exact).precision == "float32"
+
+
+@pytest.fixture(scope="module")
+def rounded():
+    return backends.load(compute=Compute("cpu", dtype="int8"))
+
+
+def test_in_8_bit_integers_the_notes_are_those_of_float32(rounded, exact, window):
+    (ours,), (theirs,) = rounded.infer(window[None]), exact.infer(window[None])
+    assert rounded.precision == "int8"
+    onsets = [
+        {(track, begin) for track in range(90) for begin, _ in lattice.path(track, 0)}
+        for lattice in (ours.lattice, theirs.lattice)
+    ]
+    assert len(onsets[1]) > 20
+    assert len(onsets[0] ^ onsets[1]) <= 0.1 * len(onsets[1])
+    error = float((ours.tokens - theirs.tokens).norm() / theirs.tokens.norm())
+    assert 0 < error < 0.06  # 0.04 on rendered piano (LOG.md)
+
+
+def test_int8_is_chosen_where_it_is_fast_and_bfloat16_is_not():
+    assert base.fastest(1.0, 0.5, 0.2, has_int8=True) == "bfloat16"
+    assert base.fastest(1.0, 2.0, 0.5, has_int8=True) == "int8"
+    assert base.fastest(1.0, 2.0, 0.5, has_int8=False) == "float32"
+    assert base.fastest(1.0, 2.0, 0.9, has_int8=True) == "float32"
+    assert base.fastest(1.0, math.inf, math.inf, has_int8=True) == "float32"
+    assert all(seconds > 0 for seconds in base.product_seconds())
+
+
+def test_int8_is_refused_where_it_cannot_be_computed(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="int8: needs a CPU"):
+        base.choose_dtype("int8", "meta", has_int8=True)
+    with pytest.raises(UsageError, match="int8: needs a CPU"):
+        base.choose_dtype("int8", "cpu")
+    assert transkun_int8.ranges_of("0" * 64) is None  # other weights than the ranges were measured with
+    monkeypatch.setattr(transkun_int8, "RANGES", tmp_path / "none.npz")
+    assert transkun_int8.ranges_of("0" * 64) is None
+
+
+def test_half_of_scipy_is_not_loaded_with_the_model():
+    code = "import sys; from aria_data.transcribe import backends; backends.load(); print('mir_eval' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_other_weights_under_the_same_name_have_another_hash(tmp_path):

@@ -11,7 +11,12 @@ from types import ModuleType
 from aria_data.errors import ConfigInvalid
 from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
-SHARED = ("intervals", "transkun_network")  # modules of a backend, no backends themselves
+SHARED = (
+    "intervals",
+    "transkun_int8",
+    "transkun_layers",
+    "transkun_network",
+)  # modules of a backend, no backends themselves
 DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
 NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
 

@@ -122,6 +122,7 @@ class ByteDance:
         self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.is_bfloat16 = compute.dtype == "bfloat16"  # never by "auto": its accuracy was not measured
+        self.precision = "bfloat16" if self.is_bfloat16 else "float32"
 
     def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.infer`. An output holds arrays of 1001 frames, under the package's names."""

@@ -9,6 +9,7 @@ which it is followed does. A second pass gives the probability that a note begin
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,24 +54,36 @@ class Lattice:
 
 
 def decode(begins: Any, ends: Any, single: Any) -> Lattice:
+    """Decode one window on the CPU. Shapes as in `transkun_network.Scores`, without the batch."""
+    return decode_tracks(zip(begins, ends, single, strict=True), *single.shape)
+
+
+def decode_tracks(tracks: Iterable[tuple[Any, Any, Any]], num_tracks: int, num_frames: int) -> Lattice:
     """Decode one window on the CPU, one track at a time, which stays in the cache.
 
-    Shapes as in `transkun_network.Scores`, without the batch.
+    Takes begins, ends and single of each track.
     """
     import torch
 
-    num_tracks, num_frames, _ = begins.shape
     walk = _compiled_walk()
     found = np.empty((num_tracks, num_frames), np.int16)
     probability = np.empty((num_tracks, num_frames), np.float32)
+    is_single = np.empty((num_tracks, num_frames), bool)
     scores = torch.empty(num_frames, num_frames)
     bounds = [num_frames * block // NUM_ROW_BLOCKS for block in range(NUM_ROW_BLOCKS + 1)]
-    single = single.contiguous().numpy()
-    for track in range(num_tracks):
+    for track, (begins, ends, single) in enumerate(tracks):
         for first, after in zip(bounds, bounds[1:], strict=False):
-            torch.mm(begins[track, first:after], ends[track, first:].t(), out=scores[first:after, first:])
-        walk(scores.numpy(), single[track], found[track], probability[track])
-    return Lattice(found, single > 0, probability)
+            torch.mm(begins[first:after], ends[first:].t(), out=scores[first:after, first:])
+        of_single = single.contiguous().numpy()
+        walk(scores.numpy(), of_single, found[track], probability[track])
+        is_single[track] = of_single > 0
+    return Lattice(found, is_single, probability)
+
+
+def silence(num_tracks: int, num_frames: int) -> Lattice:
+    """Give the lattice of a window in which nothing sounds."""
+    shape = num_tracks, num_frames
+    return Lattice(np.full(shape, SILENT, np.int16), np.zeros(shape, bool), np.zeros(shape, np.float32))
 
 
 def decode_batch(scores: Any) -> list[Lattice]:

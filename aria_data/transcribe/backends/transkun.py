@@ -1,8 +1,8 @@
 """Transkun (Yan & Duan 2024; MIT licence, weights in its wheel): windows of 16 s, notes as scored intervals.
 
 Its own command transcribes one window after the other in float32, every 8 s. Here `transkun_network` evaluates the
-same weights with less work, in bfloat16 where that is fast, windows start every 14 s, and `intervals` decodes. Events
-of neighbouring windows are joined by the published procedure.
+same weights with less work, in bfloat16 or int8 where those are fast, windows start every 14 s, and `intervals`
+decodes. Events of neighbouring windows are joined by the published procedure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from aria_data.errors import TranscriptionFailed, UsageError
 from aria_data.midi import HIGHEST_PITCH, LOWEST_PITCH, Note, Pedal, Performance
 from aria_data.storage import sha256_of_weights
 from aria_data.transcribe import base
-from aria_data.transcribe.backends.intervals import Lattice, decode, decode_batch
+from aria_data.transcribe.backends import transkun_int8
+from aria_data.transcribe.backends.intervals import Lattice, decode_batch, decode_tracks, silence
 from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionResult
 
 WINDOW_S = 16.0  # the length the weights were trained on (2.0.conf of the wheel)
@@ -38,8 +39,8 @@ def load(config: TranscribeConfig, compute: Compute) -> Transkun:
     base.allow_torchaudio_on_cpu()
     import torch
 
-    with warnings.catch_warnings():  # its decoder is a torch.jit.script, which torch 2.13 calls deprecated
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with base.unloaded("mir_eval"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its decoder is a torch.jit.script
         from transkun.ModelTransformer import ModelConfig, TransKun
 
     device = base.choose_device(compute.device)
@@ -80,7 +81,7 @@ class WindowOutput:
     """The network's output for one window, decoded as far as that is possible without the window before."""
 
     lattice: Lattice
-    tokens: Any  # tensor (90, steps, 256), for the attributes of the notes
+    tokens: Any  # tensor (90, steps, 256), for the attributes of the notes; None where there are none
 
 
 class Transkun:
@@ -90,6 +91,8 @@ class Transkun:
     num_channels = 2  # the network averages the power of the channels
 
     def __init__(self, model: Any, sha256: str, device: str, config: TranscribeConfig, compute: Compute):
+        import torch
+
         from aria_data.transcribe.backends.transkun_network import Network
 
         self.sha256, self.device = sha256, device
@@ -99,24 +102,36 @@ class Transkun:
         self.hop = math.ceil(hop_s * model.fs / self.frame) * self.frame
         self.window = math.ceil(WINDOW_S * model.fs)
         self.lead = self.window - self.hop
+        self._num_frames = math.ceil(self.window / self.frame) + 1
         self.num_workers = base.choose_num_workers(compute, device)
         self.correct_tuning = config.correct_tuning
         self.num_readers = base.choose_num_readers(device)
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
-        self.network = Network(model, device, base.choose_dtype(compute.dtype, device))
+        ranges = transkun_int8.ranges_of(sha256)
+        self.precision = base.choose_dtype(compute.dtype, device, has_int8=ranges is not None)
+        is_int8 = self.precision == "int8"
+        dtype = torch.float32 if is_int8 else getattr(torch, self.precision)
+        self.network = Network(model, device, dtype, ranges if is_int8 else None)
 
     def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.infer`. A window whose scores are not finite gives an error."""
         import torch
 
+        if not windows.any():  # nothing sounds, and the network finds nothing in it
+            return [WindowOutput(silence(len(self.targets), self._num_frames), None) for _ in windows]
         waveforms = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1)))
         with torch.inference_mode():
-            scores = self.network.infer(waveforms)
-            lattices = [decode(*one) for one in scores.per_window()] if self.device == "cpu" else decode_batch(scores)
+            if self.device == "cpu":
+                all_tokens, num_frames = self.network.tokens(waveforms)
+                each = ((tokens, self.network.tracks(tokens, num_frames)) for tokens in all_tokens)
+                lattices = [decode_tracks(tracks, len(tokens), num_frames) for tokens, tracks in each]
+            else:
+                scores = self.network.infer(waveforms)
+                all_tokens, lattices = scores.tokens, decode_batch(scores)
         return [
             WindowOutput(lattice, tokens) if lattice.is_finite else _not_finite()
-            for lattice, tokens in zip(lattices, scores.tokens, strict=True)
+            for lattice, tokens in zip(lattices, all_tokens, strict=True)
         ]
 
     def decoder(self) -> _Decoder:

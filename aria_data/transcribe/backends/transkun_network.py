@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from aria_data.transcribe.backends.transkun_layers import Layers
 
 NUM_HEADS = 8
 NUM_MELS = 229
@@ -41,9 +42,12 @@ class Scores:
 
 
 class Network:
-    """The network with its weights prepared for one device and dtype. Several threads may call it."""
+    """The network with its weights prepared for one device and dtype. Several threads may call it.
 
-    def __init__(self, model: Any, device: str, dtype: Any):
+    With `ranges` (`transkun_int8.ranges_of`) the linear layers of its blocks multiply 8-bit integers, on a CPU.
+    """
+
+    def __init__(self, model: Any, device: str, dtype: Any, ranges: Mapping[str, Any] | None = None):
         import torch
 
         self.device, self.dtype = torch.device(device), dtype
@@ -53,7 +57,10 @@ class Network:
         self._spectrum = _Spectrum(model, self.device, FRAMES_PER_PIECE)
         targets = torch.tensor(model.targetMIDIPitch, dtype=torch.float32)
         self._patches = _Patches(model.backbone, targets, self.device, dtype)
-        self._blocks = [_Block(layer, self.device, dtype) for layer in model.backbone.encoderLayers]
+        self._blocks = [
+            _Block(layer, Layers(self.device, dtype, ranges, f"{number}."))
+            for number, layer in enumerate(model.backbone.encoderLayers)
+        ]
         self._heads = _Heads(model, self.device)
         self._attributes = _Attributes(model, self.device)
 
@@ -62,12 +69,25 @@ class Network:
         import torch
 
         with torch.inference_mode():
+            return self._heads.scores(*self.tokens(waveforms))
+
+    def tokens(self, waveforms: Any) -> tuple[Any, int]:
+        """Give float32 tokens (batch, 90, steps, 256) of windows as `infer` takes them, and their number of frames."""
+        import torch
+
+        with torch.inference_mode():
             features = self._spectrum(waveforms.to(self.device))
             tokens = self._patches(features)
             for block in self._blocks[:-1]:
                 tokens = block(tokens, self._rows)
             tokens = self._blocks[-1](tokens, self._rows, only_last=self._num_targets)
-            return self._heads.scores(tokens[:, 1:], num_frames=features.shape[1])
+            return tokens[:, 1:].transpose(1, 2).contiguous(), features.shape[1]
+
+    def tracks(self, tokens: Any, num_frames: int) -> Iterator[tuple[Any, Any, Any]]:
+        """Give begins, ends and single of one window's tracks, one after the other: each stays in the cache."""
+        for track in tokens:
+            scores = self._heads.scores(track[None, None], num_frames)
+            yield scores.begins[0, 0], scores.ends[0, 0], scores.single[0, 0]
 
     def attributes(self, tokens: Any, notes: Sequence[tuple[int, int, int]]) -> list[tuple[float, ...]]:
         """Give (velocity, onset shift, offset shift, has an onset, has an offset) of each note, the last two 0 or 1.
@@ -195,16 +215,16 @@ class _Block:
     Queries come from the normalised stream; keys and values of both attentions from the block's input, unnormalised.
     """
 
-    def __init__(self, layer: Any, device: Any, dtype: Any):
+    def __init__(self, layer: Any, layers: Layers):
         import torch
 
         frequency, time = layer.mhaBlockF.module, layer.mhaBlockT.module
         sides = (frequency.k_proj_weight, frequency.v_proj_weight, time.k_proj_weight, time.v_proj_weight)
-        self.dtype, self.is_cpu = dtype, device.type == "cpu"
+        self.dtype, self.is_cpu = layers.dtype, layers.device.type == "cpu"
         with torch.no_grad():
-            self.keys_values = _Linear(torch.cat([side.t() for side in sides]), None, device, dtype)
-            self.frequency = _Half(layer.mhaBlockF, layer.fnnBlockF, device, dtype)
-            self.time = _Half(layer.mhaBlockT, layer.fnnBlockT, device, dtype)
+            self.keys_values = layers.linear("keys_values", torch.cat([side.t() for side in sides]), None)
+            self.frequency = _Half(layer.mhaBlockF, layer.fnnBlockF, layers.within("frequency."))
+            self.time = _Half(layer.mhaBlockT, layer.fnnBlockT, layers.within("time."))
 
     def __call__(self, tokens: Any, rows: int, only_last: int | None = None) -> Any:
         """Float32 (batch, steps, places, 256) to the same shape, or to its last `only_last` places."""
@@ -218,10 +238,10 @@ class _Block:
             for begin in range(0, steps, rows):
                 span = slice(begin, min(begin + rows, steps))
                 piece = tokens[items, span].flatten(0, 1)
-                keys_values = self.keys_values(piece.to(self.dtype))
+                keys_values = self.keys_values(piece)
                 of_time[items, :, span] = _transposed(keys_values[:, places - kept :, 2 * width :], together)
                 of_frequency = self._pad(keys_values[..., : 2 * width])
-                new = self.frequency(piece[:, places - kept :], of_frequency, places)
+                new = self.frequency(piece[:, places - kept :].clone(), of_frequency, places)
                 stream[items, :, span] = _transposed(new, together)
         out = tokens.new_empty(batch, steps, kept, width)
         for item in range(0, batch, together):
@@ -250,22 +270,20 @@ def _transposed(rows: Any, batch: int) -> Any:
 class _Half:
     """Attention and the two linear layers after it, added to the stream."""
 
-    def __init__(self, attention: Any, feed_forward: Any, device: Any, dtype: Any):
+    def __init__(self, attention: Any, feed_forward: Any, layers: Layers):
         module, first, second = attention.module, feed_forward.module[0], feed_forward.module[3]
-        self.dtype = dtype
-        self.query = _Linear(module.q_proj_weight.t(), None, device, dtype)
-        self.out = _Linear(*_scaled(module.out_proj, attention.scale), device, dtype)
-        self.first = _Linear(first.weight, first.bias, device, dtype, gelu=True)
-        self.second = _Linear(*_scaled(second, feed_forward.scale), device, dtype)
+        self.query = layers.linear("query", module.q_proj_weight.t(), None, normalise=True)
+        self.out = layers.linear("out", *_scaled(module.out_proj, attention.scale))
+        self.feed_forward = layers.feed_forward((first.weight, first.bias), _scaled(second, feed_forward.scale))
 
     def __call__(self, stream: Any, keys_values: Any, num_keys: int) -> Any:
-        """Float32 `stream` (rows, places, 256), keys and values (rows, num_keys or more, 512) to a new stream.
+        """Add to float32 `stream` (rows, places, 256), in place. Keys and values are (rows, num_keys or more, 512).
 
         Keys from `num_keys` on are padding, which is masked.
         """
         from torch.nn.functional import scaled_dot_product_attention
 
-        sides = self.query(self._normalised(stream)), *keys_values.chunk(2, dim=-1)
+        sides = self.query(stream), *keys_values.chunk(2, dim=-1)
         query, key, value = (side.unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2) for side in sides)
         mask = None
         if keys_values.shape[1] != num_keys:
@@ -273,45 +291,11 @@ class _Half:
             mask[num_keys:] = -math.inf
             mask = mask.view(1, 1, 1, -1)
         fetched = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
-        stream = stream + self.out(fetched)
-        return stream.add_(self.second(self.first(self._normalised(stream))))
-
-    def _normalised(self, stream: Any) -> Any:
-        from torch.nn.functional import rms_norm
-
-        return rms_norm(stream, stream.shape[-1:], eps=1e-6).to(self.dtype)
+        return self.feed_forward.add_to(self.out.add_to(stream, fetched))
 
 
 def _scaled(linear: Any, scale: Any) -> tuple[Any, Any]:
     return linear.weight * scale[:, None], linear.bias * scale
-
-
-class _Linear:
-    """A linear layer in one dtype, with GELU after it where asked for.
-
-    In bfloat16 on a CPU it uses oneDNN with packed weights, as torch's own compiler does: bias and GELU cost no pass
-    of their own. Where this torch has no such operator, it uses torch's plain functions.
-    """
-
-    def __init__(self, weight: Any, bias: Any, device: Any, dtype: Any, gelu: bool = False):
-        import torch
-
-        self.weight = weight.detach().to(device, dtype).contiguous()
-        self.bias = None if bias is None else bias.detach().to(device, dtype)
-        self.gelu = gelu
-        self._packed = None
-        if device.type == "cpu" and dtype == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-            with suppress(RuntimeError):
-                self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 1024)
-
-    def __call__(self, values: Any) -> Any:
-        import torch
-
-        if self._packed is not None:
-            after: tuple[str, list[float], str] = ("gelu", [], "none") if self.gelu else ("none", [], "")
-            return torch.ops.mkldnn._linear_pointwise(values, self._packed, self.bias, *after)
-        out = torch.nn.functional.linear(values, self.weight, self.bias)
-        return torch.nn.functional.gelu(out) if self.gelu else out
 
 
 class _Heads:
@@ -333,14 +317,13 @@ class _Heads:
         self.width, self.num_frames_each = width, len(to_frames)
 
     def scores(self, tokens: Any, num_frames: int) -> Scores:
-        """Float32 tokens (batch, steps, 90, 256) to the scores of their windows."""
+        """Float32 tokens (batch, 90, steps, 256) to the scores of their windows."""
         import torch
 
-        by_track = tokens.transpose(1, 2).contiguous()
-        of_all = torch.nn.functional.linear(by_track, self.weight, self.bias)
+        of_all = torch.nn.functional.linear(tokens, self.weight, self.bias)
         of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
         ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
-        return Scores(begins, ends, single[..., 0], by_track)
+        return Scores(begins, ends, single[..., 0], tokens)
 
 
 class _Attributes:
