@@ -142,13 +142,19 @@ class BuildContext:
 
     def weights_files(self, stage: str) -> dict[str, Path]:
         """The files of weights that a stage needs and no package brings, by location, as `places` has them."""
-        wanted = {
-            "transcribe": (WEIGHTS, self.config.transcribe),
-            "measure": (SECOND_WEIGHTS, self.config.measure.second()),
-        }
-        location, config = wanted.get(stage, ("", None))
-        path = backends.weights_file(config) if config else None
-        return {location: path} if path else {}
+        if stage not in self._weights_files:  # to look whether a fetched file is whole, it is read
+            wanted = {
+                "transcribe": (WEIGHTS, self.config.transcribe),
+                "measure": (SECOND_WEIGHTS, self.config.measure.second()),
+            }
+            location, config = wanted.get(stage, ("", None))
+            path = backends.weights_file(config) if config else None
+            self._weights_files[stage] = {location: path} if path else {}
+        return self._weights_files[stage]
+
+    @cached_property
+    def _weights_files(self) -> dict[str, dict[str, Path]]:
+        return {}
 
     @cached_property
     def classifier(self) -> Any:

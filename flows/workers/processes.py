@@ -199,6 +199,8 @@ class Workers:
             raise Stopped
         self._room.acquire()
         try:
+            if self._is_closed:  # meanwhile
+                raise Stopped
             worker = self._free_or_new()
         except BaseException:
             self._room.release()

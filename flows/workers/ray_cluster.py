@@ -119,7 +119,7 @@ class Resources:
     def place(self, options: Mapping[str, float], num_on: Mapping[str, int]) -> dict[str, Any]:
         """Where to start an actor of these options, as options of Ray's; it is Ray's choice while no node is avoided.
         `num_on` counts the actors of this kind that nodes have."""
-        if not any(map(self.is_avoided, self._unfit)):
+        if not any(map(self.is_avoided, list(self._unfit))):
             return {}
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
