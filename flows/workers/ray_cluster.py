@@ -124,6 +124,8 @@ class Resources:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         nodes = self.nodes()
+        if not nodes:  # the cluster is away for the moment
+            return {}
         left = {key: rooms_of(node, options) - num_on.get(key, 0) for key, node in nodes.items()}
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(max(left, key=lambda key: left[key]), soft=True)}
 
