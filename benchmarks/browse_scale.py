@@ -49,11 +49,15 @@ def serve(root: Path, pipe: Any) -> None:
     import uvicorn
 
     from flows.browse import make_app
+    from flows.browse.app import prepare
 
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     began = time.perf_counter()
-    server = uvicorn.Server(uvicorn.Config(make_app(root, TOKEN), log_level="error", lifespan="off"))
+    app = make_app(root, TOKEN)
+    prepare()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
     pipe.send((listening.getsockname()[1], time.perf_counter() - began))
     while pipe.recv() == "time":

@@ -77,7 +77,9 @@ def aria_data(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *map(str, arguments)]
 
 
-def measured(command: list[str], kill_when: Callable[[], bool] = lambda: False) -> Run:
+def measured(
+    command: list[str], kill_when: Callable[[], bool] = lambda: False, codes: Sequence[int] = (0, -signal.SIGKILL)
+) -> Run:
     """Run a command; what it and its children took. Memory is the highest that Linux saw of each process (`VmHWM`)."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     peaks: dict[str, float] = {}
@@ -90,7 +92,7 @@ def measured(command: list[str], kill_when: Callable[[], bool] = lambda: False) 
         ended.set()
         watch.join()
         errors.seek(0)
-        if process.returncode not in (0, -signal.SIGKILL):
+        if process.returncode not in codes:
             raise SystemExit(errors.read())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def add_candidates(root: Path, first: int, number: int) -> None:
+def add_candidates(root: Path, first: int, number: int, audio: Path | None = None) -> None:
     """Put candidates into the table of what was collected, by columns. All have one file, which nobody reads.
 
     Their addresses begin with four hex digits of a hash, so that new ones lie between old ones everywhere.
@@ -31,7 +32,7 @@ def add_candidates(root: Path, first: int, number: int) -> None:
     from aria_data.storage.rows_of_records import to_column
     from aria_data.storage.stage_tables import StageTable
 
-    audio = root / "audio" / "one.wav"
+    audio = audio or root / "audio" / "one.wav"
     audio.parent.mkdir(parents=True, exist_ok=True)
     audio.touch()
     table = StageTable(root, "collect", Candidate)
@@ -128,10 +129,12 @@ def result_of(name: str, item: Any, root: Path) -> Any:
     )
 
 
+@cache
 def replace_work() -> None:
-    """Let every stage give its results without doing anything for them."""
+    """Let every stage give its results without doing anything for them, in worker processes as in this one."""
     from flows.engine import stages
     from flows.engine.context import BuildContext, Item, Stage
+    from flows.executors import local
 
     def work(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Any]:
         for item in items:
@@ -140,3 +143,17 @@ def replace_work() -> None:
     for name in ("SCREEN", "INGEST", "CLASSIFY", "SEGMENT", "TRANSCRIBE", "MEASURE", "ANNOTATE"):
         object.__setattr__(getattr(stages, name), "work", work)
     BuildContext.classifier_sha256, BuildContext.transcriber_sha256 = "c" * 64, "f" * 64  # type: ignore[assignment]
+    local.WORK_OFF, local.LOAD = "million_world:work_off", "million_world:load"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+
+
+def work_off(send: Callable[..., None], assignment: Any) -> Any:
+    """What a worker process calls, here or on a cluster: it gives its results without doing anything for them."""
+    from flows.executors import assignments
+
+    replace_work()
+    return assignments.work_off(send, assignment)
+
+
+def load(send: Callable[..., None], setup: Any) -> None:
+    """There is no model to load."""

@@ -1,59 +1,33 @@
-"""Align the segments of a dataset with a folder of scores. What was done before with the same scores is not redone."""
+"""Align the segments of a dataset with a folder of scores, and release a version that says so.
+
+The dataset's lock is held while something is written, not while notes are aligned: builds and crawls go on meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aria_data.align import AlignConfig, ScoreIndex, check_composition
-from aria_data.align.alignment_files import write_alignment
-from aria_data.align.many import Item, align_many, candidates_of
-from aria_data.align.summaries import summary_of
-from aria_data.errors import AriaDataError
-from aria_data.manifest import Dataset
+import pyarrow as pa
+
+from aria_data.align import AlignConfig, ScoreIndex
+from aria_data.errors import AriaDataError, DatasetLocked
+from aria_data.manifest import Dataset, Manifest
 from aria_data.midi.midi_files import performance_of
 from aria_data.records import SegmentAlignment
+from aria_data.release.alignments import FOLDER, alignments_of, with_alignments
 from aria_data.storage import exclusive_lock, printable
-from aria_data.storage.stage_tables import DONE, REJECTED, Outcome, RecordTable, StageTable
-from aria_data.storage.work_keys import work_key
+from aria_data.storage.stage_tables import StageTable
+from flows.build.aligned import WORK_TABLE, AlignSummary, AlignWork, put_records
+from flows.build.publish import publish_change
 from flows.show.progress_bars import Progress
 
-VERSION = 1  # raise it when the same notes and scores give another result
-WORK_TABLE, TABLE, FOLDER = "align", "alignments", "alignments"
-APPEND_EVERY = 100  # segments: a kill costs their minutes
 COLUMNS = ["segment_id", "midi_path", "midi_sha256", "removed_in", "composition_id"]
-
-
-@dataclass(slots=True)
-class AlignSummary:
-    """What a run did: segments by how they ended, and what is in the table now."""
-
-    num_aligned: int = 0
-    num_not_aligned: int = 0
-    num_done_before: int = 0
-    num_contradicted: int = 0  # tags that the notes contradict
-    num_proposed: int = 0  # segments without a tag, for which the notes propose a composition
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """The result in one line for people."""
-        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(self.reasons.items()))
-        return (
-            f"{self.num_aligned} segments aligned, {self.num_not_aligned} not{f' ({reasons})' if reasons else ''}; "
-            f"{self.num_done_before} were done before. Tags contradicted: {self.num_contradicted}, "
-            f"compositions proposed: {self.num_proposed}."
-        )
-
-    def count(self, record: SegmentAlignment, is_tagged: bool) -> None:
-        self.num_aligned += not record.reason
-        self.num_not_aligned += bool(record.reason)
-        self.num_contradicted += record.composition_agrees is False
-        self.num_proposed += bool(record.proposed_composition) and not is_tagged
-        if record.reason:
-            self.reasons[record.reason] = self.reasons.get(record.reason, 0) + 1
+NOTE = "aligned with scores"
+ASK_EVERY_S = 2.0  # whether the dataset is free
 
 
 def align_dataset(
@@ -65,24 +39,50 @@ def align_dataset(
     num_processes: int = 0,
     on_error: Callable[[str], None] = print,
     on_result: Callable[[SegmentAlignment], None] = lambda record: None,
+    on_wait: Callable[[str], None] = print,
 ) -> AlignSummary:
-    """Align the present segments that `where` chooses; then `tables/alignments` holds them and those of earlier runs.
+    """Align the present segments that `where` chooses, and release what is known of all if it says anything new.
 
-    Raises `DatasetNotFound`, `DatasetLocked`, `UsageError` for a condition that cannot be understood.
+    Where a build works in the dataset, results wait for its end, which is told to `on_wait` once. Raises
+    `DatasetNotFound`, and `UsageError` for a condition that cannot be understood.
     """
     selection = Dataset(root).select(where, COLUMNS)
-    with exclusive_lock(root / ".lock"):
-        rows = {row["segment_id"]: row for row in selection.table.to_pylist()}
-        work, done, summary = _Work(root, config, index), {}, AlignSummary()
-        with progress.stage("align", len(rows), 0.0, 0):
-            for record in work.records(_notes_of(selection, on_error), num_processes):
-                done[record.segment_id] = record
-                summary.count(record, bool(rows[record.segment_id]["composition_id"]))
-                progress.advance(0.0)
-                on_result(record)
-        summary.num_done_before = work.num_done_before
-        _publish(root, done)
+    rows = {row["segment_id"]: row for row in selection.table.to_pylist()}
+    lock = _lock_of(root, on_wait)
+    work, done, summary = AlignWork(root, config, index, lock), {}, AlignSummary()
+    with progress.stage("align", len(rows), 0.0, 0):
+        for record in work.records(_notes_of(selection, on_error), num_processes):
+            done[record.segment_id] = record
+            summary.count(record, bool(rows[record.segment_id]["composition_id"]))
+            progress.advance(0.0)
+            on_result(record)
+    summary.num_done_before = work.num_done_before
+    with lock(True):
+        summary.version = _release(root, done)
     return summary
+
+
+def _lock_of(root: Path, on_wait: Callable[[str], None]) -> Callable[[bool], Any]:
+    """A lock that is asked for again and again if it must be had."""
+    said: list[str] = []
+
+    @contextmanager
+    def lock(must: bool) -> Iterator[None]:
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(exclusive_lock(root / ".lock"))
+                    break
+                except DatasetLocked as error:
+                    if not must:
+                        raise
+                    if not said:
+                        said.append(str(error))
+                        on_wait(f"{error} What was aligned waits for that.")
+                time.sleep(ASK_EVERY_S)
+            yield
+
+    return lock
 
 
 def _notes_of(selection: Any, on_error: Callable[[str], None]) -> Iterator[tuple[Mapping[str, Any], list[Any]]]:
@@ -95,88 +95,29 @@ def _notes_of(selection: Any, on_error: Callable[[str], None]) -> Iterator[tuple
             on_error(f"{name}: {error}" if name not in str(error) else str(error))
 
 
-class _Work:
-    """Aligns what was not aligned before with the same notes, tags, candidates and settings."""
+def _release(root: Path, done: Mapping[str, SegmentAlignment]) -> int:
+    """Put the records into the table, and their columns into a version; files that no record ever named go."""
+    manifest = Manifest(root)
+    rows = manifest.table(columns=["segment_id", "midi_sha256", "removed_in"])
+    present = {row["segment_id"]: row["midi_sha256"] for row in rows.to_pylist() if row["removed_in"] is None}
+    put_records(root, done, present)
+    _clear_files(root, {row["segment_id"] for row in rows.to_pylist() if row["removed_in"] is not None})
+    alignments = alignments_of(root)
 
-    def __init__(self, root: Path, config: AlignConfig, index: ScoreIndex):
-        self.root, self.config, self.index = root, config, index
-        self.table = StageTable(root, WORK_TABLE, SegmentAlignment)
-        self.num_done_before = 0
+    def change(rows: pa.Table) -> pa.Table:
+        return with_alignments(rows, alignments)
 
-    def records(
-        self, segments: Iterable[tuple[Mapping[str, Any], list[Any]]], num_processes: int
-    ) -> Iterator[SegmentAlignment]:
-        """Yield the record of every segment. What is new is appended to the stage table while this goes on."""
-        known: list[SegmentAlignment] = []
-        waiting: list[Outcome] = []
-        try:
-            for item, found in align_many(self._new(segments, known), self.config, num_processes):
-                waiting.append(self._outcome(item, found))
-                yield waiting[-1].record
-                while known:
-                    yield known.pop()
-                if len(waiting) >= APPEND_EVERY:
-                    self.table.append(waiting)
-                    waiting.clear()
-            yield from known
-        finally:
-            self.table.append(waiting)
-
-    def _new(
-        self, segments: Iterable[tuple[Mapping[str, Any], list[Any]]], known: list[SegmentAlignment]
-    ) -> Iterator[Item]:
-        """Yield what must be aligned; what was is put into `known`. Keys are looked up many at once."""
-        batch: list[tuple[str, Item]] = []
-        for row, notes in segments:
-            candidates = candidates_of(notes, self.index, row["composition_id"] or "", self.config)
-            item = Item(row, notes, candidates)
-            batch.append((self._key(item), item))
-            if len(batch) >= APPEND_EVERY:
-                yield from self._unknown(batch, known)
-                batch.clear()
-        yield from self._unknown(batch, known)
-
-    def _unknown(self, batch: list[tuple[str, Item]], known: list[SegmentAlignment]) -> Iterator[Item]:
-        before = self.table.lookup([key for key, _ in batch])
-        for key, item in batch:
-            record = before[key].record if key in before else None
-            if record is not None and all((self.root / path).is_file() for path in _paths(record)):
-                known.append(record)
-                self.num_done_before += 1
-            else:
-                yield item
-
-    def _key(self, item: Item) -> str:
-        tried = [[each.score.score_id, each.score.sha256, each.score.composition_id] for each in item.candidates]
-        values = {"midi": item.tag["midi_sha256"], "composition": item.tag["composition_id"], "scores": tried}
-        return work_key(WORK_TABLE, VERSION, asdict(self.config), {"segment": item.tag["segment_id"], **values})
-
-    def _outcome(self, item: Item, found: Any) -> Outcome:
-        """Write the files, then give the outcome that names them."""
-        row, key = item.tag, self._key(item)
-        check = check_composition(row["composition_id"] or "", found, self.index)
-        paths = "", ""
-        if not hasattr(found, "reason"):
-            folder = self.root / FOLDER / Path(row["midi_path"]).parent.name
-            written = write_alignment(folder, f"{row['segment_id']}.{key[:8]}", item.notes, found)
-            paths = written[0].relative_to(self.root).as_posix(), written[1].relative_to(self.root).as_posix()
-        record = summary_of(row["segment_id"], row["midi_sha256"], found, check, paths)
-        status = REJECTED if record.reason else DONE
-        return Outcome(row["segment_id"], key, status, record.reason, record.measured, record.evidence, record)
+    return publish_change(root, change, manifest.stored_columns(), NOTE)
 
 
-def _paths(record: SegmentAlignment) -> list[str]:
-    return [path for path in (record.beats_path, record.details_path) if path]
-
-
-def _publish(root: Path, done: dict[str, SegmentAlignment]) -> None:
-    """Put the records into `tables/alignments`, beside those of segments that are present still; clear other files."""
-    present = {row["segment_id"]: row["midi_sha256"] for row in Dataset(root).select("", COLUMNS).table.to_pylist()}
-    table = RecordTable(root, TABLE, SegmentAlignment)
-    kept = {record.segment_id: record for record in table.read()} | done
-    records = [kept[name] for name in sorted(kept) if present.get(name) == kept[name].midi_sha256]
-    table.replace(records)
-    named = {root / path for record in records for path in _paths(record)}
+def _clear_files(root: Path, removed: set[str]) -> None:
+    """Delete files that no record names, and those of removed segments. Older versions name those of older records."""
+    named = set()
+    for batch in StageTable(root, WORK_TABLE, SegmentAlignment).fields(["segment_id", "beats_path", "details_path"]):
+        for segment_id, *paths in zip(
+            *(batch.column(name).to_pylist() for name in batch.schema.names[2:]), strict=True
+        ):
+            named |= set() if segment_id in removed else {root / path for path in paths if path}
     for path in (root / FOLDER).rglob("*"):
         if path.is_file() and path not in named:
             path.unlink()

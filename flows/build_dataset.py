@@ -75,6 +75,7 @@ def build_dataset(
             ),
         )
         build.prune()  # notes outside the limits
+        build.align()  # bars and beats, along scores, if a setting names a folder of them
         build.deduplicate()  # the same audio, the same recording, the same notes
         return build.release()  # a version of the manifest, if anything changed
 

@@ -15,6 +15,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.revising import Change
 from aria_data.manifest.row_queries import differs
+from aria_data.manifest.rows import by_bucket
 from aria_data.manifest.stored_rows import is_present, of_all_rows
 from aria_data.measure import load_limits
 from aria_data.measure.prune import PRESETS, is_passing
@@ -65,24 +66,28 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
             added = subsets.evaluate(present, manifest.present_where, passes, defining=name)
             beside = {each: of_all_rows(added[each], is_there) for each in added.column_names[1:]}
             described = stored.only(DESCRIBED).with_columns(beside)
-            version = publish_change(root, _put(added), described, note, subsets=subsets.definitions())
+            members = added[f"in_{name}"] if f"in_{name}" in added.column_names else None
+            num_members = 0 if members is None else pc.sum(members).as_py() or 0
+            put = _put(added)
+            del added, members, beside, present, is_there  # the rows of the next version need the memory
+            version = publish_change(root, put, described, note, subsets=subsets.definitions())
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)
             if not is_other and manifest.version() == newest:  # a version without its card is a version
                 _restore(before)  # a recipe that cannot be applied must not stop the next build
             raise
-    is_in_subset = added[f"in_{name}"] if f"in_{name}" in added.column_names else None
-    return version, 0 if is_in_subset is None else pc.sum(is_in_subset).as_py() or 0
+    return version, num_members
 
 
 def _put(added: pa.Table) -> Change:
     """The change that gives rows the columns `added` (by segment_id), and takes all others of users away."""
+    names, in_buckets = added.column_names, by_bucket(added)  # to look rows up among all took half of the time
 
     def change(rows: pa.Table) -> pa.Table:
         fixed = rows.select([name for name in rows.column_names if not is_added(name)])
-        then = _with_columns(fixed, added)
+        then = _with_columns(fixed, in_buckets(rows))
         is_other = pa.chunked_array([pa.repeat(False, len(rows))])
-        for name in filter(is_added, {*rows.column_names, *added.column_names}):
+        for name in filter(is_added, {*rows.column_names, *names}):
             was, now = (_column(each, name) for each in (rows, then))
             is_other = pc.or_(is_other, differs(was, now))
         return then.filter(is_other)

@@ -43,21 +43,20 @@ def remove_items(root: Path, entries: list[str], reason: str) -> Removed:
     if version == 0 and not (root / "tables" / "collect").is_dir():
         raise DatasetNotFound(f"{root}: holds no released dataset.")
     with exclusive_lock(root / ".lock"):
-        rows = manifest.table(columns=[*NAMED, *SPAN[1:]]) if version else arrow_schema().empty_table()
+        rows = manifest.stored_columns().select([*NAMED, *SPAN[1:]]) if version else arrow_schema().empty_table()
         known = Known.read(root)
         _require_known(root, entries, rows, known)
         earlier = Removals(root).by_id()
         removals = ({entry: Removal(entry, reason, "") for entry in entries} | earlier).values()
         named = named_segments(known, rows, removals)
-        gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).to_pylist()
+        gone = rows.select(NAMED).filter(is_in(rows["segment_id"], named.keys())).sort_by("segment_id").to_pylist()
         if gone:
             affirm(root, rows.select(SPAN).filter(is_in(rows["segment_id"], named.keys())).to_pylist())
         Removals(root).add(entries, reason)
-        if gone:
-            rows = rows.filter(pc.invert(is_in(rows["segment_id"], named.keys())))
-            version = _publish(root, named, version + 1, f"removed: {reason}")
         left = tuple(copies_left(known, entries, rows, gone, removals))
-        del rows  # so that the sweep's take their place in memory
+        del rows  # so that the rows of the next version take their place in memory
+        if gone:
+            version = _publish(root, named, version + 1, f"removed: {reason}")
         sweep(root, known)
     return Removed(version, len(gone), left)
 

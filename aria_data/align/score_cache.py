@@ -10,15 +10,18 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from aria_data.align.score_files import ScoreUnreadable, composition_of, find_scores, read_score
+from aria_data.align.bounded_reading import READER
+from aria_data.align.score_files import ScoreUnreadable, composition_of, find_scores
 from aria_data.align.scores import Score
-from aria_data.storage import local_copy, write_whole
+from aria_data.storage import local_copy, printable, write_whole
 
 VERSION = 1  # raise it when scores are read in another way
 PDMX_TABLE = "PDMX.csv"  # at the top of the data set: mxl (a path), title, composer_name
+MAX_ID_CHARS = 4_096  # as long as paths get
 MAX_FIELD_CHARS = 1 << 20
 _TEXTS = ("score_id", "sha256", "title", "composer", "composition_id", "note_ids", "signature")
 
@@ -43,7 +46,8 @@ def read_scores(
 
 
 def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    """The score's id: its path below the folder, with escapes for what is no text."""
+    return printable(path.relative_to(folder).as_posix(), MAX_ID_CHARS)
 
 
 def _without_doubles(paths: Iterable[Path]) -> Iterator[Path]:
@@ -81,13 +85,14 @@ def _read(path: Path, score_id: str, texts: dict[str, str], cache: Path | None) 
         title, composer = texts.get("title") or known.title, texts.get("composer") or known.composer
         named = composition_of(score_id, title, composer)
         return replace(known, score_id=score_id, title=title, composer=composer, composition_id=named)
-    score = read_score(path, score_id, texts)
+    content = READER.read(path, score_id, texts)
     if kept:
-        write_whole(kept, _packed(score))
-    return score
+        write_whole(kept, content)
+    return _unpacked(io.BytesIO(content))
 
 
-def _packed(score: Score) -> bytes:
+def packed(score: Score) -> bytes:
+    """Write a score as an .npz file without Python objects."""
     sink = io.BytesIO()
     arrays = {each.name: getattr(score, each.name) for each in fields(Score) if each.name not in _TEXTS}
     texts = json.dumps({name: getattr(score, name) for name in _TEXTS})
@@ -98,10 +103,14 @@ def _packed(score: Score) -> bytes:
 def _kept(path: Path) -> Score | None:
     """A score as it was read before; None where there is none, or its file is damaged: then it is read again."""
     try:
-        with np.load(local_copy(path), allow_pickle=False) as found:
-            texts = json.loads(found["texts"].tobytes())
-            arrays = {name: found[name] for name in found.files if name != "texts"}
-        texts["note_ids"], texts["signature"] = tuple(texts["note_ids"]), tuple(texts["signature"])
-        return Score(**texts, **arrays)
+        return _unpacked(local_copy(path))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _unpacked(file: Path | BinaryIO) -> Score:
+    with np.load(file, allow_pickle=False) as found:
+        texts = json.loads(found["texts"].tobytes())
+        arrays = {name: found[name] for name in found.files if name != "texts"}
+    texts["note_ids"], texts["signature"] = tuple(texts["note_ids"]), tuple(texts["signature"])
+    return Score(**texts, **arrays)

@@ -40,8 +40,6 @@ _PLAIN_NAMES = re.compile(r"(xml|midi)?[_ -]*score", re.IGNORECASE)  # which say
 _UNFOLDED = re.compile(r"[_ ]no([_ ]\d+)?[_ ]repeat$")  # how ASAP marks a score without its repeats
 MAX_QUARTERS = 50_000  # the longest works for piano have 15,000
 MAX_NOTE_QUARTERS, MAX_DURATION = 10_000, 1_000_000  # partitura takes a minute for the latter
-_DURATION = re.compile(rb"<duration>\s*(\d{1,18})")
-_DIVISIONS = re.compile(rb"<divisions>\s*(\d{1,18})")
 _XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 MAX_TITLE_CHARS = 300
 
@@ -164,16 +162,32 @@ def _load(content: bytes, kind: str, ending: str) -> Any:
 
 
 def _require_bounded(content: bytes) -> None:
-    """Raise `ValueError` for a note without end: partitura would make bars for minutes."""
-    longest = max((int(found) for found in _DURATION.findall(content)), default=0)
-    finest = max((int(found) for found in _DIVISIONS.findall(content)), default=1)
-    if longest > min(MAX_DURATION, MAX_NOTE_QUARTERS * max(finest, 1)):
-        raise ValueError(f"a note or rest lasts {longest} divisions of {finest} a quarter")
+    """Raise `ValueError` for a note without end, of which partitura makes bars for minutes, and for hidden entities."""
+    from lxml import etree
+
+    highest = dict.fromkeys(("duration", "divisions"), 0.0)
+    tags = [f"{{*}}{name}" for name in highest]
+    events = etree.iterparse(io.BytesIO(content), tag=tags, resolve_entities=False, no_network=True, load_dtd=False)
+    for _, element in events:
+        name, text = etree.QName(element).localname, "".join(element.itertext()).strip()
+        with contextlib.suppress(ValueError):
+            highest[name] = max(highest[name], float(text))
+    if events.root is not None and (dtd := events.root.getroottree().docinfo.internalDTD) is not None:
+        _require_no_entities(dtd)
+    longest, finest = highest["duration"], max(highest["divisions"], 1.0)
+    if longest > min(MAX_DURATION, MAX_NOTE_QUARTERS * finest):
+        raise ValueError(f"a note or rest lasts {longest:g} divisions of {finest:g} a quarter")
+
+
+def _require_no_entities(dtd: Any) -> None:
+    if next(iter(dtd.iterentities()), None) is not None:
+        raise ValueError("it defines entities, which no score needs")
 
 
 def _require_grid(file: MidiFile) -> None:
     """Raise `ValueError` for a performance: its notes lie on no grid, and hardly two begin at one tick."""
-    ticks = [event.tick for track in file.tracks for event in track.events if event.kind == NOTE_ON and event.second]
+    events = (event for track in file.tracks for event in track.events)
+    ticks = [tick for tick, kind, _, _, velocity in events if kind == NOTE_ON and velocity]
     if not ticks or file.ticks_per_s is not None:
         raise ValueError("it holds no notes" if not ticks else "it counts seconds, not beats: it is no score")
     if max(ticks) > MAX_QUARTERS * file.ticks_per_beat:
@@ -192,6 +206,8 @@ def _with_ids(content: bytes) -> bytes:
     root = etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, recover=True))
     if root is None:
         raise ValueError("it is no XML")
+    if (dtd := root.getroottree().docinfo.internalDTD) is not None:
+        _require_no_entities(dtd)
     for number, element in enumerate(root.iter(etree.Element)):
         if element.get(_XML_ID) is None:
             element.set(_XML_ID, f"e{number}")

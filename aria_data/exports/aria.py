@@ -1,7 +1,8 @@
 """Aria-MIDI's own layout: `metadata.json`, and `data/<2 letters>/<id>_<segment>.mid` three folders below it.
 
 Ids are numbers, padded to six digits in file names but not in the JSON. They are assigned anew in each export;
-`segments.csv`, an addition of ours, gives the segment of each file.
+`segments.csv`, an addition of ours, gives the segment of each file; so are `beats/` and `alignments/`, which have files
+of the same names for what was aligned with a score.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ class _Place:
 
     @property
     def file_name(self) -> str:
-        return f"data/{self.folder}/{self.number:06d}_{self.row['number']}.mid"
+        return f"data/{self.name}.mid"
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder}/{self.number:06d}_{self.row['number']}"
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
@@ -55,7 +60,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
             places = _places(ordered)
             for (row, midi), place in zip(writer.pairs(ordered), places, strict=True):
                 writer.write(place.file_name, midi)
-                table.add(place.file_name, row)
+                table.add(place.file_name, row, writer.write_aligned(row, place.name))
     return exported(writer, dataset, out, "aria")
 
 

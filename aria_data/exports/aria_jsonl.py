@@ -1,6 +1,7 @@
 """JSON lines as EleutherAI's aria reads them: `<split>.jsonl`, a line a MIDI file, its messages as dictionaries.
 
-Times are the file's own ticks. The format has no pedal but the sustain pedal, so the soft pedal is left out.
+Times are the file's own ticks, but those of beats are seconds. The format has no pedal but the sustain pedal, so the
+soft pedal is left out.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from typing import Any
 import mido
 import pyarrow.compute as pc
 
-from aria_data.errors import MidiUnreadable
+from aria_data.errors import DatasetCorrupt, MidiUnreadable
 from aria_data.exports.aria import TAGGED, tags
-from aria_data.exports.writing import Exported, Progress, exported, new_export, splits_of
-from aria_data.manifest import Dataset
+from aria_data.exports.writing import Exported, Progress, Writer, exported, new_export, splits_of
+from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
 from aria_data.midi import SUSTAIN
 from aria_data.storage import printable
 
+ALIGNED = (
+    "score_id score_match alignment_confidence num_bars first_bar last_bar is_complete_piece tempo_bpm_median".split()
+)
+JUDGED = ("composition_agrees", "proposed_composition")
 KEPT = ("segment_id", "recording_id", "audio_score", "source_url", "licence")  # besides tags, subsets and weights
 
 
 def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progress | None = None) -> Exported:
     """Write one file a split, in the order of segment ids. See `exports.export`; also raises `MidiUnreadable`."""
-    with new_export(dataset, out, where, "aria-jsonl", progress, (*KEPT, *TAGGED)) as writer:
+    with new_export(dataset, out, where, "aria-jsonl", progress, (*KEPT, *TAGGED, *ALIGNED, *JUDGED)) as writer:
         table = writer.selection.table
         added = list(filter(is_added, table.column_names))
         for split in splits_of(table):
@@ -37,10 +42,22 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
                 open(path, "w", encoding="ascii", newline="\n") as file,
             ):
                 for row, midi in writer.pairs(rows):
-                    metadata = {**tags(row), **{name: row[name] for name in (*KEPT, *added)}}
+                    metadata = {**tags(row), **{name: row[name] for name in (*KEPT, *added)}, **aligned(writer, row)}
                     messages = messages_of(midi, row["segment_id"])
                     file.write(json.dumps({**messages, "metadata": metadata}, separators=(",", ":")) + "\n")
     return exported(writer, dataset, out, "aria-jsonl")
+
+
+def aligned(writer: Writer, row: Row) -> dict[str, Any]:
+    """What an alignment with a score says: those of its columns that are not empty, and `beats`, [seconds, b or db]."""
+    found = {name: row[name] for name in (*ALIGNED, *JUDGED) if row[name] is not None}
+    lines = writer.aligned(row).get("beats_path", b"").decode("ascii", "replace").splitlines()
+    fields = [line.split("\t") for line in lines]
+    try:
+        beats = [[float(time), label.split(",")[0]] for time, _, label in fields]
+    except ValueError as error:
+        raise DatasetCorrupt(f"{printable(row['beats_path'])}: has no beats. Run `aria-data align` again.") from error
+    return found | ({"beats": beats} if beats else {})
 
 
 def messages_of(midi: bytes, segment_id: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Plain .mid files, at most 10,000 a folder, and `manifest.csv`, in which `file_name` gives each row's file."""
+"""Plain .mid files, at most 10,000 a folder, and `manifest.csv`, in which `file_name` gives each row's file.
+
+Of what was aligned with a score, `beats/` and `alignments/` have files of the same names.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
         for position, (row, midi) in enumerate(writer.pairs()):
             if position % MAX_FILES == 0:
                 names = Names()
-            name = f"midi/{position // MAX_FILES:04d}/{names.name(row['segment_id'])}.mid"
-            writer.write(name, midi)
-            table.add(name, row)
+            place = f"{position // MAX_FILES:04d}/{names.name(row['segment_id'])}"
+            writer.write(f"midi/{place}.mid", midi)
+            table.add(f"midi/{place}.mid", row, writer.write_aligned(row, place))
     return exported(writer, dataset, out, "folder")

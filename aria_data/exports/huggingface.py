@@ -23,6 +23,7 @@ from aria_data.exports.writing import (
     Exported,
     Progress,
     Writer,
+    aligned_columns,
     exported,
     exported_columns,
     new_export,
@@ -32,13 +33,21 @@ from aria_data.exports.writing import (
 from aria_data.manifest import Dataset, Version, dataset_card
 from aria_data.manifest.card import cell, markdown_table
 from aria_data.manifest.columns import is_subset
-from aria_data.manifest.dataset import statistics
+from aria_data.manifest.dataset import ALIGNED_BY, statistics
 from aria_data.manifest.manifest import columns
 from aria_data.web import licence_code
 
 ROWS_PER_SHARD = 10_000
 ROWS_PER_GROUP = 500  # of Parquet: written, and read by other programs, at once
 MIDI = "midi"
+ALIGNED = {  # column of a path in the dataset -> column of the file's content, its type, its description
+    "beats_path": (
+        "beats",
+        pa.string(),
+        "beats and bars in ASAP's layout, a line a beat; empty: aligned with no score",
+    ),
+    "alignment_path": ("alignment", pa.binary(), "every beat and note with its place in the score: a Parquet file"),
+}
 LEVELS = (("unique", "in_unique"), ("deduplicated", "in_deduplicated"), ("pruned", "in_pruned"), ("full", ""))
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 LICENCE_IDS = {"cc0": "cc0-1.0", "unknown": "unknown"}  # ours -> huggingface.co's; our other codes have no version
@@ -105,8 +114,10 @@ def _without_rows(parts: list[_Part]) -> list[str]:
 def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
     import pyarrow.parquet as pq
 
-    names = exported_columns(rows)
+    names, aligned = exported_columns(rows), aligned_columns(writer.selection.table)
     schema = rows.select(names).schema.remove_metadata().append(pa.field(MIDI, pa.binary()))
+    for column, type_, _ in map(ALIGNED.__getitem__, aligned):
+        schema = schema.append(pa.field(column, type_))
     num_bytes = 0
     with (
         writer.large_file(name, rows.num_rows) as path,
@@ -115,10 +126,22 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table) -> int:
         for start in range(0, rows.num_rows, ROWS_PER_GROUP):
             chunk = rows.slice(start, ROWS_PER_GROUP)
             midis = pa.array(writer.midis(chunk), pa.binary())
-            group = chunk.select(names).append_column(schema.field(MIDI), midis).combine_chunks()
+            group = chunk.select(names).append_column(schema.field(MIDI), midis)
+            group = _with_alignments(writer, group, chunk, aligned).combine_chunks()
             file.write_table(group, row_group_size=ROWS_PER_GROUP)
             num_bytes += group.nbytes
     return num_bytes
+
+
+def _with_alignments(writer: Writer, group: pa.Table, rows: pa.Table, aligned: list[str]) -> pa.Table:
+    contents = [writer.aligned(row) for row in rows.select(ALIGNED_BY).to_pylist()] if aligned else []
+    for column in aligned:
+        name, type_, _ = ALIGNED[column]
+        values: list[Any] = [each.get(column) for each in contents]
+        if type_ is pa.string():
+            values = [None if value is None else value.decode("utf-8", "replace") for value in values]
+        group = group.append_column(pa.field(name, type_), pa.array(values, type_))
+    return group
 
 
 # ---------------------------------------------------------------- the card
@@ -141,7 +164,11 @@ def card(table: pa.Table, parts: list[_Part], version: Version | int, where: str
 def _described(table: pa.Table) -> list[dict[str, str]]:
     """Describe the exported columns, with name, type, unit and description, as `manifests/schema/` does."""
     fixed = {column["name"]: column for column in columns()}
-    return [fixed.get(name) or _described_added(name) for name in exported_columns(table)]
+    found = [fixed.get(name) or _described_added(name) for name in exported_columns(table)]
+    found.append({"name": MIDI, "type": "binary", "unit": "", "description": "the MIDI file"})
+    for name, type_, description in map(ALIGNED.__getitem__, aligned_columns(table)):
+        found.append({"name": name, "type": str(type_), "unit": "", "description": description})
+    return found
 
 
 def _described_added(name: str) -> dict[str, str]:
@@ -202,7 +229,7 @@ def _info_lines(name: str, parts: list[_Part], described: list[dict[str, str]]) 
     yield "  features:"
     for column in described:
         yield from (f"  - name: {column['name']}", f"    dtype: {column['type']}")
-    yield from (f"  - name: {MIDI}", "    dtype: binary", "  splits:")
+    yield "  splits:"
     for split in _splits(parts):
         chosen = [part for part in parts if part.split == split]
         yield f"  - name: {split}"
@@ -229,9 +256,7 @@ def _config_rows(parts: list[_Part]) -> list[tuple[str, ...]]:
 
 def _columns(described: list[dict[str, str]]) -> str:
     rows = [(f"`{c['name']}`", c["type"], c["unit"], cell(c["description"], 1000)) for c in described]
-    table = markdown_table(
-        ("column", "type", "unit", "what it says"), [*rows, (f"`{MIDI}`", "binary", "", "the MIDI file")]
-    )
+    table = markdown_table(("column", "type", "unit", "what it says"), rows)
     return f"## Columns\n\n{table}\n\n{CHECKSUMS}\n"
 
 

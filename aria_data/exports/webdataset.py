@@ -1,5 +1,6 @@
 """Tar shards of fewer than 10,000 files, `<key>.mid` beside `<key>.json`: `<split>-00000.tar`, `<split>-00001.tar`.
 
+What was aligned with a score has `<key>.beats.tsv` and `<key>.alignment.parquet`, too.
 `README.md` says how they are read, also by several workers and ranks.
 """
 
@@ -21,6 +22,7 @@ from aria_data.exports.writing import (
     Names,
     Progress,
     Writer,
+    aligned_columns,
     exported,
     exported_row,
     new_export,
@@ -31,6 +33,8 @@ from aria_data.manifest import Dataset
 from aria_data.manifest.card import markdown_table
 
 ROWS_PER_SHARD = 4_999  # two files each
+ROWS_WITH_FOUR = 2_499  # of rows with alignments
+ENDINGS = {"beats_path": "beats.tsv", "alignment_path": "alignment.parquet"}
 
 
 def export(
@@ -47,8 +51,9 @@ def export(
     with new_export(dataset, out, where, "webdataset", progress) as writer:
         table, names = writer.selection.table, Names()
         counts = dict.fromkeys(SPLITS, (0, 0))
+        most = ROWS_WITH_FOUR if aligned_columns(table) else ROWS_PER_SHARD
         for split in splits_of(table):
-            parts = shards_of(table.filter(pc.equal(table["split"], split)), shards, ROWS_PER_SHARD)
+            parts = shards_of(table.filter(pc.equal(table["split"], split)), shards, most)
             counts[split] = len(parts), sum(part.num_rows for part in parts)
             for number, rows in enumerate(parts):
                 _write_shard(writer, f"{split}-{number:05d}.tar", rows, names)
@@ -75,6 +80,8 @@ def _write_shard(writer: Writer, name: str, rows: pa.Table, names: Names) -> Non
             key = names.name(row["segment_id"])
             _add(tar, f"{key}.json", json.dumps(exported_row(row)).encode())
             _add(tar, f"{key}.mid", midi)
+            for column, content in writer.aligned(row).items():
+                _add(tar, f"{key}.{ENDINGS[column]}", content)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

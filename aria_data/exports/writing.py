@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +21,7 @@ from aria_data import __version__
 from aria_data.errors import DatasetCorrupt, DatasetLocked, UsageError
 from aria_data.manifest import Dataset, Row
 from aria_data.manifest.columns import is_added
-from aria_data.manifest.dataset import READ_WITH_MIDI, Selection, read_midis_of
+from aria_data.manifest.dataset import READ_WITH_MIDI, Selection, read_aligned, read_midis_of
 from aria_data.manifest.figures import COUNTED, statistics
 from aria_data.manifest.manifest import arrow_schema
 from aria_data.storage import HELD, PARTIAL, exclusive_lock, not_writable, printable, sha256_file
@@ -32,8 +32,9 @@ LOCKS = (LOCK, LOCK + HELD)  # the second where the file system has no locks
 MAX_FILES = 10_000  # in one folder or one tar
 MIN_SHARDS = 8  # of a split, ours: enough for 2 ranks with 4 workers each, as a shard is read by one of them
 SPLITS = ("train", "validation", "test")  # those that every dataset may have
-NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason")  # the path in the dataset; always null in an export
-NEEDED = (*READ_WITH_MIDI, *COUNTED)  # columns without which nothing is exported
+ALIGNED_FILES = ("beats_path", "alignment_path")  # columns with files of their own
+NOT_EXPORTED = ("midi_path", "removed_in", "removal_reason", *ALIGNED_FILES)  # paths in the dataset; always null here
+NEEDED = (*READ_WITH_MIDI, *COUNTED, *ALIGNED_FILES)  # columns without which nothing is exported
 SAY_EVERY = 100  # rows between two reports of progress
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _PLAIN_SPLIT = re.compile(r"[A-Za-z0-9_]{1,40}")
@@ -63,6 +64,11 @@ def exported_columns(table: pa.Table | None = None) -> list[str]:
 def exported_row(row: Row) -> Row:
     """Give a row without the columns that are not exported."""
     return {name: value for name, value in row.items() if name not in NOT_EXPORTED}
+
+
+def aligned_columns(table: pa.Table) -> list[str]:
+    """Those of `ALIGNED_FILES` that any row has a file of; none where nothing was aligned with a score."""
+    return [name for name in ALIGNED_FILES if table[name].null_count < len(table)]
 
 
 class Names:
@@ -120,6 +126,19 @@ class Writer:
         for row, midi in self.selection if table is None else Selection(self.selection.root, table):
             yield row, midi
             self.advance(1)
+
+    def aligned(self, row: Row) -> dict[str, bytes]:
+        """Read the files of a row's alignment, by column; empty where it has none. Raises `DatasetCorrupt`."""
+        found = {name: read_aligned(self.selection.root, row, name) for name in ALIGNED_FILES}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def write_aligned(self, row: Row, name: str) -> dict[str, str]:
+        """Write `beats/<name>.tsv` and `alignments/<name>.parquet`, as far as the row has them; gives both names."""
+        names = {"beats_path": f"beats/{name}.tsv", "alignment_path": f"alignments/{name}.parquet"}
+        contents = self.aligned(row)
+        for column, content in contents.items():
+            self.write(names[column], content)
+        return {column: names[column] for column in contents}
 
     def midis(self, table: pa.Table) -> list[bytes]:
         """Read the MIDI files of a few rows at once, and report progress."""
@@ -295,12 +314,16 @@ def splits_of(table: pa.Table) -> list[str]:
 
 
 class CsvFile:
-    """A CSV with `file_name` and the exported columns. Text is quoted; an empty field means that nothing is known."""
+    """A CSV with `file_name` and the exported columns. Text is quoted; an empty field means that nothing is known.
+
+    Where rows were aligned with scores, `beats_path` and `alignment_path` follow: files of the export.
+    """
 
     def __init__(self, file: TextIO, table: pa.Table):
         self._writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        self._writer.writerow(["file_name", *exported_columns(table)])
+        self._aligned = aligned_columns(table)
+        self._writer.writerow(["file_name", *exported_columns(table), *self._aligned])
 
-    def add(self, file_name: str, row: Row) -> None:
-        values = exported_row(row).values()
+    def add(self, file_name: str, row: Row, aligned: Mapping[str, str]) -> None:
+        values = [*exported_row(row).values(), *(aligned.get(name) for name in self._aligned)]
         self._writer.writerow([file_name, *(str(v).lower() if isinstance(v, bool) else v for v in values)])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest.columns import is_subset, is_weight
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas
 
+ALIGNED_BY = ("segment_id", "beats_path", "alignment_path")  # columns that an alignment's files are read by
 READ_WITH_MIDI = ("segment_id", "midi_path", "midi_sha256", "removed_in")  # columns that a MIDI file is read by
 
 
@@ -134,6 +136,24 @@ class Dataset:
         if reason is not None:
             raise DatasetNotFound(f"{self.root}: segment {segment_id} was {reason}.")
         return read_midi_of(self.root, row)
+
+    def beats(self, segment_id: str) -> bytes | None:
+        """Read a segment's beats in ASAP's layout, a line a beat: `time, time, label`, in seconds of its MIDI.
+
+        The label is `b` or `db`, with `,3/4,-2` where time or key signature change. None: it was aligned with no score.
+        Raises `DatasetNotFound` for an unknown or removed id, and `DatasetCorrupt`.
+        """
+        return self._aligned(segment_id, "beats_path")
+
+    def alignment(self, segment_id: str) -> pa.Table | None:
+        """Read every beat and note of a segment with its place in the score (docs/alignment.md). None as `beats`."""
+        content = self._aligned(segment_id, "alignment_path")
+        return None if content is None else pq.read_table(pa.BufferReader(content))
+
+    def _aligned(self, segment_id: str, column: str) -> bytes | None:
+        self.midi(segment_id)  # it is there, and was not removed since
+        row = self._manifest.rows_of([segment_id], self.version).select(ALIGNED_BY).to_pylist()[0]
+        return read_aligned(self.root, row, column)
 
     @cached_property
     def _index(self) -> pa.Table:
@@ -268,6 +288,25 @@ def is_below(name: str | None) -> bool:
         return False
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
+
+
+def read_aligned(root: Path, row: Row, column: str) -> bytes | None:
+    """Read a file that a row names in `beats_path` or `alignment_path`; None where it names none.
+
+    Raises `DatasetCorrupt` where the file is away or outside of the dataset.
+    """
+    name, segment_id = row[column], printable(row["segment_id"])
+    if name is None:
+        return None
+    if not is_below(name):
+        raise DatasetCorrupt(f"{root}: segment {segment_id} names {printable(str(name))!r}, no path below the dataset.")
+    try:
+        return (root / name).read_bytes()
+    except OSError as error:
+        raise DatasetCorrupt(
+            f"{printable(str(root / name))}: the alignment of segment {segment_id} cannot be read ({error.strerror}). "
+            "Run `aria-data align` again: it is made anew."
+        ) from error
 
 
 def _random_key(seed: int, segment_id: str) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +17,7 @@ from aria_data.manifest.columns import DIGEST
 BATCH_ROWS = 10_000
 REACHABLE = ("audio_reachable", True)  # the usual state, which says nothing of the content
 
+_PLAIN = np.array([32 <= code < 127 and chr(code) not in '"\\' for code in range(256)])
 _EMPTY = pa.scalar(None, pa.string())
 
 
@@ -28,14 +31,16 @@ def digest_of(row: Mapping[str, Any]) -> str:
 
 
 def digests_of(batch: pa.RecordBatch) -> pa.Array:
-    """Hash every row of a batch, as `digest_of` does. A column at a time: 200,000 rows take 3 s, row by row 8 s."""
-    columns = [_counted(name, batch.column(name)) for name in sorted(batch.schema.names)]
-    named = zip(sorted(batch.schema.names), columns, strict=True)
-    members = [_members(name, values) for name, values in named if values.null_count < len(values)]
-    if not members:
+    """Hash every row of a batch, as `digest_of` does. A column at a time: four times as fast as row by row."""
+    pieces: list[str | pa.Array] = []
+    for name in sorted(batch.schema.names):
+        values = _counted(name, batch.column(name))
+        if values.null_count < len(values):
+            pieces += _pieces(f", {json.dumps(name)}: ", values)
+    if not pieces:
         return pa.array([_digest("{}")] * batch.num_rows, pa.string())
-    texts = pc.binary_join_element_wise(*members, ", ", null_handling="skip")
-    return pa.array([_digest(f"{{{text}}}") for text in texts.to_pylist()], pa.string())
+    texts = pc.binary_join_element_wise(*_joined(pieces), "", null_handling="skip")
+    return pa.array(_hashed(texts), pa.string())
 
 
 def _counted(name: str, values: pa.Array) -> pa.Array:
@@ -47,16 +52,39 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _members(name: str, values: pa.Array) -> pa.Array:
-    """Give `"name": value` for each value, as `json.dumps` writes it; null for null."""
-    return pc.binary_join_element_wise(f"{json.dumps(name)}: ", _as_json(values), "")
+def _pieces(start: str, values: pa.Array) -> list[str | pa.Array]:
+    """What makes `start` and a value for each value, as `json.dumps` writes it, when it is joined; null for null."""
+    is_as_it_is = pa.types.is_string(values.type) and _is_plain(values)
+    around = [f'{start}"', values, '"'] if is_as_it_is else [start, _as_json(values), ""]
+    return [pc.binary_join_element_wise(*around, "")] if values.null_count else around
+
+
+def _joined(pieces: Iterable[str | pa.Array]) -> Iterator[str | pa.Array]:
+    """The same pieces, texts that follow each other as one."""
+    text = ""
+    for piece in pieces:
+        if isinstance(piece, str):
+            text += piece
+        else:
+            yield from (text, piece)
+            text = ""
+    yield text
+
+
+def _hashed(texts: pa.Array) -> Iterator[str]:
+    """The digest of each text, which begins with a comma and a space: without these, in braces."""
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].tolist()
+    content = memoryview(texts.buffers()[2] or b"")
+    for first, last in itertools.pairwise(ends):
+        digest = hashlib.sha256(b"{")
+        digest.update(content[first + 2 : last])
+        digest.update(b"}")
+        yield digest.hexdigest()[:32]
 
 
 def _as_json(values: pa.Array) -> pa.Array:
     if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         return values.cast(pa.string())
-    if pa.types.is_string(values.type) and _is_plain(values):
-        return pc.binary_join_element_wise('"', values, '"', "")
     if pa.types.is_floating(values.type):
         return _floats(values)
     return _dumped(values)
@@ -85,9 +113,12 @@ def _dumped(values: pa.Array) -> pa.Array:
 
 def _is_plain(values: pa.Array) -> bool:
     """Whether JSON writes these texts as they are: printable ASCII, without a quote or a backslash."""
-    is_escaped = pc.or_(pc.match_substring(values, '"'), pc.match_substring(values, "\\"))
-    is_printable = pc.or_(pc.ascii_is_printable(values), pc.equal(values, ""))
-    return bool(pc.all(pc.and_not(is_printable, is_escaped), min_count=0).as_py())
+    _, offsets, content = values.buffers()
+    if content is None:
+        return True
+    ends = np.frombuffer(offsets, np.int32)
+    first, last = ends[values.offset], ends[values.offset + len(values)]
+    return bool(_PLAIN[np.frombuffer(content, np.uint8)[first:last]].all())
 
 
 def content_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -96,10 +127,17 @@ def content_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
     return hash_of(pa.Table.from_pylist([{"segment_id": r["segment_id"], DIGEST: digest_of(r)} for r in rows], schema))
 
 
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    """Sort by segment_id, without a copy if it is sorted already."""
+    ids = table["segment_id"]
+    is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
+    return table if is_sorted else table.sort_by("segment_id")
+
+
 def hash_of(index: pa.Table) -> str:
     """Hash all rows of an index by their ids and digests, in any order."""
     digest = hashlib.sha256()
-    for batch in index.select(["segment_id", DIGEST]).sort_by("segment_id").to_batches(max_chunksize=BATCH_ROWS):
+    for batch in sorted_by_id(index.select(["segment_id", DIGEST])).to_batches(max_chunksize=BATCH_ROWS):
         lines = pc.binary_join_element_wise(batch.column(0), batch.column(1), " ")
         digest.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
     return digest.hexdigest()

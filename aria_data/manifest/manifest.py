@@ -276,8 +276,8 @@ class Manifest:
         """Release the newest version with some of its rows changed, and give its number; its own if none changes.
 
         `change` gets the rows of one bucket after another, as a table, and gives those of them that change, as they
-        shall be; it is called twice with each. Only buckets of `segment_ids` are given to it (None: all). With `always`
-        a version is released even if no row changes. Raises as `commit` does.
+        shall be; threads call it, twice with each. Only buckets of `segment_ids` are given to it (None: all). With
+        `always` a version is released even if no row changes. Raises as `commit` does.
         """
         newest = self.number_of()
         facts_json = facts_text(facts, released(self.path))

@@ -6,6 +6,7 @@ Rows are held a bucket at a time, so that memory does not grow with the dataset.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,11 +15,12 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
-from aria_data.manifest.digests import BATCH_ROWS, digests_of
+from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
-from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, sorted_by_id, with_index
+from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, with_index
 
 Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
+AT_ONCE = 2  # buckets that are compared at a time; each is held in memory
 COUNTED = ("removed_in", "duration_s")  # what a version's counts are made of
 
 
@@ -49,30 +51,44 @@ class Revision:
         return sorted_by_id(whole)
 
 
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """The rows of a bucket that change: `segment_id`, digest and `COUNTED`; and of all of them, columns and bytes."""
+
+    rows: pa.Table
+    names: list[str]
+    num_bytes: int
+
+
 def revise(content: Content, change: Change, segment_ids: Collection[str] | None = None) -> Revision:
     """Find what `change` changes in a version; of it, only the rows with these ids may change (None: any).
 
-    `change` is called twice with each bucket, and gives the same rows twice. Raises `UsageError` for rows that do not
-    fit the columns, or that were not among those given.
+    `change` is called twice with each bucket, by several threads, and gives the same rows twice. Raises `UsageError`
+    for rows that do not fit the columns, or that were not among those given.
     """
     may_change = None if segment_ids is None else buckets_of(pa.chunked_array([pa.array(sorted(segment_ids))]))
-    found, added, num_bytes = {}, set(content.schema.names), 0
-    for name, rows in content.buckets().items():
-        if may_change is None or name in may_change:
-            was = content.read_bucket(rows)
-            now = _changed(change, was)
-            summary = _summary(now)
-            is_other = pc.not_equal(summary[DIGEST], was[DIGEST].take(_places(now, was)))
-            summary = summary.filter(pc.fill_null(is_other, True))
-            if summary.num_rows:
-                found[name] = summary
-                added |= set(now.column_names)
-                num_bytes += was.nbytes + now.nbytes
+    buckets = {name: rows for name, rows in content.buckets().items() if may_change is None or name in may_change}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        summaries = zip(buckets, pool.map(lambda rows: _compared(content, change, rows), buckets.values()), strict=True)
+        revised = {name: one for name, one in summaries if one.rows.num_rows}
+    found = {name: one.rows for name, one in revised.items()}
+    added = set(content.schema.names).union(*(one.names for one in revised.values()))
+    num_bytes = sum(one.num_bytes for one in revised.values())
     index = index_of(content, COUNTED)
     replaced = pa.concat_tables([index.slice(0, 0), *found.values()])
     kept = index.filter(pc.invert(is_in(index["segment_id"], replaced["segment_id"])))
     whole = pa.concat_tables([kept, replaced]).sort_by("segment_id")
     return Revision(whole, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
+
+
+def _compared(content: Content, change: Change, rows: pads.Dataset) -> _Bucket:
+    """What a change makes other in a bucket."""
+    was = content.read_bucket(rows)
+    now = _changed(change, was)
+    summary = _summary(now)
+    is_other = pc.not_equal(summary[DIGEST], was[DIGEST].take(_places(now, was)))
+    other = summary.filter(pc.fill_null(is_other, True))
+    return _Bucket(other, now.column_names, was.nbytes + now.nbytes)
 
 
 def _changed(change: Change, rows: pa.Table) -> pa.Table:

@@ -21,7 +21,7 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetCorrupt, DatasetError, UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
-from aria_data.manifest.rows import sorted_by_id
+from aria_data.manifest.digests import sorted_by_id
 from aria_data.storage import printable
 from aria_data.storage.delta_stores import of_the_store
 from aria_data.storage.delta_tables import data_files, lean

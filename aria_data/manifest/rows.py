@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_weight
-from aria_data.manifest.digests import BATCH_ROWS, digests_of
+from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.storage import printable
 
 PLAIN_ROWS = 1000  # held as Python values at a time
@@ -172,13 +172,6 @@ def _require_usable(batch: pa.RecordBatch) -> None:
             raise UsageError(f"{name}: {wrong} is no weight; a weight is 0 or more, and finite.")
 
 
-def sorted_by_id(table: pa.Table) -> pa.Table:
-    """Sort by segment_id, without a copy if it is sorted already."""
-    ids = table["segment_id"]
-    is_sorted = len(ids) < 2 or pc.all(pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py()
-    return table if is_sorted else table.sort_by("segment_id")
-
-
 def bucket_of(row: Mapping[str, Any]) -> str:
     """The partition of a row, one of 16, which never changes: the first hex digit of its id's sha256."""
     return _bucket(row["segment_id"])
@@ -215,6 +208,15 @@ def compare(old: pa.Table, new: pa.Table) -> Changes:
 def buckets_of(segment_ids: pa.ChunkedArray) -> set[str]:
     """The partitions of the rows with these ids."""
     return {_bucket(segment_id) for chunk in segment_ids.chunks for segment_id in chunk.to_pylist()}
+
+
+def by_bucket(rows: pa.Table) -> Callable[[pa.Table], pa.Table]:
+    """Give a function from rows of one partition to those of `rows` that are in the same one."""
+    ids = rows["segment_id"]
+    names = pa.chunked_array([pa.array(map(_bucket, chunk.to_pylist()), pa.string()) for chunk in ids.chunks], ids.type)
+    parts = {name: rows.filter(pc.equal(names, name)) for name in pc.unique(names).to_pylist()}
+    none = rows.schema.empty_table()
+    return lambda some: parts.get(_bucket(some["segment_id"][0].as_py()), none) if some.num_rows else none
 
 
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0  # the upper half of a status byte; the lower half is the channel
 TEMPO = 0x51  # a meta event's type
@@ -20,17 +19,14 @@ _META, _SYSEX, _SYSEX_END = 0xFF, 0xF0, 0xF7
 _END_OF_TRACK = 0x2F
 _NUM_DATA = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 _NUM_SYSTEM_DATA = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0} | dict.fromkeys(range(0xF8, 0xFF), 0)
+_PLAIN = frozenset((NOTE_OFF, NOTE_ON, CONTROL))
+_MAX_PLAIN_BYTES = 5  # of an event of these: two of time, a status, two of data
 _FRAMES_PER_S = {29: 30_000 / 1001}  # SMPTE's 29 is drop frame; 24, 25 and 30 mean themselves
 
 
-class Event(NamedTuple):
-    """One event of a track. For `kind` TEMPO, `first` is the microseconds of a quarter note."""
-
-    tick: int
-    kind: int
-    channel: int = 0
-    first: int = 0  # the pitch or the controller
-    second: int = 0  # the velocity or the value
+# An event of a track: its tick, kind, channel, the pitch or controller, the velocity or value; of the kind TEMPO the
+# fourth is the microseconds of a quarter note. A plain tuple: the garbage collector leaves tuples of numbers alone.
+Event = tuple[int, int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -69,7 +65,7 @@ def parse(content: bytes) -> MidiFile:
     tracks = list(_tracks(content, _next_chunk(content, 8 + size, 14)))
     if not tracks:
         raise ValueError("it has no track")
-    has_notes = any(event.kind == NOTE_ON for event in tracks[0].events)
+    has_notes = any(kind == NOTE_ON for _, kind, *_ in tracks[0].events)
     return MidiFile(tracks, ticks_per_beat, ticks_per_s, kind == 2 and has_notes)
 
 
@@ -122,7 +118,10 @@ class _TrackReader:
     def track(self) -> Track:
         """Read to the end event or, where the track has none, to the end of the chunk."""
         track, tick, status = Track(), 0, 0
-        while not self._is_at_end():
+        while True:
+            tick, status = self._read_plain_events(track, tick, status)
+            if self._is_at_end():
+                break
             tick += self._quantity()
             # without a status byte the last event's holds; some writers carry it on past meta events
             following = self._byte() if self._peek() >= 0x80 else status
@@ -131,7 +130,7 @@ class _TrackReader:
                 if kind == _END_OF_TRACK:
                     break
                 if kind == TEMPO and len(data) >= 3 and any(data[:3]):
-                    track.events.append(Event(tick, TEMPO, first=int.from_bytes(data[:3], "big")))
+                    track.events.append((tick, TEMPO, 0, int.from_bytes(data[:3], "big"), 0))
             elif following >= 0xF0:
                 self._skip_system(following)
             else:
@@ -139,6 +138,30 @@ class _TrackReader:
                 self._channel_event(track, tick, status)
         track.end = tick
         return track
+
+    def _read_plain_events(self, track: Track, tick: int, status: int) -> tuple[int, int]:
+        """Read on while events are those that nearly all are: notes and controllers, in range, soon after each other.
+
+        It stops before any other and near the end, for `track` to look at. Every quantity here has at most two bytes.
+        """
+        content, position, append = self.content, self.position, track.events.append
+        last = (self.announced if position < self.announced <= len(content) else len(content)) - _MAX_PLAIN_BYTES
+        while position < last:
+            at, delta = position + 1, content[position]
+            if delta > 127:
+                at, delta = position + 2, (delta & 0x7F) << 7 | content[position + 1]
+                if content[position + 1] > 127:
+                    break
+            following = content[at]
+            if following < 0x80:
+                following, at = status, at - 1
+            first, second = content[at + 1], content[at + 2]
+            if following & 0xF0 not in _PLAIN or first > 127 or second > 127:
+                break
+            tick, status, position = tick + delta, following, at + 3
+            append((tick, status & 0xF0, status & 0x0F, first, second))
+        self.position = position
+        return tick, status
 
     def _is_at_end(self) -> bool:
         if self.position != self.announced:
@@ -152,7 +175,7 @@ class _TrackReader:
         first = min(self._byte(), 127) if num_data > 0 else 0
         second = min(self._byte(), 127) if num_data > 1 else 0
         if status & 0xF0 in (NOTE_OFF, NOTE_ON, CONTROL):
-            track.events.append(Event(tick, status & 0xF0, status & 0x0F, first, second))
+            track.events.append((tick, status & 0xF0, status & 0x0F, first, second))
 
     def _skip_system(self, status: int) -> None:
         if status in (_SYSEX, _SYSEX_END):

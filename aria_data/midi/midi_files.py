@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import io
+import itertools
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -154,16 +156,17 @@ class _Player:
 
     def play(self, tracks: list[tuple[int, Track]], start_s: float) -> Performance:
         heard = _Heard()
-        self.now, before = start_s, 0
-        events = [(event.tick, number, event) for number, track in tracks for event in track.events]
-        for tick, number, event in sorted(events, key=lambda each: each[0]):
-            self.now += (tick - before) * self._seconds_per_tick()
+        now, before, seconds_per_tick = start_s, 0, self._seconds_per_tick()
+        for number, event in _in_order(tracks):
+            tick, kind, channel, _, _ = event
+            now += (tick - before) * seconds_per_tick
             before = tick
-            if event.kind == TEMPO:
-                self._tempo_us = event.first
-            elif event.channel != PERCUSSION:
-                heard.take(event, number, self.now)
-        self.now += (max(track.end for _, track in tracks) - before) * self._seconds_per_tick()
+            if kind == TEMPO:
+                self._tempo_us = event[3]
+                seconds_per_tick = self._seconds_per_tick()
+            elif channel != PERCUSSION:
+                heard.take(event, number, now)
+        self.now = now + (max(track.end for _, track in tracks) - before) * seconds_per_tick
         return heard.performance(self.now)
 
     def _seconds_per_tick(self) -> float:
@@ -172,33 +175,42 @@ class _Player:
         return self._tempo_us * 1e-6 / self._file.ticks_per_beat
 
 
+def _in_order(tracks: list[tuple[int, Track]]) -> Iterable[tuple[int, Event]]:
+    """Give (track number, event) by time; of one time, in the order of the tracks. Each track's are in order."""
+    each = (zip(itertools.repeat(number), track.events) for number, track in tracks)
+    return heapq.merge(*each, key=lambda one: one[1][0])
+
+
 class _Heard:
     """Notes and pedal presses as they begin and end. A key belongs to its track and channel, a pedal to its channel."""
 
     def __init__(self) -> None:
-        self._played = Performance()
+        self._notes: list[tuple[float, float, int, int]] = []  # the fields of a `Note`: sorted much faster
+        self._pedals: list[Pedal] = []
         self._sounding: dict[tuple[int, int, int], tuple[float, int]] = {}
         self._pressed: dict[tuple[int, int], float] = {}
         self._restruck: dict[tuple[int, int, int], int] = {}  # the tick of the newest strike of a key that was down
 
     def take(self, event: Event, number: int, now: float) -> None:
-        if event.kind == CONTROL:
-            self._move_pedal((event.channel, event.first), event.second >= 64, now)
+        tick, kind, channel, first, second = event
+        if kind == CONTROL:
+            self._move_pedal((channel, first), second >= 64, now)
             return
-        key = (number, event.channel, event.first)
-        is_strike = event.kind == NOTE_ON and event.second > 0
+        key = (number, channel, first)
+        is_strike = kind == NOTE_ON and second > 0
         if key in self._sounding:
-            if not is_strike and self._restruck.pop(key, -1) == event.tick:
+            if not is_strike and self._restruck.pop(key, -1) == tick:
                 return  # the release of the note before, written after the strike of this one
             self._release(key, now)
             if is_strike:
-                self._restruck[key] = event.tick
+                self._restruck[key] = tick
         if is_strike:
-            self._sounding[key] = (now, event.second)
+            self._sounding[key] = (now, second)
 
     def _release(self, key: tuple[int, int, int], now: float) -> None:
         onset_s, velocity = self._sounding.pop(key)
-        self._played.notes.append(Note(onset_s, max(now, math.nextafter(onset_s, math.inf)), key[2], velocity))
+        offset_s = now if now > onset_s else math.nextafter(onset_s, math.inf)
+        self._notes.append((onset_s, offset_s, key[2], velocity))
 
     def _move_pedal(self, key: tuple[int, int], is_down: bool, now: float) -> None:
         if key[1] not in (SUSTAIN, SOSTENUTO, SOFT):
@@ -206,11 +218,11 @@ class _Heard:
         if is_down:
             self._pressed.setdefault(key, now)
         elif key in self._pressed:
-            self._played.pedals.append(Pedal(self._pressed.pop(key), now, key[1]))
+            self._pedals.append(Pedal(self._pressed.pop(key), now, key[1]))
 
     def performance(self, end_s: float) -> Performance:
         """End what still sounds, and give everything."""
         for key in list(self._sounding):
             self._release(key, end_s)
-        self._played.pedals.extend(Pedal(onset_s, end_s, key[1]) for key, onset_s in self._pressed.items())
-        return Performance(sorted(self._played.notes), sorted(self._played.pedals))
+        self._pedals.extend(Pedal(onset_s, end_s, key[1]) for key, onset_s in self._pressed.items())
+        return Performance([Note(*fields) for fields in sorted(self._notes)], sorted(self._pedals))

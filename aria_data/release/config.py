@@ -19,6 +19,7 @@ class ReleaseConfig:
     exclude: tuple[str, ...] = ()  # exclusion lists: names of those in `manifests/exclusions`, or paths
     exclude_by: str = "both"  # "composition", "notes" or "both"
     reviews: str = "ignore"  # or "exclude-bad": what was reviewed as bad is in no subset
+    scores: str = ""  # a folder of scores, with which every segment is aligned before it is released; "": none
 
     def __post_init__(self) -> None:
         if self.exclude_by not in ("composition", "notes", "both"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -146,6 +147,19 @@ FROM_MEASUREMENT = (
 def rounded(value: float) -> float | None:
     """A number as rows have it: None for NaN."""
     return None if math.isnan(value) else round(value, 6)
+
+
+def rounded_all(values: np.ndarray) -> np.ndarray:
+    """Many numbers as rows have them, NaN for NaN: what `round(value, 6)` gives, at a tenth of its time."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = values * 1e6
+        whole = np.rint(scaled)
+        shown = whole / 1e6
+        is_doubtful = (np.abs(np.abs(scaled - whole) - 0.5) < 1e-3) | (
+            np.abs(values) > 1e9
+        )  # 1e9: its product has 52 bits
+    shown[is_doubtful] = [round(value, 6) for value in values[is_doubtful].tolist()]
+    return shown
 
 
 def is_cut(level_db: float) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -21,6 +21,7 @@ from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.rows import is_in, rows_of, table_of
 from aria_data.records import Candidate, Download, Recording
+from aria_data.release.alignments import forget_alignments
 from aria_data.release.older_files import files_with_removed
 from aria_data.release.removals import Removal, Removals
 from aria_data.storage import local_folder, remove_folder
@@ -150,9 +151,9 @@ def named_segments(known: Known, rows: pa.Table, removals: Iterable[Removal]) ->
     of_url = defaultdict(list)
     for one, why in known.named_by(removals):
         of_url[one.source_url].append((one, why))
-    rows = rows.select(NAMED).filter(pc.is_null(rows["removed_in"]))
     is_observed = pc.is_in(rows["source_url"], value_set=known.observed["source_url"])
-    rows = rows.append_column("is_observed", is_observed).filter(_may_be_named(rows, is_observed, opt_outs, of_url))
+    is_chosen = pc.and_(pc.is_null(rows["removed_in"]), _may_be_named(rows, is_observed, opt_outs, of_url))
+    rows = rows.select(NAMED).append_column("is_observed", is_observed).filter(is_chosen)
     owners = known.owners_of(set(rows["recording_id"].to_pylist()))
     named: dict[str, str] = {}
     for row in rows_of(rows):
@@ -181,7 +182,7 @@ def _may_be_named(
 
 
 def sweep(root: Path, known: Known | None = None) -> int:
-    """Delete the files of everything removed: MIDI files of all versions, downloaded audio, indexes of notes.
+    """Delete the files of everything removed: MIDI files of all versions, alignments, audio, indexes of notes.
 
     Gives the number of MIDI files deleted. Files of rows present in the newest version stay, so make tombstones first.
     """
@@ -190,7 +191,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     stones = manifest.query("removed_in IS NOT NULL", columns=keys).to_pylist() if is_released else []
     if not removals and not stones:
         return 0
-    columns_read = [*keys, "midi_path"]
+    columns_read = [*keys, "midi_path", "beats_path", "alignment_path"]
     present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
@@ -198,6 +199,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
     recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
+    forget_alignments(root, segment_ids, recording_ids | {row["recording_id"] for row in stones}, present)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))
@@ -225,12 +227,12 @@ def midi_files(root: Path, segment_ids: set[str], recording_ids: set[str]) -> It
 
 
 def copies_left(
-    known: Known, entries: Collection[str], rows: pa.Table, gone: Iterable[Row], removals: Iterable[Removal]
+    known: Known, entries: Collection[str], rows: pa.Table, gone: Sequence[Row], removals: Iterable[Removal]
 ) -> Iterator[Copy]:
     """Yield the rows that stay although they are copies: of a removed file with the same bytes, or of a removed row.
 
-    `entries` are the ids and addresses that were removed now, `removals` all that there are; `gone` are the rows as
-    they were before.
+    `entries` are the ids and addresses that were removed now, `removals` all that there are; `gone` are those of the
+    `rows` that go.
     """
     opt_outs = OptOuts()
     opt_outs.add((entry, entry) for entry in entries)
@@ -244,7 +246,8 @@ def copies_left(
                 originals.setdefault((name, row[name]), row["segment_id"])
     may_be = [is_in(rows[name], {key for column, key in originals if column == name}) for name in CLUSTERS]
     is_copy = reduce(pc.or_, [is_in(rows["recording_id"], owned), *may_be])
-    copies = rows.filter(pc.and_(is_copy, pc.is_null(rows["removed_in"])))
+    stays = pc.and_not(pc.is_null(rows["removed_in"]), is_in(rows["segment_id"], {row["segment_id"] for row in gone}))
+    copies = rows.filter(pc.and_(is_copy, stays)).sort_by("segment_id")
     owners = known.owners_of(set(copies["recording_id"].to_pylist()))
     for row in rows_of(copies):
         same_file = sorted(named[key] for key in owners.get(row["recording_id"], set()) & named.keys())

@@ -56,7 +56,7 @@ def local_copy(path: Path) -> Path:
     copy = _place_of(path, info.etag)
     if not _is_used(copy, info.st_size):
         _fetch(path, copy)
-        trim()
+        _trim_soon(copy)
     return copy
 
 
@@ -65,7 +65,7 @@ def copy_of_constant(path: ObjectPath) -> Path:
     copy = _place_of(path, "", "tables")
     if not _is_used(copy):
         _fetch(path, copy)
-        trim()
+        _trim_soon(copy)
     return copy
 
 
@@ -115,12 +115,24 @@ def keep_file(source: Path, path: Path) -> None:
         shutil.move(source, copy)
     except OSError:  # it is in the store: the copy is only for speed
         source.unlink(missing_ok=True)
-    trim()
+    _trim_soon(copy)
 
 
 def _place_of(path: ObjectPath, etag: str, kind: str = "objects") -> Path:
     name = hashlib.sha256(f"{path} {etag}".encode()).hexdigest()
     return cache_home() / kind / name[:2] / f"{name}{path.suffix}"
+
+
+def _trim_soon(copy: Path) -> None:
+    """Trim once a hundredth of the limit has come since the last time: it looks at every copy."""
+    with contextlib.suppress(OSError):
+        _come[0] += copy.stat().st_size
+    if _come[0] * 100 >= cache_bytes():
+        _come[0] = 0
+        trim()
+
+
+_come = [0]  # bytes, since the last time
 
 
 def trim() -> None:

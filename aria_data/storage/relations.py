@@ -6,6 +6,7 @@ and what comes of it is written to tables.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from aria_data.storage.local_copies import local_folder
 
 FOLDER = ".relations"  # of a dataset; a killed build leaves it, the next one deletes it
 MEMORY = "512MB"  # of the database's buffers and joins; what does not fit goes to its folder
+LEAST_MEMORY = "32MB"
 BATCH_ROWS = 10_000
 
 
@@ -38,7 +40,7 @@ class Relations:
             "autoload_known_extensions": "false",
             "autoinstall_known_extensions": "false",
         }
-        self.folder = folder
+        self.folder, self._memory = folder, memory
         with self._on_disk():
             self._connection = duckdb.connect(str(folder / "relations.duckdb"), config=settings)
         self._names = (f"given_{number}" for number in itertools.count())
@@ -100,6 +102,15 @@ class Relations:
             if isinstance(error, duckdb.IOException) or "Could not write" in str(error) or "No space" in str(error):
                 raise not_writable(self.folder, error) from error
             raise
+
+    def make_room(self) -> None:
+        """Write what is in memory to the database's file, and give the memory back: something else needs it now."""
+        import duckdb
+
+        with suppress(duckdb.Error):  # some of it is in use
+            self._connection.execute(f"SET memory_limit = '{LEAST_MEMORY}'")
+        self._connection.execute(f"SET memory_limit = '{self._memory}'")
+        give_memory_back()
 
     def put(self, name: str, rows: pa.Table | pa.RecordBatchReader, select: str = "*") -> None:
         """Make a relation of rows, replacing one of that name; `select` says which columns of them it has."""
@@ -176,3 +187,10 @@ def _watched(reader: pa.RecordBatchReader, raised: list[BaseException]) -> pa.Re
             raise
 
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def give_memory_back() -> None:
+    """Give what was freed back to the system: Arrow's pool keeps it, and so does the C library, for what comes next."""
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 
+@functools.cache
 def arrow_type(python_type: Any) -> pa.DataType:
     """Give the Arrow type of a record's field: plain values, `X | None`, lists, arrays, `dict[str, X]`, dataclasses.
 

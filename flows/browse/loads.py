@@ -23,6 +23,7 @@ from flows.browse.sounds import Sounds
 from flows.browse.spectrogram import spectrogram_png
 
 MAX_ITEM_S = 600.0  # of a rejected recording that is played and drawn
+LONG_S = 240.0  # of a longer span a coarse picture comes first
 MAX_PICTURES = 60  # that are remembered: 0.2 MB each
 LONGEST_S = 1e7  # a hundred days: what a row says that somebody else made is not believed
 MIN_DRAWN_S = 1.0  # of a picture of a part

@@ -21,7 +21,7 @@ from aria_data.storage import printable
 from flows.browse import segments
 from flows.browse.facts import Changes, changed_since, heard, meanings, reasons_for, tags_of
 from flows.browse.filters import FACETS, MEASURES, PAGE_ROWS, REVIEWS, Filter
-from flows.browse.loads import MAX_ITEM_S
+from flows.browse.loads import LONG_S, MAX_ITEM_S
 from flows.browse.rows import SHOWN, Rows
 from flows.show.explain import SUBSETS
 
@@ -72,7 +72,7 @@ class Pages:
             tags=tags_of(self.rows, row), changed=changed_since(self._manifest, row, self.rows.version), via=via,
             neighbours=self._changes.neighbours(row["segment_id"]) if via else ("", ""), verdicts=VERDICTS,
             faults=FAULT_KEYS, reviews=self.reviews.of(row), is_played=row["audio_reachable"] is not False,
-            queue=_queue(request), meanings=meanings(),
+            queue=_queue(request), meanings=meanings(), long_s=LONG_S,
         )  # fmt: skip
 
     def copies(self, request: Request) -> Response:

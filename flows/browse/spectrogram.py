@@ -96,19 +96,19 @@ def _levels(blocks: Iterable[np.ndarray], hop: int) -> Iterator[tuple[int, np.nd
             pending, done = pending[count * hop :], done + count * hop
 
 
-def _levels_of(frames: np.ndarray) -> np.ndarray:
-    window, bins = _analysis()
-    power = np.abs(np.fft.rfft(frames * window, axis=1)[:, bins])
-    return 20 * np.log10(power + 1e-6)
+def _levels_of(frames: np.ndarray, rate: int = RATE) -> np.ndarray:
+    window, bins = _analysis(frames.shape[1], rate)
+    amplitude = np.abs(np.fft.rfft(frames * window, axis=1)[:, bins])
+    return 20 * np.log10(amplitude * (WINDOW / len(window)) + 1e-6)
 
 
-@lru_cache(maxsize=1)
-def _analysis() -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=4)
+def _analysis(length: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The window of a frame, and for each line of the picture the bin of the frame's spectrum."""
-    frequencies = np.fft.rfftfreq(WINDOW, 1 / RATE)
+    frequencies = np.fft.rfftfreq(length, 1 / rate)
     pitches = np.linspace(LOWEST_PITCH, HIGHEST_PITCH, HEIGHT)
     bins = np.clip(np.searchsorted(frequencies, 440.0 * 2 ** ((pitches - 69) / 12)), 1, len(frequencies) - 1)
-    return np.hanning(WINDOW).astype(np.float32), bins
+    return np.hanning(length).astype(np.float32), bins
 
 
 def _jumped(path: Path, start_s: float, end_s: float) -> np.ndarray | None:
@@ -138,7 +138,7 @@ def _from_here(container: Any, stream: Any, start_s: float, end_s: float) -> Ite
             break
         is_first = False
         block = _mono(frame)[max(0, round((start_s - frame.time) * stream.rate)) :]
-        yield resampled.resample_chunk(block.astype(np.float32))
+        yield resampled.resample_chunk(block)
     yield resampled.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
@@ -153,31 +153,34 @@ def _sampled(path: Path, start_s: float, end_s: float) -> np.ndarray | None:
             file.stream.codec_context.thread_type = "NONE"  # threads read ahead, in vain before a jump
             for column, time_s in enumerate(times_s):
                 file.container.seek(int(time_s / file.stream.time_base), stream=file.stream)
-                samples = _first_samples(file.container, file.stream)
-                picture[:, column * (WIDTH // COARSE_COLUMNS)] = _levels_of(samples[None, :])[0]
+                picture[:, column * (WIDTH // COARSE_COLUMNS)] = _first_levels(file.container, file.stream)
     except (av.FFmpegError, AriaDataError, OSError, ValueError, OverflowError, IndexError, StopIteration):
         return None
     return picture
 
 
-def _first_samples(container: Any, stream: Any) -> np.ndarray:
-    """The next `WINDOW` samples at `RATE`, mono, from where a container is."""
-    import soxr
-
-    blocks: list[np.ndarray] = []
+def _first_levels(container: Any, stream: Any) -> np.ndarray:
+    """The levels in dB of the frame that begins where a container is, shape (HEIGHT,)."""
+    length = _coarse_window(stream.rate)
+    blocks, missing = [], length
     for frame in container.decode(stream):
-        blocks.append(_mono(frame))
-        if sum(map(len, blocks)) * RATE >= 1.1 * WINDOW * stream.rate:
+        blocks.append(_mono(frame)[:missing])
+        missing -= len(blocks[-1])
+        if missing <= 0:
             break
-    read = np.concatenate([*blocks, np.zeros(0)])[: int(1.1 * WINDOW * stream.rate / RATE)].astype(np.float32)
-    samples = soxr.resample(read, stream.rate, RATE, quality="LQ")  # of a coarse picture
-    return np.pad(samples[:WINDOW], (0, max(0, WINDOW - len(samples))))
+    samples = np.concatenate([*blocks, np.zeros(missing, np.float32)])
+    return _levels_of(samples[None, :], stream.rate)[0]
+
+
+def _coarse_window(rate: int) -> int:
+    """As much as is read of a column of a coarse picture, at the file's own rate: 0.13 to 0.26 s, a power of two."""
+    return 1 << int(rate * WINDOW / RATE).bit_length() - 1
 
 
 def _mono(frame: Any) -> np.ndarray:
-    """The mean of a decoded frame's channels, full scale at 1."""
+    """The mean of a decoded frame's channels, full scale at 1, as float32."""
     block = frame.to_ndarray()
     if not frame.format.is_planar:
         block = block.reshape(-1, len(frame.layout.channels)).T
     scale = np.iinfo(block.dtype).max if np.issubdtype(block.dtype, np.integer) else 1.0
-    return block.mean(axis=0, dtype=np.float64) / scale
+    return block.mean(axis=0, dtype=np.float32) / np.float32(scale)

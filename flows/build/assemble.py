@@ -29,6 +29,7 @@ from aria_data.web import OptOuts
 from flows import show
 from flows.build.carried import pending_line
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
+from flows.build.numbering import put_settled
 from flows.build.results import put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
@@ -66,6 +67,7 @@ class Build:
     left_aside: Counter[str] = field(default_factory=Counter)  # files whose names are not those of audio, by ending
     stack: ExitStack = field(default_factory=ExitStack)  # what is closed when the build ends
     trouble: list[str] = field(default_factory=list)  # leads that could not be followed, one line each
+    score_trouble: list[str] = field(default_factory=list)  # scores that cannot be read, one line each
     is_complete: bool = True  # every item has an outcome that the next build takes as it is
 
     @classmethod
@@ -195,7 +197,9 @@ class Build:
 
     def _note_time(self, stage: Stage) -> None:
         tally = self.stream.runner.tallies[stage.name]
-        known = self.stream.finished.num_known[stage.name] + len(self.whole.known_to[stage.name])
+        known = self.stream.finished.num_known[stage.name]
+        if "whole" in self.__dict__:  # a million candidates are not made objects to count them
+            known += len(self.whole.known_to[stage.name])
         self.times[stage.name] = StageTime(known, tally.num_worked_on, tally.audio_s, tally.seconds)
 
     def removals(self) -> dict[str, Removal]:
@@ -221,6 +225,7 @@ class Build:
         """
         self._put_results()
         self.stream.runner.appending.flush()  # numbers of segments
+        self.stream.forget_numbers()
 
     def _put_results(self) -> None:
         config, relations = self.context.config.release, self.relations
@@ -236,16 +241,17 @@ class Build:
         relations.run(
             f"CREATE OR REPLACE TABLE left_out AS SELECT item_id AS candidate_id FROM rejections WHERE {steps}"
         )
+        put_settled(relations, self.context.root, self.stream.numbers.removed)
         put_results(relations, self.context, self.candidates.path, self._numbered, limits)
         fail_reviewed(relations, self.context.root, config)
         self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:
         """The segments of some recordings with their numbers, without what was removed for good."""
-        removed, min_segment_s = self.found.removals.keys(), self.context.config.segment.min_segment_s
+        min_segment_s = self.context.config.segment.min_segment_s
         segments: list[Segment] = []
         for one in found:
-            numbered, again = self.stream.numbers.give(one, removed, min_segment_s)
+            numbered, again = self.stream.numbers.give(one, min_segment_s)
             segments += numbered
             self.found.found_again |= again
         if not self.dry_run:
@@ -256,6 +262,17 @@ class Build:
     def ending(self) -> Ending:
         """What is done with all recordings at once, on relations on disk."""
         return Ending(self.context, self.relations, self.progress, self.not_done)
+
+    def align(self) -> None:
+        """Align all segments with the scores of `release.scores`, if it names any. None is rejected."""
+        if self.context.config.release.scores:
+            self._align(Path(self.context.config.release.scores))
+
+    @timed("align")
+    def _align(self, scores: Path) -> None:
+        from flows.build.aligned import align_results
+
+        self.score_trouble = align_results(self.context.root, self.relations, scores, self.progress)
 
     @timed(DEDUPLICATE)
     def deduplicate(self) -> None:
@@ -297,7 +314,7 @@ class Build:
             segments=released.segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
-            notes=ending.remarks(),
+            notes=[*ending.remarks(), *self.score_trouble],
         )
 
     def _not_done_lines(self) -> list[str]:

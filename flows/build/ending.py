@@ -112,6 +112,7 @@ class Ending:
         self._write_rejections()
         write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
         facts = facts_of(self.context, rows.columns, name, self.counts("stage || ': ' || reason"))
+        relations.make_room()
         version, is_new = publish(root, rows, facts=facts, index=index)
         history.add(rows.reader(["split", *REMEMBERED, "removed_in"]))
         if pc.any(pc.equal(rows.columns["removed_in"], newest + 1)).as_py():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,23 @@ from aria_data.segment.identity import NUMBERS as TABLE
 from aria_data.segment.identity import NumberedSpan, number_segments, without_spans
 from aria_data.storage.appending import Appends
 from aria_data.storage.key_index import GrowingIndex, word_of
+from aria_data.storage.relations import Relations
 from aria_data.storage.stage_tables import DONE, Outcome, StageTable
 from aria_data.storage.work_keys import work_key
 
 
 class Numbers:
-    """Every number that a segment of the dataset at `root` ever had, with the spans that it stood for."""
+    """Every number that a segment of the dataset at `root` ever had, with the spans that it stood for.
 
-    def __init__(self, root: Path, to: Callable[[StageTable], Appends] = lambda table: table):
+    What `removed_ids` name was removed for good: segments, or whole recordings, which have no say here.
+    """
+
+    def __init__(
+        self, root: Path, to: Callable[[StageTable], Appends] = lambda table: table, removed_ids: Iterable[str] = ()
+    ):
+        self.removed: dict[str, set[str]] = defaultdict(set)  # segments, by their recording
+        for removed_id in removed_ids:
+            self.removed[removed_id.rpartition("_")[0]].add(removed_id)
         table = StageTable(root, TABLE, NumberedSpan)
         self._table = to(table)
         recorded = table.fields(SPAN, counted=True).read_all()
@@ -32,21 +42,13 @@ class Numbers:
         self._recorded = GrowingIndex()  # spans, in this build
         self._of = SpansOfRecordings(recorded if recorded.num_rows else _as_recorded(spans_of_versions(Manifest(root))))
 
-    def spans_of(self, segment_ids: Collection[str]) -> list[NumberedSpan]:
-        """Every span that these segments ever stood for."""
-        wanted = {segment_id.rpartition("_")[0] for segment_id in segment_ids}
-        spans = (span for recording_id in wanted for span in self._of.get(recording_id, ()))
-        return [span for span in spans if span.segment_id in segment_ids]
-
-    def give(
-        self, segmentation: Segmentation, removed_ids: Collection[str], min_segment_s: float
-    ) -> tuple[list[Segment], set[str]]:
+    def give(self, segmentation: Segmentation, min_segment_s: float) -> tuple[list[Segment], set[str]]:
         """Number what was found in one recording. Gives (segments, ids of removed segments that were found again)."""
         recording_id = segmentation.recording_id
-        removed = self.spans_of([key for key in removed_ids if key.rpartition("_")[0] == recording_id])
-        latest = list({span.number: span for span in removed}.values())
-        left, hit = without_spans(segmentation.segments, latest, min_segment_s)
-        segments = number_segments(left, self._of.get(recording_id, ()))
+        known, removed_ids = self._of.get(recording_id, ()), self.removed.get(recording_id, ())
+        removed = {span.number: span for span in known if span.segment_id in removed_ids}
+        left, hit = without_spans(segmentation.segments, list(removed.values()), min_segment_s)
+        segments = number_segments(left, known)
         return segments, {f"{recording_id}_{number}" for number in hit}
 
     def record(self, segments: Iterable[Segment]) -> None:
@@ -67,6 +69,24 @@ class Numbers:
         self._table.append(outcomes)
         for span in new:
             self._recorded.add(word_of(repr(span)), span.number)
+
+
+def put_settled(relations: Relations, root: Path, removed_in: Iterable[str]) -> None:
+    """The relation `settled` of recorded spans: recording_id, start_s, end_s, number.
+
+    Each span of a recording once, with its lowest number, where a number stands for it now. Recordings in `removed_in`
+    have none: what is found there has to be cut.
+    """
+    relations.put_values("cut", {"recording_id": removed_in}, {"recording_id": pa.string()})
+    relations.run(
+        """CREATE OR REPLACE TABLE settled AS SELECT recording_id, start_s, end_s, min(number) AS number
+            FROM (SELECT recording_id, number, arg_max((start_s, end_s), (counted, place)) AS span,
+                    span[1] AS start_s, span[2] AS end_s
+                FROM (SELECT *, row_number() OVER () AS place FROM given) ANTI JOIN cut USING (recording_id)
+                GROUP BY recording_id, number)
+            GROUP BY recording_id, start_s, end_s""",
+        given=StageTable(root, TABLE, NumberedSpan).fields(SPAN, counted=True),
+    )
 
 
 class SpansOfRecordings:

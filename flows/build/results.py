@@ -22,7 +22,13 @@ import pyarrow.compute as pc
 from aria_data.measure import MEASURES, PruneLimits
 from aria_data.measure.measured_columns import columns_of, first_failing
 from aria_data.records import Segment, Segmentation
-from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION, is_cut, rounded
+from aria_data.release.rows_of_segments import (
+    FROM_ANNOTATION,
+    FROM_MEASUREMENT,
+    FROM_TRANSCRIPTION,
+    is_cut,
+    rounded_all,
+)
 from aria_data.storage.key_index import KeyIndex, words_of
 from aria_data.storage.relations import Relations
 from aria_data.storage.rows_of_records import arrow_type
@@ -70,7 +76,8 @@ def put_results(
     put_records(relations, context, TRANSCRIBE, "transcriptions", ["segment_id", *FROM_TRANSCRIPTION])
     put_records(relations, context, ANNOTATE, "annotations", FROM_ANNOTATION, ["item_id AS candidate_id"])
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
-    relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, context, number))
+    _put_whole(relations)
+    relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, number))
     _put_measures(relations, context, limits)
 
 
@@ -117,9 +124,11 @@ def _keep_one(relations: Relations, context: BuildContext, stage: Stage, name: s
     relations.run(f"DELETE FROM {name} WHERE outcome_key = '{key}' AND outcome <> {kept}")
 
 
-def _segments(relations: Relations, context: BuildContext, number: Number) -> Iterator[pa.RecordBatch]:
+def _segments(relations: Relations, number: Number) -> Iterator[pa.RecordBatch]:
     """The numbered segments of all recordings, a batch at a time."""
-    found = "SELECT recording_id, segments FROM segmentations SEMI JOIN recordings USING (recording_id)"
+    yield from _settled(relations)
+    found = """SELECT recording_id, segments FROM segmentations SEMI JOIN recordings USING (recording_id)
+        ANTI JOIN whole USING (recording_id)"""
     schema, type_ = pa.schema(SEGMENTS.items()), arrow_type(Segment)
     for batch in relations.batches(found):
         unnumbered = []
@@ -130,6 +139,37 @@ def _segments(relations: Relations, context: BuildContext, number: Number) -> It
         columns = zip(*rows, strict=True) if rows else [()] * len(schema)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _put_whole(relations: Relations) -> None:
+    """The relations `found`, all segments without numbers, and `whole`, recordings of which each is in `settled`.
+
+    These have the numbers that are recorded; the others are numbered one by one.
+    """
+    relations.run("""CREATE OR REPLACE TABLE found AS
+        SELECT recording_id, one.start_s, one.end_s, one.audio_score
+        FROM (SELECT recording_id, unnest(segments) AS one
+            FROM segmentations SEMI JOIN recordings USING (recording_id))""")
+    relations.run("""CREATE OR REPLACE TABLE whole AS SELECT recording_id
+        FROM found LEFT JOIN settled USING (recording_id, start_s, end_s) GROUP BY recording_id
+        HAVING count(settled.number) = count(*) AND count(DISTINCT settled.number) = count(*)""")
+
+
+def _settled(relations: Relations) -> Iterator[pa.RecordBatch]:
+    """The segments of recordings that are in the relation `whole`."""
+    known = """SELECT recording_id || '_' || s.number AS segment_id, recording_id, s.number, start_s, end_s, audio_score
+        FROM found JOIN settled s USING (recording_id, start_s, end_s) SEMI JOIN whole USING (recording_id)"""
+    for batch in relations.batches(known):
+        first, last = (batch.column(name) for name in ("start_s", "end_s"))
+        shown = map(_shown, (first, last, pc.subtract(last, first)))
+        columns = [*batch.columns[:5], *shown, batch.column("audio_score")]
+        yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(SEGMENTS.items()))
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    """Numbers as rows have them, null for NaN."""
+    shown = rounded_all(values.to_numpy(zero_copy_only=False))
+    return pa.array(shown, pa.float64(), mask=np.isnan(shown))
 
 
 def _row_of(one: Segment) -> tuple[Any, ...]:
@@ -161,7 +201,7 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
         for batch in _measurements(context, keys):
             measured = columns_of(batch.column("measures"))
             verdicts = {name: first_failing(measured, one) for name, one in judged.items()}
-            shown = [[rounded(value) for value in _listed(measured[name])] for name in FROM_MEASUREMENT]
+            shown = [_shown(measured[name]) for name in FROM_MEASUREMENT]
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
             columns = [batch.column("segment_id"), *measured.values(), *shown, *cut]
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]

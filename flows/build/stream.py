@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from aria_data.records import Candidate, Recording, Rejection
 from aria_data.release import Removal
+from aria_data.storage.relations import give_memory_back
 from aria_data.storage.rows_of_records import arrow_type
 from aria_data.storage.spilled import Spilled, is_none_of, rows_of
 from aria_data.storage.stage_tables import REJECTED, Outcome
@@ -102,7 +103,12 @@ class Stream:
     @cached_property
     def numbers(self) -> Numbers:
         """The numbers of segments in earlier builds."""
-        return Numbers(self.context.root, self.runner.appending.to)
+        return Numbers(self.context.root, self.runner.appending.to, self.found.removals)
+
+    def forget_numbers(self) -> None:
+        """Let go of what gave segments their numbers: the end of a build needs the memory."""
+        self.__dict__.pop("numbers", None)
+        give_memory_back()
 
     def run(self, lanes: Sequence[Lane], candidates: Candidates) -> None:
         """Pass every candidate through the lanes; then those that were taken for copies and are none."""
@@ -116,7 +122,7 @@ class Stream:
             self.runner.forget_keys()
             self._pass(lanes, blocks_of(candidates.of(again)), len(again))
         self.runner.forget_keys()  # the end needs the memory
-        pa.default_memory_pool().release_unused()
+        give_memory_back()
         self.runner.telemetry.complete(RECORDINGS)
 
     def _skip(self, candidates: Candidates) -> Candidates:
@@ -155,6 +161,8 @@ class Stream:
             if MEASURE in lane.steps:
                 for segment_id in shard.found.segments():
                     self.context.traces.pop(segment_id, None)
+                for _, path in shard.files:
+                    self.context.writing.forget(path)
 
         return take
 
@@ -193,7 +201,7 @@ class Stream:
             self._take(looked.without(undone), len(block) - len(undone))
             left = [candidate for candidate in block if candidate.candidate_id in undone]
             limits = tasks.MAX_ITEMS_PER_SHARD, tasks.MAX_AUDIO_S_PER_SHARD
-            for some in cut(left, self._num_shards, *limits):
+            for some in cut(left, self._num_shards, *limits, lambda: self.context.executor.num_places):
                 self._num_shards += 1
                 shard = self._shard(some)
                 shard.known = looked.known
@@ -250,9 +258,9 @@ class Stream:
     def number_segments(self, shard: Shard, is_looking: bool = False) -> None:
         """Give each segment the number that its music had before, and cut out what was removed for good."""
         found = shard.found
-        removed, min_segment_s = self.found.removals.keys(), self.context.config.segment.min_segment_s
+        min_segment_s = self.context.config.segment.min_segment_s
         for recording_id, segmentation in found.records(SEGMENT.name).items():
-            found.numbered[recording_id], again = self.numbers.give(segmentation, removed, min_segment_s)
+            found.numbered[recording_id], again = self.numbers.give(segmentation, min_segment_s)
             found.found_again |= again
         if not is_looking:
             self.numbers.record(found.segments().values())

@@ -29,7 +29,16 @@ from flows.engine.orders import BuildOrder, settings_of
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 from flows.show.summaries import BuildSummary, StageTime
 
-PARTS = ("tables", "manifest", "midi", "audio", "subsets", "dataset.toml", "CARD.md")  # of the dataset folder
+PARTS = (
+    "tables",
+    "manifest",
+    "midi",
+    "alignments",
+    "audio",
+    "subsets",
+    "dataset.toml",
+    "CARD.md",
+)  # of the dataset folder
 STAGES = (SCREEN, DOWNLOAD, INGEST, CLASSIFY, SEGMENT, FINGERPRINT, TRANSCRIBE, MEASURE, ANNOTATE)
 CODE = Path(__file__).parents[2]
 PACKAGES = ("aria_data", "classifiers", "flows", "manifests")
@@ -69,7 +78,7 @@ def state_of(context: BuildContext, source: str | None) -> dict[str, str]:
     """What a build's result depends on, as a hash a part. A source that is no folder is asked anew by every build."""
     root, config = context.root, context.config
     named = [*config.release.exclude, *config.download.opt_outs]
-    named += [config.release.pruned_limits, config.release.deduplicated_limits]
+    named += [config.release.pruned_limits, config.release.deduplicated_limits, config.release.scores]
     state = {part: _hash(_files(root / part, root)) for part in PARTS}
     return state | {
         "source": "" if source is None else _hash(_files(Path(source).absolute(), Path("/"), without=root)),

@@ -59,6 +59,7 @@ def facts_of_speed(context: BuildContext, command: str) -> dict[str, Any]:
     config = context.config
     return {
         "command": command,
+        "engine": context.executor.name,
         "code": _code(),
         "settings": {
             "transcriber": config.transcribe.transcriber,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aria_data.llm import Forecast, Llm
     from flows.tools.title_lists import ReadMany, Row
 
-DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, DONE_WITH_FAILURES, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class DatasetPlace(click.Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from flows.cli.base import (
     aria-data build recordings/ --out dataset/ --dry-run
     aria-data build recordings/ --out dataset/ --set segment.min_segment_s=20
     aria-data build recordings/ --out dataset/ --config manifests/recipes/demo.toml --json
+    aria-data build recordings/ --out dataset/ --scores scores/
     aria-data build addresses.csv --out dataset/ --set 'download.licences=["cc0","pd","cc-by"]'
     aria-data build --out dataset/ --metrics 9464 --price-per-hour 0.40
     """,
@@ -43,6 +45,7 @@ from flows.cli.base import (
     help="A TOML file with settings, or `defaults`; without it those that the dataset was last built with.",
 )
 @click.option("--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--scores", type=click.Path(path_type=Path), help="Align with this folder of scores: release.scores.")
 @click.option("--name", default="", help="Name the version that is released: spring-2027.")
 @engine_options
 @compute_options
@@ -56,6 +59,7 @@ def build(
     out: Path,
     config_path: Path | None,
     settings: tuple[str, ...],
+    scores: Path | None,
     name: str,
     engine: dict[str, Any],
     device: str,
@@ -77,6 +81,8 @@ def build(
     from flows.cli.jobs import run_build
     from flows.engine.orders import Engine
 
+    if scores is not None:
+        settings = (*settings, f"release.scores={json.dumps(str(scores.absolute()))}")
     summary = run_build(
         source,
         out,

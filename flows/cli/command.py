@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
@@ -12,7 +16,7 @@ import click
 from aria_data.errors import AriaDataError, UsageError
 from aria_data.storage import printable
 from flows.cli.annotate import annotate_command, evaluate_annotate_command
-from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, USAGE
+from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, TERMINATED, USAGE
 from flows.cli.build import build, demo, plan
 from flows.cli.collect import attempts, crawl, fetch, retry, tree
 from flows.cli.compare import compare
@@ -104,14 +108,16 @@ def main() -> None:
     """Run the command line; every error a person can act on becomes one line, not a traceback."""
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
-        cli.main(prog_name="aria-data", standalone_mode=False)
+        with _sigterm_heard():
+            cli.main(prog_name="aria-data", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        _end_at_once("stopped. What is finished is kept; the same command goes on from here.", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        code = TERMINATED if isinstance(error.__cause__ or error, Terminated) else INTERRUPTED
+        _end_at_once("stopped. What is finished is kept; the same command goes on from here.", code)
     except OSError as error:
         if verbose or not (error.filename or error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG)):
             raise
@@ -124,6 +130,31 @@ def main() -> None:
         if verbose:
             raise
         _end_at_once(str(error), USAGE if isinstance(error, UsageError) else DONE_WITH_FAILURES)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as from a scheduler: the command ends as with Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_heard() -> Iterator[None]:
+    """Raise `Terminated` in the main thread of this process, no other one's, when SIGTERM comes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    command = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() == command:
+            raise Terminated
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of a process that was forked
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end_at_once(message: str, code: int) -> None:

@@ -146,12 +146,13 @@ def align_command(
 ) -> None:
     """Align segments or MIDI files with scores: bars and beats.
 
-    FILES are one dataset, whose table `alignments` and folder `alignments/` then hold the result, or MIDI files and
-    folders of them. Without a score there are no beats.
+    FILES are one dataset, of which a new version then has the result, or MIDI files and folders of them. Without a
+    score there are no beats.
     """
     from aria_data.align import AlignConfig, require_partitura
     from aria_data.errors import UsageError
     from flows import show
+    from flows.build.aligned import read_index
     from flows.tools import align_files
 
     require_partitura()
@@ -169,13 +170,14 @@ def align_command(
 
     tell_result = (lambda record: print_json(asdict(record))) if as_json else align_files.print_result
     with show.progress() as progress:
-        index = align_files.read_index(scores, cache or (root / "index" / "scores" if root else None), progress, tell)
+        index = read_index(scores, cache or (root / "index" / "scores" if root else None), progress, tell)
         if root:
             from flows.align import align_dataset
 
             summary = align_dataset(
-                root, index, AlignConfig(), progress, where, processes, tell, tell_result if as_json else _nothing
-            )
+                root, index, AlignConfig(), progress, where, processes, tell, tell_result if as_json else _nothing,
+                show.error,
+            )  # fmt: skip
             click.echo(summary.text, err=as_json)
         for record in align_files.align_files(paths, index, AlignConfig(), out, processes, progress, tell):
             tell_result(record)

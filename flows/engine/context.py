@@ -18,22 +18,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from aria_data.audio.integrity import READER, REFUSALS
+import pyarrow.compute as pc
+
+from aria_data.audio.integrity import READER
 from aria_data.config import BuildConfig
 from aria_data.errors import AudioUnreachable, DatasetError, PermanentError, TemporaryError
 from aria_data.llm import Llm
-from aria_data.records import Candidate, Download, Recording, Verdict
+from aria_data.records import Candidate, Download, Recording, Rejection, Verdict
 from aria_data.storage import is_remote, local_audio, printable
 from aria_data.storage.files import from_location
 from aria_data.storage.local_copies import fetch_database, give_back_database
-from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, StageTable
+from aria_data.storage.stage_tables import DONE, FAILED, REJECTED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import key_of, key_start
-from aria_data.transcribe import Compute, backends, devices
-from aria_data.web import RequestBudget, Web, is_address
+from aria_data.transcribe import Compute, TranscribeConfig, backends, devices
+from aria_data.web import RequestBudget, Web
 from flows.engine.attempts import Attempts
+from flows.engine.writing import Writing
+from flows.workers.processes import POISON
 
 KEPT = Verdict(True)
 LEDGER = "llm/ledger.sqlite"  # below a dataset's root
+WEIGHTS, SECOND_WEIGHTS = "weights:transcribe", "weights:measure"  # as locations of files: of the two transcribers
 log = logging.getLogger(__name__)
 
 
@@ -62,8 +67,15 @@ class Executor(Protocol):
 
     name: str
 
+    @property
+    def num_places(self) -> int:
+        """How many machines like this one it is worth now: a shard has so many times as much work."""
+
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """Yield outcomes as `Stage.work` does, whoever finds them. Raises what it raises."""
+
+    def is_counted(self, stage: Stage) -> bool:
+        """Whether the time of this stage's work is told to `BuildContext.on_work`, by worker; else it is the lane's."""
 
     def close(self) -> None:
         """End what was started for the work."""
@@ -73,9 +85,13 @@ class Here:
     """Does all work in this process, but for what stages themselves hand to others."""
 
     name = "here"
+    num_places = 1
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         return stage.work(context, stage, items)
+
+    def is_counted(self, stage: Stage) -> bool:
+        return False
 
     def close(self) -> None:
         pass
@@ -100,22 +116,39 @@ class BuildContext:
     on_begin: Callable[[str], None] = lambda item_id: (
         None
     )  # told of each item of a stage that work begins on, if it can
+    on_work: Callable[[str, str, float], None] = lambda stage, worker, seconds: None  # told how long workers worked
+    done_by: dict[str, str] = field(default_factory=dict)  # the worker, by item, where it is no thread of this process
     executor: Executor = field(default_factory=lambda: Here())  # who does the work of stages
     key_starts: dict[str, str] = field(default_factory=dict)  # by stage; settings do not change during a run
 
     @cached_property
     def transcriber(self) -> Any:
-        return devices.load_everywhere(self.config.transcribe, self.compute)
+        return devices.load_everywhere(self._found(WEIGHTS, self.config.transcribe), self.compute)
 
     @cached_property
     def second_transcriber(self) -> Any:
         wanted = self.config.measure.second()
-        return devices.load_everywhere(wanted, self.compute) if wanted else None
+        return devices.load_everywhere(self._found(SECOND_WEIGHTS, wanted), self.compute) if wanted else None
 
     @cached_property
     def second_sha256(self) -> str:
         wanted = self.config.measure.second()
-        return backends.weights_sha256(wanted) if wanted else ""
+        return backends.weights_sha256(self._found(SECOND_WEIGHTS, wanted)) if wanted else ""
+
+    def _found(self, location: str, config: TranscribeConfig) -> TranscribeConfig:
+        """The configuration with the checkpoint that was sent to this machine, if one was."""
+        place = self.places.get(location)
+        return dataclasses.replace(config, checkpoint=str(place)) if place else config
+
+    def weights_files(self, stage: str) -> dict[str, Path]:
+        """The files of weights that a stage needs and no package brings, by location, as `places` has them."""
+        wanted = {
+            "transcribe": (WEIGHTS, self.config.transcribe),
+            "measure": (SECOND_WEIGHTS, self.config.measure.second()),
+        }
+        location, config = wanted.get(stage, ("", None))
+        path = backends.weights_file(config) if config else None
+        return {location: path} if path else {}
 
     @cached_property
     def classifier(self) -> Any:
@@ -125,7 +158,7 @@ class BuildContext:
 
     @cached_property
     def transcriber_sha256(self) -> str:
-        return backends.weights_sha256(self.config.transcribe)
+        return backends.weights_sha256(self._found(WEIGHTS, self.config.transcribe))
 
     @cached_property
     def classifier_sha256(self) -> str:
@@ -163,8 +196,16 @@ class BuildContext:
         done = (outcome for outcome in StageTable(self.root, "download", Download).all() if outcome.status == DONE)
         return {outcome.item_id: outcome.record for outcome in done}
 
+    @cached_property
+    def writing(self) -> Writing:
+        """What workers elsewhere made is written by it."""
+        return Writing(self.root)
+
     def close(self) -> None:
-        """Close the executor, and the language models, which hold threads and connections."""
+        """Close the executor, and the language models, which hold threads and connections. Nothing is written by
+        `writing` when this returns, nor later: then the lock may be let go of."""
+        self.stopped.set()
+        self.writing.close()
         self.executor.close()
         for name in ("llm", "annotator"):
             if self.__dict__.get(name) is not None:
@@ -175,8 +216,8 @@ class BuildContext:
         return self.places.get(location) or from_location(location, self.root)
 
     def audio_of(self, location: str) -> Path:
-        """A file of this disk with a recording's audio; fetched, where it is in an object store."""
-        return local_audio(self.path_of(location))
+        """A file of this disk with a recording's audio, or its MIDI; fetched, where it is in an object store."""
+        return self.writing.at_hand(location) or local_audio(self.path_of(location))
 
     def has_audio(self, location: str) -> bool:
         """Whether a recording's file is there."""
@@ -200,6 +241,13 @@ class BuildContext:
         if folder not in self._names:
             self._names[folder] = {str(each.relative_to(self.root)) for each in (self.root / folder).rglob("*")}
         return name in self._names[folder] or path.is_file()
+
+    @cached_property
+    def quarantined(self) -> frozenset[str]:
+        """Items of which a build that came to its end says that they kill their workers."""
+        rejections = RecordTable(self.root, "rejections", Rejection).reader()
+        found = (batch.filter(pc.equal(batch["reason"], POISON))["item_id"].to_pylist() for batch in rejections)
+        return frozenset(item_id for item_ids in found for item_id in item_ids)
 
     @cached_property
     def _names(self) -> dict[str, set[str]]:
@@ -258,31 +306,6 @@ class Pending:
     message: str  # one line
     reason: str
     is_unreachable: bool  # its audio could not be read
-
-
-PASSING = frozenset({"unreadable", "file_missing", "io_error", "audio_changed"})  # recorded by earlier code
-
-
-def is_passing(outcome: Outcome) -> bool:
-    """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
-    is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
-    return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
-
-
-def is_settled(outcome: Outcome) -> bool:
-    """Whether every later build of this code finds the same."""
-    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
-
-
-def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
-    """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
-    with 403, which was taken for a wish for an account."""
-    location = getattr(item.payload, "location", "")
-    if outcome.status != FAILED or outcome.reader >= READER or not location:
-        return False
-    if is_address(location):
-        return outcome.reason == "private" and "answers 403" in outcome.detail
-    return outcome.reason in REFUSALS and context.path_of(location).is_file()
 
 
 class NotDone(TemporaryError):

@@ -91,11 +91,29 @@ def order_build(
     `values` are some or all of them, nested. Raises `UsageError` for a wrong source, folder or name, `ConfigInvalid`
     for a wrong setting or an unknown source.
     """
-    config = to_values(settings_of(out, config_path, settings, values))
+    checked_config = settings_of(out, config_path, settings, values)
+    config = to_values(checked_config)
     checked = check_source(source, out)
+    require_scores(checked_config.release.scores)
+    if scores := checked_config.release.scores:
+        config["release"]["scores"] = str(Path(scores).absolute())  # the dataset keeps it
     if name:
         Manifest(out).require_free(name)
     return BuildOrder(checked, out, config, asdict(compute), name, dry_run, asdict(engine))
+
+
+def require_scores(folder: str) -> None:
+    """Raise `UsageError` where scores are asked for that are not there, or that nothing here can read."""
+    if not folder:
+        return
+    from aria_data.align.score_files import find_scores, require_partitura
+
+    require_partitura()
+    try:
+        find_scores(Path(folder))
+    except UsageError as error:
+        text = str(error).replace("--scores", "release.scores", 1)
+        raise UsageError(f"{text} `--set release.scores=` does without.") from error
 
 
 def check_source(source: str | Path | None, out: Path) -> str | None:

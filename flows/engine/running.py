@@ -6,17 +6,22 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.storage.appending import Appending
 from aria_data.storage.snapshots import Snapshot
-from aria_data.storage.stage_tables import DONE, Outcome
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_outdated, is_passing, is_settled
+from aria_data.storage.stage_tables import DONE, FAILED, Outcome
+from aria_data.web import is_address
+from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.items import ITEMS
 from flows.engine.shards import Key, Shard
 from flows.engine.tasks import Work, batches_of, work_recorded
-from flows.speed.telemetry import Telemetry, told_of
+from flows.speed.telemetry import WORKING, Telemetry, told_of
+from flows.speed.telemetry import Work as TimeOfWork
+from flows.workers.processes import POISON
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Runner:
         looked_up = shard.known.get(stage.name, {})
         found = {key: looked_up[key] for key in keys if key in looked_up}
         found |= self._before(stage).lookup(keys.keys() - looked_up.keys(), with_records=stage.keeps_records)
-        stands = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        stands = {key: one for key, one in found.items() if still_stands(self.context, stage, one)}
         return {key: one for key, one in stands.items() if not is_outdated(self.context, keys[key], one)}
 
     def is_known(self, stage: Stage, item: Item) -> bool:
@@ -108,14 +113,18 @@ class Runner:
         table, outcomes = self.appending.to(stage.table(self.context)), []
         self.telemetry.expect(stage.name, len(todo), sum(item.audio_s for item in todo))
         meter = self.telemetry.stage(stage.name)
+        done_by, is_counted = self.context.done_by, self.context.executor.is_counted(stage)
+        self.context.on_work = self._note_work
 
         def tell(audio_s: float, outcome: Outcome) -> None:
-            meter.done(audio_s, **told_of(outcome))
+            worker = done_by.pop(outcome.item_id, "")
+            at = self.telemetry.stage(stage.name, worker) if worker and is_counted else meter
+            at.done(audio_s, **told_of(outcome))
 
-        for items in batches_of(todo):
+        for items in batches_of(todo, self.context.executor.num_places):
             batch = Work(self.context, stage, table, items, tell, self.stopped)
             try:
-                with meter.working():
+                with nullcontext() if is_counted else meter.working():
                     work_recorded(batch, stage.name)
             except NotDone as error:
                 shard.not_done |= error.items
@@ -123,3 +132,44 @@ class Runner:
                     meter.not_done(pending.reason)
             outcomes += batch.outcomes
         return outcomes
+
+    def _note_work(self, stage: str, worker: str, seconds: float) -> None:
+        self.telemetry.add(stage, worker, TimeOfWork(seconds={WORKING: seconds}))
+
+
+# whether an outcome that is recorded still stands: failures of the surroundings are no verdicts on an item
+
+PASSING = frozenset({"unreadable", "file_missing", "io_error", "audio_changed"})  # recorded by earlier code
+
+
+def is_passing(outcome: Outcome) -> bool:
+    """Whether an outcome is a fault of the surroundings, which earlier code recorded as the file's own for ever."""
+    is_of_disk = "Input/output error" in outcome.detail or "Permission denied" in outcome.detail
+    return outcome.status == FAILED and (outcome.reason in PASSING or is_of_disk)
+
+
+def is_doubtful(context: BuildContext, outcome: Outcome) -> bool:
+    """Whether an item is said to kill its workers by a build that did not come to its end: what killed the build may
+    have killed them, so the next one tries the item again."""
+    return outcome.status == FAILED and outcome.reason == POISON and outcome.item_id not in context.quarantined
+
+
+def still_stands(context: BuildContext, stage: Stage, outcome: Outcome) -> bool:
+    """Whether an outcome that is recorded is taken as it is: its work is not done again."""
+    return stage.is_intact(context, outcome) and not is_passing(outcome) and not is_doubtful(context, outcome)
+
+
+def is_settled(outcome: Outcome) -> bool:
+    """Whether every later build of this code finds the same."""
+    return outcome.status != FAILED or (outcome.reader >= READER and not is_passing(outcome))
+
+
+def is_outdated(context: BuildContext, item: Item, outcome: Outcome) -> bool:
+    """Whether today's code may read what earlier code refused for good: audio that is there, and what a server answered
+    with 403, which was taken for a wish for an account."""
+    location = getattr(item.payload, "location", "")
+    if outcome.status != FAILED or outcome.reader >= READER or not location:
+        return False
+    if is_address(location):
+        return outcome.reason == "private" and "answers 403" in outcome.detail
+    return outcome.reason in REFUSALS and context.path_of(location).is_file()

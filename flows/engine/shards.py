@@ -6,7 +6,7 @@ Records stay with a shard only while it is on its way. What remains of it are ke
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple
@@ -17,9 +17,11 @@ from flows.engine.context import Pending
 from flows.engine.items import BuildState
 
 BLOCK = 16_384  # candidates whose finished work is looked up together
-FIRST = 2  # so many shards are small, so that every lane has something to do soon
-MAX_FIRST = 8  # candidates of a small shard
-MAX_FIRST_S = 600.0  # and its audio: some seconds of decoding
+FIRST = (
+    4  # so many shards are small, so that every lane has something to do soon, and the first MIDI file is there soon
+)
+MAX_FIRST = 2  # candidates of the first; each has four times as many as the one before
+MAX_FIRST_S = 150.0  # and its audio, of which each has four times as much: a minute of transcription on two slow cores
 LOSSLESS = frozenset({".wav", ".flac", ".aif", ".aiff", ".wv", ".ape", ".w64", ".caf", ".dsf"})
 BYTES_PER_S, BYTES_PER_S_LOSSLESS = 20_000, 100_000  # 160 kbit/s; FLAC of CD quality
 
@@ -93,21 +95,32 @@ def blocks_of(candidates: Sequence[Candidate], size: int = 0) -> Iterator[Sequen
 
 
 def cut(
-    candidates: Iterable[Candidate], num_before: int, max_items: int, max_audio_s: float
+    candidates: Iterable[Candidate],
+    num_before: int,
+    max_items: int,
+    max_audio_s: float,
+    times: Callable[[], int] = lambda: 1,
 ) -> Iterator[list[Candidate]]:
-    """Cut candidates into shards, in order: at most `max_items`, and about `max_audio_s` unless one alone is longer.
+    """Cut candidates into shards, in order: at most `max_items`, and about `max_audio_s` unless one alone is longer;
+    both `times` as many, which is asked for each shard.
 
-    The first two of a build, of which `num_before` were cut before, are small.
+    The first `FIRST` of a build, of which `num_before` were cut before, are small.
     """
     shard: list[Candidate] = []
     audio_s, number = 0.0, num_before
+
+    def limits() -> tuple[int, float]:
+        if number < FIRST:
+            return min(MAX_FIRST * 4**number, max_items), min(MAX_FIRST_S * 4**number, max_audio_s)
+        return max_items * times(), max_audio_s * times()
+
+    limit, limit_s = limits()
     for candidate in candidates:
         seconds = seconds_of(candidate)
-        is_small = number < FIRST
-        limit, limit_s = (min(MAX_FIRST, max_items), MAX_FIRST_S) if is_small else (max_items, max_audio_s)
         if shard and (len(shard) >= limit or audio_s + seconds > limit_s):
             yield shard
             shard, audio_s, number = [], 0.0, number + 1
+            limit, limit_s = limits()
         shard.append(candidate)
         audio_s += seconds
     if shard:

@@ -99,13 +99,14 @@ def _with_retries(work: Work, stage_name: str) -> None:
     return work_on.fn(work, stage_name)
 
 
-def batches_of(items: Sequence[Item]) -> Iterator[list[Item]]:
+def batches_of(items: Sequence[Item], times: int = 1) -> Iterator[list[Item]]:
     """Cut a stage's items, in order: at most `MAX_ITEMS_PER_SHARD`, and `MAX_AUDIO_S_PER_SHARD` of audio unless one
-    item alone is longer."""
+    item alone is longer; both `times` as many."""
+    limit, limit_s = MAX_ITEMS_PER_SHARD * times, MAX_AUDIO_S_PER_SHARD * times
     batch: list[Item] = []
     audio_s = 0.0
     for item in items:
-        if batch and (len(batch) >= MAX_ITEMS_PER_SHARD or audio_s + item.audio_s > MAX_AUDIO_S_PER_SHARD):
+        if batch and (len(batch) >= limit or audio_s + item.audio_s > limit_s):
             yield batch
             batch, audio_s = [], 0.0
         batch.append(item)

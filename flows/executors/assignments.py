@@ -6,6 +6,8 @@ loaded when it is first needed and kept as long as the process lives.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +65,7 @@ class Finished:
     ahead: Mapping[str, Ahead] = field(default_factory=dict)
     traces: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)  # that were written, where there is no dataset's folder
+    worker: str = ""  # who did it: machine and process
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Rest:
 
     not_done: Mapping[str, Pending]
     is_worth_retrying: bool = False
+    worker: str = ""
 
 
 _held: list[tuple[Setup, BuildContext]] = []  # of this process; one at most
@@ -93,10 +97,14 @@ def work_off(send: Callable[[Begun | Finished], None], assignment: Assignment) -
             if stage is TRANSCRIBE:
                 traces, context.traces = context.traces, {}
             files = {} if assignment.setup.root else _taken(context, stage, outcome)
-            send(Finished(outcome, ahead, traces, files))
+            send(Finished(outcome, ahead, traces, files, _myself()))
     except NotDone as error:
-        return Rest(error.items, error.is_worth_retrying)
-    return Rest({})
+        return Rest(error.items, error.is_worth_retrying, _myself())
+    return Rest({}, worker=_myself())
+
+
+def _myself() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def load(send: Callable[[Any], None], setup: Setup) -> None:

@@ -7,15 +7,16 @@ name.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 
 from aria_data.errors import PermanentError, UsageError
-from aria_data.storage import printable, write_whole
+from aria_data.storage import printable
 from aria_data.storage.stage_tables import Outcome
 from flows.engine.context import BuildContext, Item, NotDone, Pending, Stage
 from flows.executors.assignments import Begun, Finished, Rest
 from flows.workers.bridge import BridgeDied
+from flows.workers.lanes import Stopped
 from flows.workers.processes import MAX_TRIES, POISON, WAIT_S, WorkerDied, WorkerUnfit
 
 MAX_LOST = 5  # times that the way to all workers may be lost with nothing done between
@@ -28,7 +29,7 @@ class Away:
         self.context, self.stage = context, stage
         self._left = {item.item_id: item for item in items}
         self._suspects: dict[str, None] = {}  # items that a worker had, or may have had, when it died
-        self._tries: Counter[str] = Counter()  # by item: workers that died at it
+        self._deaths: dict[str, list[str]] = defaultdict(list)  # by item: the machines of workers that died at it
         self._not_done: dict[str, Pending] = {}
         self._is_worth_retrying = False
         self._num_idle_deaths = 0  # of workers that died before they began anything
@@ -38,9 +39,16 @@ class Away:
         """Have a worker do these items; ends with a `Rest`. Raises `WorkerDied`, and what the work raises."""
         raise NotImplementedError
 
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """Of deaths, given by their machines, those that were no machine's own end."""
+        return deaths
+
     def outcomes(self) -> Generator[Outcome, None, None]:
-        """Yield an outcome an item. Raises `NotDone` at the end for those that have to be tried again."""
+        """Yield an outcome an item. Raises `NotDone` at the end for those that have to be tried again, and `Stopped`
+        where nothing more is wanted."""
         while self._left:
+            if self.context.stopped.is_set():
+                raise Stopped
             fresh = [item for item_id, item in self._left.items() if item_id not in self._suspects]
             alone = [self._left[item_id] for item_id in self._suspects if item_id in self._left][:1]
             yield from self._tried(fresh or alone)
@@ -61,7 +69,10 @@ class Away:
         except BridgeDied as death:  # no item did that: what is left is tried again
             self._num_lost += 1
             if self._num_lost >= MAX_LOST:
-                self._give_up(death)
+                self._give_up(
+                    f"the process that hands {self.stage.name} to workers ended {MAX_LOST} times before any of it was "
+                    f"done ({death}). Does the cluster stay up, and is there memory on this machine? Build again.",
+                )
         except WorkerUnfit as death:
             yield from self._after(death, set(), items)
         except WorkerDied as death:
@@ -75,10 +86,12 @@ class Away:
                 f"a worker's {self.stage.name} has other weights, packages or code than this machine. Install the same "
                 "ones there (constraints.txt), and build again."
             )
+        if message.worker:
+            self.context.done_by[message.outcome.item_id] = message.worker
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
         for path, content in message.files.items():
-            write_whole(self.context.root / path, content)
+            self.context.writing.write(path, content)
         return message.outcome
 
     def _finish(self, items: Sequence[Item], rest: Rest) -> None:
@@ -95,21 +108,29 @@ class Away:
         self._suspects |= dict.fromkeys(sorted(in_hand) or [item.item_id for item in items])
         self._num_idle_deaths += not in_hand
         for item_id in sorted(in_hand):
-            self._tries[item_id] += 1
-            if self._tries[item_id] >= MAX_TRIES:
+            deaths = self._deaths[item_id]
+            deaths.append(death.node)
+            if len(deaths) >= MAX_TRIES:
+                deaths[:] = self.of_items(deaths)
+            if len(deaths) >= MAX_TRIES:
                 item = self._left.pop(item_id)
                 yield self.stage.failure(self.context, item, self._poison(item, death))
         if self._num_idle_deaths:
             time.sleep(WAIT_S)  # what kills processes from outside may pass
         if self._num_idle_deaths >= MAX_TRIES:
-            self._give_up(death)
+            self._give_up(self._unfit(death))
 
-    def _give_up(self, death: WorkerDied) -> None:
+    def _unfit(self, death: WorkerDied) -> str:
+        if isinstance(death, WorkerUnfit):
+            said = f"{MAX_TRIES} workers in a row could not do {self.stage.name}, the last one because: {death}"
+            return said if said.lower().endswith("build again.") else f"{said.rstrip('.')}. Mend that, and build again."
+        said = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
+        return f"{said}. Is there too little memory? Build again."
+
+    def _give_up(self, why: str) -> None:
         """Leave what is left to the next build."""
         for item in self._left.values():
-            message = f"{MAX_TRIES} processes for {self.stage.name} ended before they began ({death})"
-            advice = "Is there too little memory? Build again."
-            self._not_done[item.item_id] = Pending(item.candidate_id, f"{message}. {advice}", "worker_died", False)
+            self._not_done[item.item_id] = Pending(item.candidate_id, why, "worker_died", False)
         self._left.clear()
 
     def _poison(self, item: Item, death: WorkerDied) -> PermanentError:

@@ -25,6 +25,7 @@ class Local:
     here, decoding in worker processes (`flows.engine.sound_stages`)."""
 
     name = "local"
+    num_places = 1
 
     def __init__(self, context: BuildContext):
         self._setup = Setup.of(context)
@@ -38,6 +39,10 @@ class Local:
         if stage.name == INGEST.name and items:
             self._load_soon()
         return stage.work(context, stage, items)
+
+    def is_counted(self, stage: Stage) -> bool:
+        """See `Executor`."""
+        return False
 
     def _load_soon(self) -> None:
         """Start the process and let it load the model, beside what is done here."""

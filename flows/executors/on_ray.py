@@ -30,15 +30,20 @@ from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
 from flows.workers.lanes import Stopped
 from flows.workers.processes import WorkerDied
-from flows.workers.ray_pool import require_ray
+from flows.workers.ray_cluster import UNFIT_S, require_ray
+from flows.workers.ray_pool import NodeAvoided
 
 WORK_OFF = "flows.executors.assignments:work_off"
 SIZES, WORK = "flows.executors.ray_side:sizes", "flows.executors.ray_side:work"
+NODES = "flows.executors.ray_side:nodes"
 CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cost, and long beside the 2 ms of a call
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
+PLACES_OF_A_GPU = 8  # cores that a GPU is worth, where shards are cut: they hold something for all workers
+MAX_PLACES = 16  # a shard of 32 h of audio or 4,000 recordings, some 80 MB with all that is known of them
 AWAY_S, ASK_EVERY_S = 600.0, 5.0  # so long a cluster that went away may take to come back
+GONE_S = 75.0  # so long Ray may take to notice that a machine is gone: 5 checks, at most 10 s each, 3 s between them
 
 
 class OnRay:
@@ -52,7 +57,13 @@ class OnRay:
         self._asking = threading.Lock()
         self._was_there = False
         self._gone_at = 0.0  # since when it does not answer
+        self._avoided: set[str] = set()  # nodes that were named as such
+        self.num_places = 1  # until it is connected
         self._pace: dict[str, Pace] = defaultdict(Pace)
+
+    def is_counted(self, stage: Stage) -> bool:
+        """See `Executor`: workers count for themselves."""
+        return stage.name in STAGES
 
     def work(self, context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iterator[Outcome]:
         """See `Executor`. What an earlier stage made on its way is taken here; texts are read here, too."""
@@ -102,7 +113,25 @@ class OnRay:
             if self._gone_at or not self._was_there:
                 report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
             self._was_there, self._gone_at = True, 0.0
+            self.num_places = max(1, min(on_cpu + PLACES_OF_A_GPU * on_gpu, MAX_PLACES))
             return counts
+
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """Of deaths, by the ids of their nodes, those whose nodes live on. Waits until Ray knows."""
+        end = time.monotonic() + GONE_S
+        while True:
+            alive = self.bridge.ask(NODES, self.engine)
+            left = [node for node in deaths if node in alive]
+            if len(left) < len(deaths) or time.monotonic() >= end:
+                return left
+            if self._context.stopped.wait(min(ASK_EVERY_S, GONE_S)):
+                raise Stopped
+
+    def say_avoided(self, node: str, why: str) -> None:
+        """Tell once that a node gets no work for a while."""
+        if node not in self._avoided:
+            self._avoided.add(node)
+            report(f"{why.rstrip('.')}. It gets no work for {UNFIT_S / 60:.0f} minutes, if others can do it.")
 
     def close(self) -> None:
         """End the actors, and leave the cluster."""
@@ -241,12 +270,23 @@ class OnActor(Away):
         except BridgeDied:
             executor.sizes()  # waits for the cluster
             raise
+        except NodeAvoided as death:
+            executor.say_avoided(death.node, str(death))
+            raise
         self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
+        self.context.on_work(self.stage.name, rest.worker, seconds)
         yield rest
+
+    def of_items(self, deaths: list[str]) -> list[str]:
+        """See `Away.of_items`."""
+        try:
+            return self._executor.of_items(deaths)
+        except WorkerDied:  # the cluster is away: nothing is known
+            return []
 
 
 def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict[str, Path]:
-    """The files that a worker reads for these items, by location."""
+    """The files that a worker reads for these items, by location: sound, MIDI, weights."""
     locations = set()
     for item in items:
         payload = item.payload if isinstance(item.payload, tuple) else (item.payload,)
@@ -254,7 +294,7 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    found = {}
+    found = context.weights_files(stage.name)
     for location in sorted(locations):
         with suppress(AriaDataError):  # the worker says that it is not there
             found[location] = context.audio_of(location)

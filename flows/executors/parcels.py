@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aria_data.storage import not_writable
+
 PART = 32 << 20  # bytes that are sent at a time
 MAX_KEPT = 2 << 30  # bytes of files in a worker's folder
 NAME = "aria-data-worker-"  # of such a folder, before the process's id
@@ -88,12 +90,18 @@ def missing(send: Callable[[Any], None], labels: Mapping[str, Label]) -> dict[st
 
 
 def keep(send: Callable[[Any], None], label: Label, offset: int, part: bytes) -> str:
-    """Keep a part of a file; give where it is. The files that were used least recently make room."""
+    """Keep a part of a file; give where it is. The files that were used least recently make room.
+
+    Raises `DatasetNotWritable` where the disk is full.
+    """
     path = scratch() / "files" / label.place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "r+b" if offset else "wb") as file:
-        file.seek(offset)
-        file.write(part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "r+b" if offset else "wb") as file:
+            file.seek(offset)
+            file.write(part)
+    except OSError as error:
+        raise not_writable(path, error) from error
     if offset + len(part) >= label.num_bytes:
         kept()[label.place] = label.num_bytes
         while sum(kept().values()) > MAX_KEPT and len(kept()) > 1:

@@ -15,9 +15,10 @@ from aria_data.records import Candidate, Recording
 from aria_data.storage import sha256_file
 from aria_data.storage.stage_tables import DONE, Outcome
 from flows.build.assemble import Build
-from flows.engine.context import BuildContext, Item, NotDone, Stage, is_passing
+from flows.engine.context import BuildContext, Item, NotDone, Stage
 from flows.engine.downloads import DOWNLOAD
 from flows.engine.items import ITEMS
+from flows.engine.running import still_stands
 from flows.engine.stages import ANNOTATE, CLASSIFY, FINGERPRINT, INGEST, MEASURE, SCREEN, SEGMENT, TRANSCRIBE
 
 STAGES = (SCREEN, DOWNLOAD, INGEST, CLASSIFY, SEGMENT, FINGERPRINT, TRANSCRIBE, MEASURE, ANNOTATE)
@@ -81,7 +82,7 @@ class Replay:
         items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
         item_of_key = {stage.key(self.context, item): item for item in items}
         found = stage.table(self.context).lookup(item_of_key.keys(), with_records=stage.keeps_records)
-        known = {key: one for key, one in found.items() if stage.is_intact(self.context, one) and not is_passing(one)}
+        known = {key: one for key, one in found.items() if still_stands(self.context, stage, one)}
         self.found.done.setdefault(stage.name, {})
         self._take(stage, known.values())
         todo = [item for key, item in item_of_key.items() if key not in known]

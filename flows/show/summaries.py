@@ -65,7 +65,8 @@ class StageSpeed:
     @property
     def x_real_time(self) -> float | None:
         """Seconds of audio a second, of all workers together while they work; None where nothing was measured."""
-        return self.audio_s * len(self.workers) / self.working_s if self.audio_s and self.working_s else None
+        num_workers = sum(worker.working_s > 0 for worker in self.workers.values())
+        return self.audio_s * num_workers / self.working_s if self.audio_s and self.working_s else None
 
     @property
     def working_share(self) -> float | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from flows.speed.rates import num_workers_of
+
 BUILDS = pa.schema(
     [
         ("began_at", pa.string()),
@@ -85,5 +87,5 @@ def _stage(one: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
         **{name: stage.get(name) for name in STAGES.names},
         **{name: one.get(name) for name in ("run_id", "began_at")},
         **counted,
-        "num_workers": len(stage.get("workers") or ()),
+        "num_workers": num_workers_of(stage),
     }

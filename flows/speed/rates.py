@@ -74,8 +74,13 @@ def rates_of(builds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], w
         is_alike = all(had.get(key) == settings.get(key) for key in DECIDING.get(name, ()))
         if is_alike and stage.get("num_items") and stage.get("working_s"):
             sums.setdefault(name, []).append((stage["num_items"], stage["audio_s"], stage["working_s"]))
-            workers[name] = len(stage["workers"])
+            workers[name] = num_workers_of(stage)
     return {name: _rate(name, of, workers[name], f"{_builds(len(of))} {whose}") for name, of in sums.items()}
+
+
+def num_workers_of(stage: Mapping[str, Any]) -> int:
+    """How many workers a stage had, by an entry of `perf.json`: those that worked, not a lane that waited for them."""
+    return sum(1 for one in (stage.get("workers") or {}).values() if one.get("working_s")) or 1
 
 
 def _builds(count: int) -> str:

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from aria_data.align import AlignConfig, Alignment, NotAligned, ScoreIndex, check_composition, read_scores
+from aria_data.align import AlignConfig, Alignment, NotAligned, ScoreIndex, check_composition
 from aria_data.align.alignment_files import write_alignment
 from aria_data.align.many import Item, align_many, candidates_of
-from aria_data.align.score_files import composition_of, find_scores
-from aria_data.align.scores import Score
+from aria_data.align.score_files import composition_of
 from aria_data.align.summaries import summary_of
 from aria_data.errors import MidiUnreadable, UsageError
 from aria_data.midi import read_midi
@@ -33,21 +32,6 @@ def plan(given: Sequence[Path]) -> list[Path]:
     if not found:
         raise UsageError(f"{printable(str(given[0]))}: holds no MIDI files and is no dataset.")
     return list(dict.fromkeys(found))
-
-
-def read_index(folder: Path, cache: Path | None, progress: Progress, on_error: Callable[[str], None]) -> ScoreIndex:
-    """Read and index the scores of a folder; one that cannot be read is told. Raises `UsageError` for none."""
-    scores = []
-    with progress.stage("scores", len(find_scores(folder)), 0.0, 0):
-        for _, found in read_scores(folder, cache):
-            progress.advance(0.0)
-            if isinstance(found, Score):
-                scores.append(found)
-            else:
-                on_error(str(found))
-    if not scores:
-        raise UsageError(f"--scores {printable(str(folder))}: none of its scores can be read.")
-    return ScoreIndex(scores)
 
 
 def align_files(

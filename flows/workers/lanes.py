@@ -9,7 +9,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 AHEAD = 2  # shards that may wait between two lanes
@@ -20,6 +20,34 @@ T = TypeVar("T")
 
 class Stopped(Exception):
     """Another lane failed, or the user stopped the build: what is in hand is not finished."""
+
+
+class Gate:
+    """Lets threads pass until it is closed, as at the end of a build, for lanes that were left behind."""
+
+    def __init__(self) -> None:
+        self._num_inside, self._is_closed = 0, False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Be inside for the block. Raises `Stopped` when the gate is closed."""
+        with self._changed:
+            if self._is_closed:
+                raise Stopped
+            self._num_inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._num_inside -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait until nobody is inside."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.wait_for(lambda: not self._num_inside)
 
 
 class Channel(Generic[T]):

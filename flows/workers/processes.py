@@ -24,6 +24,7 @@ from typing import Any
 
 from aria_data.errors import PermanentError, TemporaryError
 from flows.workers import worker as script
+from flows.workers.lanes import Stopped
 from flows.workers.worker import GIVEN, RAISED
 
 MAX_TRIES = 3  # of one call, each of which killed its worker
@@ -36,11 +37,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 class WorkerDied(Exception):
-    """The process ended during a call. `how` is its exit code, or what is known of its end."""
+    """The process ended during a call. `how` is its exit code, or what is known of its end; `node` the machine's id."""
 
-    def __init__(self, how: int | str | None):
+    def __init__(self, how: int | str | None, node: str = ""):
         super().__init__(how)
-        self.how = how
+        self.how, self.node = how, node
 
     def __str__(self) -> str:
         if isinstance(self.how, str):
@@ -193,7 +194,9 @@ class Workers:
         return Call(self, name, arguments)
 
     def take(self) -> Worker:
-        """Wait until a worker is free."""
+        """Wait until a worker is free. Raises `Stopped` when the workers were ended: nobody begins anything then."""
+        if self._is_closed:
+            raise Stopped
         self._room.acquire()
         try:
             worker = self._free_or_new()

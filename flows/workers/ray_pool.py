@@ -12,28 +12,29 @@ new.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from aria_data.errors import UsageError
 from flows.workers.processes import WorkerDied, WorkerUnfit
+from flows.workers.ray_cluster import LOOK_EVERY_S, Resources
 from flows.workers.worker import GIVEN, RAISED, SENT, function_named, sendable
 
 POLL_S = 1.0  # an actor answers at least as often
+GATHER_S = 0.05  # an answer costs 2 to 4 ms of the processor on both sides together
 START_S = 300.0  # a node that was just added may have to fetch the code
-CONNECT_S = 10.0
 ANSWER_S = 30.0  # an actor that waits answers in milliseconds; its machine may be busy
-LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
 
 
 class NoRoom(WorkerUnfit):
     """No node of the cluster has what these actors need."""
+
+
+class NodeAvoided(WorkerUnfit):
+    """An actor's node, as one whose disk is full, which gets no work for a while now."""
 
 
 class Hands:
@@ -42,20 +43,39 @@ class Hands:
     def __init__(self) -> None:
         self._answers: list[tuple[str, Any]] = []
         self._changed = threading.Condition()
+        self._is_first = True  # nothing was said yet in this call
 
     def begin(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Call a function, named as "module:function", with `send` and these arguments."""
+        self._is_first = True
         threading.Thread(target=self._call, args=(name, arguments), daemon=True).start()
 
+    def ask(self, name: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+        """Call a short function that sends nothing, now; gives its result, or what it raises."""
+        try:
+            return GIVEN, function_named(name)(lambda value: None, *arguments)
+        except Exception as error:
+            return RAISED, sendable(error)
+
     def answers(self) -> list[tuple[str, Any]]:
-        """What there is to say since the last time, after a second at most; may be empty."""
+        """What there is to say since the last time, after a second at most; may be empty.
+
+        What is said first goes at once, since it tells what a death would be counted against. Later there is a moment
+        for more, so that small work does not cost an answer an item.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._answers, POLL_S)
+            if self._answers and not self._is_first:
+                self._changed.wait_for(lambda: self._answers[-1][0] != SENT, GATHER_S)
+            self._is_first &= not self._answers
             taken, self._answers = self._answers, []
             return taken
 
-    def ready(self) -> bool:
-        return True
+    def ready(self) -> str:
+        """Give the id of the node that it is on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
         try:
@@ -80,8 +100,10 @@ class Actor:
         remote: Any = ray.remote(Hands)
         self._hands: Any = remote.options(max_restarts=0, **options).remote()
         self._ready = self._hands.ready.remote()
+        self.node = ""  # the id of the one that it is on, as soon as it has its place
         self.is_free = True  # has given its last answer
         self.result: Any = None
+        self._used_at = time.monotonic()
 
     def is_placed(self, wait_s: float) -> bool:
         """Whether it has its place in the cluster, after so long at most. Raises `WorkerUnfit` where it died."""
@@ -90,13 +112,15 @@ class Actor:
         if not ray.wait([self._ready], timeout=wait_s)[0]:
             return False
         try:
-            self._get(self._ready)
+            self.node = self._get(self._ready)
         except WorkerDied as error:
             raise WorkerUnfit(str(error)) from error
         return True
 
-    def is_alive(self) -> bool:
-        """Whether it still answers: its node may have gone while it waited."""
+    def is_well(self) -> bool:
+        """Whether it still answers: its node may have gone while it waited. One that was just used is not asked."""
+        if time.monotonic() < self._used_at + LOOK_EVERY_S:
+            return True
         try:
             self._get(self._hands.ready.remote(), ANSWER_S)
         except WorkerDied:
@@ -106,22 +130,23 @@ class Actor:
     def call(self, name: str, *arguments: Any) -> Iterator[Any]:
         """Yield what the function sends; then `result` is what it gives. Raises what it raises, and `WorkerDied`."""
         self.is_free = False
-        self._get(self._hands.begin.remote(name, arguments))
+        begun = self._hands.begin.remote(name, arguments)
         while not self.is_free:
-            for kind, value in self._get(self._hands.answers.remote()):
+            for kind, value in self._get([begun, self._hands.answers.remote()])[1]:
                 if kind == SENT:
                     yield value
                     continue
-                self.is_free = True
+                self.is_free, self._used_at = True, time.monotonic()
                 if kind == RAISED:
                     raise value
                 self.result = value
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Call a function that sends nothing, and give its result."""
-        for _ in self.call(name, *arguments):
-            pass
-        return self.result
+        """Call a short function that sends nothing, and give its result. Raises what it raises, and `WorkerDied`."""
+        kind, value = self._get(self._hands.ask.remote(name, arguments))
+        if kind == RAISED:
+            raise value
+        return value
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -132,7 +157,7 @@ class Actor:
 
     def _get(self, reference: Any, timeout_s: float | None = None) -> Any:
         import ray
-        from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayError
+        from ray.exceptions import GetTimeoutError, RayError
 
         try:
             return ray.get(reference, timeout=timeout_s)
@@ -140,16 +165,26 @@ class Actor:
             raise WorkerDied(f"no place in the cluster within {timeout_s:.0f} s") from error
         except (RayError, ConnectionError) as error:
             said = " ".join(str(error).split())
-            is_of_machine = isinstance(error, OutOfMemoryError | NodeDiedError) or "node has died" in said
-            raise (WorkerUnfit if is_of_machine else WorkerDied)(said[:200] or type(error).__name__) from error
+            kind = WorkerUnfit if _is_of_machine(error, said) else WorkerDied
+            raise kind(said[:200] or type(error).__name__, self.node) from error
+
+
+def _is_of_machine(error: Exception, said: str) -> bool:
+    """Whether an actor's end was its machine's: that went away, could not be reached, or has no memory or disk left."""
+    from ray import exceptions
+
+    kinds = ("OutOfMemoryError", "OutOfDiskError", "ObjectStoreFullError", "NodeDiedError", "ActorUnavailableError")
+    is_one = isinstance(error, tuple(getattr(exceptions, kind) for kind in kinds))
+    return is_one or bool(getattr(error, "preempted", False)) or "node has died" in said
 
 
 class RayPool:
     """Actors of one kind, at most as many as `size` says, each started when it is first needed. Safe for threads."""
 
-    def __init__(self, size: Callable[[], int], **options: Any):
-        self._size, self._options = size, options
+    def __init__(self, size: Callable[[], int], resources: Resources, **options: Any):
+        self._size, self._resources, self._options = size, resources, options
         self._free: list[Actor] = []
+        self._nodes: Counter[str] = Counter()  # of actors that live
         self._num_taken = 0
         self._is_closed = False
         self._changed = threading.Condition()
@@ -173,9 +208,11 @@ class RayPool:
             self._num_taken += 1
             free = self._free.pop() if self._free else None
         try:
-            if free is not None and free.is_alive():
+            if free is not None and not self._resources.is_avoided(free.node) and free.is_well():
                 return free
-            return self._placed(Actor(self._options))
+            if free is not None:
+                self._end(free)
+            return self._placed(Actor({**self._options, **self._resources.place(self._options, self._nodes)}))
         except BaseException:
             with self._changed:
                 self._num_taken -= 1
@@ -198,7 +235,14 @@ class RayPool:
         except BaseException:
             actor.kill()
             raise
+        with self._changed:
+            self._nodes[actor.node] += 1
         return actor
+
+    def _end(self, actor: Actor) -> None:
+        with self._changed:
+            self._nodes[actor.node] -= 1
+        actor.kill()
 
     def _allowed(self) -> int:
         size = self._size()
@@ -214,7 +258,7 @@ class RayPool:
                 self._free.append(actor)
             self._changed.notify()
         if not is_kept:
-            actor.kill()
+            self._end(actor)
 
     @property
     def num_places(self) -> int:
@@ -228,58 +272,3 @@ class RayPool:
             free, self._free = self._free, []
         for actor in free:
             actor.kill()
-
-
-def require_ray() -> None:
-    """Raise `UsageError` where Ray is not installed."""
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError("--engine ray: Ray is not installed. Install it: pip install 'aria-data[ray]'")
-
-
-def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
-    """Connect this process to a cluster; without an address, start one on this machine, which ends with this process.
-
-    `code` are folders of packages that the workers of a cluster get. Raises `UsageError` where none answers.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    if address:
-        settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
-    else:
-        settings |= {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-    try:
-        _require_answer(address)
-        ray.init(**settings)
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        advice = "Start one (ray start --head), or leave --address out to use this machine."
-        where = f"--address {address}" if address else "--engine ray"
-        raise UsageError(f"{where}: no Ray cluster answers ({said}). {advice}") from error
-
-
-def _require_answer(address: str) -> None:
-    """Raise `OSError` where nobody listens at "HOST:PORT" or "ray://HOST:PORT"; Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").partition(":")
-    if port.isdigit():
-        with socket.create_connection((host, int(port)), timeout=CONNECT_S):
-            pass
-
-
-class Resources:
-    """The cluster's processors and GPUs, looked at now and then."""
-
-    def __init__(self) -> None:
-        self._seen_at, self._seen = -LOOK_EVERY_S, dict[str, float]()
-        self._lock = threading.Lock()
-
-    def nodes(self) -> list[dict[str, float]]:
-        """What each node that is alive has in all, by resource."""
-        import ray
-
-        with self._lock:
-            if time.monotonic() - self._seen_at >= LOOK_EVERY_S:
-                self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                self._seen_at = time.monotonic()
-            return self._nodes

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import ExitStack, nullcontext
 
+import mir_eval
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
 import pytest
+from browsing import Visitor
 from click.testing import CliRunner
 from datasets_made import row_with_midi
 from scores_made import made_score, musicxml, perform
 
 pytest.importorskip("parangonar", reason="`aria-data align` needs the extra `align`, which is not installed")
 
-from aria_data.manifest import Manifest
+from aria_data.align import AlignConfig, Score, ScoreIndex, read_scores
+from aria_data.errors import DatasetCorrupt, DatasetNotFound
+from aria_data.manifest import Dataset, Manifest
 from aria_data.midi import Performance, midi_bytes
+from aria_data.records import SegmentAlignment
+from aria_data.release.alignments import COLUMNS as ALIGNED
+from aria_data.storage import exclusive_lock, open_root
+from aria_data.storage.stage_tables import RecordTable
+from flows.align import align_dataset
 from flows.cli.command import cli
+from flows.remove import remove_items
 from flows.report.views import open_views, select
+
+
+class Silent:
+    """Progress that nobody sees."""
+
+    def stage(self, *words):
+        return nullcontext()
+
+    def advance(self, audio_s):
+        pass
 
 
 def run(*words) -> tuple[int, list[dict], str]:
@@ -43,7 +68,7 @@ def folder(tmp_path_factory):
     rows = []
     for segment_id, (performance, tag) in played.items():
         content = midi_bytes(Performance(performance.notes))
-        rows.append(row_with_midi(root / "dataset", segment_id, content, composition_id=tag))
+        rows.append(row_with_midi(root / "dataset", segment_id, content, composition_id=tag, **dict.fromkeys(ALIGNED)))
     Manifest(root / "dataset").commit(rows)
     return root
 
@@ -74,15 +99,125 @@ def test_segments_of_a_dataset_get_bars_beats_and_a_judgement_of_their_tags(fold
     assert "Tags contradicted: 1" in said
 
 
-def test_sql_joins_alignments_with_the_manifest(folder, first_run):
+COMPLETE = "is_complete_piece AND score_match > 0.9"
+
+
+def test_a_new_version_has_the_columns_for_sql_query_and_programs(folder, first_run):
+    dataset = Dataset(folder / "dataset")
+    assert dataset.version == 2
+    rows = {row["segment_id"]: row for row in dataset.rows()}
+    assert [row["segment_id"] for row in dataset.rows(COMPLETE)] == ["local-a_0", "local-c_0"]
+    assert rows["local-a_0"]["num_bars"] == 24
+    assert rows["local-b_0"]["proposed_composition"] == "mozart:k281"
+    assert (
+        "281" in rows["local-b_0"]["composition_evidence"] or "1.musicxml" in rows["local-b_0"]["composition_evidence"]
+    )
+    assert rows["local-c_0"]["composition_agrees"] is False
+    assert all(rows["local-d_0"][name] is None for name in ALIGNED)
     with open_views(folder / "dataset") as connection:
-        rows = select(
-            connection,
-            "SELECT segment_id, composition_id, score_id, num_bars FROM present JOIN alignments USING (segment_id) "
-            "WHERE is_complete_piece ORDER BY segment_id",
-        ).to_pylist()
-    assert [row["segment_id"] for row in rows] == ["local-a_0", "local-c_0"]
-    assert rows[0]["num_bars"] == 24
+        found = select(connection, f"SELECT score_id FROM present WHERE {COMPLETE} ORDER BY segment_id").to_pylist()
+        joined = select(
+            connection, "SELECT measured FROM present JOIN alignments USING (segment_id) WHERE reason <> ''"
+        )
+    assert [row["score_id"] for row in found] == ["0.musicxml", "2.musicxml"]
+    assert joined.num_rows == 1
+
+
+def test_a_version_from_before_stays_as_it_was(folder, first_run):
+    assert not list(Dataset(folder / "dataset", 1).rows("score_id IS NOT NULL"))
+    assert first_run[2].rstrip().endswith("Version 2 has them.")
+
+
+def test_what_is_known_already_makes_no_version(folder, first_run):
+    run(folder / "dataset", "--scores", folder / "scores")
+    assert Manifest(folder / "dataset").version() == 2
+
+
+def test_programs_get_the_beats_and_bars_of_a_segment(folder, first_run):
+    dataset = Dataset(folder / "dataset")
+    lines = dataset.beats("local-a_0").decode().splitlines()
+    times = [float(line.split("\t")[0]) for line in lines]
+    assert times == sorted(times)
+    assert sum(line.split("\t")[2].startswith("db") for line in lines) == 24
+    assert lines[0].count("\t") == 2
+    notes = dataset.alignment("local-a_0")
+    assert notes.filter(pc.equal(notes["kind"], "beat")).num_rows == len(lines)
+    assert dataset.beats("local-d_0") is None
+    assert dataset.alignment("local-d_0") is None
+    with pytest.raises(DatasetNotFound, match="no segment 'local-z_0'"):
+        dataset.beats("local-z_0")
+
+
+def test_a_file_of_beats_opens_as_those_of_asap_do(folder, first_run):
+    """In pandas as ASAP's own code reads it, in mir_eval, and as labels of Audacity: start, end, text."""
+    path = next((folder / "dataset" / "alignments").rglob("local-a_0*.tsv"))
+    table = pd.read_csv(path, header=None, names=["time", "time2", "type"], sep="\t")
+    starts, ends, labels = mir_eval.io.load_delimited(str(path), [float, float, str], delimiter="\t")
+    assert list(table["time"]) == list(table["time2"]) == starts == ends
+    assert list(table["type"]) == labels
+    assert labels[0].startswith(("db,", "b,"))  # time signature and key signature
+    assert {label.split(",")[0] for label in labels} == {"b", "db"}
+    mir_eval.beat.validate(np.array(starts), np.array(starts))
+
+
+def test_the_browser_says_what_the_notes_say_of_the_composition(folder, first_run):
+    with Visitor(folder / "dataset") as visitor:
+        proposed, contradicted, agreed = (visitor.get(f"/segment?id=local-{each}_0").text for each in "bca")
+    assert "By its notes it is mozart:k281" in proposed
+    assert "The notes contradict the composition: they are of mozart:k282" in contradicted
+    assert "contradict" not in agreed
+    assert "By its notes" not in agreed
+
+
+def test_a_file_of_beats_that_is_away_is_a_line_that_says_what_to_do(folder, first_run, tmp_path):
+    shutil.copytree(folder / "dataset", tmp_path / "dataset")
+    next((tmp_path / "dataset" / "alignments").rglob("local-a_0*.tsv")).unlink()
+    with pytest.raises(DatasetCorrupt, match="Run `aria-data align` again"):
+        Dataset(tmp_path / "dataset").beats("local-a_0")
+    run(tmp_path / "dataset", "--scores", folder / "scores")
+    assert Dataset(tmp_path / "dataset").beats("local-a_0")
+
+
+def test_a_removal_takes_files_and_rows_of_the_alignment_away_at_once(folder, first_run, tmp_path):
+    root = tmp_path / "dataset"
+    shutil.copytree(folder / "dataset", root)
+    assert len(list((root / "alignments").rglob("local-a_0*"))) == 2
+    remove_items(root, ["local-a_0"], "asked to")
+    assert not list((root / "alignments").rglob("local-a_0*"))
+    assert len(list((root / "alignments").rglob("local-b_0*"))) == 2
+    table = RecordTable(root, "alignments", SegmentAlignment)
+    assert [record.segment_id for record in table.read()] == ["local-b_0", "local-c_0", "local-d_0"]
+    stone = next(row for row in Manifest(root).rows() if row["segment_id"] == "local-a_0")
+    assert all(stone[name] is None for name in ALIGNED)
+    run(root, "--scores", folder / "scores")
+    assert not list((root / "alignments").rglob("local-a_0*"))
+
+
+def test_the_dataset_is_free_while_notes_are_aligned_and_results_wait_for_who_works_there(folder, tmp_path):
+    root = tmp_path / "dataset"
+    shutil.copytree(folder / "dataset", root)
+    shutil.rmtree(root / "tables" / "align", ignore_errors=True)
+    scores = [score for _, score in read_scores(folder / "scores") if isinstance(score, Score)]
+    waited, seen = [], []
+    with ExitStack() as other:
+
+        def look(record):
+            seen.append(record.segment_id)
+            if len(seen) == 1:
+                other.enter_context(exclusive_lock(root / ".lock"))  # as a build that begins meanwhile
+
+        def wait(message):
+            waited.append(message)
+            other.close()  # the build ends
+
+        summary = align_dataset(
+            root, ScoreIndex(scores), AlignConfig(), Silent(), num_processes=1, on_result=look, on_wait=wait
+        )
+    assert sorted(seen) == ["local-a_0", "local-b_0", "local-c_0", "local-d_0"]
+    assert len(waited) == 1
+    assert "waits" in waited[0]
+    assert summary.num_aligned == 3
+    assert Dataset(root).beats("local-a_0")
 
 
 def test_finished_work_is_not_done_again_and_files_of_nothing_are_cleared(folder, first_run):
@@ -104,6 +239,22 @@ def test_a_condition_chooses_segments_and_the_others_keep_their_rows(folder, fir
     assert (code, [line["segment_id"] for line in lines]) == (0, ["local-a_0"])
     with open_views(folder / "dataset") as connection:
         assert select(connection, "SELECT count(*) AS n FROM alignments").to_pylist() == [{"n": 4}]
+
+
+def test_a_dataset_in_an_object_store_is_aligned_as_one_in_a_folder(folder, first_run, bucket):
+    root = open_root(bucket)
+    for path in sorted((folder / "dataset").rglob("*")):
+        is_aligned = path.relative_to(folder / "dataset").parts[0] in ("alignments", "index", "tables")
+        if path.is_file() and not is_aligned and path.name != ".lock":
+            (root / path.relative_to(folder / "dataset").as_posix()).write_bytes(path.read_bytes())
+    code, lines, said = run(bucket, "--scores", folder / "scores")
+    assert code == 0, said
+    assert sorted(line["segment_id"] for line in lines if not line["reason"]) == ["local-a_0", "local-b_0", "local-c_0"]
+    assert Dataset(bucket).beats("local-a_0") == Dataset(folder / "dataset").beats("local-a_0")
+    assert "4 were done before" in run(bucket, "--scores", folder / "scores")[2]
+    remove_items(root, ["local-a_0"], "asked to")
+    left = sorted(path.name.split(".")[0] for path in (root / "alignments").rglob("*") if path.is_file())
+    assert left == ["local-b_0"] * 2 + ["local-c_0"] * 2
 
 
 def test_midi_files_get_two_files_each_and_a_broken_one_is_a_line(folder, tmp_path):

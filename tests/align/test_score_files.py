@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
+from pathlib import Path
 
 import mido
 import numpy as np
+import pyarrow as pa
 import pytest
 from scores_made import made_score, musicxml, perform
 
 pytest.importorskip("parangonar", reason="scores are read by the extra `align`, which is not installed")
 
 from aria_data.align import ScoreUnreadable, read_score, read_scores
+from aria_data.align.bounded_reading import BoundedReader
 from aria_data.align.scores import Score
 from aria_data.errors import UsageError
 from aria_data.midi import Performance, midi_bytes
@@ -201,7 +205,7 @@ def test_what_was_read_is_kept_and_a_damaged_copy_is_read_again(tmp_path, monkey
     written(folder, musicxml(made_score(1, 4)), "a.musicxml")
     first = next(read_scores(folder, cache))[1]
     with monkeypatch.context() as patch:
-        patch.setattr("aria_data.align.score_cache.read_score", None)  # it would be an error to read it again
+        patch.setattr("aria_data.align.score_cache.READER", None)  # it would be an error to read it again
         second = next(read_scores(folder, cache))[1]
     for name in ("onset", "pitch", "beat", "bar_start", "leave_at"):
         assert getattr(first, name).tolist() == getattr(second, name).tolist()
@@ -220,3 +224,66 @@ def test_pdmx_says_which_files_are_scores_and_what_they_are(tmp_path):
     found = list(read_scores(tmp_path))
     assert [path.name for path, _ in found] == ["Qm1.mxl"]
     assert found[0][1].composition_id == "chopin:op9-2"
+
+
+REST = "<forward><duration{}</duration></forward>"
+ENTITIES = '<!DOCTYPE a [<!ENTITY e "aaaaaaaaaa">]>'
+
+
+@pytest.mark.parametrize(
+    "duration",
+    [">900000000", ' x="1">900000000', "><!-- -->900000000", "><![CDATA[900000000]]>", ">9<?a?>00000000", ">9e8",
+     ">&#57;00000000", "\n>\n900000000\n"],
+)  # fmt: skip
+def test_a_rest_without_end_is_refused_however_it_is_written(tmp_path, duration):
+    text = musicxml(made_score(1)).replace("<backup>", REST.format(duration) + "<backup>", 1)
+    with pytest.raises(ScoreUnreadable, match="lasts 9e.08 divisions"):
+        read_score(written(tmp_path, text), "score.musicxml")
+
+
+@pytest.mark.parametrize("name", ["score.musicxml", "score.mei"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entities_are_refused_wherever_they_are_and_in_every_encoding(tmp_path, name, encoding):
+    text = musicxml(made_score(1)) if name.endswith("xml") else MEI
+    declaration, _, rest = text.partition("?>")
+    declaration = f'{declaration.split(" encoding")[0]} encoding="{encoding}"?>'
+    content = f"{declaration}<!--{'x' * 150_000}-->{ENTITIES}{rest}".encode(encoding)
+    with pytest.raises(ScoreUnreadable, match="entities"):
+        read_score(written(tmp_path, content, name), name)
+
+
+def test_a_score_that_takes_too_long_costs_a_line_and_the_next_one_is_read(tmp_path):
+    path, reader = written(tmp_path, musicxml(made_score(1))), BoundedReader()
+    try:
+        assert reader.read(path, "score.musicxml", {})
+        reader.read_s = 0.0
+        with pytest.raises(ScoreUnreadable, match="score.musicxml: is not read within 0 s and 6 GB. Remove it"):
+            reader.read(path, "score.musicxml", {})
+        reader.read_s = 120.0
+        assert reader.read(path, "score.musicxml", {})
+    finally:
+        reader.close()
+
+
+def test_what_takes_all_memory_costs_a_line(tmp_path):
+    path, reader = written(tmp_path, musicxml(made_score(1))), BoundedReader(max_memory_bytes=1 << 20)
+    try:
+        with pytest.raises(ScoreUnreadable, match="score.musicxml: is "):
+            reader.read(path, "score.musicxml", {})
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "score_id"),
+    [
+        (b"\xff.musicxml", "\\udcff.musicxml"),
+        (b"a\nb.musicxml", "a\\nb.musicxml"),
+        ("é.musicxml".encode(), "é.musicxml"),
+    ],
+)
+def test_a_score_of_any_name_has_an_id_that_a_table_holds(tmp_path, name, score_id):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(musicxml(made_score(1, 4)))
+    (found,) = [score for _, score in read_scores(tmp_path)]
+    assert found.score_id == score_id
+    assert pa.array([found.score_id])[0].as_py() == score_id

@@ -96,7 +96,11 @@ def test_a_part_of_a_sound_is_the_same_bytes(visitor, built):
 def test_the_notes_and_scores_that_are_drawn_are_those_of_the_segment(visitor, built):
     row = Manifest(built).rows()[0]
     drawn = visitor.get("/notes.json", params={"id": row["segment_id"]}).json()
-    assert [note[2] for note in drawn["notes"]] == [note.pitch for note in read_midi(built / row["midi_path"]).notes]
+    notes = read_midi(built / row["midi_path"]).notes
+    assert drawn["notes"]["pitches"] == [note.pitch for note in notes]
+    assert drawn["notes"]["velocities"] == [note.velocity for note in notes]
+    assert drawn["notes"]["onsets"] == [round(note.onset_s * 10_000) for note in notes]
+    assert drawn["notes"]["offsets"] == [round(note.offset_s * 10_000) for note in notes]
     assert drawn["scores"]["values"]
     assert (drawn["start_s"], drawn["end_s"]) == (row["start_s"], row["end_s"])
 
@@ -111,12 +115,13 @@ def test_a_tone_is_drawn_at_its_pitch(tmp_path):
     assert 108 - loudest / 2 == pytest.approx(81, abs=1.5)  # A5
 
 
-def test_a_coarse_picture_of_a_long_span_has_the_tone_at_its_pitch_and_time(tmp_path):
+@pytest.mark.parametrize("rate", [8000, 11_025, 44_100, 96_000])
+def test_a_coarse_picture_of_a_long_span_has_the_tone_at_its_pitch_and_time(tmp_path, rate):
     from matplotlib.image import imread
 
-    times = np.arange(8000 * 40) / 8000
+    times = np.arange(rate * 40) / rate
     tone = np.sin(2 * np.pi * 880 * times) * (times < 20)
-    path = write_audio(tmp_path / "a.flac", tone.astype(np.float32)[:, None] * 0.5, 8000)
+    path = write_audio(tmp_path / "a.flac", tone.astype(np.float32)[:, None] * 0.5, rate)
     content = spectrogram_png(tmp_path, f"file://{path}", 0.0, 40.0, is_coarse=True)
     picture = imread(io.BytesIO(content))[:, :, :3].sum(axis=2)
     assert 108 - picture[:, 100:700].mean(axis=1).argmax() / 2 == pytest.approx(81, abs=1.5)

@@ -226,3 +226,11 @@ def test_one_comes_closer_to_a_part_which_then_goes_with_the_sound(watched, buil
     for _ in range(3):
         page.keyboard.press("-")
     page.wait_for_selector("canvas[data-view='0.0 to 12.0 s']")
+
+
+def test_notes_and_picture_are_asked_for_once_and_before_the_scripts_that_draw_them(watched, built):
+    names = "performance.getEntriesByType('resource').map((each) => [new URL(each.name).pathname, each.initiatorType])"
+    open_segment(watched.page, row_of(built, "Nocturne"))
+    asked = watched.page.evaluate(names)
+    assert [kind for path, kind in asked if path == "/notes.json"] == ["link"]
+    assert [kind for path, kind in asked if path == "/spectrogram.png"] == ["link"]

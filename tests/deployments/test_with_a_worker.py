@@ -1,10 +1,11 @@
-"""`prefect deploy --all`, a process worker and a real server: runs do their work, show it, and can be cancelled.
+"""`prefect deploy --all`, a process worker a pool and a real server: runs do their work, show it, and can be cancelled.
 
-The networks are the stand-ins of `fakes` (support/deployed). One server and one worker serve all tests.
+The networks are the stand-ins of `fakes` (support/deployed). One server serves all tests.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from fakes import melody, write_audio
 from places import ROOT
 
 from aria_data.manifest import Manifest
+from aria_data.pruning import ScoreTable
 from flows.engine.prefect_api import temporary_api
 
 pytestmark = pytest.mark.slow
@@ -31,7 +33,7 @@ NUM_FILES = 12
 
 @pytest.fixture(scope="module")
 def world(prefect_home, tmp_path_factory) -> Iterator[Path]:
-    """Recordings, a server, the deployments of prefect.yaml and a worker for `gpu` that takes its time."""
+    """Recordings, a server, the deployments of prefect.yaml and workers that take their time."""
     folder = tmp_path_factory.mktemp("team")
     for number in range(NUM_FILES):
         write_audio(folder / "recordings" / f"{number}.wav", melody(5 + number % 3, seed=number))
@@ -39,20 +41,28 @@ def world(prefect_home, tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
         with temporary_api(folder / ".prefect", has_schedules=True):
-            given = {"ARIA_DATA_FOLDER": str(folder), "SLOW": "1"}
+            (folder / "marks").mkdir()
+            given = {"ARIA_DATA_FOLDER": str(folder), "SLOW": "1", "MARKS": str(folder / "marks")}
             paths = [str(ROOT / "tests" / "support" / "deployed"), str(ROOT)]
             environment = os.environ | given | {"PYTHONPATH": os.pathsep.join(paths)}
             for pool in ("gpu", "cpu"):
                 prefect(environment, "work-pool", "create", pool, "--type", "process")
             prefect(environment, "deploy", "--all")
-            command = [PREFECT, "worker", "start", "--pool", "gpu", "--type", "process", "--limit", "1"]
-            with open(folder / "worker.log", "wb") as log:
-                worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-            try:
+            with working("gpu", environment, folder), working("cpu", environment, folder):
                 yield folder
-            finally:
-                worker.terminate()
-                worker.wait(60)
+
+
+@contextlib.contextmanager
+def working(pool: str, environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """A worker of this pool, which takes one run at a time."""
+    command = [PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--limit", "1"]
+    with open(folder / f"{pool}.log", "wb") as log:
+        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(60)
 
 
 def prefect(environment: dict[str, str], *arguments: str) -> None:
@@ -92,14 +102,14 @@ def artifacts_of(run: UUID) -> list[Any]:
 
 
 def workers_below(folder: Path) -> list[psutil.Process]:
-    """Processes of builds whose Prefect keeps its files in `folder`."""
+    """Processes of builds whose Prefect keeps its files in `folder`, Ray's too."""
     found = []
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
-            if any("worker.py" in part for part in command) and str(folder) in process.environ().get(
-                "PREFECT_HOME", ""
-            ):
+            names = ("worker.py", "raylet", "gcs_server", "ray::")
+            is_of_build = any(name in part for part in command for name in names)
+            if is_of_build and str(folder) in process.environ().get("PREFECT_HOME", ""):
                 found.append(process)
         except psutil.Error:
             continue
@@ -120,17 +130,23 @@ def test_every_deployment_is_there_with_its_pool_schedule_and_limit(world):
     }  # fmt: skip
 
 
-def test_a_cancelled_run_stops_its_workers_and_leaves_a_dataset_that_builds_on(world, build, tmp_path):
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_cancelled_run_stops_its_workers_and_leaves_a_dataset_that_builds_on(engine, world, build, tmp_path):
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelling
 
-    out = world / "cancelled"
-    run = start("build-dataset", out=str(out), settings=SETTINGS)
+    if engine == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    out = world / f"cancelled {engine}"
+    on_ray = {"engine": "ray", "workers": 1} if engine == "ray" else {}
+    run = start("build-dataset", out=str(out), settings=SETTINGS, **on_ray)
     while not any((out / "midi").rglob("*.mid")):
         time.sleep(0.2)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run, Cancelling())
     assert end_of(run).is_cancelled()
+    if engine == "ray":
+        assert list((world / "marks").glob("pid *"))  # its actors were at work
     while workers_below(world):
         time.sleep(0.2)
     assert Manifest(out).version() == 0
@@ -158,3 +174,17 @@ def test_a_run_shows_progress_results_and_the_report_on_its_page(world):
     tables = " ".join(str(one.data) for one in artifacts_of(run) if one.type == "table")
     assert "duration_below_min" in tables
     assert '"files", "value": 8' in tables
+
+
+def test_a_subset_is_selected_by_a_run_of_the_other_pool(world, build):
+    out = world / "selected"
+    build(world / "recordings", out, SETTINGS)
+    ids = [row["segment_id"] for row in Manifest(out).rows()]
+    ScoreTable.of(ids, {"loss": list(map(float, range(len(ids))))}).save(out / "scores" / "mine.parquet")
+    run = start("select-subset", out=str(out), name="few", method="top", score="loss", unit="files", amount=3)
+    state = end_of(run)
+    assert state.is_completed(), state.message
+    assert state.message == "version 2: in_few holds 3 files"
+    assert Manifest(out).query("in_few").num_rows == 3
+    shown = " ".join(str(one.data) for one in artifacts_of(run) if one.type == "table")
+    assert "3 of 12" in shown

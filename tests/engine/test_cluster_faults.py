@@ -1,12 +1,13 @@
-"""Faults of a Ray cluster: a node taken away, a node added, the head lost and back.
+"""Faults of a Ray cluster: nodes taken away, added, with a full disk, the head lost and back, the build killed.
 
-Nodes are real, on this machine; the networks are stand-ins, also in the workers.
+Nodes are real, on this machine; the networks are stand-ins, also in the workers. docs/cluster.md lists all faults.
 """
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,8 @@ import time
 import psutil
 import pytest
 from fakes import melody, use_fakes, write_audio
-from places import SUPPORT
+from places import ROOT, SUPPORT
+from ray_nodes import Nodes, use_workers_of_tests
 
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
@@ -23,63 +25,28 @@ from flows.cli.jobs import run_build
 from flows.engine.orders import Engine
 from flows.executors import on_ray
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1", "deduplicate.by_notes=false")
+SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1", "screen.scorer=rules", "screen.min_relevance_score=3")
 NUM_PIECES = 12
 
 
-class Nodes:
-    """Nodes of a cluster, each with one processor, as `ray start` makes them."""
-
-    def __init__(self, folder):
-        self.folder, self.address = folder, ""
-        self._port = 20_000 + os.getpid() % 20_000
-        self._environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-
-    def start_head(self):
-        self.address = f"127.0.0.1:{self._port}"
-        return self._start("--head", f"--port={self._port}", "--include-dashboard=false")
-
-    def add(self):
-        return self._start(f"--address={self.address}")
-
-    def _start(self, *options):
-        before = self._running()
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats"]
-        run = subprocess.run([*command, *options], capture_output=True, text=True, env=self._environment, check=False)
-        assert run.returncode == 0, run.stderr[-2000:]
-        return self._running() - before
-
-    def _running(self):
-        wanted = ("raylet", "gcs_server")
-        return {each.pid for each in psutil.process_iter(["name"]) if each.info["name"] in wanted}
-
-    def kill(self, pids):
-        for pid in pids:
-            for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-                os.kill(each.pid, signal.SIGKILL)
+@pytest.fixture
+def marks(tmp_path, monkeypatch):
+    """The folder of marks of workers, which are stand-ins and take their time."""
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    use_workers_of_tests(monkeypatch, folder)
+    monkeypatch.setenv("SLOW", "2")
+    return folder
 
 
 @pytest.fixture
-def nodes(tmp_path, monkeypatch):
-    """A cluster of one node, whose workers know the stand-ins, and take their time."""
-    (tmp_path / "marks").mkdir()
-    use_fakes(monkeypatch)
-    monkeypatch.setattr(on_ray, "WORK_OFF", "fake_worker:work_off")
-    monkeypatch.setattr(on_ray, "CHUNK_S", 0.2)  # many pieces
-    monkeypatch.setattr(on_ray, "FIRST_AUDIO_S", {"ingest": 5.0, "transcribe": 5.0})
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
-    monkeypatch.setenv("SLOW", "2")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    nodes = Nodes(tmp_path)
-    started = nodes.start_head()
-    yield nodes, started
-    for pid in nodes._running():
-        if psutil.pid_exists(pid):
-            nodes.kill([pid])
+def nodes(marks):
+    """A cluster of one node, and the ids of its processes."""
+    with Nodes() as nodes:
+        yield nodes, nodes.start_head()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +67,7 @@ def here(source, tmp_path_factory):
     return content_sha256(Manifest(out).rows())
 
 
-def meanwhile(out, faults):
+def when_begun(out, faults):
     """Call `faults` once the first MIDI file is there; gives the thread."""
 
     def wait_and_fault():
@@ -114,10 +81,12 @@ def meanwhile(out, faults):
     return thread
 
 
-def build_through(nodes, source, out, faults):
-    thread = meanwhile(out, faults)
-    summary = run_build(source, out, settings=SETTINGS, with_prefect=False, engine=Engine("ray", nodes.address))
-    thread.join()
+def build_through(address, source, out, faults):
+    thread = when_begun(out, faults)
+    try:
+        summary = run_build(source, out, settings=SETTINGS, with_prefect=False, engine=Engine("ray", address))
+    finally:
+        thread.join()
     assert (summary.num_files, summary.failures, summary.not_done) == (NUM_PIECES, [], [])
     return content_sha256(Manifest(out).rows())
 
@@ -132,15 +101,69 @@ def test_a_node_that_is_added_and_one_that_is_taken_away_in_the_middle_of_a_buil
         cluster.kill(second)
         cluster.add()
 
-    assert build_through(cluster, source, tmp_path / "out", faults) == here
+    assert build_through(cluster.address, source, tmp_path / "out", faults) == here
 
 
-def test_a_head_that_is_lost_and_comes_back_costs_only_time(nodes, source, here, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("is_client", "outage_s"),
+    [(False, 5), (False, 30), (True, 15)],
+    ids=["short", "longer than Ray waits", "as a client"],
+)
+def test_a_head_that_is_lost_and_comes_back_costs_only_time(
+    is_client, outage_s, nodes, source, here, tmp_path, monkeypatch, capfd
+):
     cluster, head = nodes
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # Ray's own patience; else a minute
 
     def faults():
         cluster.kill(head)
-        time.sleep(2)
+        time.sleep(outage_s)
         cluster.start_head()
 
-    assert build_through(cluster, source, tmp_path / "out", faults) == here
+    address = cluster.client_address if is_client else cluster.address
+    assert build_through(address, source, tmp_path / "out", faults) == here
+    said = capfd.readouterr().err
+    if outage_s == 30:
+        assert "the Ray cluster went away. The build waits 10 minutes for it; what is finished stays." in said
+
+
+def test_a_node_whose_disk_is_full_is_named_and_the_others_do_its_work(
+    nodes, source, here, marks, tmp_path, small_disk, monkeypatch, capfd
+):
+    cluster, _ = nodes
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - (100 << 10)))
+    cluster.add(TMPDIR=str(small_disk))
+    monkeypatch.setattr(on_ray, "WORK", "fake_worker:work_elsewhere")  # recordings are sent, and kept in TMPDIR
+    assert build_through(cluster.address, source, tmp_path / "out", lambda: None) == here
+    said = capfd.readouterr().err
+    assert re.search(f"a worker on .*{small_disk}.*: no space left on the device. Free some", said), said
+    assert "It gets no work for 10 minutes, if others can do it." in said
+
+
+def test_a_build_that_is_killed_takes_its_actors_along_and_the_next_one_goes_on(nodes, source, here, marks, tmp_path):
+    cluster, _ = nodes
+    out = tmp_path / "out"
+    child = subprocess.Popen(
+        [sys.executable, str(SUPPORT / "build_child.py"), str(source), str(out), "slow", f"ray={cluster.address}"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    with child:
+        while not list((out / "midi").rglob("*.mid")):
+            assert child.poll() is None
+            time.sleep(0.1)
+        family = psutil.Process(child.pid).children(recursive=True)
+        child.kill()
+    actors = {int(mark.name.split()[1]) for mark in marks.glob("pid *")}
+    for pid in [*actors, *(each.pid for each in family)]:
+        while is_running(pid):
+            time.sleep(0.1)
+    num_done = len(list((out / "midi").rglob("*.mid")))
+    assert 0 < num_done < NUM_PIECES
+    assert build_through(cluster.address, source, out, lambda: None) == here
+    assert not list(out.rglob("*.partial"))
+
+
+def is_running(pid):
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

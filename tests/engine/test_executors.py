@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,9 +22,14 @@ from places import ROOT, SUPPORT
 from aria_data.manifest import Manifest
 from aria_data.manifest.digests import content_sha256
 from flows.cli.jobs import run_build
+from flows.engine.context import BuildContext, Item, NotDone
 from flows.engine.stages import INGEST, TRANSCRIBE
 from flows.executors import local
 from flows.executors.assignments import Assignment, Setup
+from flows.executors.away import Away
+from flows.workers.bridge import Bridge
+from flows.workers.lanes import Stopped
+from flows.workers.processes import Workers, WorkerUnfit
 
 SETTINGS = ("segment.min_segment_s=4", "ingest.min_duration_s=1")
 
@@ -98,6 +105,21 @@ def test_an_item_that_kills_every_worker_fails_alone_and_by_name(source, here, m
     assert (marks / segment_of(here, "take 2.wav")).read_text() == "96"
 
 
+def test_an_item_is_quarantined_only_by_a_build_that_came_to_its_end(source, here, marks, tmp_path):
+    deadly, out = marks / segment_of(here, "take 2.wav"), tmp_path / "out"
+    source = Path(shutil.copytree(source, tmp_path / "in"))
+    deadly.write_text("99")
+    assert len(build(source, out).failures) == 1
+    (source / "more.wav").write_bytes((source / "take 1.wav").read_bytes() + b"more")  # so that there is work
+    assert len(build(source, out).failures) == 1
+    assert deadly.read_text() == "96"  # nobody tried it again
+    shutil.rmtree(out / "tables" / "rejections")  # a build that was killed has not written it
+    shutil.rmtree(out / "index")
+    deadly.unlink()
+    summary = build(source, out)
+    assert (summary.failures, summary.stages["transcribe"].num_worked_on) == ([], 1)
+
+
 def test_workers_that_never_begin_leave_the_items_for_the_next_build(source, here, marks, tmp_path):
     (marks / "load").write_text("99")
     summary = build(source, tmp_path / "out")
@@ -107,9 +129,53 @@ def test_workers_that_never_begin_leave_the_items_for_the_next_build(source, her
     assert build(source, tmp_path / "out").num_files == 4
 
 
+class _OverBridge(Away):
+    """Items whose way to the workers ends again and again."""
+
+    def attempt(self, items):
+        bridge = Bridge("is tested")
+        yield from bridge.call("deadly:die", signal.SIGKILL)
+
+
+class _OnUnfit(Away):
+    """Items whose workers have a fault of their machine."""
+
+    def attempt(self, items):
+        raise WorkerUnfit("a worker: /tmp/x: no space left on the device. Free some and run the same command again.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (_OverBridge, "the process that hands ingest to workers ended 5 times before any of it was done (SIGKILL)."),
+        (_OnUnfit, "3 workers in a row could not do ingest, the last one because: a worker: /tmp/x: no space left"),
+    ],
+)
+def test_who_gives_up_says_what_ended_and_what_to_do(kind, said, marks, tmp_path):
+    items = [Item(f"{number}", f"{number}", {}, None) for number in range(2)]
+    with pytest.raises(NotDone) as refused:
+        list(kind(BuildContext(tmp_path, *_settings()), INGEST, items).outcomes())
+    assert refused.value.items.keys() == {"0", "1"}
+    for pending in refused.value.items.values():
+        assert said in pending.message
+        assert pending.message.endswith(("Build again.", "build again."))
+
+
+def test_a_lane_that_was_left_behind_writes_nothing_and_starts_nothing_after_its_build(marks, tmp_path):
+    context, workers = BuildContext(tmp_path / "out", *_settings()), Workers(1)
+    context.close()
+    workers.close()
+    with pytest.raises(Stopped):
+        context.writing.write("midi/00/x.mid", b"x")
+    with pytest.raises(Stopped):
+        workers.take()
+    with pytest.raises(Stopped):
+        list(_OnUnfit(context, INGEST, [Item("0", "0", {}, None)]).outcomes())
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_sent_to_a_worker_comes_out_there_as_it_was(here):
     from aria_data.storage.stage_tables import DONE, StageTable
-    from flows.engine.context import Item
 
     (outcome, *_) = [one for one in StageTable(here, "ingest", INGEST.record_type).all() if one.status == DONE]
     item = Item("x", "y", {"audio": "z"}, outcome.record)

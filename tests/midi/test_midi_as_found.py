@@ -14,6 +14,7 @@ import pytest
 
 from aria_data.errors import MidiUnreadable
 from aria_data.midi import Note, Pedal, Performance, midi_bytes, read_midi
+from aria_data.midi.midi_events import MidiFile, parse
 
 TICKS = 480  # a beat of half a second: a tick is 1/960 s
 END = b"\x00\xff\x2f\x00"
@@ -288,3 +289,21 @@ def check_mutants(path: Path, seeds: range) -> None:
         assert all(1 <= note.velocity <= 127 for note in performance.notes)
     assert not any("\n" in message for message in messages)
     assert 0.1 * len(seeds) < num_read < len(seeds)
+
+
+def test_events_read_quickly_are_those_read_one_by_one(monkeypatch):
+    """The quick way stops where an event is not plain. Without it, the same is read, or refused for the same reason."""
+    contents = [*AS_FOUND.values(), *(made(random.Random(seed)) for seed in range(20))]
+    contents += [mutated(random.Random(seed), contents[seed % len(contents)]) for seed in range(200)]
+    quickly = [parsed(content) for content in contents]
+    plainly = "aria_data.midi.midi_events._TrackReader._read_plain_events"
+    monkeypatch.setattr(plainly, lambda reader, track, tick, status: (tick, status))
+    assert [parsed(content) for content in contents] == quickly
+    assert sum(isinstance(each, MidiFile) for each in quickly) > 50
+
+
+def parsed(content: bytes) -> MidiFile | str:
+    try:
+        return parse(content)
+    except ValueError as error:
+        return str(error)

@@ -7,7 +7,7 @@ came out, and, whatever happened, how it ended.
 
 Options: "away", segments are transcribed in another process; "prefect", a real flow run; "slow", every piece of work
 takes long enough for a kill to meet it; "commit", "append", "replace" or "write_whole" with "before" or "after": it
-kills itself there; NAME=VALUE, of its environment.
+kills itself there; "ray=ADDRESS", a cluster does the work, by `fake_worker`; NAME=VALUE, of its environment.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -67,7 +68,9 @@ def build(source: str, out: str, *options: str) -> None:
     from aria_data.storage import open_root
     from flows.cli.jobs import run_build
 
-    os.environ.update(dict(option.split("=", 1) for option in options if "=" in option))
+    os.environ.update(
+        dict(option.split("=", 1) for option in options if "=" in option and not option.startswith("ray="))
+    )
     fakes.use_fakes(_Setter)
     if "away" in options:
         go_away(Path(out).parent)
@@ -77,9 +80,22 @@ def build(source: str, out: str, *options: str) -> None:
         die_at(place, "before" in options)
     settings = ["segment.min_segment_s=4", "ingest.min_duration_s=1"]
     settings += ["screen.scorer=rules", "screen.min_relevance_score=3"]
+    engine = engine_of(options)
     print(f"started {os.getpid()}", flush=True)
-    summary = run_build(Path(source), open_root(out), None, settings, with_prefect="prefect" in options)
+    summary = run_build(Path(source), open_root(out), None, settings, with_prefect="prefect" in options, engine=engine)
     print(json.dumps(dataclasses.asdict(summary)), flush=True)
+
+
+def engine_of(options: tuple[str, ...]) -> Any:
+    from flows.engine.orders import Engine
+
+    addresses = [option.removeprefix("ray=") for option in options if option.startswith("ray=")]
+    if not addresses:
+        return Engine()
+    import ray_nodes
+
+    ray_nodes.use_workers_of_tests(_Setter, os.environ["MARKS"])
+    return Engine("ray", addresses[0])
 
 
 def go_away(marks: Path) -> None:
@@ -88,7 +104,7 @@ def go_away(marks: Path) -> None:
 
     local.PLACED = frozenset({TRANSCRIBE.name})
     local.WORK_OFF, local.LOAD = "fake_worker:work_off", "fake_worker:load"
-    os.environ["MARKS"] = str(marks)
+    os.environ.setdefault("MARKS", str(marks))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
@@ -134,6 +150,7 @@ def die_at(place: str, is_before: bool) -> None:
 
 class _Setter:
     setattr = staticmethod(setattr)
+    setenv = os.environ.__setitem__
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The other side of `flows.executors.assignments` with the stand-ins of `fakes`: what a worker calls in tests.
 
 Marks in the folder of the environment variable MARKS tell it to die: a file named as the item that it begins, with the
-number of deaths that are left; "load" for its start, "stage NAME". Each assignment leaves its process's id there.
+number of deaths that are left; "load" for its start, "stage NAME". "clock" has seconds by which clocks are wrong. Each
+assignment leaves its process's id there.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fakes import use_fakes
+from fakes import FakeTranscriber, use_fakes
 
+from flows.engine.context import BuildContext
 from flows.executors import assignments, parcels, ray_side
 from flows.executors.assignments import Assignment, Begun, Rest
 
@@ -28,6 +30,8 @@ def work_off(send: Callable[[Any], None], assignment: Assignment) -> Rest:
     use_fakes(_Setter)
     marks = Path(os.environ["MARKS"])
     (marks / f"pid {os.getpid()}").touch()
+    if (marks / "clock").exists():
+        set_clock(float((marks / "clock").read_text()))
 
     def watched(message: Any) -> None:
         send(message)
@@ -38,6 +42,33 @@ def work_off(send: Callable[[Any], None], assignment: Assignment) -> Rest:
     die_at(marks / "load")
     die_at(marks / f"stage {assignment.stage}")
     return assignments.work_off(watched, assignment)
+
+
+def set_clock(wrong_by_s: float) -> None:
+    """Have this process's clock be wrong, as far as Python asks it."""
+    if time.time is _true_time:
+        time.time = lambda: _true_time() + wrong_by_s
+
+
+_true_time = time.time
+_own = vars(BuildContext)["transcriber"], vars(BuildContext)["transcriber_sha256"]
+
+
+def work_off_with_weights(send: Callable[[Any], None], assignment: Assignment) -> Rest:
+    """As `work_off`, but the transcriber is loaded from its checkpoint; what was loaded is left in a mark."""
+    from aria_data.transcribe import backends
+
+    def load(config: Any, compute: Any) -> Any:
+        sha256 = backends.weights_sha256(config)
+        (Path(os.environ["MARKS"]) / f"weights {os.getpid()}").write_text(f"{sha256} {config.checkpoint}")
+        loaded = FakeTranscriber()
+        loaded.sha256 = sha256
+        return loaded
+
+    use_fakes(_Setter)
+    BuildContext.transcriber, BuildContext.transcriber_sha256 = _own
+    backends.load = load
+    return assignments.work_off(send, assignment)
 
 
 def load(send: Callable[[Any], None], setup: assignments.Setup) -> None:

@@ -184,4 +184,5 @@ def manifest_row(segment_id: str, **values: Any) -> dict[str, Any]:
     plain = {"string": "x", "int64": 1, "float64": 1.5, "bool": True}
     row = {column["name"]: plain[column["type"]] for column in columns()}
     row |= {"segment_id": segment_id, "recording_id": recording_id, "number": int(number), "source": "local"}
+    row |= {"beats_path": None, "alignment_path": None}  # files that there are not
     return row | {"first_version": 1, "removed_in": None, "removal_reason": None} | values

@@ -76,6 +76,11 @@ class Store:
         self._process.wait()
         self._folder.cleanup()
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
     def _wait_for(self, log: Path) -> None:
         ends = time.monotonic() + STARTS_S
         while time.monotonic() < ends and self._process.poll() is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from aria_data.errors import ConfigInvalid
@@ -30,6 +32,15 @@ def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Tra
 def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
     """Give the hash of a backend's weights without loading its model."""
     return _module(config).weights_sha256(config)
+
+
+def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:
+    """Give the file that a backend loads its weights from, fetched where it has to be; None: its package brings them.
+
+    Raises `UsageError` for a checkpoint that does not exist, `NetworkError` for one that cannot be fetched.
+    """
+    file_of: Callable[[TranscribeConfig], Path] | None = getattr(_module(config), "weights_file", None)
+    return file_of(config) if file_of else None
 
 
 def check_name(name: str, where: str) -> None:

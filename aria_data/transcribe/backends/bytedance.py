@@ -50,7 +50,7 @@ def load(config: TranscribeConfig, compute: Compute) -> ByteDance:
 
     weights_sha256(config)  # looks at the configuration
     device = base.choose_device(compute.device)
-    path = _path(config)
+    path = weights_file(config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from piano_transcription_inference.models import Note_pedal
@@ -77,7 +77,8 @@ def _named(config: TranscribeConfig) -> Path:
     return path
 
 
-def _path(config: TranscribeConfig) -> Path:
+def weights_file(config: TranscribeConfig) -> Path:
+    """The configured checkpoint, else the published one, fetched if it is not there."""
     if config.checkpoint:
         return _named(config)
     of_the_package = Path.home() / OF_THE_PACKAGE

@@ -1,9 +1,12 @@
 "use strict";
 // A segment's piano roll: notes and pedals over the recording's spectrogram, with bar lines where its score is known. All of
 // it, or a part that one has come closer to, which then goes with the sound.
-const LONG_S = 240, CLOSEST_S = 4, ROLL_HEIGHT = 352, AXIS_HEIGHT = 18;
+const CLOSEST_S = 4, ROLL_HEIGHT = 352, AXIS_HEIGHT = 18;
 const PEDAL_LANES = { 64: [6, "#7fd1ae"], 66: [26, "#d1b37f"], 67: [46, "#b07fd1"] };
 const PEDALS = { 64: "sustain", 66: "sostenuto", 67: "soft" };
+const TIMES_A_S = 10000; // of notes; the same number is in segments.py
+const COLOURS = Array.from({ length: 128 }, (_, velocity) => ofVelocity(velocity));
+const FONT = "11px system-ui, sans-serif";
 const STEPS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800];
 const asTime = (seconds) => seconds >= 60 ? `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}` : `${+seconds.toFixed(1)} s`;
 
@@ -30,7 +33,7 @@ class Roll {
       image.addEventListener("error", () => { this.hasNoPicture = true; this.draw(); });
       image.src = this.section.dataset.picture + part + (isCoarse ? "&coarse=1" : "");
     };
-    ask(to - from > LONG_S);
+    ask(to - from > Number(this.section.dataset.long));
   }
   draw() {
     const paint = this.drawing.getContext("2d"), { width, height } = this.drawing;
@@ -43,19 +46,33 @@ class Roll {
       paint.globalAlpha = 1;
     }
     this.drawLines(paint);
-    if (this.data) this.drawNotes(paint);
+    if (this.data) paint.drawImage(this.notesOfView(), 0, 0);
     this.show(this.clock);
     const pictured = this.picture ? this.isCoarse ? "with a coarse spectrogram" : "with its spectrogram" : this.hasNoPicture ? "without its spectrogram" : "notes";
     if (this.data) this.canvas.dataset.drawn = pictured;
     if (this.picture) this.canvas.dataset.pictured = Math.round(this.picture.to - this.picture.from);
     this.canvas.dataset.view = `${this.from.toFixed(1)} to ${this.to.toFixed(1)} s`;
   }
+  notesOfView() { // drawn once for a view, since a picture behind them comes later, and of a long one two
+    const view = `${this.from} ${this.to}`;
+    if (this.notesView !== view) {
+      this.notesLayer = layer(this.canvas);
+      const paint = this.notesLayer.getContext("2d");
+      paint.font = FONT;
+      this.drawNotes(paint);
+      this.notesView = view;
+    }
+    return this.notesLayer;
+  }
   drawNotes(paint) {
     const isSeen = ([on, off]) => off >= this.from && on <= this.to;
     const width = (on, off) => Math.max(1.5, this.x(off) - this.x(on));
-    for (const [on, off, pitch, velocity] of this.data.notes.filter(isSeen)) {
-      paint.fillStyle = ofVelocity(velocity);
-      paint.fillRect(this.x(on), ROLL_HEIGHT * (108 - pitch) / 88, width(on, off), 4);
+    const { onsets, offsets, pitches, velocities } = this.data.notes;
+    for (let at = 0; at < onsets.length; at++) {
+      const on = onsets[at] / TIMES_A_S, off = offsets[at] / TIMES_A_S;
+      if (off < this.from || on > this.to) continue;
+      paint.fillStyle = COLOURS[velocities[at]];
+      paint.fillRect(this.x(on), ROLL_HEIGHT * (108 - pitches[at]) / 88, width(on, off), 4);
     }
     for (const [on, off, controller] of this.data.pedals.filter(isSeen)) {
       const [top, colour] = PEDAL_LANES[controller] || [];
@@ -94,7 +111,7 @@ class Roll {
     this.canvas.dataset.bars = bars.length;
   }
   drawLines(paint) { // the Cs, and the time below
-    paint.font = "11px system-ui, sans-serif";
+    paint.font = FONT;
     for (let pitch = 24; pitch <= 108; pitch += 12) {
       const y = ROLL_HEIGHT * (108 - pitch) / 88 + 4;
       paint.fillStyle = "#fff3";

@@ -23,6 +23,10 @@ class BeforeTheRecipes(MetaPathFinder):
             import fakes
 
             fakes.use_fakes(_Setter)
+            if os.environ.get("MARKS"):
+                import ray_nodes
+
+                ray_nodes.use_workers_of_tests(build_child._Setter, os.environ["MARKS"])
             if os.environ.get("SLOW"):
                 build_child.take_long()
 
