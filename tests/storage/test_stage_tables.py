@@ -207,13 +207,14 @@ def test_the_log_of_a_table_is_json_a_commit(tmp_path):
 
 def test_a_record_that_gained_a_field_goes_into_the_table_of_its_elders(tmp_path):
     fields = [(f.name, typing.get_type_hints(Transcription)[f.name]) for f in dataclasses.fields(Transcription)]
-    elder = dataclasses.make_dataclass("Elder", fields[:-2], frozen=True)
-    values = {name: "x" if kind is str else 1 for name, kind in fields[:-2]}
+    elder = dataclasses.make_dataclass("Elder", fields[:-3], frozen=True)
+    values = {name: "x" if kind is str else 1 for name, kind in fields[:-3]}
     StageTable(tmp_path, "transcribe", elder).append([Outcome("a", "1", DONE, record=elder(**values))])
     table = StageTable(tmp_path, "transcribe", Transcription)
     table.append([Outcome("b", "2", DONE, record=Transcription(**values, confidence=0.5, num_endless_notes=0))])
     assert table.lookup(["2"])["2"].record.confidence == 0.5
     assert table.lookup(["1"])["1"].record.confidence is None
+    assert table.lookup(["1"])["1"].record.precision == ""
 
 
 def test_fields_that_an_older_table_has_not_come_with_their_defaults(tmp_path):
