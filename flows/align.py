@@ -59,6 +59,8 @@ def align_dataset(
             progress.advance(0.0)
             on_result(record)
     summary.num_done_before = work.num_done_before
+    for line in work.trouble:
+        on_error(line)
     with lock(True):
         summary.version = _release(root, done)
     return summary

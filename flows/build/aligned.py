@@ -74,6 +74,7 @@ class AlignWork:
     def __init__(self, root: Path, config: AlignConfig, index: ScoreIndex, lock: Lock):
         self.root, self.config, self.index = root, config, index
         self.num_done_before = 0
+        self.trouble: list[str] = []  # a line for each segment that could not be aligned for an error
         self._lock, self._table = lock, StageTable(root, WORK_TABLE, SegmentAlignment)
         self._waiting: list[tuple[Outcome, Item, Any]] = []  # aligned, but not yet written
 
@@ -83,6 +84,8 @@ class AlignWork:
         try:
             for item, found in align_many(self._new(segments, known), self.config, num_processes):
                 outcome = self._outcome(item, found)
+                if detail := getattr(found, "detail", ""):
+                    self.trouble.append(f"{printable(item.tag['segment_id'])}: is not aligned ({detail}).")
                 self._waiting.append((outcome, item, found))
                 yield outcome.record
                 while known:
@@ -206,7 +209,7 @@ def align_results(root: Path, relations: Relations, scores: Path, progress: Prog
             done[record.segment_id] = record
             progress.advance(0.0)
     put_records(root, done)
-    return trouble
+    return trouble + work.trouble
 
 
 RESULTS = """SELECT segment_id, midi_path, midi_sha256, composition_id FROM segments JOIN measures USING (segment_id)
