@@ -209,6 +209,7 @@ class SegmentAlignment:
     evidence: str  # one line for a person
     beats_path: str  # below the dataset folder: ASAP's layout; "" where there is none
     details_path: str  # Parquet: every beat and note with its place in the score
+    judged_composition: str | None = None  # the tag that the notes were compared with, "" for none; null: not recorded
 
 
 @dataclass(frozen=True, slots=True)

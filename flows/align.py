@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from aria_data.errors import AriaDataError, DatasetLocked
 from aria_data.manifest import Dataset, Manifest
 from aria_data.midi.midi_files import performance_of
 from aria_data.records import SegmentAlignment
-from aria_data.release.alignments import FOLDER, alignments_of, with_alignments
+from aria_data.release.alignments import FOLDER, TABLE, alignments_of, with_alignments
 from aria_data.storage import exclusive_lock, printable
-from aria_data.storage.stage_tables import StageTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
 from flows.build.aligned import WORK_TABLE, AlignSummary, AlignWork, put_records
 from flows.build.publish import publish_change
+from flows.build.subset_columns import apply_anew
 from flows.show.progress_bars import Progress
 
 COLUMNS = ["segment_id", "midi_path", "midi_sha256", "removed_in", "composition_id"]
@@ -57,6 +59,8 @@ def align_dataset(
             progress.advance(0.0)
             on_result(record)
     summary.num_done_before = work.num_done_before
+    for line in work.trouble:
+        on_error(line)
     with lock(True):
         summary.version = _release(root, done)
     return summary
@@ -96,7 +100,10 @@ def _notes_of(selection: Any, on_error: Callable[[str], None]) -> Iterator[tuple
 
 
 def _release(root: Path, done: Mapping[str, SegmentAlignment]) -> int:
-    """Put the records into the table, and their columns into a version; files that no record ever named go."""
+    """Put the records into the table, and their columns into a version; files that no record ever named go.
+
+    Subsets whose conditions name those columns then get their members in one more version.
+    """
     manifest = Manifest(root)
     rows = manifest.table(columns=["segment_id", "midi_sha256", "removed_in"])
     present = {row["segment_id"]: row["midi_sha256"] for row in rows.to_pylist() if row["removed_in"] is None}
@@ -107,16 +114,16 @@ def _release(root: Path, done: Mapping[str, SegmentAlignment]) -> int:
     def change(rows: pa.Table) -> pa.Table:
         return with_alignments(rows, alignments)
 
-    return publish_change(root, change, manifest.stored_columns(), NOTE)
+    publish_change(root, change, manifest.stored_columns(), NOTE)
+    return apply_anew(root, "subsets of what was aligned")
 
 
 def _clear_files(root: Path, removed: set[str]) -> None:
     """Delete files that no record names, and those of removed segments. Older versions name those of older records."""
-    named = set()
-    for batch in StageTable(root, WORK_TABLE, SegmentAlignment).fields(["segment_id", "beats_path", "details_path"]):
-        for segment_id, *paths in zip(
-            *(batch.column(name).to_pylist() for name in batch.schema.names[2:]), strict=True
-        ):
+    named, names = set(), ["segment_id", "beats_path", "details_path"]
+    tables = StageTable(root, WORK_TABLE, SegmentAlignment).fields(names), RecordTable(root, TABLE, SegmentAlignment)
+    for batch in chain(tables[0], tables[1].reader()):
+        for segment_id, *paths in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
             named |= set() if segment_id in removed else {root / path for path in paths if path}
     for path in (root / FOLDER).rglob("*"):
         if path.is_file() and path not in named:

@@ -6,25 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from aria_data.errors import ConfigInvalid, DatasetCorrupt
 from aria_data.manifest import Manifest
-from aria_data.manifest.columns import arrow_schema, is_added
-from aria_data.manifest.revising import Change
-from aria_data.manifest.row_queries import differs
-from aria_data.manifest.rows import by_bucket
-from aria_data.manifest.stored_rows import is_present, of_all_rows
 from aria_data.measure import load_limits
-from aria_data.measure.prune import PRESETS, is_passing
-from aria_data.records import Measurement
+from aria_data.measure.prune import PRESETS
 from aria_data.release import SelectedRow, SubsetRecipe, Subsets
-from aria_data.release.subsets import JUDGED
 from aria_data.storage import exclusive_lock, write_whole
-from aria_data.storage.stage_tables import StageTable
-from flows.build.publish import DESCRIBED, publish_change
+from flows.build.subset_columns import release_subsets
 
 
 def define_recipe(root: Path, name: str, recipe: SubsetRecipe) -> tuple[int, int]:
@@ -59,54 +47,12 @@ def _change(root: Path, name: str, change: Callable[[Subsets], None], note: str)
         before = {path: path.read_bytes() if path.is_file() else None for path in subsets.files(name)}
         try:
             change(subsets)
-            stored = manifest.stored_columns()
-            is_there = is_present(stored)
-            present = stored.filter(is_there).select(JUDGED)
-            passes = lambda limits: _passing(root, limits)  # noqa: E731
-            added = subsets.evaluate(present, manifest.present_where, passes, defining=name)
-            beside = {each: of_all_rows(added[each], is_there) for each in added.column_names[1:]}
-            described = stored.only(DESCRIBED).with_columns(beside)
-            members = added[f"in_{name}"] if f"in_{name}" in added.column_names else None
-            num_members = 0 if members is None else pc.sum(members).as_py() or 0
-            put = _put(added)
-            del added, members, beside, present, is_there  # the rows of the next version need the memory
-            version = publish_change(root, put, described, note, subsets=subsets.definitions())
+            return release_subsets(root, subsets, note, name)
         except BaseException as error:
             is_other = name not in subsets.names() and isinstance(error, ConfigInvalid | DatasetCorrupt)
             if not is_other and manifest.version() == newest:  # a version without its card is a version
                 _restore(before)  # a recipe that cannot be applied must not stop the next build
             raise
-    return version, num_members
-
-
-def _put(added: pa.Table) -> Change:
-    """The change that gives rows the columns `added` (by segment_id), and takes all others of users away."""
-    names, in_buckets = added.column_names, by_bucket(added)  # to look rows up among all took half of the time
-
-    def change(rows: pa.Table) -> pa.Table:
-        fixed = rows.select([name for name in rows.column_names if not is_added(name)])
-        then = _with_columns(fixed, in_buckets(rows))
-        is_other = pa.chunked_array([pa.repeat(False, len(rows))])
-        for name in filter(is_added, {*rows.column_names, *names}):
-            was, now = (_column(each, name) for each in (rows, then))
-            is_other = pc.or_(is_other, differs(was, now))
-        return then.filter(is_other)
-
-    return change
-
-
-def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
-    if name in rows.column_names:
-        return rows[name]
-    return pa.chunked_array([pa.nulls(len(rows), arrow_schema([name]).field(name).type)])
-
-
-def _with_columns(rows: pa.Table, added: pa.Table) -> pa.Table:
-    """The rows with the other columns of `added`, which are matched by segment_id; null in those it does not have."""
-    places = pc.index_in(rows["segment_id"], value_set=added["segment_id"])
-    for name in added.column_names[1:]:
-        rows = rows.append_column(name, added[name].take(places))
-    return rows
 
 
 def _restore(before: Mapping[Path, bytes | None]) -> None:
@@ -130,26 +76,6 @@ def _own_limits(name: str, recipe: SubsetRecipe) -> Mapping[str, float] | None:
         raise ConfigInvalid(f"subset {name}: {error}") from error
     except RecursionError as error:
         raise ConfigInvalid(f"subset {name}: {recipe.limits}: is nested too deeply for limits.") from error
-
-
-def _passing(root: Path, limits: str) -> pa.ChunkedArray:
-    """The ids of the segments whose latest measures are within `limits` (a preset or a file)."""
-    table, judged = StageTable(root, "measure", Measurement), load_limits(limits)
-    is_latest = _latest(pa.chunked_array([batch.column("item_id") for batch in table.columns([])], pa.string()))
-    passing, start = [], 0
-    for batch in table.columns(["measures"]):
-        latest = batch.filter(pa.array(is_latest[start : start + len(batch)]))
-        passing.append(latest.column("item_id").filter(is_passing(latest.column("measures"), judged)))
-        start += len(batch)
-    return pa.chunked_array(passing, pa.string())
-
-
-def _latest(ids: pa.ChunkedArray) -> np.ndarray:
-    """For each place, whether its id comes no more after it."""
-    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
-    places, last = np.arange(len(codes)), np.zeros(len(codes), np.int64)
-    last[codes] = places
-    return last[codes] == places
 
 
 def _summary(recipe: SubsetRecipe) -> str:

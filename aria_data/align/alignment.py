@@ -66,6 +66,7 @@ class NotAligned:
     measured: float
     score_id: str = ""  # of the best score tried
     tried: tuple[tuple[str, float], ...] = ()  # (score_id, agreement) of every candidate
+    detail: str = ""  # what went wrong, where something did
 
 
 def align(

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,11 @@ import numpy as np
 from aria_data.align.alignment import AlignConfig, Alignment, NotAligned, align
 from aria_data.align.score_index import ScoreCandidate, ScoreIndex
 from aria_data.midi import Note
+from aria_data.storage import printable
 
 WAITING_PER_PROCESS = 4  # items handed out before the first of them is finished: a few megabytes
+
+FAILED = "alignment_failed"  # the reason of `NotAligned` where a library raised something
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,9 @@ class Item:
     tag: Any  # what it is known by to the caller; comes back with the result
     notes: list[Note]
     candidates: list[ScoreCandidate]
+
+
+Waiting = tuple[Item, Future[Alignment | NotAligned]]
 
 
 def candidates_of(
@@ -39,30 +46,68 @@ def candidates_of(
 def align_many(
     items: Iterable[Item], config: AlignConfig, num_processes: int = 0
 ) -> Iterator[tuple[Item, Alignment | NotAligned]]:
-    """Yield each item with its alignment, or why it has none. `num_processes` 0: one a core; 1: in this process."""
+    """Yield each item with its alignment, or why it has none. `num_processes` 0: one a core; 1: in this process.
+
+    One that fails, or whose process ends, is `FAILED`, and the others go on.
+    """
     num_processes = num_processes or os.cpu_count() or 1
     if num_processes == 1:
-        yield from ((item, align(item.notes, item.candidates, config)) for item in items)
+        yield from ((item, _aligned(item, config)) for item in items)
         return
-    context = multiprocessing.get_context("spawn")  # threads of Arrow and Numba do not survive a fork
-    with ProcessPoolExecutor(num_processes, context) as pool:
-        waiting: deque[tuple[Item, Future[Alignment | NotAligned]]] = deque()
-        for item in items:
-            waiting.append((item, pool.submit(align, item.notes, item.candidates, config)))
-            if len(waiting) >= WAITING_PER_PROCESS * num_processes:
-                yield from _finished(waiting)
-        while waiting:
-            yield from _finished(waiting)
+    waiting, rest = deque[Waiting](), iter(items)
+    while True:
+        broken: list[Item] = []  # a process ended: one of these is why
+        with _pool(num_processes) as pool:
+            for item in rest:
+                try:
+                    waiting.append((item, pool.submit(_aligned, item, config)))
+                except BrokenProcessPool:
+                    broken.append(item)
+                if not broken and len(waiting) >= WAITING_PER_PROCESS * num_processes:
+                    yield from _finished(waiting, broken)
+                if broken:
+                    break
+            while waiting:
+                yield from _finished(waiting, broken)
+        if not broken:
+            return
+        yield from ((item, _alone(item, config)) for item in broken)
 
 
-def _finished(
-    waiting: deque[tuple[Item, Future[Alignment | NotAligned]]],
-) -> Iterator[tuple[Item, Alignment | NotAligned]]:
-    """Wait for one at least, and yield those that are finished."""
+def _aligned(item: Item, config: AlignConfig) -> Alignment | NotAligned:
+    """Align one item; whatever goes wrong is said of it alone."""
+    try:
+        return align(item.notes, item.candidates, config)
+    except Exception as error:  # of three libraries and files from everywhere
+        return _failed(item, printable(f"{type(error).__name__}: {error}", 300))
+
+
+def _alone(item: Item, config: AlignConfig) -> Alignment | NotAligned:
+    """Align one item in a process of its own, which it may end."""
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_aligned, item, config).result()
+        except BrokenProcessPool:
+            return _failed(item, "it ends the process that aligns it, as one does that takes all memory")
+
+
+def _failed(item: Item, detail: str) -> NotAligned:
+    return NotAligned(FAILED, 0.0, item.candidates[0].score.score_id if item.candidates else "", detail=detail)
+
+
+def _pool(num_processes: int) -> ProcessPoolExecutor:
+    # threads of Arrow and Numba do not survive a fork
+    return ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn"))
+
+
+def _finished(waiting: deque[Waiting], broken: list[Item]) -> Iterator[tuple[Item, Alignment | NotAligned]]:
+    """Wait for one at least, and yield those that are finished; `broken` gets those whose process ended."""
     wait([future for _, future in waiting], return_when="FIRST_COMPLETED")
     for _ in range(len(waiting)):
         item, future = waiting.popleft()
-        if future.done():
-            yield item, future.result()
-        else:
+        if not future.done():
             waiting.append((item, future))
+        elif isinstance(future.exception(), BrokenProcessPool):
+            broken.append(item)
+        else:
+            yield item, future.result()

@@ -11,6 +11,7 @@ import numpy as np
 
 MAX_NOTES = 60_000  # the longest piano works have 30,000
 MAX_BARS = 10_000
+MAX_BEATS = 100_000
 QUARTERS_TOLERANCE = 1e-3  # MIDI files of 480 ticks a quarter are exact to 2e-3
 
 
@@ -100,6 +101,8 @@ def _bars(part: Any) -> _Bars:
         bars.start.append(start)
         bars.number.append(_number(measure, bars.number))
         _add_beats(bars, start, end, signatures[index], has_downbeat)
+    if not bars.start:
+        raise ValueError("it has no bar that lasts")  # of grace notes alone
     bars.start.append(float(edges[-1]))
     return bars
 
@@ -134,6 +137,8 @@ def _add_beats(bars: _Bars, start: float, end: float, signature: tuple[int, int,
     """Add a bar's beats. Those of a bar without downbeat are counted back from its end."""
     length = float(beat_length(*signature[:2]))
     number = max(1, int(np.ceil((end - start) / length - QUARTERS_TOLERANCE)))
+    if len(bars.beat) + number > MAX_BEATS:
+        raise ValueError(f"it has more than {MAX_BEATS} beats")
     places = start + length * np.arange(number)
     if not has_downbeat:
         places = end - length * np.arange(number, 0, -1)

@@ -7,6 +7,7 @@ of a compressed MusicXML, what it unpacks to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -50,6 +51,10 @@ class ScoreUnreadable(PermanentError):
     reason = "score_unreadable"
 
 
+class ScoreNotReached(ScoreUnreadable):
+    """It is not the file's fault: the disk is full, it may not be read. Trying again may help."""
+
+
 def require_partitura() -> None:
     """Raise `UsageError` where the libraries of the extra `align` are not installed."""
     try:
@@ -83,9 +88,10 @@ def read_score(path: Path, score_id: str, texts: Mapping[str, str] | None = None
             found = _load(content, KINDS[path.suffix.lower()], path.suffix.lower())
             notation = read_notation(found)
     except OSError as error:
-        raise ScoreUnreadable(
-            f"{shown}: cannot be read ({error.strerror or error}). Check that it is there."
-        ) from error
+        advice = "Check that it is there."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            advice = f"Free space in {tempfile.gettempdir()}."
+        raise ScoreNotReached(f"{shown}: cannot be read ({error.strerror or error}). {advice}") from error
     except (MemoryError, RecursionError) as error:
         raise ScoreUnreadable(f"{shown}: is too deep or too large to be read. Remove it from the folder.") from error
     except Exception as error:  # partitura raises its own types and whatever a file makes of its code

@@ -13,8 +13,9 @@ def summary_of(
     found: Alignment | NotAligned,
     check: CompositionCheck,
     paths: tuple[str, str] = ("", ""),
+    tagged: str = "",
 ) -> SegmentAlignment:
-    """Give the record of one segment. `paths` are of its two files."""
+    """Give the record of one segment. `paths` are of its two files, `tagged` is what `check` judged."""
     judged = check.composition_agrees, check.proposed_composition, check.evidence
     if isinstance(found, NotAligned):
         nothing = (None,) * 9
@@ -29,6 +30,7 @@ def summary_of(
             *judged,
             "",
             "",
+            tagged,
         )
     return SegmentAlignment(
         segment_id,
@@ -48,4 +50,5 @@ def summary_of(
         len(found.path.stretches) - 1,
         *judged,
         *paths,
+        tagged,
     )

@@ -51,7 +51,7 @@ def export(dataset: Dataset, out: Path | str, where: str = "", progress: Progres
 def aligned(writer: Writer, row: Row) -> dict[str, Any]:
     """What an alignment with a score says: those of its columns that are not empty, and `beats`, [seconds, b or db]."""
     found = {name: row[name] for name in (*ALIGNED, *JUDGED) if row[name] is not None}
-    lines = writer.aligned(row).get("beats_path", b"").decode("ascii", "replace").splitlines()
+    lines = writer.aligned(row, ("beats_path",)).get("beats_path", b"").decode("ascii", "replace").splitlines()
     fields = [line.split("\t") for line in lines]
     try:
         beats = [[float(time), label.split(",")[0]] for time, _, label in fields]

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -127,9 +127,9 @@ class Writer:
             yield row, midi
             self.advance(1)
 
-    def aligned(self, row: Row) -> dict[str, bytes]:
+    def aligned(self, row: Row, columns: Sequence[str] = ALIGNED_FILES) -> dict[str, bytes]:
         """Read the files of a row's alignment, by column; empty where it has none. Raises `DatasetCorrupt`."""
-        found = {name: read_aligned(self.selection.root, row, name) for name in ALIGNED_FILES}
+        found = {name: read_aligned(self.selection.root, row, name) for name in columns}
         return {name: content for name, content in found.items() if content is not None}
 
     def write_aligned(self, row: Row, name: str) -> dict[str, str]:

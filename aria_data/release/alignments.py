@@ -7,7 +7,7 @@ here are those of its fields that a version keeps. They are null where the notes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from aria_data.manifest.rows import is_in
 from aria_data.records import SegmentAlignment
+from aria_data.release.older_files import numbers_with_removed
 from aria_data.storage.relations import Relations
 from aria_data.storage.stage_tables import RecordTable
 
@@ -24,20 +25,21 @@ OF_ALIGNED = {  # column -> the record's field, of segments that were aligned
     "num_bars": "num_bars", "first_bar": "first_bar", "last_bar": "last_bar", "is_complete_piece": "is_complete_piece",
     "tempo_bpm_median": "tempo_bpm_median", "beats_path": "beats_path", "alignment_path": "details_path",
 }  # fmt: skip
-OF_ALL = {  # also of those that were not: their tag may be contradicted
+OF_ALL = {  # what is said of the tag, also of segments that were not: their tag may be contradicted
     "composition_agrees": "composition_agrees",
     "proposed_composition": "nullif(proposed_composition, '')",
     "composition_evidence": "nullif(evidence, '')",
 }
 COLUMNS = (*OF_ALIGNED, *OF_ALL)
 KEY = ("segment_id", "midi_sha256")
+JUDGED_TAG = "judged_composition"  # the composition_id that `OF_ALL` were judged against; they say nothing of another
 
 
 def put_alignments(relations: Relations, root: Path) -> None:
-    """Make the relation `alignments`: `KEY` and `COLUMNS` of every segment that somebody tried to align."""
+    """Make the relation `alignments`: `KEY`, `JUDGED_TAG` and `COLUMNS` of every segment that was tried."""
     aligned = [f"CASE WHEN reason = '' THEN {field} END AS {name}" for name, field in OF_ALIGNED.items()]
     of_all = [f"{field} AS {name}" for name, field in OF_ALL.items()]
-    relations.put("alignments", _table(root).reader(), ", ".join([*KEY, *aligned, *of_all]))
+    relations.put("alignments", _table(root).reader(), ", ".join([*KEY, JUDGED_TAG, *aligned, *of_all]))
 
 
 def alignments_of(root: Path) -> pa.Table:
@@ -48,31 +50,60 @@ def alignments_of(root: Path) -> pa.Table:
 
 
 def with_alignments(rows: pa.Table, alignments: pa.Table) -> pa.Table:
-    """Set `COLUMNS` of a version's rows to what `alignments` say of their notes; null where they say nothing."""
+    """Set `COLUMNS` of a version's rows to what `alignments` say of their notes; null where they say nothing.
+
+    Those of `OF_ALL` are null, too, where the row's tag is another than the one that was judged.
+    """
     places = pc.index_in(rows["segment_id"], value_set=alignments["segment_id"])
     is_same = pc.equal(alignments["midi_sha256"].take(places), rows["midi_sha256"])
+    tags, judged = pc.fill_null(rows["composition_id"], ""), alignments[JUDGED_TAG].take(places)
+    is_judged = pc.and_(is_same, pc.equal(pc.coalesce(judged, tags), tags))
     for name in COLUMNS:
-        values = pc.if_else(is_same, alignments[name].take(places), pa.scalar(None, alignments[name].type))
+        values = pc.if_else(
+            is_judged if name in OF_ALL else is_same,
+            alignments[name].take(places),
+            pa.scalar(None, alignments[name].type),
+        )
         rows = rows.set_column(rows.schema.get_field_index(name), name, values)
     return rows
 
 
-def forget_alignments(root: Path, gone: Collection[str], recordings: Collection[str], present: pa.Table) -> None:
-    """Take out the rows of removed segments, and of these recordings all files but those that present rows name.
+def forget_alignments(root: Path, segment_ids: Set[str], recording_ids: Set[str], present: pa.Table) -> None:
+    """Take out the rows and files of removed segments and of wholly removed recordings.
 
-    `present` has beats_path and alignment_path. Other numbers of a recording may hold removed music.
+    A file that no present row names goes as well where its number ever stood for removed music. `present` has
+    segment_id, midi_sha256, beats_path and alignment_path of the newest version.
     """
     if not (root / FOLDER).is_dir() and not (root / "tables" / TABLE).is_dir():
         return
     table = _table(root)
     rows = table.reader().read_all()
-    if pc.any(is_in(rows["segment_id"], gone), min_count=0).as_py():
-        table.replace_rows(rows.filter(pc.invert(is_in(rows["segment_id"], gone))))
-    files = {path.relative_to(root).as_posix(): path for path in _files_of(root, recordings)}
-    named = [present[name] for name in ("beats_path", "alignment_path")]
-    kept = {name for column in named for name in column.filter(is_in(column, files)).to_pylist()} if files else set()
+    is_gone = [name in segment_ids or recording_of(name) in recording_ids for name in rows["segment_id"].to_pylist()]
+    left = rows.filter(pa.array([not each for each in is_gone], pa.bool_()))
+    suspects = numbers_with_removed(root, segment_ids)
+    files = {path.relative_to(root).as_posix(): path for path in _files_of(root, segment_ids | suspects, recording_ids)}
+    kept = _in_use(left, present, files) if files else set()
     for name in sorted(files.keys() - kept):
         files[name].unlink(missing_ok=True)
+    lost = files.keys() - kept
+    is_lost = pc.or_(is_in(left["beats_path"], lost), is_in(left["details_path"], lost))
+    table.replace_rows(left.filter(pc.invert(is_lost)))
+
+
+def _in_use(rows: pa.Table, present: pa.Table, files: Collection[str]) -> set[str]:
+    """Those of the files that present rows name, or rows of the table that are of the notes of present ones."""
+    ids = present.filter(is_in(present["segment_id"], set(rows["segment_id"].to_pylist())))
+    notes = dict(zip(ids["segment_id"].to_pylist(), ids["midi_sha256"].to_pylist(), strict=True))
+    pairs = zip(rows["segment_id"].to_pylist(), rows["midi_sha256"].to_pylist(), strict=True)
+    now = rows.filter(pa.array([notes.get(name) == sha256 for name, sha256 in pairs], pa.bool_()))
+    named = [present["beats_path"], present["alignment_path"], now["beats_path"], now["details_path"]]
+    return {name for column in named for name in column.filter(is_in(column, files)).to_pylist()}
+
+
+def recording_of(segment_id: str) -> str:
+    """The recording that a segment's id names, "" where it is no segment's: `a-b_c_0` is of `a-b_c`."""
+    recording_id, _, number = segment_id.rpartition("_")
+    return recording_id if number.isdecimal() else ""
 
 
 def folder_of(recording_id: str) -> str:
@@ -84,8 +115,11 @@ def _table(root: Path) -> RecordTable:
     return RecordTable(root, TABLE, SegmentAlignment)
 
 
-def _files_of(root: Path, recording_ids: Collection[str]) -> Iterator[Path]:
-    for folder in sorted({folder_of(name) for name in recording_ids}):
+def _files_of(root: Path, segment_ids: Collection[str], recording_ids: Collection[str]) -> Iterator[Path]:
+    """The files of these segments and of these whole recordings."""
+    of_segments = {recording_of(name) for name in segment_ids} - {""}
+    for folder in sorted({folder_of(name) for name in (*of_segments, *recording_ids)}):
         for path in sorted((root / folder).glob("*.*")):
-            if path.name.rsplit(".", 2)[0].rpartition("_")[0] in recording_ids:
+            segment_id = path.name.rsplit(".", 2)[0]
+            if segment_id in segment_ids or recording_of(segment_id) in recording_ids:
                 yield path

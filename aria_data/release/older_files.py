@@ -43,6 +43,20 @@ def files_with_removed(
             yield file
 
 
+def numbers_with_removed(root: Path, removed_ids: Collection[str]) -> set[str]:
+    """The segment_ids whose number ever stood for music of a removed segment, under any settings."""
+    spans = _spans(root, {segment_id.rpartition("_")[0] for segment_id in removed_ids})
+    by_recording: dict[str, list[NumberedSpan]] = defaultdict(list)
+    for segment_id in removed_ids:
+        for span in spans.get(segment_id, ())[-1:]:
+            by_recording[span.recording_id].append(span)
+    return {
+        segment_id
+        for segment_id, known in spans.items()
+        if any(overlaps(span, one) for span in known for one in by_recording.get(span.recording_id, ()))
+    }
+
+
 def _spans(root: Path, recording_ids: Collection[str]) -> dict[str, list[NumberedSpan]]:
     """The spans that each number of these recordings stood for, the latest last."""
     recorded = StageTable(root, NUMBERS, NumberedSpan).of_recordings(recording_ids)

@@ -191,7 +191,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     stones = manifest.query("removed_in IS NOT NULL", columns=keys).to_pylist() if is_released else []
     if not removals and not stones:
         return 0
-    columns_read = [*keys, "midi_path", "beats_path", "alignment_path"]
+    columns_read = [*keys, "midi_path", "midi_sha256", "beats_path", "alignment_path"]
     present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
@@ -199,7 +199,7 @@ def sweep(root: Path, known: Known | None = None) -> int:
     segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
     recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
-    forget_alignments(root, segment_ids, recording_ids | {row["recording_id"] for row in stones}, present)
+    forget_alignments(root, segment_ids, recording_ids, present)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
     files |= set(files_with_removed(root, segment_ids, beside, present))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class AlignWork:
     def __init__(self, root: Path, config: AlignConfig, index: ScoreIndex, lock: Lock):
         self.root, self.config, self.index = root, config, index
         self.num_done_before = 0
+        self.trouble: list[str] = []  # a line for each segment that could not be aligned for an error
         self._lock, self._table = lock, StageTable(root, WORK_TABLE, SegmentAlignment)
         self._waiting: list[tuple[Outcome, Item, Any]] = []  # aligned, but not yet written
 
@@ -83,6 +84,8 @@ class AlignWork:
         try:
             for item, found in align_many(self._new(segments, known), self.config, num_processes):
                 outcome = self._outcome(item, found)
+                if detail := getattr(found, "detail", ""):
+                    self.trouble.append(f"{printable(item.tag['segment_id'])}: is not aligned ({detail}).")
                 self._waiting.append((outcome, item, found))
                 yield outcome.record
                 while known:
@@ -130,7 +133,7 @@ class AlignWork:
         for key, item in batch:
             record = before[key].record if key in before else None
             if record is not None and all((self.root / path).is_file() for path in paths_of(record)):
-                known.append(record)
+                known.append(replace(record, judged_composition=item.tag["composition_id"] or ""))
                 self.num_done_before += 1
             else:
                 yield item
@@ -143,10 +146,11 @@ class AlignWork:
     def _outcome(self, item: Item, found: Any) -> Outcome:
         """The outcome of one segment. It names the files that `_write_files` then writes."""
         row, key = item.tag, self._key(item)
-        check = check_composition(row["composition_id"] or "", found, self.index)
+        tagged = row["composition_id"] or ""
+        check = check_composition(tagged, found, self.index)
         name = f"{folder_of(row['segment_id'].rpartition('_')[0])}/{row['segment_id']}.{key[:8]}"
         paths = ("", "") if hasattr(found, "reason") else (f"{name}.tsv", f"{name}.parquet")
-        record = summary_of(row["segment_id"], row["midi_sha256"], found, check, paths)
+        record = summary_of(row["segment_id"], row["midi_sha256"], found, check, paths, tagged)
         status = REJECTED if record.reason else DONE
         return Outcome(row["segment_id"], key, status, record.reason, record.measured, record.evidence, record)
 
@@ -176,12 +180,16 @@ def put_records(
 ) -> None:
     """Put records into `tables/alignments`, beside those that are there, in place of those of the same segments.
 
-    `present` has the `midi_sha256` of every segment that is to be in it; None: all may stay.
+    `present` has the `midi_sha256` of every segment that is to be in it; None: all may stay. A new record whose files
+    are gone is left out: a removal may have taken them since they were written.
     """
     table = RecordTable(root, TABLE, SegmentAlignment)
-    kept = {**{record.segment_id: record for record in table.read()}, **done}
-    is_kept = [present is None or present.get(name) == kept[name].midi_sha256 for name in sorted(kept)]
-    table.replace([kept[name] for name, is_one in zip(sorted(kept), is_kept, strict=True) if is_one])
+    new = (record for record in done.values() if all((root / path).is_file() for path in paths_of(record)))
+    kept: dict[str, SegmentAlignment] = {}
+    for record in (*table.read(), *new):  # an older result does not displace one of the notes that are there now
+        if present is None or present.get(record.segment_id) == record.midi_sha256:
+            kept[record.segment_id] = record
+    table.replace([kept[name] for name in sorted(kept)])
 
 
 def align_results(root: Path, relations: Relations, scores: Path, progress: Progress) -> list[str]:
@@ -201,7 +209,7 @@ def align_results(root: Path, relations: Relations, scores: Path, progress: Prog
             done[record.segment_id] = record
             progress.advance(0.0)
     put_records(root, done)
-    return trouble
+    return trouble + work.trouble
 
 
 RESULTS = """SELECT segment_id, midi_path, midi_sha256, composition_id FROM segments JOIN measures USING (segment_id)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from aria_data.manifest.columns import arrow_schema
 from aria_data.release.alignments import COLUMNS as ALIGNED
-from aria_data.release.alignments import put_alignments
+from aria_data.release.alignments import JUDGED_TAG, OF_ALL, put_alignments
 from aria_data.release.exclusions import excluded_by, find_exclusion
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION
 from aria_data.storage.relations import Relations
@@ -60,7 +60,7 @@ def _finished_of_part(context: BuildContext) -> str:
         "removed_in": "BIGINT",
         "removal_reason": "VARCHAR",
     }
-    of_alignments = ", ".join(f"l.{name}" for name in ALIGNED)
+    of_alignments = ", ".join(f"{_judged(name) if name in OF_ALL else f'l.{name}'} AS {name}" for name in ALIGNED)
     empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in decided.items())
     names = ", ".join(f'"{name}"' for name in arrow_schema().names)
     return f"""WITH {of_part} SELECT {names} FROM (
@@ -83,6 +83,13 @@ def _finished_of_part(context: BuildContext) -> str:
         LEFT JOIN downloads_of_part d USING (candidate_id) LEFT JOIN excluded x USING (segment_id)
         LEFT JOIN alignments_of_part l ON l.segment_id = s.segment_id AND l.midi_sha256 = t.midi_sha256
         WHERE m.floor < 0 AND s.recording_id NOT IN (SELECT recording_id FROM carried))"""
+
+
+def _judged(name: str) -> str:
+    """What was said of a tag, null where the segment's tag is another by now."""
+    return (
+        f"CASE WHEN coalesce(l.{JUDGED_TAG}, a.composition_id, '') = coalesce(a.composition_id, '') THEN l.{name} END"
+    )
 
 
 def _excluded(relations: Relations, context: BuildContext) -> Iterator[pa.RecordBatch]:

@@ -82,7 +82,7 @@ def build(
     from flows.engine.orders import Engine
 
     if scores is not None:
-        settings = (*settings, f"release.scores={json.dumps(str(scores.absolute()))}")
+        settings = (*settings, f"release.scores={json.dumps(str(scores.absolute()), ensure_ascii=False)}")
     summary = run_build(
         source,
         out,

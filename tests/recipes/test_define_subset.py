@@ -15,6 +15,7 @@ from aria_data.manifest import Manifest
 from aria_data.measure import load_limits, passing
 from aria_data.release import SelectedRow, SubsetRecipe, Subsets
 from flows import define_subset as subsetting
+from flows.build import subset_columns
 from flows.cli.command import cli
 
 
@@ -286,7 +287,7 @@ def test_words_in_quotes_are_no_functions(root):
 def measured(root, monkeypatch):
     """Measures of the rows, in place of a stage table: number of notes by segment."""
     measures = {row["segment_id"]: {"num_notes": row["num_notes"]} for row in Manifest(root).rows()}
-    monkeypatch.setattr(subsetting, "_passing", lambda root, limits: passing(measures, load_limits(limits)))
+    monkeypatch.setattr(subset_columns, "passing", lambda root, limits: passing(measures, load_limits(limits)))
 
 
 def test_limits_of_a_file_are_kept_with_the_subset(root, tmp_path, monkeypatch):
@@ -299,7 +300,7 @@ def test_limits_of_a_file_are_kept_with_the_subset(root, tmp_path, monkeypatch):
     assert Subsets(root).about("ours")["limits"] == {"min_num_notes": 900.0}
     (elsewhere / "lim.toml").unlink()
     monkeypatch.chdir(tmp_path)
-    rows = Subsets(root).apply(Manifest(root).rows(), lambda limits: subsetting._passing(root, limits))
+    rows = Subsets(root).apply(Manifest(root).rows(), lambda limits: subset_columns.passing(root, limits))
     assert [row["num_notes"] for row in rows if row["in_ours"]] == [900, 1000, 1100]
 
 
