@@ -106,6 +106,7 @@ class Ending:
         history.put(relations)
         query = put_next_rows(relations, self.context.config.release, newest + 1)
         path = relations.write(f"{query} ORDER BY segment_id", "rows.parquet")
+        relations.make_room()
         rows = without_reviewed(self._with_subsets(StoredRows(path)), root, self.context.config.release)
         rows, index = self._mark_reachable(rows, manifest.content_sha256(newest) if newest else "")
         balances = self._balances()

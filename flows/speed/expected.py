@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.show.summaries import StageSpeed
@@ -115,7 +115,7 @@ class TimeLeft:
                 "num_items": stage.num_items,
                 "audio_s": stage.audio_s,
                 "working_s": stage.working_s,
-                "workers": stage.workers,
+                "workers": {name: asdict(worker) for name, worker in stage.workers.items()},
             }
             for stage in enough
         ]
