@@ -22,7 +22,6 @@ from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 2 to 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
-MIN_INT8_GAIN = 1.5  # measured 2.2 with AVX2, 4 with AVX-512 VNNI
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
@@ -46,7 +45,7 @@ class Compute:
     """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (transkun: bfloat16 or int8 where it is fast), float32, bfloat16, or int8 on a CPU
+    dtype: str = "auto"  # auto (transkun: bfloat16 where it is fast), float32, bfloat16, or int8 on a CPU
     batch_size: int = 0  # windows in a forward pass; 0: chosen by device
     num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
@@ -170,9 +169,10 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
-    """Give float32, bfloat16 or int8: for "auto" bfloat16 where the device multiplies it fast, else int8 where it does.
+    """Give float32, bfloat16 or int8: for "auto" bfloat16 where the device multiplies it fast, else float32.
 
-    `has_int8` says whether the model can be computed in int8. Raises `UsageError` for int8 where it cannot.
+    int8 is for who asks for it: ends of notes lose by it (LOG.md). `has_int8` says whether the model can be computed in
+    int8. Raises `UsageError` for int8 where it cannot.
     """
     import torch
 
@@ -182,20 +182,14 @@ def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
     if dtype != "auto":
         return dtype
     if is_cpu:
-        return fastest(*product_seconds(), has_int8)
+        float32_s, bfloat16_s = product_seconds()
+        return "bfloat16" if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s else "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
 
 
-def fastest(float32_s: float, bfloat16_s: float, int8_s: float, has_int8: bool) -> str:
-    """Choose by the time of one product. int8 rounds most, so it comes only where bfloat16 is slow."""
-    if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s:
-        return "bfloat16"
-    return "int8" if has_int8 and int8_s * MIN_INT8_GAIN < float32_s else "float32"
-
-
 @functools.cache
-def product_seconds() -> tuple[float, float, float]:
-    """Measure a product of transkun's size in float32, bfloat16 and int8, once, in 0.1 s; infinite for what is lacking.
+def product_seconds() -> tuple[float, float]:
+    """Measure a product of transkun's size in float32 and bfloat16, once, in 0.1 s; infinite for what is lacking.
 
     The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate, and
     one that lacks them at a four-hundredth. So the product is a small one, and a hopeless kind is tried only once.
@@ -204,8 +198,7 @@ def product_seconds() -> tuple[float, float, float]:
 
     rows, weight = torch.randn(596, 256), torch.randn(1024, 256)
     linear, halves = torch.nn.functional.linear, (rows.bfloat16(), weight.bfloat16())
-    integers = rows.to(torch.int8), weight.to(torch.int8).t()
-    ways = (lambda: linear(rows, weight)), (lambda: linear(*halves)), (lambda: torch._int_mm(*integers))
+    ways = (lambda: linear(rows, weight)), (lambda: linear(*halves))
     best = [math.inf] * len(ways)
     for number in range(12):  # in turns, so that a busy moment hits all
         for place, way in enumerate(ways):
@@ -215,7 +208,7 @@ def product_seconds() -> tuple[float, float, float]:
             with suppress(RuntimeError, NotImplementedError):  # a torch without this product
                 way()
                 best[place] = min(best[place], time.perf_counter() - began)
-    return best[0], best[1], best[2]
+    return best[0], best[1]
 
 
 def choose_num_workers(compute: Compute, device: str) -> int:

@@ -151,13 +151,12 @@ def test_in_8_bit_integers_the_notes_are_those_of_float32(rounded, exact, window
     assert 0 < error < 0.06  # 0.04 on rendered piano (LOG.md)
 
 
-def test_int8_is_chosen_where_it_is_fast_and_bfloat16_is_not():
-    assert base.fastest(1.0, 0.5, 0.2, has_int8=True) == "bfloat16"
-    assert base.fastest(1.0, 2.0, 0.5, has_int8=True) == "int8"
-    assert base.fastest(1.0, 2.0, 0.5, has_int8=False) == "float32"
-    assert base.fastest(1.0, 2.0, 0.9, has_int8=True) == "float32"
-    assert base.fastest(1.0, math.inf, math.inf, has_int8=True) == "float32"
+@pytest.mark.parametrize(("bfloat16_s", "chosen"), [(0.5, "bfloat16"), (0.9, "float32"), (math.inf, "float32")])
+def test_bfloat16_is_chosen_where_it_is_fast_and_int8_only_by_who_asks_for_it(monkeypatch, bfloat16_s, chosen):
     assert all(seconds > 0 for seconds in base.product_seconds())
+    monkeypatch.setattr(base, "product_seconds", lambda: (1.0, bfloat16_s))
+    assert base.choose_dtype("auto", "cpu", has_int8=True) == chosen
+    assert base.choose_dtype("int8", "cpu", has_int8=True) == "int8"
 
 
 def test_int8_is_refused_where_it_cannot_be_computed(tmp_path, monkeypatch):
