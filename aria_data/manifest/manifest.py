@@ -7,6 +7,7 @@ empty table; every later Delta version is one release, so both numbers are the s
     rows.py           rows to be committed: batches, index, differences
     digests.py        the hash of a row's content, and of a version's
     revising.py       the newest version with some rows changed
+    kept_rows.py      rows of the newest version that the next one has as they are
     removed.py        whether a segment was removed meanwhile, read without Delta
     delta_commits.py  number, counts, name and facts of a release
     row_queries.py    conditions, and how the rows that they choose are read
@@ -14,6 +15,7 @@ empty table; every later Delta version is one release, so both numbers are the s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +37,11 @@ from aria_data.manifest.columns import (
 )
 from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, released, require_free
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
+from aria_data.manifest.kept_rows import KeptRows
 from aria_data.manifest.revising import Change, hours_of, index_of, revise
 from aria_data.manifest.row_queries import LAYOUT, Content, changed_columns
 from aria_data.manifest.rows import (
+    NUM_BUCKETS,
     Incoming,
     Row,
     Rows,
@@ -222,10 +226,21 @@ class Manifest:
 
     # ------------------------------------------------------------ writing
 
+    def kept_rows(self, segment_ids: pa.ChunkedArray) -> KeptRows:
+        """The rows of the newest version with these ids, which stay as they are in the next."""
+        return KeptRows(self._content(None), segment_ids)
+
     def commit(
-        self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None, digests: pa.ChunkedArray | None = None
+        self,
+        rows: Rows,
+        note: str = "",
+        facts: Mapping[str, Any] | None = None,
+        digests: pa.ChunkedArray | None = None,
+        kept: KeptRows | None = None,
     ) -> int:
         """Release `rows` as the next version in one atomic commit, and give its number. `digests`: see `read_once`.
+
+        Rows that are `kept` of the newest version are in the next as well; they are none of `rows`.
 
         For more rows than the memory holds, pass a function that gives tables or record batches, and the same ones when
         it is called again. `facts` (JSON values) are kept with the version; `facts["name"]` names it.
@@ -235,16 +250,18 @@ class Manifest:
         """
         facts_json = facts_text(facts, released(self.path))
         incoming = read_once(rows, digests)
-        ids = incoming.index["segment_id"]
+        whole = incoming.index if kept is None else kept.with_index(incoming.index)
+        version = _version(incoming, whole, note, facts_json, *(() if kept is None else (kept.sums(),)))
         is_chosen, buckets = None, None
         if newest := self.version():
-            changes = compare(index_of(self._content(newest)), incoming.index)
+            was = index_of(self._content(newest)) if kept is None else kept.others
+            changes = compare(was, incoming.index)
             if len(changes.gone) or len(changes.changed):
                 buckets = buckets_of(changes.all())
                 is_chosen = is_in(incoming.index[BUCKET], buckets)
             else:
-                is_chosen = is_in(ids, changes.added)
-        return self._write_chosen(incoming, is_chosen, buckets, _version(incoming, incoming.index, note, facts_json))
+                is_chosen = is_in(incoming.index["segment_id"], changes.added)
+        return self._write_chosen(incoming, is_chosen, buckets, version, kept)
 
     def append(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
         """Release a version with additional rows, and give its number. Of the other rows only ids and digests are read.
@@ -263,7 +280,8 @@ class Manifest:
             raise UsageError(f"{self.root}: has {known['segment_id'][0].as_py()} already; append only new rows.")
         keys = ["segment_id", DIGEST]
         whole = pa.concat_tables([index.select(keys), incoming.index.select(keys)])
-        return self._write_chosen(incoming, None, None, _version(incoming, whole, note, facts_json, before))
+        version = _version(incoming, whole, note, facts_json, (before.num_files, before.hours, before.num_removed))
+        return self._write_chosen(incoming, None, None, version)
 
     def revise(
         self,
@@ -291,13 +309,22 @@ class Manifest:
         return self._write(revision.batches(), revision.schema, revision.num_bytes, buckets, version)
 
     def _write_chosen(
-        self, incoming: Incoming, is_chosen: pa.ChunkedArray | None, buckets: set[str] | None, version: Version
+        self,
+        incoming: Incoming,
+        is_chosen: pa.ChunkedArray | None,
+        buckets: set[str] | None,
+        version: Version,
+        kept: KeptRows | None = None,
     ) -> int:
-        """Add the chosen rows (None: all), or replace everything in `buckets` by them."""
+        """Add the chosen rows (None: all), or replace everything in `buckets` by them and by the `kept` rows there."""
         num_rows = incoming.index.num_rows
         share = 1.0 if is_chosen is None or not num_rows else pc.sum(is_chosen).as_py() / num_rows
-        num_bytes = int(incoming.num_bytes * share)
-        return self._write(incoming.batches(is_chosen), incoming.schema, num_bytes, buckets, version)
+        num_bytes, batches = int(incoming.num_bytes * share), incoming.batches(is_chosen)
+        if kept is None or not buckets:
+            return self._write(batches, incoming.schema, num_bytes, buckets, version)
+        num_bytes += int(incoming.num_bytes / max(1, num_rows) * len(kept) * len(buckets) / NUM_BUCKETS)
+        batches = itertools.chain(kept.batches(incoming.schema, buckets), batches)
+        return self._write(batches, incoming.schema, num_bytes, buckets, version)
 
     def _write(
         self,
@@ -348,15 +375,21 @@ class _Source:
             raise
 
 
-def _version(incoming: Incoming, index: pa.Table, note: str, facts_json: str, before: Version | None = None) -> Version:
-    """Describe a version with these rows. `before` is the version that they are added to; `index` is of all rows."""
+def _version(
+    incoming: Incoming, index: pa.Table, note: str, facts_json: str, beside: tuple[int, float, int] = (0, 0.0, 0)
+) -> Version:
+    """Describe a version with these rows; `index` is of all rows.
+
+    `beside` tells of those that it has beside them: how many are not removed, their hours, and how many are removed.
+    """
+    num_files, hours, num_before = beside
     num_removed = incoming.index.num_rows - incoming.num_present
     return Version(
         number=0,
         released_at="",
-        num_files=incoming.num_present + (before.num_files if before else 0),
-        hours=incoming.seconds / 3600 + (before.hours if before else 0.0),
-        num_removed=num_removed + (before.num_removed if before else 0),
+        num_files=incoming.num_present + num_files,
+        hours=incoming.seconds / 3600 + hours,
+        num_removed=num_removed + num_before,
         content_sha256=hash_of(index),
         note=note,
         facts_json=facts_json,

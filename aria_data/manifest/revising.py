@@ -46,8 +46,8 @@ class Revision:
         then, digests = _changed(self.change, was), self.changed[bucket]
         now = then.append_column(DIGEST, digests[DIGEST].take(_places(then, digests)))
         now = now.filter(now[DIGEST].is_valid())  # the change may also give rows that it leaves as they are
-        kept = _digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), self.content.schema)
-        whole = pa.concat_tables(_conformed(each, self.schema, bucket) for each in (kept, now))
+        kept = digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), self.content.schema)
+        whole = pa.concat_tables(in_bucket(each, self.schema, bucket) for each in (kept, now))
         return sorted_by_id(whole)
 
 
@@ -106,7 +106,7 @@ def _places(rows: pa.Table, among: pa.Table) -> pa.ChunkedArray:
     return pc.index_in(rows["segment_id"], value_set=among["segment_id"])
 
 
-def _digested(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def digested(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with digests, also of those that were released before digests were stored."""
     if not rows[DIGEST].null_count:
         return rows
@@ -114,7 +114,8 @@ def _digested(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(DIGEST), DIGEST, pa.chunked_array(digests, pa.string()))
 
 
-def _conformed(rows: pa.Table, schema: pa.Schema, bucket: str) -> pa.Table:
+def in_bucket(rows: pa.Table, schema: pa.Schema, bucket: str) -> pa.Table:
+    """The rows with exactly the schema's columns, among them their bucket."""
     rows = rows.append_column(BUCKET, pa.repeat(bucket, len(rows)))
     return pa.Table.from_batches([conformed(batch, schema) for batch in rows.to_batches()], schema)
 

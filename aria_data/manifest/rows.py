@@ -18,6 +18,7 @@ from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_sche
 from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.storage import printable
 
+NUM_BUCKETS = 16  # for ever
 PLAIN_ROWS = 1000  # held as Python values at a time
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from aria_data.manifest.columns import DIGEST, arrow_schema
+from aria_data.manifest.columns import DIGEST, added_columns, arrow_schema
 from aria_data.manifest.digests import BATCH_ROWS, digests_of
 from aria_data.manifest.row_queries import ids_where
 from aria_data.storage.delta_tables import lean
@@ -45,6 +45,10 @@ class StoredColumns:
         """These columns, of the chosen rows."""
         table = self._read(list(dict.fromkeys(names)))
         return table if self._is_chosen is None else table.filter(pa.array(self._is_chosen))
+
+    def type_of(self, name: str) -> pa.DataType:
+        """The type of a column."""
+        return arrow_schema(added_columns([name])).field(name).type
 
     def only(self, names: Sequence[str]) -> StoredColumns:
         """The same rows without other columns."""

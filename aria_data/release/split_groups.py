@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aria_data.release.split_history import COMPOSITION, GivenToWorks
 from aria_data.release.splits import STRICTNESS
@@ -22,11 +23,9 @@ def put_groups(relations: Relations) -> None:
     Gives the relations `groups` (place, grp), and `given_to_works` (composition_id, strictness) of what the relation
     `given` says of compositions of the same work.
     """
-    compositions = relations.table(
-        "SELECT DISTINCT composition_id FROM grouped WHERE composition_id <> '' ORDER BY composition_id"
-    )["composition_id"].to_pylist()
+    compositions = compositions_of(relations, "grouped")
     works = work_labels(compositions)
-    number = _components(relations, compositions, works)
+    number = components(relations, "grouped", compositions, works)
     relations.put("groups", pa.table({"place": np.arange(len(number), dtype=np.int64), "grp": number}))
     earlier = relations.rows(f"SELECT label, strictness FROM given WHERE starts_with(label, '{COMPOSITION}')")
     of_works = GivenToWorks({label: STRICTNESS[place] for label, place in earlier}, works)
@@ -35,22 +34,32 @@ def put_groups(relations: Relations) -> None:
     relations.put_values("given_to_works", values, {"composition_id": pa.string(), "strictness": pa.int32()})
 
 
-def _components(relations: Relations, compositions: list[str], works: dict[str, tuple[str, ...]]) -> np.ndarray:
-    """The number of each row's group, by place. Rows and names are nodes of a graph, joined where a row has a name."""
+def compositions_of(relations: Relations, name: str) -> list[str]:
+    """The compositions that the rows of a relation have, sorted."""
+    found = f"SELECT DISTINCT composition_id FROM {name} WHERE composition_id <> '' ORDER BY composition_id"
+    return list(relations.table(found)["composition_id"].to_pylist())
+
+
+def components(
+    relations: Relations, of: str, compositions: list[str], works: Mapping[str, tuple[str, ...]]
+) -> np.ndarray:
+    """The number of the group of each row of a relation that has `place`, `CLUSTERS` and composition_id, by place.
+
+    Rows and names are nodes of a graph, joined where a row has a name.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    num_rows = relations.value("SELECT count(*) FROM grouped")
+    num_rows = relations.value(f"SELECT count(*) FROM {of}")
     ends: list[tuple[np.ndarray, np.ndarray]] = []
     size = num_rows
     for name in CLUSTERS:
-        rows, codes, num_names = _coded(relations, name)
+        rows, codes, num_names = _coded(relations, of, name)
         ends.append((rows, codes + size))
         size += num_names
     of_composition = {composition_id: size + place for place, composition_id in enumerate(compositions)}
-    rows = relations.table("SELECT place, composition_id FROM grouped WHERE composition_id <> ''")
-    codes = np.array([of_composition[each] for each in rows["composition_id"].to_pylist()], np.int32)
-    ends.append((rows["place"].to_numpy().astype(np.int32), codes))
+    rows, codes, _ = _coded(relations, of, "composition_id", compositions)
+    ends.append((rows, codes + size))
     size += len(compositions)
     labels = sorted({label for composition_id in compositions for label in works.get(composition_id, ())})
     of_label = {label: size + place for place, label in enumerate(labels)}
@@ -62,9 +71,17 @@ def _components(relations: Relations, compositions: list[str], works: dict[str, 
     return connected_components(graph, directed=False)[1][:num_rows]
 
 
-def _coded(relations: Relations, name: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """The rows that have a name in this column, by place, each with the number of that name; and how many there are."""
-    table = relations.table(f"SELECT place, {name} AS name FROM grouped WHERE {name} <> ''")
+def _coded(
+    relations: Relations, of: str, name: str, names_given: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The rows that have a name in this column, by place, each with the number of that name; and how many there are.
+
+    Names have the numbers of their places among those given, if any are.
+    """
+    table = relations.table(f"SELECT place, {name} AS name FROM {of} WHERE {name} <> ''")
+    if names_given is not None:
+        codes = pc.index_in(table["name"], value_set=pa.array(names_given, pa.string())).to_numpy()
+        return table["place"].to_numpy().astype(np.int32), codes.astype(np.int32), len(names_given)
     names = table["name"].combine_chunks().dictionary_encode()
     codes = names.indices if isinstance(names, pa.DictionaryArray) else names.combine_chunks().indices
     return table["place"].to_numpy().astype(np.int32), codes.to_numpy(), len(names.dictionary)

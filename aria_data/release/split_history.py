@@ -38,14 +38,18 @@ class SplitHistory:
     def __init__(self, root: Path):
         self._root, self._table = root, RecordTable(root, "splits", GivenSplit)
 
-    def put(self, relations: Relations) -> None:
+    def put(self, relations: Relations, among: str = "") -> None:
         """Make the relation `given` of label and strictness, the place in `STRICTNESS` of the split that a label has.
 
-        Versions that were released before splits were recorded are read for theirs.
+        Versions that were released before splits were recorded are read for theirs. With `among`, a relation of rows,
+        it has the labels of those, and of all compositions; then all splits are recorded.
         """
         manifest = Manifest(self._root)
-        self._put_recorded(relations)
+        self._put_recorded(relations, among)
         relations.run("CREATE OR REPLACE TABLE given AS SELECT * FROM recorded")
+        if among:
+            relations.run(f"CREATE OR REPLACE TABLE given AS {_STRICTEST.format('given')}")
+            return
         newest = manifest.version()
         is_recorded = relations.value("SELECT count(*) FROM recorded")
         for version in (newest,) if is_recorded else range(1, newest + 1):  # a kill comes between version and table
@@ -60,33 +64,43 @@ class SplitHistory:
             self.put(relations)
             return {label: STRICTNESS[place] for label, place in relations.rows("SELECT label, strictness FROM given")}
 
-    def add(self, rows: Iterable[Row] | pa.RecordBatchReader) -> None:
-        """Record the splits of a version's rows that are not removed; they have the columns `REMEMBERED` and split."""
-        with Relations.open(None) as relations:
-            given = rows if isinstance(rows, pa.RecordBatchReader) else _table_of(rows)
-            self._put_recorded(relations)
-            both = f"(FROM recorded UNION ALL {_labelled('rows')})"
-            relations.run(f"CREATE TABLE now AS {_STRICTEST.format(both)}", rows=given)
-            if relations.value("SELECT count(*) FROM (FROM now EXCEPT FROM recorded)"):
-                splits = " ".join(f"WHEN {place} THEN '{split}'" for place, split in enumerate(STRICTNESS))
-                now = f"SELECT label, CASE strictness {splits} END AS split FROM now ORDER BY label"
-                self._table.replace_rows(relations.table(now))
+    def add(self, rows: Iterable[Row] | pa.RecordBatchReader, are_all: bool = True) -> None:
+        """Record the splits of a version's rows that are not removed; they have the columns `REMEMBERED` and split.
 
-    def _put_recorded(self, relations: Relations) -> None:
+        With `are_all` false the table grows by what is new, and is not written anew.
+        """
+        with Relations.open(None) as relations:
+            relations.put("rows", rows if isinstance(rows, pa.RecordBatchReader) else _table_of(rows))
+            self._put_recorded(relations, "" if are_all else "rows")
+            both = f"(FROM recorded UNION ALL {_labelled('rows')})"
+            relations.run(f"CREATE TABLE now AS {_STRICTEST.format(both)}")
+            relations.run("CREATE TABLE new AS (FROM now EXCEPT FROM recorded)")
+            if relations.value("SELECT count(*) FROM new"):
+                splits = " ".join(f"WHEN {place} THEN '{split}'" for place, split in enumerate(STRICTNESS))
+                found = f"SELECT label, CASE strictness {splits} END AS split FROM {{}} ORDER BY label"
+                if are_all:
+                    self._table.replace_rows(relations.table(found.format("now")))
+                else:
+                    self._table.append_rows(relations.table(found.format("new")))
+
+    def _put_recorded(self, relations: Relations, among: str = "") -> None:
         places = " ".join(f"WHEN '{split}' THEN {place}" for place, split in enumerate(STRICTNESS))
         recorded = f"SELECT label, (CASE split {places} END)::INTEGER AS strictness FROM given_rows"
+        if among:
+            named = f"SELECT unnest([{_LABELS}]) FROM {among}"
+            recorded += f" WHERE starts_with(label, '{COMPOSITION}') OR label IN ({named})"
         relations.run(f"CREATE OR REPLACE TABLE recorded AS {recorded}", given_rows=self._table.reader())
 
 
+_LABELS = ", ".join(f"'{name}=' || nullif({name}, '')" for name in REMEMBERED)
 _STRICTEST = "SELECT label, max(strictness)::INTEGER AS strictness FROM {} GROUP BY label"
 
 
 def _labelled(rows: str) -> str:
     """The query of the labels of rows, each with its split."""
     places = " ".join(f"WHEN '{split}' THEN {place}" for place, split in enumerate(STRICTNESS))
-    labels = ", ".join(f"'{name}=' || nullif({name}, '')" for name in REMEMBERED)
     return f"""SELECT * FROM (
-        SELECT unnest([{labels}]) AS label, (CASE split {places} END)::INTEGER AS strictness
+        SELECT unnest([{_LABELS}]) AS label, (CASE split {places} END)::INTEGER AS strictness
         FROM {rows} WHERE removed_in IS NULL) WHERE label IS NOT NULL AND strictness IS NOT NULL"""
 
 

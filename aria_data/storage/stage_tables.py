@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -298,10 +298,16 @@ class RecordTable:
             there = self.reader().read_all()
         except (OSError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
-        if there.equals(rows):
-            return
+        if not there.equals(rows):
+            self._write(rows, "overwrite")
+
+    def append_rows(self, rows: pa.Table) -> None:
+        """Add rows to those that the table holds, in one atomic commit. Raises `DatasetNotWritable`."""
+        self._write(rows.select(self.schema.names).cast(self.schema), "append")
+
+    def _write(self, rows: pa.Table, mode: Literal["append", "overwrite"]) -> None:
         try:
             require_space(self.path, rows.nbytes)
-            write_delta(self.path, None, rows, mode="overwrite", configuration=KEEP_HISTORY)
+            write_delta(self.path, None, rows, mode=mode, configuration=KEEP_HISTORY)
         except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
             raise table_error(self.path, error, writing=True) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,35 +18,41 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema
 from aria_data.measure import load_limits
 from aria_data.records import Candidate, Download, Rejection, Segment, Segmentation
-from aria_data.release import Removal, Removals
+from aria_data.release import Removal, Removals, Subsets
+from aria_data.release.alignments import TABLE as ALIGNMENTS
+from aria_data.release.reviews import TABLE as REVIEWS
 from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, is_remote, local_folder, open_root, remove_folder
 from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.relations import FOLDER, Relations
 from aria_data.storage.spilled import rows_of
-from aria_data.storage.stage_tables import StageTable
+from aria_data.storage.stage_tables import RecordTable, StageTable
 from aria_data.transcribe import Compute
 from aria_data.web import OptOuts
 from flows import show
-from flows.build.carried import pending_line
+from flows.build.carried import pending_line, put_carried
+from flows.build.copies import open_indexes, put_items
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
 from flows.build.numbering import put_settled
 from flows.build.results import put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
-from flows.build.unchanged import STAGES, note_finished, state_of_code
+from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_settings
 from flows.build.watching import timed, watched
 from flows.candidates.latest import Observations, ingested_sha256, is_news
-from flows.candidates.passed import Passed
+from flows.candidates.passed import NOBODY, SKIPPED, Passed
+from flows.candidates.table_states import state_of_table
 from flows.engine.context import BuildContext, Pending, Stage
 from flows.engine.crawling import COLLECT, collect_source, observation, opt_outs_of
 from flows.engine.items import LOCAL, BuildState
 from flows.engine.orders import Engine, settings_of
 from flows.engine.running import Runner
 from flows.engine.shards import Shard
+from flows.engine.stages import FINGERPRINT, INGEST
 from flows.executors import executor_of
 from flows.show.summaries import BuildSummary, Plan, StageTime
 from flows.speed.telemetry import Telemetry
+from flows.untouched.groups import put_affected, put_kept, put_nothing_kept, put_other_items, put_released
 
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
@@ -228,23 +235,63 @@ class Build:
         self.stream.forget_numbers()
 
     def _put_results(self) -> None:
-        config, relations = self.context.config.release, self.relations
-        limits = {
-            "in_pruned": load_limits(config.pruned_limits),
-            "in_deduplicated": load_limits(config.deduplicated_limits),
-        }
-        rejected = self.stream.finished.rejections
+        relations, rejected = self.relations, self.stream.finished.rejections
         rejected.add(rows_of(self.rejections, rejected.schema))
         self.passed.put_rejections(rejected)
-        self.passed.put_keys(self.stream.finished.keys)
         steps = f"stage IN ('{REMOVE}', '{DEDUPLICATE}')"
         relations.run(
             f"CREATE OR REPLACE TABLE left_out AS SELECT item_id AS candidate_id FROM rejections WHERE {steps}"
         )
         put_settled(relations, self.context.root, self.stream.numbers.removed)
+        if not self._put_affected():
+            self._read_results(SKIPPED)
+            put_nothing_kept(relations)
+        self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
+        self.ending.put_outside()
+
+    def _put_affected(self) -> bool:
+        """Read the results of what is new and of what that affects. False where those of all have to be read."""
+        context, relations, ending = self.context, self.relations, self.ending
+        manifest, config = Manifest(context.root), context.config
+        is_same_end = self.passed.is_end_of(manifest.version(), self.end)
+        if not is_same_end or self.dry_run or self.not_done or config.release.scores:
+            return False
+        self._read_results(NOBODY)
+        put_released(relations, manifest)
+        self.passed.put_skipped_keys("other_fingerprints", FINGERPRINT.name if FINGERPRINT.is_wanted(context) else "")
+        put_other_items(relations, config.deduplicate.by_notes)
+        put_carried(relations, context, {}, ())
+        put_items(relations, context)
+        indexes = open_indexes(relations, context, self.progress)
+        if not put_affected(relations, context, indexes.pairs()):
+            return False
+        if relations.value("SELECT count(*) FROM affected"):
+            self._read_results("affected")
+        self.passed.put_skipped_outside()
+        put_kept(relations, RecordTable(context.root, "rejections", Rejection).reader())
+        ids = relations.table("SELECT segment_id FROM untouched")["segment_id"]
+        ending.indexes, ending.kept = indexes, manifest.kept_rows(ids)
+        return True
+
+    @cached_property
+    def end(self) -> dict[str, Any]:
+        """What the end of this build depends on, beside what the stages find and the newest version."""
+        tables = {name: state_of_table(self.context.root, name) for name in (REVIEWS, ALIGNMENTS)}
+        defined = Subsets(self.context.root).definitions()
+        return json.loads(
+            json.dumps({"settings": state_of_settings(self.context), "tables": tables, "subsets": defined})
+        )
+
+    def _read_results(self, which: str) -> None:
+        """Make the relations of the results of candidates that are not skipped, and of `which` skipped ones."""
+        config, relations = self.context.config.release, self.relations
+        limits = {
+            "in_pruned": load_limits(config.pruned_limits),
+            "in_deduplicated": load_limits(config.deduplicated_limits),
+        }
+        self.passed.put_keys(self.stream.finished.keys, which)
         put_results(relations, self.context, self.candidates.path, self._numbered, limits)
         fail_reviewed(relations, self.context.root, config)
-        self.ending.put_rejections(sorted(self.found.found_again), self.found.removals)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:
         """The segments of some recordings with their numbers, without what was removed for good."""
@@ -285,9 +332,10 @@ class Build:
 
         Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
-        summary = self._summary(self.ending.release(self.name))
+        released = self.ending.release(self.name)
+        summary = self._summary(released)
         unsettled = {*self.stream.finished.unsettled, *self.found.left_alone, *self.found.num_marks}
-        self.passed.note(unsettled, self.stream.finished.files, self.found.removals)
+        self.passed.note(unsettled, self.stream.finished.files, self.found.removals, self.end, released.version)
         if self.is_complete and not self.trouble:
             note_finished(self.context, self.source, summary, self.ending.same_files())
         return summary
@@ -314,8 +362,12 @@ class Build:
             segments=released.segments,
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
-            notes=[*ending.remarks(), *self.score_trouble],
+            notes=[*self._remarks(), *self.score_trouble],
         )
+
+    def _remarks(self) -> list[str]:
+        self.passed.put_skipped_keys("skipped_files", INGEST.name)
+        return self.ending.remarks()
 
     def _not_done_lines(self) -> list[str]:
         away = {one.candidate_id for one in self.not_done.values() if one.is_unreachable}

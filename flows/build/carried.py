@@ -29,10 +29,15 @@ def pending_line(urls: Mapping[str, str], item_id: str, pending: Pending) -> str
 
 
 def put_previous(relations: Relations, manifest: Manifest) -> None:
-    """The relations `previous` and `tombstones` of the newest version's rows (`release.next_rows`)."""
+    """The relation `previous` of the newest version's rows (`release.next_rows`)."""
     relations.put("previous", manifest.reader(PREVIOUS))
-    stones = "SELECT * FROM given WHERE removed_in IS NOT NULL"
-    relations.run(f"CREATE OR REPLACE TABLE tombstones AS {stones}", given=manifest.reader(arrow_schema().names))
+
+
+def put_tombstones(relations: Relations, manifest: Manifest) -> None:
+    """The relation `tombstones` of the newest version's rows that were removed before. Takes `previous`."""
+    removed = relations.table("SELECT segment_id FROM previous WHERE removed_in IS NOT NULL")["segment_id"]
+    stones = manifest.rows_of(removed.to_pylist()) if len(removed) else arrow_schema().empty_table()
+    relations.put("tombstones", stones.select(arrow_schema().names))
 
 
 def put_carried(
@@ -48,6 +53,11 @@ def put_carried(
         if pending.candidate_id not in left_alone:
             waiting[pending.candidate_id] = waiting.get(pending.candidate_id, False) or pending.is_unreachable
     types = {"candidate_id": pa.string(), "is_unreachable": pa.bool_()}
+    if not waiting:
+        owners = pa.schema([("segment_id", pa.string()), *types.items()])
+        relations.put("carried_owners", owners.empty_table())
+        relations.put("carried", arrow_schema().empty_table())
+        return
     relations.put_values("waiting", {"candidate_id": waiting.keys(), "is_unreachable": waiting.values()}, types)
     given = INGEST.table(context).fields(["recording_id", "candidate_id"])
     relations.run(

@@ -31,6 +31,9 @@ def put_carried_items(relations: Relations, context: BuildContext) -> None:
     """
     relations.run(f"""CREATE OR REPLACE TABLE carried_preferences AS
         SELECT segment_id, CASE WHEN is_cluster_lead THEN {BEFORE} ELSE {BEHIND} END AS preference FROM carried""")
+    given = INGEST.table(context).fields(["recording_id", "audio_sha256", "samples_sha256", "duration_s"])
+    if not relations.value("SELECT count(*) FROM carried"):
+        given = given.schema.empty_table()
     relations.run(
         f"""CREATE OR REPLACE TABLE carried_recordings AS
             SELECT g.recording_id AS item_id, last(g.samples_sha256) AS content, last(g.duration_s) AS duration_s,
@@ -39,7 +42,7 @@ def put_carried_items(relations: Relations, context: BuildContext) -> None:
                 SELECT recording_id, last(audio_sha256) AS audio_sha256, bool_or(is_cluster_lead) AS is_representing
                 FROM carried GROUP BY recording_id) c USING (recording_id)
             WHERE g.audio_sha256 = c.audio_sha256 GROUP BY g.recording_id""",
-        given=INGEST.table(context).fields(["recording_id", "audio_sha256", "samples_sha256", "duration_s"]),
+        given=given,
     )
     relations.put_batches("carried_fingerprints", _KEYS, _fingerprints(relations, context))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,30 @@ LOSSLESS = ("flac", "alac", "pcm", "ape", "wavpack", "tta")
 CLUSTERED = {"item_id": pa.string(), "cluster_id": pa.string(), "is_lead": pa.bool_()}
 
 
-def put_copies(relations: Relations, context: BuildContext, progress: Progress) -> None:
-    """Cluster recordings and segments by sound and by notes. The indexes are kept in `DATASET/index/`.
+@dataclass(frozen=True)
+class Indexes:
+    """What is the same, found among all recordings and segments of a dataset."""
 
-    Takes the relations of `flows.build.results` and `carried`. Segments below the floor of the measures are left out,
-    and recordings with `carried` rows, which are looked for as those rows have them. Gives `recording_clusters` and
-    `note_clusters`, with every item once: item_id, cluster_id, is_lead.
+    sound: KeptIndex
+    notes: KeptIndex
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The contents of which each is the same sound, or the same notes, as the other."""
+        yield from self.sound.pairs()
+        yield from self.notes.pairs()
+
+
+def open_indexes(relations: Relations, context: BuildContext, progress: Progress) -> Indexes:
+    """Bring the indexes in `DATASET/index/` up to date. Takes the relations of `put_items`, and `other_sounds` and
+    `other_notes` (content, key) of what else the indexes hold."""
+    return Indexes(_sounds(relations, context, progress), _scores(relations, context, progress))
+
+
+def put_items(relations: Relations, context: BuildContext) -> None:
+    """What may be copies: the relations `usable` of segments above the floor, `sound_items` and `note_items`.
+
+    Takes the relations of `flows.build.results` and `carried`. Recordings with `carried` rows are looked for as those
+    rows have them.
     """
     put_carried_items(relations, context)
     relations.run("""CREATE OR REPLACE TABLE usable AS
@@ -52,8 +71,15 @@ def put_copies(relations: Relations, context: BuildContext, progress: Progress) 
     relations.run("""CREATE OR REPLACE TABLE note_items AS
         SELECT segment_id AS item_id, midi_sha256 AS content FROM transcriptions SEMI JOIN usable USING (segment_id)
         UNION ALL SELECT segment_id, midi_sha256 FROM carried""")
-    _put_recordings(relations, _sounds(relations, context, progress))
-    _put_notes(relations, _scores(relations, context, progress))
+
+
+def put_copies(relations: Relations, indexes: Indexes) -> None:
+    """Cluster recordings and segments by sound and by notes, from the relations of `put_items`.
+
+    Gives `recording_clusters` and `note_clusters`, with every item once: item_id, cluster_id, is_lead.
+    """
+    _put_recordings(relations, indexes.sound)
+    _put_notes(relations, indexes.notes)
 
 
 def _put_recordings(relations: Relations, index: KeptIndex) -> None:
@@ -112,7 +138,7 @@ def _put_clusters(relations: Relations, kind: str, items: str, found: Mapping[st
 
 
 def _sounds(relations: Relations, context: BuildContext, progress: Progress) -> KeptIndex:
-    """The index of all fingerprints of these recordings, those of carried ones with them."""
+    """The index of all fingerprints."""
     if not relations.has("keys_of_fingerprint"):
         relations.put_values(
             "keys_of_fingerprint", {"item_id": [], "key": []}, dict.fromkeys(("item_id", "key"), pa.string())
@@ -120,7 +146,7 @@ def _sounds(relations: Relations, context: BuildContext, progress: Progress) -> 
     relations.run("""CREATE OR REPLACE TABLE wanted AS
         SELECT samples_sha256 AS content, key FROM keys_of_fingerprint k JOIN recordings ON recording_id = item_id
         SEMI JOIN usable USING (recording_id)
-        UNION ALL SELECT content, key FROM carried_fingerprints""")
+        UNION ALL SELECT content, key FROM carried_fingerprints UNION ALL SELECT content, key FROM other_sounds""")
 
     def read(contents: pa.Array) -> Iterator[tuple[str, Notes | None]]:
         relations.put("new", pa.table({"content": contents}))
@@ -137,11 +163,11 @@ def _sounds(relations: Relations, context: BuildContext, progress: Progress) -> 
 
 
 def _scores(relations: Relations, context: BuildContext, progress: Progress) -> KeptIndex:
-    """The index of the notes of these segments, those of carried rows with them."""
+    """The index of all notes."""
     relations.run(f"""CREATE OR REPLACE TABLE wanted AS SELECT content, midi_path AS key FROM note_items JOIN (
         SELECT segment_id, midi_path FROM transcriptions
         UNION ALL SELECT segment_id, midi_path FROM carried) t ON t.segment_id = item_id
-        WHERE {context.config.deduplicate.by_notes}""")
+        WHERE {context.config.deduplicate.by_notes} UNION ALL SELECT content, key FROM other_notes""")
 
     def read(contents: pa.Array) -> Iterator[tuple[str, Notes | None]]:
         relations.put("new", pa.table({"content": contents}))

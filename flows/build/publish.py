@@ -11,6 +11,7 @@ import pyarrow as pa
 from aria_data.manifest import Manifest, Row, card, dataset_card
 from aria_data.manifest.columns import DIGEST
 from aria_data.manifest.digests import hash_of
+from aria_data.manifest.kept_rows import KeptRows
 from aria_data.manifest.revising import Change
 from aria_data.manifest.rows import read_once, table_of
 from aria_data.manifest.stored_rows import StoredColumns, StoredRows
@@ -26,28 +27,37 @@ def publish(
     note: str = "",
     facts: Mapping[str, Any] | None = None,
     index: pa.Table | None = None,
+    kept: KeptRows | None = None,
 ) -> tuple[int, bool]:
     """Commit the rows unless they and the subsets' definitions are the newest version's. Gives (version, is it new).
 
     Without `facts` the newest version's are kept, except for its name and counts. `index` has the rows' digests
-    (`StoredRows.index`), where they are made already.
+    (`StoredRows.index`), where they are made already. Rows that are `kept` of the newest version come on top.
     """
     manifest = Manifest(root)
     described = rows.columns if isinstance(rows, StoredRows) else table_of(rows)
+    if kept is not None and isinstance(described, StoredColumns):
+        described = kept.with_columns(described)
     new_facts = dict(_inherited(manifest, described) if facts is None else facts)
     given = rows.batches if isinstance(rows, StoredRows) else table_of(rows)
     is_defined_anew = new_facts.get("subsets", {}) != _last(manifest).get("subsets", {})
     newest, digests = manifest.version(), None if index is None else index[DIGEST]
     content = hash_of(read_once(given).index if index is None else index)
-    if newest and not is_defined_anew and not new_facts.get("name") and manifest.content_sha256(newest) == content:
+    is_told_anew = is_defined_anew or new_facts.get("name")
+    if newest and not is_told_anew and content == _content_of(manifest, kept):
         version, is_new = newest, False
     elif newest or len(described):
-        version, is_new = manifest.commit(given, note, new_facts, digests), True
+        version, is_new = manifest.commit(given, note, new_facts, digests, kept), True
     else:
         version, is_new = 0, False
     if version:
         write_card(root, described)
     return version, is_new
+
+
+def _content_of(manifest: Manifest, kept: KeptRows | None) -> str:
+    """The hash of the newest version's rows, but for those that are kept."""
+    return manifest.content_sha256() if kept is None else hash_of(kept.others)
 
 
 def publish_change(

@@ -76,13 +76,24 @@ def note_finished(context: BuildContext, source: str, summary: BuildSummary, cop
 
 def state_of(context: BuildContext, source: str | None) -> dict[str, str]:
     """What a build's result depends on, as a hash a part. A source that is no folder is asked anew by every build."""
-    root, config = context.root, context.config
+    root = context.root
+    state = {part: _hash(_files(root / part, root)) for part in PARTS}
+    return (
+        state
+        | {
+            "source": "" if source is None else _hash(_files(Path(source).absolute(), Path("/"), without=root)),
+            "is_folder": str(source is None or Path(source).is_dir()),
+        }
+        | state_of_settings(context)
+    )
+
+
+def state_of_settings(context: BuildContext) -> dict[str, str]:
+    """What a build's result depends on beside its data: settings and the files they name, weights, code."""
+    config = context.config
     named = [*config.release.exclude, *config.download.opt_outs]
     named += [config.release.pruned_limits, config.release.deduplicated_limits, config.release.scores]
-    state = {part: _hash(_files(root / part, root)) for part in PARTS}
-    return state | {
-        "source": "" if source is None else _hash(_files(Path(source).absolute(), Path("/"), without=root)),
-        "is_folder": str(source is None or Path(source).is_dir()),
+    return {
         "settings": _hash([json.dumps(to_values(config), sort_keys=True)]),
         "named": _hash(line for name in named if os.path.exists(name) for line in _files(Path(name), Path("/"))),
         "weights": " ".join((context.classifier_sha256, context.transcriber_sha256, context.second_sha256)),

@@ -1,8 +1,9 @@
 """What the last build found of each candidate: one that is unchanged since then is skipped by one comparison.
 
-DATASET/index/passed/about.json   what all of it depended on: settings, code, weights, tables, removals; which parts
+DATASET/index/passed/about.json   what all of it depended on: settings, code, weights, tables, removals; which parts;
+                                  what the build's end depended on, and the version that has its rows
 DATASET/index/passed/<number>/    a part a build: `candidates`, each with a digest of how it was observed, `keys` and
-                                  `rejections` of the stages, `files` that have to be there
+                                  `rejections` of the stages, `files` that have to be there, segments `outside` subsets
 A later part goes before an earlier one; a candidate without a digest was not finished. It is a cache: what does not fit
 or is damaged is looked up again. Of a dataset in a store it is on this disk, below the user's cache folder.
 """
@@ -37,7 +38,11 @@ FILES = pa.schema([("candidate_id", pa.string()), ("path", pa.string())])
 _DIGEST = f"hash({', '.join(f.name for f in FIELDS)})"  # of 64 bits
 
 
-_NOBODY = "CREATE OR REPLACE TABLE skipped (candidate_id VARCHAR, part INTEGER)"
+OUTSIDE = "place, failing, segment_id"  # place of the subset, number of the measure, or of the reason
+_PARTS = ("candidates", "keys", "rejections", "files", "outside")
+SKIPPED, NOBODY = "skipped", "nobody"  # relations of candidates
+_EMPTY = """CREATE OR REPLACE TABLE {} (candidate_id VARCHAR, digest UBIGINT, recording_id VARCHAR,
+    audio_sha256 VARCHAR, samples_sha256 VARCHAR, location VARCHAR, source_url VARCHAR, is_copy BOOLEAN, part INTEGER)"""
 
 
 class Passed:
@@ -54,7 +59,9 @@ class Passed:
             "code": f"{code} {READER}",
         }
         self._is_noted = False  # what the parts say needs no change
-        relations.run(_NOBODY)
+        self._end: dict[str, Any] = {}  # of the build that wrote the newest part
+        for which in (NOBODY, SKIPPED):
+            relations.run(_EMPTY.format(which))
 
     def skip(self, candidates: Candidates, removals: Mapping[str, Removal], left_out: Collection[str]) -> Candidates:
         """Skip who is unchanged, whose files are there, and who is not in `left_out`. Gives the others."""
@@ -69,7 +76,7 @@ class Passed:
         except faults():  # as of a disk that is full: whatever it is, all candidates can be looked at
             self._parts.discard()
             self._is_noted = False
-            relations.run(_NOBODY)
+            relations.run(_EMPTY.format(SKIPPED))
             return candidates
 
     def _unchanged_left_out(
@@ -81,7 +88,7 @@ class Passed:
     ) -> Candidates:
         relations = self._relations
         changed = {name for name, _ in set(about["removals"].items()) ^ set(_reasons(removals).items())}
-        self._is_noted = not changed
+        self._is_noted, self._end = not changed, dict(about["end"])
         relations.run(f"""CREATE OR REPLACE TABLE passed AS SELECT * FROM {self._all("candidates")}
             QUALIFY part = max(part) OVER (PARTITION BY candidate_id)""")
         self._put_unfit({*changed, *(name.rpartition("_")[0] for name in changed)}, left_out)
@@ -135,8 +142,15 @@ class Passed:
         self._relations.run("DELETE FROM skipped WHERE candidate_id IN (SELECT candidate_id FROM again)")
         return counted
 
-    def put_keys(self, keys: Mapping[str, Spilled]) -> None:
-        """Make the relations `keys_of_<stage>`: those that this build found, and those of skipped candidates."""
+    def is_end_of(self, version: int, end: Mapping[str, Any]) -> bool:
+        """Whether the last build's end depended on the same as this one's, `end`, and its rows are the newest."""
+        return self._end == {"version": version, **end}
+
+    def put_keys(self, keys: Mapping[str, Spilled], which: str = SKIPPED) -> None:
+        """Make the relations `keys_of_<stage>`: those that this build found, and those of skipped candidates.
+
+        `which` is a relation of the skipped candidates that count, as `skipped` is of all of them.
+        """
         for stage in self._stages:
             name, found = f"keys_of_{stage.name}", keys.get(stage.name)
             schema = pa.schema([(each, pa.string()) for each in ("item_id", "candidate_id", "key")])
@@ -144,8 +158,22 @@ class Passed:
             if self._parts.numbers:
                 with self._parts.reading():
                     self._relations.run(f"""INSERT INTO {name} BY NAME SELECT item_id, candidate_id, key
-                        FROM {self._all("keys")} SEMI JOIN skipped USING (candidate_id, part)
+                        FROM {self._all("keys")} SEMI JOIN {which} USING (candidate_id, part)
                         WHERE stage = '{stage.name}'""")
+
+    def put_skipped_keys(self, name: str, stage: str) -> None:
+        """Make a relation of the keys of a stage for all candidates that are skipped: item_id, key."""
+        self._relations.run(f"CREATE OR REPLACE TABLE {name} (item_id VARCHAR, key VARCHAR)")
+        if self._parts.numbers:
+            with self._parts.reading():
+                self._relations.run(f"""INSERT INTO {name} SELECT item_id, key FROM {self._all("keys")}
+                    SEMI JOIN skipped USING (candidate_id, part) WHERE stage = '{stage}'""")
+
+    def put_skipped_outside(self) -> None:
+        """Make the relation `skipped_outside` of the segments of skipped candidates outside subsets' limits."""
+        with self._parts.reading():
+            self._relations.run(f"""CREATE OR REPLACE TABLE skipped_outside AS SELECT candidate_id, {OUTSIDE}
+                FROM {self._all("outside")} SEMI JOIN skipped USING (candidate_id, part)""")
 
     def put_rejections(self, found: Spilled) -> None:
         """Make the relation `rejections` in the same way."""
@@ -155,51 +183,78 @@ class Passed:
                 self._relations.run(f"""INSERT INTO rejections BY NAME SELECT * EXCLUDE (part)
                     FROM {self._all("rejections")} SEMI JOIN skipped USING (candidate_id, part)""")
 
-    def note(self, unsettled: Collection[str], files: Spilled, removals: Mapping[str, Removal]) -> None:
-        """Note what this build found, from the relations of `flows.build.results`.
+    def note(
+        self,
+        unsettled: Collection[str],
+        files: Spilled,
+        removals: Mapping[str, Removal],
+        end: Mapping[str, Any],
+        version: int,
+    ) -> None:
+        """Note what this build found, from the relations of `flows.build.results`, and what its end depended on.
 
         `unsettled` are candidates whose next look may find something else. A note that cannot be written is no fault.
         """
         relations, num_parts = self._relations, len(self._parts.numbers)
-        is_whole = not num_parts or num_parts >= MOST_PARTS
-        if self._is_noted and not is_whole and self.num_skipped == relations.value("SELECT count(*) FROM digests"):
+        is_same_end = {name: value for name, value in self._end.items() if name != "version"} == dict(end)
+        is_whole = not num_parts or num_parts >= MOST_PARTS or not is_same_end
+        is_all_known = self.num_skipped == relations.value("SELECT count(*) FROM digests")
+        if self._is_noted and not is_whole and is_all_known and self.is_end_of(version, end):
             return
+        relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
+        relations.put("files", files.reader())
+        before = _PARTS if is_same_end else [name for name in _PARTS if name != "outside"]
 
         def about() -> dict[str, Any]:
             tables = {name: state_of_table(self._root, name) for name in self._tables()}
-            return self._state | {"tables": tables, "removals": _reasons(removals)}
+            told = {"tables": tables, "removals": _reasons(removals), "end": {"version": version, **end}}
+            return self._state | told
+
+        def write(folder: Path) -> None:
+            for name in _PARTS:
+                relations.write_to(self._rows_of_part(name, is_whole, name in before), folder / f"{name}.parquet")
 
         expected: tuple[type[Exception], ...] = (AriaDataError, *faults())
         try:
-            self._parts.write(lambda folder: self._write_part(folder, unsettled, files, is_whole), about, is_whole)
+            self._parts.write(write, about, is_whole)
         except expected:
             self._parts.discard()
 
-    def _write_part(self, folder: Path, unsettled: Collection[str], files: Spilled, is_whole: bool) -> None:
-        relations = self._relations
-        relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
-        relations.put("files", files.reader())
-        if is_whole and self._parts.numbers:
-            relations.run(f"""INSERT INTO files BY NAME SELECT candidate_id, path FROM {self._all("files")}
-                SEMI JOIN skipped USING (candidate_id, part)""")
+    def _rows_of_part(self, name: str, is_whole: bool, are_kept: bool) -> str:
+        """What a new part says: of all candidates, or of those that were not skipped.
+
+        What earlier parts say of skipped ones is kept, where it holds still.
+        """
+        rows = f"SELECT * FROM ({self._rows_found(name)})"
+        if not self._parts.numbers or (is_whole and not are_kept):
+            return rows
+        rows += " ANTI JOIN skipped USING (candidate_id)"
+        if not is_whole:
+            return rows
+        return f"""{rows} UNION ALL BY NAME SELECT * EXCLUDE (part) FROM {self._all(name)}
+            SEMI JOIN skipped USING (candidate_id, part)"""
+
+    def _rows_found(self, name: str) -> str:
+        """The rows of a part, of all candidates whose results were read."""
         steps = ", ".join(f"'{stage.name}'" for stage in self._stages)
+        of_stages = [
+            f"SELECT '{stage.name}' AS stage, item_id, candidate_id, key FROM keys_of_{stage.name}"
+            for stage in self._stages
+        ]
         tables = {
             "candidates": """SELECT c.candidate_id, if(u.candidate_id IS NULL, digest, NULL) AS digest, i.recording_id,
-                    i.audio_sha256, i.location, c.source_url, c.candidate_id IN (SELECT candidate_id FROM rejections
-                        WHERE stage = 'deduplicate') AS is_copy
+                    i.audio_sha256, i.samples_sha256, i.location, c.source_url,
+                    c.candidate_id IN (SELECT candidate_id FROM rejections WHERE stage = 'deduplicate') AS is_copy
                 FROM candidates c JOIN digests d USING (candidate_id) LEFT JOIN ingested i USING (candidate_id)
                 LEFT JOIN unsettled u USING (candidate_id)""",
-            "keys": " UNION ALL ".join(
-                f"SELECT '{stage.name}' AS stage, item_id, candidate_id, key FROM keys_of_{stage.name}"
-                for stage in self._stages
-            ),
+            "keys": " UNION ALL ".join(of_stages),
             "rejections": f"""SELECT * FROM rejections WHERE stage IN ({steps})
                 OR (stage IN ('remove', 'deduplicate') AND item_id = candidate_id)""",
             "files": "SELECT * FROM files",
+            "outside": f"""SELECT candidate_id, {OUTSIDE} FROM outside_limits JOIN segments USING (segment_id)
+                JOIN recordings USING (recording_id)""",
         }
-        for name, rows in tables.items():
-            which = "" if is_whole else "ANTI JOIN skipped USING (candidate_id)"
-            relations.write_to(f"SELECT * FROM ({rows}) {which}", folder / f"{name}.parquet")
+        return tables[name]
 
     def _put_unfit(self, names: Collection[str], left_out: Collection[str]) -> None:
         """The relation `unfit` of candidates that are not skipped whatever their digests say."""
