@@ -20,7 +20,9 @@ import pyarrow.dataset as pads
 from aria_data.storage.compaction import MAX_SMALL_FILES, compact
 from aria_data.storage.delta_tables import KEEP_HISTORY, data_files, lean, open_delta, table_error, write_delta
 from aria_data.storage.files import require_space
+from aria_data.storage.key_index import KeyIndex
 from aria_data.storage.rows_of_records import arrow_type, default_of, from_column, from_row, to_column, to_row
+from aria_data.storage.scans import scanned
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
@@ -134,18 +136,21 @@ class StageTable:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise table_error(self.path, error) from error
 
-    def fields(self, names: Sequence[str], counted: bool = False) -> pa.RecordBatchReader:
+    def fields(self, names: Sequence[str], counted: bool = False, keys: KeyIndex | None = None) -> pa.RecordBatchReader:
         """Give `item_id`, `outcome_key` and these fields of the record of every outcome that has one, in batches.
 
         With `counted` also `measured` under that name, in tables that count what they record (earlier code did not: 0).
-        A field that was not recorded has its default. Raises `DatasetCorrupt`.
+        Of outcomes without any of the `keys` some are left out, where that is faster. A field that was not recorded has
+        its default. Raises `DatasetCorrupt`.
         """
         struct = arrow_type(self.record_type)
         count = [pa.field("counted", pa.float64())] if counted else []
         schema = pa.schema([*_KEYED, *(struct.field(name) for name in names), *count])
-        return pa.RecordBatchReader.from_batches(schema, self._fields(names, counted, schema))
+        return pa.RecordBatchReader.from_batches(schema, self._fields(names, counted, schema, keys))
 
-    def _fields(self, names: Sequence[str], counted: bool, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _fields(
+        self, names: Sequence[str], counted: bool, schema: pa.Schema, keys: KeyIndex | None
+    ) -> Iterator[pa.RecordBatch]:
         dataset = open_delta(self.path)
         if dataset is None:
             return
@@ -155,8 +160,7 @@ class StageTable:
         wanted |= {"counted": pads.field("measured")} if counted else {}
         defaults = [default_of(self.record_type, name) for name in names] + ([0.0] if counted else [])
         try:
-            files = data_files(self.path, dataset)
-            for batch in files.to_batches(columns=wanted, filter=pads.field("record").is_valid(), **lean()):
+            for batch in scanned(data_files(self.path, dataset), wanted, keys):
                 there = dict(zip(batch.schema.names, batch.columns, strict=True))
                 columns = [
                     there.get(f"record_{field.name}", there.get(field.name, pa.nulls(len(batch), field.type)))

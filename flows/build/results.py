@@ -99,8 +99,9 @@ def put_records(
     if not relations.has(keys):
         relations.put_values(keys, {"item_id": [], "key": []}, {"item_id": pa.string(), "key": pa.string()})
     selected = ", ".join([*(f'g."{field}"' for field in fields), *also])
-    reader = stage.table(context).fields(fields)
-    if not relations.value(f"SELECT count(*) FROM {keys}"):
+    wanted = relations.table(f"SELECT key FROM {keys}")["key"]
+    reader = stage.table(context).fields(fields, keys=KeyIndex(words_of(wanted), np.zeros(len(wanted))))
+    if not len(wanted):
         reader = reader.schema.empty_table()
     relations.run(
         f"""CREATE OR REPLACE TABLE {name} AS SELECT {selected}, g.outcome_key, row_number() OVER () AS outcome
@@ -217,7 +218,7 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
 def _measurements(context: BuildContext, keys: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
     """The measurements with these keys. Maps by name are slow in a database, so none is asked."""
     index = KeyIndex(words_of(keys), np.zeros(len(keys)))
-    for batch in MEASURE.table(context).fields(["segment_id", "measures"]) if len(keys) else ():
+    for batch in MEASURE.table(context).fields(["segment_id", "measures"], keys=index) if len(keys) else ():
         is_wanted = np.zeros(len(batch), bool)
         is_wanted[index.find(words_of(pa.chunked_array([batch.column("outcome_key")])))[0]] = True
         if is_wanted.any():
