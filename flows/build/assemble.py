@@ -254,7 +254,7 @@ class Build:
         context, relations, ending = self.context, self.relations, self.ending
         manifest, config = Manifest(context.root), context.config
         is_same_end = self.passed.is_end_of(manifest.version(), self.end)
-        if not is_same_end or self.dry_run or self.not_done or config.release.scores:
+        if not (is_same_end and manifest.version()) or self.dry_run or self.not_done or config.release.scores:
             return False
         self._read_results(NOBODY)
         put_released(relations, manifest)

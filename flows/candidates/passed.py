@@ -42,7 +42,8 @@ OUTSIDE = "place, failing, segment_id"  # place of the subset, number of the mea
 _PARTS = ("candidates", "keys", "rejections", "files", "outside")
 SKIPPED, NOBODY = "skipped", "nobody"  # relations of candidates
 _EMPTY = """CREATE OR REPLACE TABLE {} (candidate_id VARCHAR, digest UBIGINT, recording_id VARCHAR,
-    audio_sha256 VARCHAR, samples_sha256 VARCHAR, location VARCHAR, source_url VARCHAR, is_copy BOOLEAN, part INTEGER)"""
+    audio_sha256 VARCHAR, samples_sha256 VARCHAR, location VARCHAR, source_url VARCHAR, is_copy BOOLEAN,
+    part INTEGER)"""
 
 
 class Passed:
