@@ -73,7 +73,7 @@ def one_without_relation(root: Path, more: Path) -> None:
 
 
 def the_same_sound_as_two_are(root: Path, more: Path) -> None:
-    encode_audio(more / "more liszt.mp3", 0.7 * piece(1, 60), "libmp3lame", RATE, codec_options={"b": "64000"})
+    encode_audio(more / "more.mp3", 0.7 * piece(1, 66), "libmp3lame", RATE, codec_options={"b": "64000"})
 
 
 def a_longer_one_that_takes_the_place_of_two(root: Path, more: Path) -> None:
@@ -85,7 +85,7 @@ def the_same_samples_under_another_work(root: Path, more: Path) -> None:
 
 
 def two_works_become_one_group(root: Path, more: Path) -> None:
-    write_audio(more / "Bach - Prelude BWV 846 again.flac", 0.5 * piece(1, 60))
+    write_audio(more / "Bach - Prelude BWV 846 again.flac", 0.5 * piece(1, 75))  # linked by its sound alone
 
 
 def one_after_another(root: Path, more: Path) -> None:
