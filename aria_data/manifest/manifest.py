@@ -181,10 +181,13 @@ class Manifest:
         """Read all rows of a version as plain values."""
         return self.table(version).to_pylist()
 
-    def rows_of(self, segment_ids: Sequence[str], version: int | str | None = None) -> pa.Table:
-        """Read the rows with these ids, sorted by segment_id."""
+    def rows_of(
+        self, segment_ids: Sequence[str], version: int | str | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read the rows with these ids, sorted by segment_id; only `columns`, by default all."""
         content = self._content(version)
-        return content.rows(pa.chunked_array([pa.array(segment_ids, pa.string())]), content.schema.names)
+        names = content.schema.names if columns is None else columns
+        return content.rows(pa.chunked_array([pa.array(segment_ids, pa.string())]), names)
 
     def query(
         self,

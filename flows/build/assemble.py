@@ -52,7 +52,7 @@ from flows.engine.stages import FINGERPRINT, INGEST
 from flows.executors import executor_of
 from flows.show.summaries import BuildSummary, Plan, StageTime
 from flows.speed.telemetry import Telemetry
-from flows.untouched.groups import put_affected, put_kept, put_nothing_kept, put_other_items, put_released
+from flows.untouched.groups import put_affected, put_kept, put_nothing_kept, put_other_items, put_released, put_touched
 
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
@@ -267,7 +267,8 @@ class Build:
             return False
         if relations.value("SELECT count(*) FROM affected"):
             self._read_results("affected")
-        self.passed.put_skipped_outside()
+        put_touched(relations, manifest)
+        self.passed.put_kept_outside()
         put_kept(relations, RecordTable(context.root, "rejections", Rejection).reader())
         ids = relations.table("SELECT segment_id FROM untouched")["segment_id"]
         ending.indexes, ending.kept = indexes, manifest.kept_rows(ids)

@@ -78,6 +78,7 @@ def put_results(
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
     _put_whole(relations)
     relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, number))
+    relations.make_room()
     _put_measures(relations, context, limits)
 
 

@@ -90,8 +90,7 @@ class Passed:
         relations = self._relations
         changed = {name for name, _ in set(about["removals"].items()) ^ set(_reasons(removals).items())}
         self._is_noted, self._end = not changed, dict(about["end"])
-        relations.run(f"""CREATE OR REPLACE TABLE passed AS SELECT * FROM {self._all("candidates")}
-            QUALIFY part = max(part) OVER (PARTITION BY candidate_id)""")
+        relations.run(f"CREATE OR REPLACE TABLE passed AS {self._latest()}")
         self._put_unfit({*changed, *(name.rpartition("_")[0] for name in changed)}, left_out)
         relations.run("""CREATE OR REPLACE TABLE skipped AS SELECT passed.* FROM passed JOIN digests
             USING (candidate_id, digest) ANTI JOIN unfit USING (candidate_id)""")
@@ -170,11 +169,14 @@ class Passed:
                 self._relations.run(f"""INSERT INTO {name} SELECT item_id, key FROM {self._all("keys")}
                     SEMI JOIN skipped USING (candidate_id, part) WHERE stage = '{stage}'""")
 
-    def put_skipped_outside(self) -> None:
-        """Make the relation `skipped_outside` of the segments of skipped candidates outside subsets' limits."""
+    def put_kept_outside(self) -> None:
+        """Make the relation `kept_outside` of the segments of skipped candidates outside subsets' limits (`OUTSIDE`).
+
+        Those in the relation `affected` are left out.
+        """
         with self._parts.reading():
-            self._relations.run(f"""CREATE OR REPLACE TABLE skipped_outside AS SELECT candidate_id, {OUTSIDE}
-                FROM {self._all("outside")} SEMI JOIN skipped USING (candidate_id, part)""")
+            self._relations.run(f"""CREATE OR REPLACE TABLE kept_outside AS SELECT {OUTSIDE} FROM {self._all("outside")}
+                SEMI JOIN skipped USING (candidate_id, part) ANTI JOIN affected USING (candidate_id)""")
 
     def put_rejections(self, found: Spilled) -> None:
         """Make the relation `rejections` in the same way."""
@@ -282,6 +284,15 @@ class Passed:
 
     def _tables(self) -> Iterator[str]:
         yield from (*(stage.name for stage in self._stages), NUMBERS)
+
+    def _latest(self) -> str:
+        """The candidates of all parts, each as the latest part has it, as SQL."""
+        parts = {part: self._relations.read(self._parts.file(part, "candidates")) for part in self._parts.numbers}
+        found = []
+        for part, rows in parts.items():
+            later = [f"ANTI JOIN (FROM {other}) USING (candidate_id)" for number, other in parts.items() if number > part]
+            found.append(f"SELECT *, {part} AS part FROM {rows} {' '.join(later)}")
+        return " UNION ALL ".join(found)
 
     def _all(self, name: str) -> str:
         """The rows of all parts, as SQL."""

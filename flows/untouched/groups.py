@@ -12,10 +12,9 @@ from aria_data.release.next_rows import PREVIOUS
 from aria_data.release.split_groups import CLUSTERS, components, compositions_of
 from aria_data.repertoire import work_labels
 from aria_data.storage.relations import Relations
-from flows.candidates.passed import OUTSIDE
 from flows.engine.context import BuildContext
 
-RELEASED = tuple(dict.fromkeys([*PREVIOUS, *CLUSTERS, "composition_id", "midi_sha256", "midi_path", "audio_reachable"]))
+RELEASED = ("segment_id", *CLUSTERS, "composition_id", "midi_sha256", "midi_path", "audio_reachable", "removed_in")
 FEW_ROWS = 1000
 MOST = 0.2  # of all rows: they are in memory when a version is written, and deciding all anew costs little more
 OF_SEGMENTS = ("transcribe", "measure", "prune")  # steps whose items are segments
@@ -61,26 +60,24 @@ def put_affected(relations: Relations, context: BuildContext, pairs: Iterable[tu
         SELECT * FROM skipped SEMI JOIN hit_recordings USING (recording_id)""")
     relations.run("""CREATE OR REPLACE TABLE untouched AS SELECT segment_id, recording_id FROM released
         ANTI JOIN hit_recordings USING (recording_id) WHERE removed_in IS NULL""")
-    columns = ", ".join(PREVIOUS)
-    relations.run(
-        f"CREATE OR REPLACE TABLE previous AS SELECT {columns} FROM released ANTI JOIN untouched USING (segment_id)"
-    )
     return True
+
+
+def put_touched(relations: Relations, manifest: Manifest) -> None:
+    """The relation `previous` (`release.next_rows`) of the newest version's rows that are not in `untouched`."""
+    touched = relations.table("SELECT segment_id FROM released ANTI JOIN untouched USING (segment_id)")
+    relations.put("previous", manifest.rows_of(touched["segment_id"].to_pylist(), columns=PREVIOUS))
 
 
 def put_kept(relations: Relations, rejections: pa.RecordBatchReader) -> None:
     """What the end says of the candidates that are skipped and not affected, as the last one said it.
 
-    Gives the relations `kept_rows` (segment_id, candidate_id), `kept_segments` (item_id) and `kept_outside`, and adds
-    to `rejections` those of segments. Takes `skipped_outside`; `rejections` are those of the last build.
+    Gives the relations `kept_rows` (segment_id, candidate_id) and `kept_segments` (item_id), and adds to `rejections`
+    those of segments; given are those of the last build.
     """
     kept = "(SELECT candidate_id FROM skipped ANTI JOIN affected USING (candidate_id))"
     relations.run("""CREATE OR REPLACE TABLE kept_rows AS SELECT segment_id, candidate_id
         FROM untouched JOIN (FROM skipped WHERE NOT is_copy) USING (recording_id)""")
-    relations.run(
-        f"""CREATE OR REPLACE TABLE kept_outside AS SELECT {OUTSIDE}
-            FROM skipped_outside SEMI JOIN {kept} USING (candidate_id)"""
-    )
     relations.run(
         f"""INSERT INTO rejections BY NAME SELECT * FROM given SEMI JOIN {kept} USING (candidate_id)
             WHERE stage IN ('prune', 'remove') AND item_id <> candidate_id""",
