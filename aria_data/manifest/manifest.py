@@ -39,7 +39,7 @@ from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, r
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
 from aria_data.manifest.kept_rows import KeptRows
 from aria_data.manifest.revising import Change, hours_of, index_of, revise
-from aria_data.manifest.row_queries import LAYOUT, Content, changed_columns
+from aria_data.manifest.row_queries import FILE_BYTES, LAYOUT, Content, changed_columns
 from aria_data.manifest.rows import (
     NUM_BUCKETS,
     Incoming,
@@ -355,6 +355,7 @@ class Manifest:
                 pa.RecordBatchReader.from_batches(schema, source),
                 metadata_of(version),
                 schema_mode="merge",
+                target_file_size=FILE_BYTES,
                 writer_properties=WriterProperties(**LAYOUT),
                 **mode,
             )

@@ -47,6 +47,7 @@ LAYOUT: dict[str, Any] = {
     "dictionary_page_size_limit": 16 << 10,
     "max_row_group_size": 16 << 10,  # rows of each bucket that are in memory while writing
 }
+FILE_BYTES = 16 << 20  # then a file is written: until that it is in memory, one of each bucket
 
 
 def damaged(path: Path, error: BaseException) -> DatasetError:

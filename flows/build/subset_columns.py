@@ -19,6 +19,7 @@ from aria_data.measure.prune import is_passing
 from aria_data.records import Measurement
 from aria_data.release import Subsets
 from aria_data.release.subsets import JUDGED
+from aria_data.storage.relations import give_memory_back
 from aria_data.storage.stage_tables import StageTable
 from flows.build.publish import DESCRIBED, publish_change
 
@@ -46,7 +47,8 @@ def release_subsets(root: Path, subsets: Subsets, note: str, name: str = "") -> 
     members = added[f"in_{name}"] if f"in_{name}" in added.column_names else None
     num_members = 0 if members is None else pc.sum(members).as_py() or 0
     put = _put(added)
-    del added, members, beside, present, is_there  # the rows of the next version need the memory
+    del added, members, beside, present, is_there
+    give_memory_back()  # the rows of the next version need it
     version = publish_change(root, put, described, note, subsets=subsets.definitions())
     return version, num_members
 
