@@ -18,6 +18,7 @@ from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_sche
 from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
 from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, with_index
+from aria_data.storage.relations import give_memory_back
 
 Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
 AT_ONCE = 2  # buckets that are compared at a time; each is held in memory
@@ -78,6 +79,8 @@ def revise(content: Content, change: Change, segment_ids: Collection[str] | None
     replaced = pa.concat_tables([index.slice(0, 0), *found.values()])
     kept = index.filter(pc.invert(is_in(index["segment_id"], replaced["segment_id"])))
     whole = pa.concat_tables([kept, replaced]).sort_by("segment_id")
+    del index, replaced, kept
+    give_memory_back()  # the files that are written need it
     return Revision(whole, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
 
 

@@ -290,8 +290,9 @@ class Passed:
         parts = {part: self._relations.read(self._parts.file(part, "candidates")) for part in self._parts.numbers}
         found = []
         for part, rows in parts.items():
-            later = [f"ANTI JOIN (FROM {other}) USING (candidate_id)" for number, other in parts.items() if number > part]
-            found.append(f"SELECT *, {part} AS part FROM {rows} {' '.join(later)}")
+            later = [other for number, other in parts.items() if number > part]
+            without = " ".join(f"ANTI JOIN (FROM {other}) USING (candidate_id)" for other in later)
+            found.append(f"SELECT *, {part} AS part FROM {rows} {without}")
         return " UNION ALL ".join(found)
 
     def _all(self, name: str) -> str:
