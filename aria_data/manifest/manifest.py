@@ -38,7 +38,7 @@ from aria_data.manifest.columns import (
 from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, released, require_free
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
 from aria_data.manifest.kept_rows import KeptRows
-from aria_data.manifest.revising import Change, hours_of, index_of, revise
+from aria_data.manifest.revising import Change, index_of, revise
 from aria_data.manifest.row_queries import FILE_BYTES, LAYOUT, Content, changed_columns
 from aria_data.manifest.rows import (
     NUM_BUCKETS,
@@ -305,9 +305,8 @@ class Manifest:
         revision = revise(self._content(newest), change, segment_ids)
         if not revision.changed and not always:
             return newest
-        num_present, hours = hours_of(revision.index)
-        num_removed, content = revision.index.num_rows - num_present, hash_of(revision.index)
-        version = Version(0, "", num_present, hours, num_removed, content, note=note, facts_json=facts_json)
+        sums = revision.num_present, revision.hours, revision.num_removed, revision.content_sha256
+        version = Version(0, "", *sums, note=note, facts_json=facts_json)
         buckets = set(revision.changed) or None
         return self._write(revision.batches(), revision.schema, revision.num_bytes, buckets, version)
 

@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 
 from aria_data.errors import UsageError
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
-from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
+from aria_data.manifest.digests import BATCH_ROWS, digests_of, hash_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
 from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, with_index
 from aria_data.storage.relations import give_memory_back
@@ -29,8 +29,11 @@ COUNTED = ("removed_in", "duration_s")  # what a version's counts are made of
 class Revision:
     """The next version: the newest with some rows changed."""
 
-    index: pa.Table  # segment_id, digest and `COUNTED` of all rows, sorted by segment_id
-    changed: Mapping[str, pa.Table]  # by bucket, the same of the rows that change; buckets without any are left out
+    num_present: int  # rows that are not removed
+    num_removed: int
+    hours: float  # of the rows that are not removed
+    content_sha256: str
+    changed: Mapping[str, pa.Table]  # by bucket, id and digest of the rows that change; buckets without any: left out
     schema: pa.Schema  # with bucket and digest
     num_bytes: int  # in memory, of the buckets to be written
     content: Content
@@ -48,7 +51,7 @@ class Revision:
         now = then.append_column(DIGEST, digests[DIGEST].take(_places(then, digests)))
         now = now.filter(now[DIGEST].is_valid())  # the change may also give rows that it leaves as they are
         kept = digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), self.content.schema)
-        whole = pa.concat_tables(in_bucket(each, self.schema, bucket) for each in (kept, now))
+        whole = pa.concat_tables(in_bucket(each, self.schema, bucket) for each in (kept, now) if len(each))
         return sorted_by_id(whole)
 
 
@@ -72,16 +75,23 @@ def revise(content: Content, change: Change, segment_ids: Collection[str] | None
     with ThreadPoolExecutor(AT_ONCE) as pool:
         summaries = zip(buckets, pool.map(lambda rows: _compared(content, change, rows), buckets.values()), strict=True)
         revised = {name: one for name, one in summaries if one.rows.num_rows}
-    found = {name: one.rows for name, one in revised.items()}
     added = set(content.schema.names).union(*(one.names for one in revised.values()))
     num_bytes = sum(one.num_bytes for one in revised.values())
-    index = index_of(content, COUNTED)
-    replaced = pa.concat_tables([index.slice(0, 0), *found.values()])
-    kept = index.filter(pc.invert(is_in(index["segment_id"], replaced["segment_id"])))
-    whole = pa.concat_tables([kept, replaced]).sort_by("segment_id")
-    del index, replaced, kept
+    whole = _index_of_next(content, [one.rows for one in revised.values()])
+    num_present, hours = hours_of(whole)
+    sums = num_present, whole.num_rows - num_present, hours, hash_of(whole)
+    found = {name: one.rows.select(["segment_id", DIGEST]) for name, one in revised.items()}
+    del whole, revised
     give_memory_back()  # the files that are written need it
-    return Revision(whole, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
+    return Revision(*sums, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
+
+
+def _index_of_next(content: Content, changed: list[pa.Table]) -> pa.Table:
+    """`segment_id`, digest and `COUNTED` of all rows of the next version, sorted by segment_id."""
+    index = index_of(content, COUNTED)
+    replaced = pa.concat_tables([index.slice(0, 0), *changed])
+    kept = index.filter(pc.invert(is_in(index["segment_id"], replaced["segment_id"])))
+    return pa.concat_tables([kept, replaced]).sort_by("segment_id")
 
 
 def _compared(content: Content, change: Change, rows: pads.Dataset) -> _Bucket:
