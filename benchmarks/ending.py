@@ -108,10 +108,13 @@ def end(root: Path, count: int) -> dict[str, float]:
     from aria_data.transcribe import Compute
     from flows import show
     from flows.build.ending import Ending
-    from flows.build.results import put_results
+    from flows.build.numbering import put_settled
+    from flows.build.results import put_measures, put_results
     from flows.candidates.latest import Observations
+    from flows.candidates.passed import Passed
     from flows.engine.context import BuildContext
     from flows.engine.orders import settings_of
+    from flows.untouched.groups import put_nothing_kept
 
     settings = {"deduplicate": {"by_sound": False, "by_notes": False}}
     BuildContext.classifier_sha256, BuildContext.transcriber_sha256 = "c" * 64, "f" * 64  # type: ignore[assignment]
@@ -140,8 +143,14 @@ def end(root: Path, count: int) -> dict[str, float]:
         relations.put("left_out", pa.table({"candidate_id": pa.array([], pa.string())}))
         for name, table in keys.items():
             relations.put(f"keys_of_{name}", table)
-        timed("results", lambda: put_results(relations, context, candidates, numbered, limits))
+        passed = Passed(relations, context, (), "")  # nobody is skipped
+        put_nothing_kept(relations)
+        put_settled(relations, root, ())
+        timed("results", lambda: put_results(relations, context, candidates, numbered))
+        timed("measures", lambda: put_measures(relations, context, limits))
+        passed.put_skipped_keys("skipped_files", "")
         ending.put_rejections([], {})
+        ending.put_outside()
         timed("copies", lambda: ending.deduplicate(set(), {}))
         timed("release", lambda: ending.release(""))
         timed(

@@ -34,7 +34,7 @@ from flows.build.carried import pending_line, put_carried
 from flows.build.copies import open_indexes, put_items
 from flows.build.ending import TOTALLED, Ending, Released, totals_of
 from flows.build.numbering import put_settled
-from flows.build.results import put_results
+from flows.build.results import put_measures, put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
 from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_settings
@@ -231,7 +231,7 @@ class Build:
         Being outside a subset's limits is no rejection.
         """
         self._put_results()
-        self.stream.runner.appending.flush()  # numbers of segments
+        self.stream.runner.appending.flush()
         self.stream.forget_numbers()
 
     def _put_results(self) -> None:
@@ -291,7 +291,12 @@ class Build:
             "in_deduplicated": load_limits(config.deduplicated_limits),
         }
         self.passed.put_keys(self.stream.finished.keys, which)
-        put_results(relations, self.context, self.candidates.path, self._numbered, limits)
+        put_results(relations, self.context, self.candidates.path, self._numbered)
+        if which == SKIPPED:  # of all candidates: what follows needs the memory
+            self.stream.runner.appending.flush()  # numbers of segments
+            self.stream.forget_numbers()
+            relations.make_room()
+        put_measures(relations, self.context, limits)
         fail_reviewed(relations, self.context.root, config)
 
     def _numbered(self, found: Sequence[Segmentation]) -> list[Segment]:

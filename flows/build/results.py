@@ -57,13 +57,12 @@ def put_results(
     context: BuildContext,
     candidates: Path,
     number: Number,
-    limits: Mapping[str, PruneLimits],
 ) -> None:
-    """Make the relations of this file's docstring.
+    """Make the relations of this file's docstring, but for `measures`.
 
     `candidates` is their file; the relations `keys_of_<stage>` have the keys of what each stage finished and did not
     reject, `left_out` candidates that were ingested, and are copies of a file or removed; `number` gives the segments
-    of some recordings with their numbers; `limits` are the limits of each subset, by name.
+    of some recordings with their numbers.
     """
     names = ", ".join(CANDIDATES)
     relations.put_file("candidates", candidates, f"{names}, length(tags) + length(description) AS amount")
@@ -78,8 +77,6 @@ def put_results(
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
     _put_whole(relations)
     relations.put_batches("segments", pa.schema(SEGMENTS.items()), _segments(relations, number))
-    relations.make_room()
-    _put_measures(relations, context, limits)
 
 
 def put_records(
@@ -180,7 +177,8 @@ def _row_of(one: Segment) -> tuple[Any, ...]:
     return (one.segment_id, one.recording_id, one.number, *exact, *shown, one.audio_score)
 
 
-def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[str, PruneLimits]) -> None:
+def put_measures(relations: Relations, context: BuildContext, limits: Mapping[str, PruneLimits]) -> None:
+    """Make the relation `measures`; `limits` are the limits of each subset, by name."""
     judged = {"floor": PruneLimits(), **limits}
     schema = pa.schema(
         [
