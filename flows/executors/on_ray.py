@@ -294,7 +294,7 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    found = context.weights_files(stage.name)
+    found = dict(context.weights_files(stage.name))
     for location in sorted(locations):
         with suppress(AriaDataError):  # the worker says that it is not there
             found[location] = context.audio_of(location)
