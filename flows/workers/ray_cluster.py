@@ -18,7 +18,8 @@ CONNECT_S = 10.0
 LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
 UNFIT_S = 600.0  # a node whose disk is full gets no work for so long
 CLIENT = "ray://"  # how the address of a cluster begins that this machine is no part of
-CLIENT_TRIES = 4  # the server forks a process for each client, which gRPC's own threads end now and then
+TRIES = 4  # the server forks a process for each client, which gRPC's own threads end now and then (an abort)
+SLOW_START = "timed out during startup"  # what Ray says of a node that took more than 30 s, on a busy machine
 
 
 def require_ray() -> None:
@@ -43,20 +44,30 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
         _init(settings)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
+        raise UsageError(_not_there(address, said)) from error
+
+
+def _not_there(address: str, said: str) -> str:
+    if address:
         advice = "Start one (ray start --head), or leave --address out to use this machine."
-        where = f"--address {address}" if address else "--engine ray"
-        raise UsageError(f"{where}: no Ray cluster answers ({said}). {advice}") from error
+        return f"--address {address}: no Ray cluster answers ({said}). {advice}"
+    return (
+        f"--engine ray: Ray did not start on this machine ({said}). Is it very busy, or without memory? Build again; "
+        "or start a cluster (ray start --head) and name it (--address auto)."
+    )
 
 
 def _init(settings: dict[str, Any]) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)  # it says that it leaves SIGTERM alone, for one
-    for _ in range(CLIENT_TRIES - 1):
+    for _ in range(TRIES - 1):
         try:
             ray.init(**settings)
             return
-        except ConnectionAbortedError:  # of a client only
+        except Exception as error:
+            if not isinstance(error, ConnectionAbortedError) and SLOW_START not in str(error):
+                raise
             time.sleep(1.0)
     ray.init(**settings)
 
