@@ -30,7 +30,7 @@ from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
 from flows.workers.lanes import Stopped
 from flows.workers.processes import WorkerDied
-from flows.workers.ray_cluster import UNFIT_S, require_ray
+from flows.workers.ray_cluster import LOOK_EVERY_S, UNFIT_S, require_ray
 from flows.workers.ray_pool import NodeAvoided
 
 WORK_OFF = "flows.executors.assignments:work_off"
@@ -57,6 +57,7 @@ class OnRay:
         self._asking = threading.Lock()
         self._was_there = False
         self._gone_at = 0.0  # since when it does not answer
+        self._sizes, self._sized_at = dict[str, int](), 0.0
         self._avoided: set[str] = set()  # nodes that were named as such
         self.num_places = 1  # until it is connected
         self._pace: dict[str, Pace] = defaultdict(Pace)
@@ -90,12 +91,15 @@ class OnRay:
         """The process that talks to Ray."""
         return Bridge("talks to Ray")
 
-    def sizes(self) -> dict[str, int]:
-        """How many workers there are by stage, and `gpus` and `nodes`.
+    def sizes(self, is_fresh: bool = False) -> dict[str, int]:
+        """How many workers there are by stage, and `gpus` and `nodes`; some seconds old unless it has to be fresh.
 
         Waits for a cluster that was there before. Raises `UsageError` for one that never was, or does not come back.
         """
         with self._asking:
+            if not is_fresh and self._sizes and time.monotonic() < self._sized_at + LOOK_EVERY_S:
+                return self._sizes
+            began = time.monotonic()
             while True:
                 try:
                     counts: dict[str, int] = self.bridge.ask(SIZES, self.engine)
@@ -111,8 +115,10 @@ class OnRay:
                     raise Stopped
             on_cpu, on_gpu, nodes = counts[INGEST.name], counts["gpus"], counts["nodes"]
             if self._gone_at or not self._was_there:
-                report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
+                took_s = f"; connected in {time.monotonic() - began:.1f} s" if not self._gone_at else ""
+                report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}{took_s}.")
             self._was_there, self._gone_at = True, 0.0
+            self._sizes, self._sized_at = counts, time.monotonic()
             self.num_places = max(1, min(on_cpu + PLACES_OF_A_GPU * on_gpu, MAX_PLACES))
             return counts
 
@@ -258,7 +264,7 @@ class OnActor(Away):
         super().__init__(*work)
         self._executor, self._setup, self._pace = executor, setup, pace
 
-    def attempt(self, items: Sequence[Item]) -> Iterator[Begun | Finished | Rest]:
+    def attempt(self, items: Sequence[Item]) -> Iterator[Sequence[Begun | Finished | Rest]]:
         """See `Away.attempt`."""
         traces = self.context.traces
         given = {item.item_id: traces[item.item_id] for item in items if item.item_id in traces}
@@ -268,14 +274,14 @@ class OnActor(Away):
         try:
             rest, seconds = yield from executor.bridge.call(WORK, executor.engine, WORK_OFF, assignment, files)
         except BridgeDied:
-            executor.sizes()  # waits for the cluster
+            executor.sizes(is_fresh=True)  # waits for the cluster
             raise
         except NodeAvoided as death:
             executor.say_avoided(death.node, str(death))
             raise
         self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
         self.context.on_work(self.stage.name, rest.worker, seconds)
-        yield rest
+        yield (rest,)
 
     def of_items(self, deaths: list[str]) -> list[str]:
         """See `Away.of_items`."""
