@@ -11,7 +11,8 @@ Then transcription alone, the stage that needs the most, is made again by one wo
 efficiency, which is the speed of two by twice that of one (limit 0.85). Once by the time from the start of the work to
 its last outcome, without the start of Ray; once by the time in which workers worked, which leaves out what waits at the
 end. Beside it stands what the machine itself gives: how much slower a product of matrices is where the other core makes
-one, too. The machine must be quiet.
+one, too. The machine must be quiet; where it is not, the seconds of the processor that workers took say more: as many
+with two workers as with one are an efficiency of 1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from million import aria_data
+from million_cluster import Watch
 
 BUILDS = {
     "local": (),
@@ -45,6 +48,7 @@ class Timed:
 
     wall_s: float  # the whole command
     start_s: float  # of which Ray needed to start
+    cpu_s: dict[str, float]  # of the processor, by kind of process
 
     @property
     def steady_s(self) -> float:
@@ -56,11 +60,14 @@ def build(source: Path, out: Path, options: tuple[str, ...], settings: list[str]
     given = [word for setting in settings for word in ("--set", setting)]
     began = time.perf_counter()
     command = aria_data("build", source, "--out", out, "--no-prefect", "--json", *options, *given)
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    watch = Watch(psutil.Process(run.pid))
+    said = run.communicate()[1]
+    wall_s, cpu_s = time.perf_counter() - began, watch.end()
     if run.returncode not in (0, 1):
-        raise SystemExit(run.stderr)
-    found = re.search(r"connected in ([\d.]+) s", run.stderr)
-    return Timed(time.perf_counter() - began, float(found[1]) if found else 0.0)
+        raise SystemExit(said)
+    found = re.search(r"connected in ([\d.]+) s", said)
+    return Timed(wall_s, float(found[1]) if found else 0.0, cpu_s)
 
 
 def content_of(out: Path) -> str:
@@ -90,7 +97,7 @@ def compare(source: Path, folder: Path, repeats: int, settings: list[str]) -> No
             is_same &= content_of(out) == content
         took, local = fastest[name], fastest["local"]
         print(f"{name}: {took.wall_s:.1f} s, of which {took.start_s:.1f} s Ray's start", flush=True)
-        print(f"  content hash {'the same' if is_same else 'DIFFERENT'}")
+        print(f"  content hash {'the same' if is_same else 'DIFFERENT'}; of the processor: {_listed(took.cpu_s)}")
         if took is not local:
             whole, steady = local.wall_s / took.wall_s, local.wall_s / took.steady_s
             print(f"  {steady:.2f} of local's speed ({_judged(steady, LIMIT)}); with Ray's start {whole:.2f}")
@@ -118,7 +125,7 @@ def efficiency(source: Path, folder: Path, settings: list[str]) -> None:
         by_wall[number] = stage["audio_s"] / (stage["ended_s"] - stage["began_s"] - took.start_s)
         by_work[number] = stage["x_real_time"]
         both = f"{by_wall[number]:.2f} x real time by the wall, {by_work[number]:.2f} at work"
-        print(f"{ALONE} alone, {number} worker(s): {both}", flush=True)
+        print(f"{ALONE} alone, {number} worker(s): {both}; of the processor: {_listed(took.cpu_s)}", flush=True)
         _print_stage(stage)
     for what, speeds in (("by the wall, without the start of Ray", by_wall), ("at work", by_work)):
         share = speeds[2] / (2 * speeds[1])
@@ -145,6 +152,10 @@ def _of_machine() -> float:
         made = [subprocess.Popen([sys.executable, "-c", PRODUCTS], stdout=subprocess.PIPE) for _ in range(number)]
         speeds.append(sum(int(one.communicate()[0]) for one in made))
     return speeds[1] / (2 * speeds[0])
+
+
+def _listed(cpu_s: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in cpu_s.items())
 
 
 def _judged(share: float, limit: float) -> str:

@@ -80,7 +80,7 @@ def _place(frame: Any) -> str:
 class Watch:
     """Processor time and peak memory of a process and all below it, by what they are. Looked at while they run."""
 
-    def __init__(self, process: psutil.Process, store: int):
+    def __init__(self, process: psutil.Process, store: int = 0):
         self._first, self._store = process, store
         self._cpu_s: dict[tuple[str, int], float] = {}
         self.peak_mb: dict[str, float] = defaultdict(float)
@@ -110,7 +110,10 @@ class Watch:
         words = " ".join(process.cmdline())
         if "bridge:serve" in words:
             return "its bridge to Ray"
-        return "workers" if "ray::Hands" in words else "the rest of Ray"
+        if "ray::Hands" in words:
+            return "workers"
+        is_of_ray = any(part in words for part in ("ray::", "/ray/", "raylet", "gcs_server"))
+        return "the rest of Ray" if is_of_ray else "other processes"
 
     def end(self) -> dict[str, float]:
         """Stop looking. Gives the processor time by kind of process."""

@@ -37,6 +37,7 @@ WORK_OFF = "flows.executors.assignments:work_off"
 SIZES, WORK = "flows.executors.ray_side:sizes", "flows.executors.ray_side:work"
 NODES = "flows.executors.ray_side:nodes"
 CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cost, and long beside the 2 ms of a call
+LEAST_S = 3.0  # of work, of the last pieces of a shard: they get smaller, so that workers end at about the same time
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
@@ -227,19 +228,21 @@ class Pace:
             self._audio_s, self._worked_s = self._audio_s + audio_s, self._worked_s + worked_s
 
     def cut(self, stage: Stage, items: Sequence[Item], num_places: int) -> Iterator[list[Item]]:
-        """Cut items into pieces of about `CHUNK_S` of work; items of one file stay together as far as they fit."""
-        most = FIRST_AUDIO_S.get(stage.name, OTHER_AUDIO_S)
+        """Cut items into pieces of about `CHUNK_S` of work, the last ones smaller, down to `LEAST_S`; items of one file
+        stay together as far as they fit."""
+        most = least = FIRST_AUDIO_S.get(stage.name, OTHER_AUDIO_S)
         if self._worked_s:
-            most = CHUNK_S * self._audio_s / self._worked_s
-        total = sum(seconds_of_item(item) for item in items)
-        most = min(most, max(1.0, total / num_places))  # so that all have something to do
+            most, least = (seconds * self._audio_s / self._worked_s for seconds in (CHUNK_S, LEAST_S))
+        left_s = sum(seconds_of_item(item) for item in items)
+        most = min(most, max(1.0, left_s / num_places))  # so that all have something to do
         piece: list[Item] = []
         piece_s = 0.0
         for item in sorted(items, key=_in_file_order):
             piece.append(item)
             piece_s += seconds_of_item(item)
-            if piece_s >= most:
+            if piece_s >= min(most, max(least, left_s / (2 * num_places))):
                 yield piece
+                left_s -= piece_s
                 piece, piece_s = [], 0.0
         if piece:
             yield piece

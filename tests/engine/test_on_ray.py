@@ -287,7 +287,7 @@ def test_a_machine_on_which_ray_does_not_start_in_time_is_tried_again_and_then_s
     assert len(tries) == ray_cluster.TRIES
 
 
-def test_a_worker_is_given_as_much_as_it_does_in_some_seconds():
+def test_a_worker_is_given_as_much_as_it_does_in_some_seconds_and_less_where_a_shard_ends():
     class Payload:
         location = "x"
 
@@ -295,6 +295,6 @@ def test_a_worker_is_given_as_much_as_it_does_in_some_seconds():
     pace = Pace()
     assert [len(piece) for piece in pace.cut(TRANSCRIBE, items, 2)] == [2] * 20
     pace.note(audio_s=600.0, worked_s=60.0)  # ten times real time
-    assert [len(piece) for piece in pace.cut(TRANSCRIBE, items, 2)] == [5] * 8
+    assert [len(piece) for piece in pace.cut(TRANSCRIBE, items, 2)] == [5, 5, 5, 5, 5, 4, 3, 2, 2, 1, 1, 1, 1]
     pace.note(audio_s=600_000.0, worked_s=0.1)
     assert [len(piece) for piece in pace.cut(INGEST, items, 4)] == [10] * 4  # all workers get something
