@@ -39,15 +39,22 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
         settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
     else:
         settings |= {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+    is_somebody_there = False
     try:
-        _require_answer(address)
+        is_somebody_there = _answers(address)
         _init(settings)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        raise UsageError(_not_there(address, said)) from error
+        raise UsageError(_not_there(address, said, is_somebody_there)) from error
 
 
-def _not_there(address: str, said: str) -> str:
+def _not_there(address: str, said: str, is_somebody_there: bool) -> str:
+    if is_somebody_there:
+        return (
+            f"--address {address}: somebody listens there, but Ray does not get in ({said}). RAY_AUTH_MODE has to be "
+            "the same here and where the cluster was started: token, with its ~/.ray/auth_token, or disabled; so has "
+            "the version of Ray. See docs/cluster.md."
+        )
     if address:
         advice = "Start one (ray start --head), or leave --address out to use this machine."
         return f"--address {address}: no Ray cluster answers ({said}). {advice}"
@@ -90,12 +97,16 @@ def is_cut_off(address: str) -> bool:
     return not answered.is_set()
 
 
-def _require_answer(address: str) -> None:
-    """Raise `OSError` where nobody listens at "HOST:PORT" or "ray://HOST:PORT"; Ray itself would wait for minutes."""
+def _answers(address: str) -> bool:
+    """Whether somebody listens at "HOST:PORT" or "ray://HOST:PORT"; False for an address without a port, as "auto".
+
+    Raises `OSError` where nobody does; Ray itself would wait for minutes.
+    """
     host, _, port = address.removeprefix(CLIENT).partition(":")
-    if port.isdigit():
-        with socket.create_connection((host, int(port)), timeout=CONNECT_S):
-            pass
+    if not port.isdigit():
+        return False
+    with socket.create_connection((host, int(port)), timeout=CONNECT_S):
+        return True
 
 
 class Resources:

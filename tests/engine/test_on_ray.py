@@ -268,7 +268,8 @@ def test_a_worker_is_asked_for_the_files_of_its_own_items_only(here):
     ("address", "advice"),
     [
         ("", "did not start on this machine .*--address auto"),
-        ("10.0.0.1:6379", "--address 10.0.0.1:6379: no Ray cluster"),
+        ("auto", "--address auto: no Ray cluster answers"),
+        ("10.0.0.1:6379", "--address 10.0.0.1:6379: somebody listens there, but .* RAY_AUTH_MODE has to be the same"),
     ],
 )
 def test_a_machine_on_which_ray_does_not_start_in_time_is_tried_again_and_then_said(address, advice, monkeypatch):
@@ -281,7 +282,7 @@ def test_a_machine_on_which_ray_does_not_start_in_time_is_tried_again_and_then_s
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_cluster.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(ray_cluster, "_require_answer", lambda address: None)
+    monkeypatch.setattr(ray_cluster, "_answers", lambda address: ":" in address)
     with pytest.raises(UsageError, match=advice):
         ray_cluster.connect(address, 2, [])
     assert len(tries) == ray_cluster.TRIES
