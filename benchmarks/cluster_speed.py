@@ -1,27 +1,37 @@
 """Builds of real recordings on this machine, by `local` and by Ray with two and four workers, on the same cores.
 
-    python benchmarks/cluster_speed.py RECORDINGS [--keep FOLDER] [--repeats 1]
+    python benchmarks/cluster_speed.py RECORDINGS [--keep FOLDER] [--repeats 1] [--set STAGE.KEY=VALUE]
 
 RECORDINGS is a folder of audio. Each build is a process of its own, without Prefect, in a new dataset; the fastest of
 the repeats counts. Prints for each its time, its speed beside `local`'s (limit 0.9), and whether the content hash is
-the same. Each build starts Ray (about 10 s), which counts.
+the same. Each build by Ray starts Ray (about 10 s, more on a busy machine), so there are two speeds: of the whole
+command, and without that start, which is the steady one and has the limit. Workers load their own model: that counts.
 
 Then transcription alone, the stage that needs the most, is made again by one worker and by two: their speed, and the
-efficiency, which is the speed of two by twice that of one (limit 0.85). Once by the time from the first outcome to the
-last, once by the time in which workers worked, which leaves out what waits at the end. The machine must be quiet.
+efficiency, which is the speed of two by twice that of one (limit 0.85). Once by the time from the start of the work to
+its last outcome, without the start of Ray; once by the time in which workers worked, which leaves out what waits at the
+end. Beside it stands what the machine itself gives: how much slower a product of matrices is where the other core makes
+one, too. The machine must be quiet; where it is not, the seconds of the processor that workers took say more: as many
+with two workers as with one are an efficiency of 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from million import aria_data, measured
+import psutil
+from million import aria_data
+from million_cluster import Watch
 
 BUILDS = {
     "local": (),
@@ -32,11 +42,32 @@ LIMIT, LIMIT_OF_EFFICIENCY = 0.9, 0.85
 ALONE = "transcribe"
 
 
-def build(source: Path, out: Path, options: tuple[str, ...], settings: list[str]) -> float:
-    """Build; gives the seconds of the whole command."""
+@dataclass(frozen=True)
+class Timed:
+    """What a build took."""
+
+    wall_s: float  # the whole command
+    start_s: float  # of which Ray needed to start
+    cpu_s: dict[str, float]  # of the processor, by kind of process
+
+    @property
+    def steady_s(self) -> float:
+        return self.wall_s - self.start_s
+
+
+def build(source: Path, out: Path, options: tuple[str, ...], settings: list[str]) -> Timed:
+    """Build; some files may have failed."""
     given = [word for setting in settings for word in ("--set", setting)]
-    run = measured(aria_data("build", source, "--out", out, "--no-prefect", "--json", *options, *given), codes=(0, 1))
-    return run.wall_s
+    began = time.perf_counter()
+    command = aria_data("build", source, "--out", out, "--no-prefect", "--json", *options, *given)
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    watch = Watch(psutil.Process(run.pid))
+    said = run.communicate()[1]
+    wall_s, cpu_s = time.perf_counter() - began, watch.end()
+    if run.returncode not in (0, 1):
+        raise SystemExit(said)
+    found = re.search(r"connected in ([\d.]+) s", said)
+    return Timed(wall_s, float(found[1]) if found else 0.0, cpu_s)
 
 
 def content_of(out: Path) -> str:
@@ -54,19 +85,22 @@ def last_stage(out: Path, name: str) -> dict[str, Any]:
 
 def compare(source: Path, folder: Path, repeats: int, settings: list[str]) -> None:
     """Print the time of each kind of build, its speed beside the first's, and whether it made the same."""
-    fastest: dict[str, float] = {}
+    fastest: dict[str, Timed] = {}
     content = ""
     for name, options in BUILDS.items():
+        is_same = True
         for number in range(repeats):
             out = folder / f"{name} {number}".replace(", ", " ").replace(" ", "_")
-            seconds = build(source, out, options, settings)
-            fastest[name] = min(seconds, fastest.get(name, seconds))
+            took = build(source, out, options, settings)
+            fastest[name] = min(took, fastest.get(name, took), key=lambda one: one.steady_s)
             content = content or content_of(out)
-            is_same = content_of(out) == content
-        share = fastest["local"] / fastest[name]
-        verdict = "" if name == "local" else f", {share:.2f} of local's speed ({_judged(share, LIMIT)})"
-        same = "the same" if is_same else "DIFFERENT"
-        print(f"{name}: {fastest[name]:.1f} s{verdict}; content hash {same}", flush=True)
+            is_same &= content_of(out) == content
+        took, local = fastest[name], fastest["local"]
+        print(f"{name}: {took.wall_s:.1f} s, of which {took.start_s:.1f} s Ray's start", flush=True)
+        print(f"  content hash {'the same' if is_same else 'DIFFERENT'}; of the processor: {_listed(took.cpu_s)}")
+        if took is not local:
+            whole, steady = local.wall_s / took.wall_s, local.wall_s / took.steady_s
+            print(f"  {steady:.2f} of local's speed ({_judged(steady, LIMIT)}); with Ray's start {whole:.2f}")
         for stage in ("ingest", ALONE, "measure"):
             _print_stage(last_stage(out, stage))
 
@@ -86,16 +120,42 @@ def efficiency(source: Path, folder: Path, settings: list[str]) -> None:
         shutil.copytree(before, out)
         for gone in (out / "tables" / ALONE, out / "index"):
             shutil.rmtree(gone)
-        build(source, out, ("--engine", "ray", "--workers", str(number)), settings)
+        took = build(source, out, ("--engine", "ray", "--workers", str(number)), settings)
         stage = last_stage(out, ALONE)
-        outcomes_s = stage["ended_s"] - stage["began_s"]
-        by_wall[number] = stage["audio_s"] / outcomes_s
+        by_wall[number] = stage["audio_s"] / (stage["ended_s"] - stage["began_s"] - took.start_s)
         by_work[number] = stage["x_real_time"]
         both = f"{by_wall[number]:.2f} x real time by the wall, {by_work[number]:.2f} at work"
-        print(f"{ALONE} alone, {number} worker(s): {both}", flush=True)
-    for what, speeds in (("by the wall, with the start of Ray", by_wall), ("at work", by_work)):
+        print(f"{ALONE} alone, {number} worker(s): {both}; of the processor: {_listed(took.cpu_s)}", flush=True)
+        _print_stage(stage)
+    for what, speeds in (("by the wall, without the start of Ray", by_wall), ("at work", by_work)):
         share = speeds[2] / (2 * speeds[1])
         print(f"efficiency of two workers {what}: {share:.2f} ({_judged(share, LIMIT_OF_EFFICIENCY)})")
+    print(f"efficiency of two cores in products of matrices: {_of_machine():.2f}")
+
+
+PRODUCTS = """
+import time, torch
+torch.set_num_threads(1)
+one = torch.rand(1024, 1024)
+ends, count = time.perf_counter() + 8, 0
+while time.perf_counter() < ends:
+    one @ one
+    count += 1
+print(count)
+"""
+
+
+def _of_machine() -> float:
+    """The speed of two processes that do nothing but compute, each in one thread, by twice that of one."""
+    speeds = []
+    for number in (1, 2):
+        made = [subprocess.Popen([sys.executable, "-c", PRODUCTS], stdout=subprocess.PIPE) for _ in range(number)]
+        speeds.append(sum(int(one.communicate()[0]) for one in made))
+    return speeds[1] / (2 * speeds[0])
+
+
+def _listed(cpu_s: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in cpu_s.items())
 
 
 def _judged(share: float, limit: float) -> str:

@@ -53,6 +53,7 @@ class Appending:
         self._written_at = time.monotonic()
         self._error: BaseException | None = None
         self._is_behind = self._is_closed = False
+        self._num_waiting = 0  # in all places
 
     def to(self, table: StageTable) -> Appends:
         """The place where outcomes for this table wait; of several tables of one name the first is written."""
@@ -65,7 +66,8 @@ class Appending:
             if self._is_closed:
                 raise Closed(f"{place.table.path}: the build has ended, and nothing more is recorded.")
             place.waiting += outcomes
-            num_waiting = sum(len(one.waiting) for one in self._places.values())
+            self._num_waiting += len(outcomes)
+            num_waiting = self._num_waiting
         if self._error is not None:
             raise self._error
         if num_waiting > MOST_WAITING or (not self._is_behind and self._is_due()):
@@ -78,6 +80,7 @@ class Appending:
                 taken = [(one, one.waiting) for one in self._places.values() if one.waiting]
                 for place, _ in taken:
                     place.waiting = []
+                self._num_waiting = 0
             self._written_at = time.monotonic()
             for place, outcomes in taken:
                 place.table.append(sorted(outcomes, key=lambda one: one.item_id))

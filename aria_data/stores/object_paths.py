@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 
 from aria_data.errors import AriaDataError, UsageError
+from aria_data.stores.small_puts import put_small
 from aria_data.stores.store_clients import SCHEMES, filesystem, patience_s
 from aria_data.stores.store_errors import StoreUnreachable, explained, is_passing, status_of
 
@@ -174,7 +175,8 @@ class ObjectPath:
         return io.BytesIO(self.read_bytes())
 
     def write_bytes(self, content: bytes) -> int:
-        self._ask(lambda files, key: files.pipe_file(key, bytes(content)), writes=True)
+        content = bytes(content)
+        self._ask(lambda files, key: put_small(self.scheme, key, content) or files.pipe_file(key, content), writes=True)
         return len(content)
 
     def create(self, content: bytes) -> bool:

@@ -34,8 +34,8 @@ def filesystem(scheme: str) -> Any:
 
 def store_environment() -> tuple[Any, ...]:
     """What clients depend on, so that one is made again when it changes: process and environment."""
-    given = ((name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_")))
-    return os.getpid(), os.environ.get("HOME"), *sorted(given)
+    names = sorted(name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_")))  # asked a request
+    return os.getpid(), os.environ.get("HOME"), *((name, os.environ.get(name)) for name in names)
 
 
 @functools.lru_cache(maxsize=8)

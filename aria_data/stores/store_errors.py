@@ -21,9 +21,18 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m|\u21b3")  # of delta-rs
 _DENIED = re.compile(r"lacked the necessary privileges|ACCESS_DENIED|HTTP status 403|Unauthenticated")
 _NO_CREDENTIALS = re.compile(r"no credentials found|credential provider was not enabled")
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
-_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "azure", "requests", "urllib3", "google", "fsspec")
+_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "azure", "requests", "urllib3", "google", "fsspec", "obstore")
+_STATUS_SAID = re.compile(r"returned non-2xx status code: (\d{3})")  # by obstore, which has it nowhere else
 _CUT_OFF = ("ClientPayloadError", "ContentLengthError", "IncompleteRead", "ResponseStreamingError")
-_OF_CREDENTIALS = ("Credential", "ProfileNotFound", "TokenRetrieval", "RefreshError", "ClientAuthentication", "SSO")
+_OF_CREDENTIALS = (
+    "Credential",
+    "ProfileNotFound",
+    "TokenRetrieval",
+    "RefreshError",
+    "ClientAuthentication",
+    "SSO",
+    "Unauthenticated",
+)
 
 
 class StoreDenied(DatasetNotReadable):
@@ -91,6 +100,8 @@ def status_of(error: BaseException) -> int | None:
         for status in (found, *(getattr(each, name, None) for name in ("status_code", "status", "code"))):
             if isinstance(status, int | str) and str(status).isdigit():
                 return int(status)
+        if said_so := _STATUS_SAID.search(str(each)):
+            return int(said_so[1])
     return None
 
 

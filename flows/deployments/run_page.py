@@ -92,7 +92,7 @@ def progress_text(stages: Mapping[str, StageSpeed]) -> str:
     """One line a stage, for people."""
     lines = []
     for one in stages.values():
-        speed = f", {one.x_real_time:,.0f} x real time" if one.x_real_time else ""
+        speed = f", {one.x_real_time:,.{1 if one.x_real_time < 10 else 0}f} x real time" if one.x_real_time else ""
         queue = f", {one.queue} waiting" if one.queue else ""
         if one.num_expected:
             lines.append(f"- {one.name}: {one.num_items:,} of {one.num_expected:,}{speed}{queue}")

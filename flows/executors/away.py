@@ -35,8 +35,11 @@ class Away:
         self._num_idle_deaths = 0  # of workers that died before they began anything
         self._num_lost = 0  # times that the way to all workers was lost, with nothing done between
 
-    def attempt(self, items: Sequence[Item]) -> Iterator[Begun | Finished | Rest]:
-        """Have a worker do these items; ends with a `Rest`. Raises `WorkerDied`, and what the work raises."""
+    def attempt(self, items: Sequence[Item]) -> Iterator[Sequence[Begun | Finished | Rest]]:
+        """Have a worker do these items. Yields what it says, some at a time, and a `Rest` at its end.
+
+        Raises `WorkerDied`, and what the work raises.
+        """
         raise NotImplementedError
 
     def of_items(self, deaths: list[str]) -> list[str]:
@@ -58,14 +61,16 @@ class Away:
     def _tried(self, items: Sequence[Item]) -> Iterator[Outcome]:
         in_hand: set[str] = set()
         try:
-            for message in self.attempt(items):
-                if isinstance(message, Begun):
-                    in_hand.add(message.item_id)
-                elif isinstance(message, Finished):
-                    in_hand.discard(message.outcome.item_id)
-                    yield self._taken(message)
-                else:
-                    self._finish(items, message)
+            for messages in self.attempt(items):
+                self._write([message for message in messages if isinstance(message, Finished)])
+                for message in messages:
+                    if isinstance(message, Begun):
+                        in_hand.add(message.item_id)
+                    elif isinstance(message, Finished):
+                        in_hand.discard(message.outcome.item_id)
+                        yield self._taken(message)
+                    else:
+                        self._finish(items, message)
         except BridgeDied as death:  # no item did that: what is left is tried again
             self._num_lost += 1
             if self._num_lost >= MAX_LOST:
@@ -78,20 +83,24 @@ class Away:
         except WorkerDied as death:
             yield from self._after(death, in_hand, items)
 
+    def _write(self, messages: Sequence[Finished]) -> None:
+        """Write the files of what is finished, before any of it counts. Raises `UsageError` for other weights' work."""
+        for message in messages:
+            item = self._left.get(message.outcome.item_id)
+            if item is not None and message.outcome.key != self.stage.key(self.context, item):
+                raise UsageError(
+                    f"a worker's {self.stage.name} has other weights, packages or code than this machine. Install the "
+                    "same ones there (constraints.txt), and build again."
+                )
+        self.context.writing.write({path: content for one in messages for path, content in one.files.items()})
+
     def _taken(self, message: Finished) -> Outcome:
         self._num_idle_deaths = self._num_lost = 0
-        item = self._left.pop(message.outcome.item_id, None)
-        if item is not None and message.outcome.key != self.stage.key(self.context, item):
-            raise UsageError(
-                f"a worker's {self.stage.name} has other weights, packages or code than this machine. Install the same "
-                "ones there (constraints.txt), and build again."
-            )
+        self._left.pop(message.outcome.item_id, None)
         if message.worker:
             self.context.done_by[message.outcome.item_id] = message.worker
         self.context.ahead.update(message.ahead)
         self.context.traces.update(message.traces)
-        for path, content in message.files.items():
-            self.context.writing.write(path, content)
         return message.outcome
 
     def _finish(self, items: Sequence[Item], rest: Rest) -> None:

@@ -67,10 +67,12 @@ class _InProcess(Away):
         super().__init__(*work)
         self._workers, self._setup = workers, setup
 
-    def attempt(self, items: Sequence[Item]) -> Iterator[Begun | Finished | Rest]:
+    def attempt(self, items: Sequence[Item]) -> Iterator[Sequence[Begun | Finished | Rest]]:
+        """See `Away.attempt`."""
         call = self._workers.call(WORK_OFF, Assignment(self._setup, self.stage.name, tuple(items)))
         try:
-            yield from call.once()
+            for message in call.once():
+                yield (message,)
         except WorkerNotStarted as error:
             raise WorkerUnfit(str(error)) from error
-        yield call.result
+        yield (call.result,)

@@ -30,13 +30,14 @@ from flows.executors.away import Away
 from flows.workers.bridge import Bridge, BridgeDied
 from flows.workers.lanes import Stopped
 from flows.workers.processes import WorkerDied
-from flows.workers.ray_cluster import UNFIT_S, require_ray
+from flows.workers.ray_cluster import LOOK_EVERY_S, UNFIT_S, require_ray
 from flows.workers.ray_pool import NodeAvoided
 
 WORK_OFF = "flows.executors.assignments:work_off"
 SIZES, WORK = "flows.executors.ray_side:sizes", "flows.executors.ray_side:work"
 NODES = "flows.executors.ray_side:nodes"
 CHUNK_S = 15.0  # of work that a worker is given at once: what its death may cost, and long beside the 2 ms of a call
+LEAST_S = 3.0  # of work, of the last pieces of a shard: they get smaller, so that workers end at about the same time
 FIRST_AUDIO_S = {INGEST.name: 300.0, TRANSCRIBE.name: 60.0}  # of the first pieces, before anything was measured
 OTHER_AUDIO_S = 600.0
 MAX_THREADS = 256  # each waits for a worker
@@ -57,6 +58,7 @@ class OnRay:
         self._asking = threading.Lock()
         self._was_there = False
         self._gone_at = 0.0  # since when it does not answer
+        self._sizes, self._sized_at = dict[str, int](), 0.0
         self._avoided: set[str] = set()  # nodes that were named as such
         self.num_places = 1  # until it is connected
         self._pace: dict[str, Pace] = defaultdict(Pace)
@@ -90,12 +92,15 @@ class OnRay:
         """The process that talks to Ray."""
         return Bridge("talks to Ray")
 
-    def sizes(self) -> dict[str, int]:
-        """How many workers there are by stage, and `gpus` and `nodes`.
+    def sizes(self, is_fresh: bool = False) -> dict[str, int]:
+        """How many workers there are by stage, and `gpus` and `nodes`; some seconds old unless it has to be fresh.
 
         Waits for a cluster that was there before. Raises `UsageError` for one that never was, or does not come back.
         """
         with self._asking:
+            if not is_fresh and self._sizes and time.monotonic() < self._sized_at + LOOK_EVERY_S:
+                return self._sizes
+            began = time.monotonic()
             while True:
                 try:
                     counts: dict[str, int] = self.bridge.ask(SIZES, self.engine)
@@ -111,8 +116,10 @@ class OnRay:
                     raise Stopped
             on_cpu, on_gpu, nodes = counts[INGEST.name], counts["gpus"], counts["nodes"]
             if self._gone_at or not self._was_there:
-                report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}.")
+                took_s = f"; connected in {time.monotonic() - began:.1f} s" if not self._gone_at else ""
+                report(f"ray: {on_cpu} workers on processors, {on_gpu} on GPUs; nodes: {nodes}{took_s}.")
             self._was_there, self._gone_at = True, 0.0
+            self._sizes, self._sized_at = counts, time.monotonic()
             self.num_places = max(1, min(on_cpu + PLACES_OF_A_GPU * on_gpu, MAX_PLACES))
             return counts
 
@@ -221,19 +228,21 @@ class Pace:
             self._audio_s, self._worked_s = self._audio_s + audio_s, self._worked_s + worked_s
 
     def cut(self, stage: Stage, items: Sequence[Item], num_places: int) -> Iterator[list[Item]]:
-        """Cut items into pieces of about `CHUNK_S` of work; items of one file stay together as far as they fit."""
-        most = FIRST_AUDIO_S.get(stage.name, OTHER_AUDIO_S)
+        """Cut items into pieces of about `CHUNK_S` of work, the last ones smaller, down to `LEAST_S`; items of one file
+        stay together as far as they fit."""
+        most = least = FIRST_AUDIO_S.get(stage.name, OTHER_AUDIO_S)
         if self._worked_s:
-            most = CHUNK_S * self._audio_s / self._worked_s
-        total = sum(seconds_of_item(item) for item in items)
-        most = min(most, max(1.0, total / num_places))  # so that all have something to do
+            most, least = (seconds * self._audio_s / self._worked_s for seconds in (CHUNK_S, LEAST_S))
+        left_s = sum(seconds_of_item(item) for item in items)
+        most = min(most, max(1.0, left_s / num_places))  # so that all have something to do
         piece: list[Item] = []
         piece_s = 0.0
         for item in sorted(items, key=_in_file_order):
             piece.append(item)
             piece_s += seconds_of_item(item)
-            if piece_s >= most:
+            if piece_s >= min(most, max(least, left_s / (2 * num_places))):
                 yield piece
+                left_s -= piece_s
                 piece, piece_s = [], 0.0
         if piece:
             yield piece
@@ -258,7 +267,7 @@ class OnActor(Away):
         super().__init__(*work)
         self._executor, self._setup, self._pace = executor, setup, pace
 
-    def attempt(self, items: Sequence[Item]) -> Iterator[Begun | Finished | Rest]:
+    def attempt(self, items: Sequence[Item]) -> Iterator[Sequence[Begun | Finished | Rest]]:
         """See `Away.attempt`."""
         traces = self.context.traces
         given = {item.item_id: traces[item.item_id] for item in items if item.item_id in traces}
@@ -268,14 +277,14 @@ class OnActor(Away):
         try:
             rest, seconds = yield from executor.bridge.call(WORK, executor.engine, WORK_OFF, assignment, files)
         except BridgeDied:
-            executor.sizes()  # waits for the cluster
+            executor.sizes(is_fresh=True)  # waits for the cluster
             raise
         except NodeAvoided as death:
             executor.say_avoided(death.node, str(death))
             raise
         self._pace.note(sum(seconds_of_item(item) for item in items), seconds)
         self.context.on_work(self.stage.name, rest.worker, seconds)
-        yield rest
+        yield (rest,)
 
     def of_items(self, deaths: list[str]) -> list[str]:
         """See `Away.of_items`."""
@@ -294,7 +303,7 @@ def files_of(context: BuildContext, stage: Stage, items: Sequence[Item]) -> dict
             locations.add(payload[0].location)
         if stage is MEASURE:
             locations.add(payload[2].midi_path)
-    found = context.weights_files(stage.name)
+    found = dict(context.weights_files(stage.name))
     for location in sorted(locations):
         with suppress(AriaDataError):  # the worker says that it is not there
             found[location] = context.audio_of(location)

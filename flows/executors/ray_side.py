@@ -46,7 +46,7 @@ def nodes(send: Callable[[Any], None], engine: Engine) -> list[str]:
 
 
 def work(
-    send: Callable[[Begun | Finished], None],
+    send: Callable[[list[Begun | Finished]], None],
     engine: Engine,
     function: str,
     assignment: Assignment,
@@ -61,7 +61,7 @@ def work(
 
 
 def _work(
-    send: Callable[[Begun | Finished], None],
+    send: Callable[[list[Begun | Finished]], None],
     cluster: Cluster,
     function: str,
     assignment: Assignment,
@@ -75,8 +75,8 @@ def _work(
                 sent = replace(assignment, setup=cluster.setup_for(pool, assignment.setup))
                 try:
                     places = _delivered(actor, files)
-                    for message in actor.call(function, replace(sent, places=places)):
-                        send(message)
+                    for messages in actor.call(function, replace(sent, places=places)):
+                        send(messages)
                 except (OSError, DatasetError) as error:
                     machine = cluster.resources.avoid(actor.node)
                     raise NodeAvoided(f"a worker on {machine}: {error}", actor.node) from error

@@ -64,9 +64,13 @@ class StageSpeed:
 
     @property
     def x_real_time(self) -> float | None:
-        """Seconds of audio a second, of all workers together while they work; None where nothing was measured."""
-        num_workers = sum(worker.working_s > 0 for worker in self.workers.values())
-        return self.audio_s * num_workers / self.working_s if self.audio_s and self.working_s else None
+        """Seconds of audio a second, of all workers together while they work; None where nothing was measured.
+
+        What was done beside them, as results that an earlier stage made on its way, is left out: nobody's time is its.
+        """
+        timed = [worker for worker in self.workers.values() if worker.working_s > 0]
+        audio_s = sum(worker.audio_s for worker in timed)
+        return audio_s * len(timed) / self.working_s if audio_s and timed else None
 
     @property
     def working_share(self) -> float | None:

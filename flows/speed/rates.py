@@ -73,9 +73,16 @@ def rates_of(builds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], w
         name = stage["stage"]
         is_alike = all(had.get(key) == settings.get(key) for key in DECIDING.get(name, ()))
         if is_alike and stage.get("num_items") and stage.get("working_s"):
-            sums.setdefault(name, []).append((stage["num_items"], stage["audio_s"], stage["working_s"]))
+            sums.setdefault(name, []).append(_timed(stage))
             workers[name] = num_workers_of(stage)
     return {name: _rate(name, of, workers[name], f"{_builds(len(of))} {whose}") for name, of in sums.items()}
+
+
+def _timed(stage: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Items, seconds of audio and of work of a stage, without what was done beside its workers in nobody's time."""
+    timed = [one for one in (stage.get("workers") or {}).values() if one.get("working_s") and one.get("num_items")]
+    of = timed or [stage]
+    return sum(one["num_items"] for one in of), sum(one["audio_s"] for one in of), stage["working_s"]
 
 
 def num_workers_of(stage: Mapping[str, Any]) -> int:

@@ -18,7 +18,8 @@ CONNECT_S = 10.0
 LOOK_EVERY_S = 5.0  # at the cluster's size, while all actors are busy
 UNFIT_S = 600.0  # a node whose disk is full gets no work for so long
 CLIENT = "ray://"  # how the address of a cluster begins that this machine is no part of
-CLIENT_TRIES = 4  # the server forks a process for each client, which gRPC's own threads end now and then
+TRIES = 4  # the server forks a process for each client, which gRPC's own threads end now and then (an abort)
+SLOW_START = "timed out during startup"  # what Ray says of a node that took more than 30 s, on a busy machine
 
 
 def require_ray() -> None:
@@ -38,25 +39,42 @@ def connect(address: str, num_cpus: int | None, code: Sequence[str]) -> None:
         settings |= {"address": address, "runtime_env": {"py_modules": list(code)}}
     else:
         settings |= {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+    is_somebody_there = False
     try:
-        _require_answer(address)
+        is_somebody_there = _answers(address)
         _init(settings)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
+        raise UsageError(_not_there(address, said, is_somebody_there)) from error
+
+
+def _not_there(address: str, said: str, is_somebody_there: bool) -> str:
+    if is_somebody_there:
+        return (
+            f"--address {address}: somebody listens there, but Ray does not get in ({said}). RAY_AUTH_MODE has to be "
+            "the same here and where the cluster was started: token, with its ~/.ray/auth_token, or disabled; so has "
+            "the version of Ray. See docs/cluster.md."
+        )
+    if address:
         advice = "Start one (ray start --head), or leave --address out to use this machine."
-        where = f"--address {address}" if address else "--engine ray"
-        raise UsageError(f"{where}: no Ray cluster answers ({said}). {advice}") from error
+        return f"--address {address}: no Ray cluster answers ({said}). {advice}"
+    return (
+        f"--engine ray: Ray did not start on this machine ({said}). Is it very busy, or without memory? Build again; "
+        "or start a cluster (ray start --head) and name it (--address auto)."
+    )
 
 
 def _init(settings: dict[str, Any]) -> None:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)  # it says that it leaves SIGTERM alone, for one
-    for _ in range(CLIENT_TRIES - 1):
+    for _ in range(TRIES - 1):
         try:
             ray.init(**settings)
             return
-        except ConnectionAbortedError:  # of a client only
+        except Exception as error:
+            if not isinstance(error, ConnectionAbortedError) and SLOW_START not in str(error):
+                raise
             time.sleep(1.0)
     ray.init(**settings)
 
@@ -79,12 +97,16 @@ def is_cut_off(address: str) -> bool:
     return not answered.is_set()
 
 
-def _require_answer(address: str) -> None:
-    """Raise `OSError` where nobody listens at "HOST:PORT" or "ray://HOST:PORT"; Ray itself would wait for minutes."""
+def _answers(address: str) -> bool:
+    """Whether somebody listens at "HOST:PORT" or "ray://HOST:PORT"; False for an address without a port, as "auto".
+
+    Raises `OSError` where nobody does; Ray itself would wait for minutes.
+    """
     host, _, port = address.removeprefix(CLIENT).partition(":")
-    if port.isdigit():
-        with socket.create_connection((host, int(port)), timeout=CONNECT_S):
-            pass
+    if not port.isdigit():
+        return False
+    with socket.create_connection((host, int(port)), timeout=CONNECT_S):
+        return True
 
 
 class Resources:

@@ -2,8 +2,8 @@
 
     pool = RayPool(lambda: 4, num_cpus=1)
     with pool.held() as actor:
-        for value in actor.call("module:function", argument):
-            ...                                  # what the function sends
+        for values in actor.call("module:function", argument):
+            ...                                  # what the function sends, some at a time
         actor.result                             # what it gives
 
 An actor keeps what its functions keep, such as models. One that dies raises `WorkerDied`; the next that is taken is
@@ -45,10 +45,11 @@ class Hands:
         self._changed = threading.Condition()
         self._is_first = True  # nothing was said yet in this call
 
-    def begin(self, name: str, arguments: tuple[Any, ...]) -> None:
-        """Call a function, named as "module:function", with `send` and these arguments."""
+    def begin(self, name: str, arguments: tuple[Any, ...]) -> list[tuple[str, Any]]:
+        """Call a function, named as "module:function", with `send` and these arguments; gives its first `answers`."""
         self._is_first = True
         threading.Thread(target=self._call, args=(name, arguments), daemon=True).start()
+        return self.answers()
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         """Call a short function that sends nothing, now; gives its result, or what it raises."""
@@ -127,19 +128,23 @@ class Actor:
             return False
         return True
 
-    def call(self, name: str, *arguments: Any) -> Iterator[Any]:
-        """Yield what the function sends; then `result` is what it gives. Raises what it raises, and `WorkerDied`."""
+    def call(self, name: str, *arguments: Any) -> Iterator[list[Any]]:
+        """Yield what the function sends, some at a time; then `result` is what it gives. Raises what it raises, and
+        `WorkerDied`."""
         self.is_free = False
-        begun = self._hands.begin.remote(name, arguments)
+        coming = self._hands.begin.remote(name, arguments)
         while not self.is_free:
-            for kind, value in self._get([begun, self._hands.answers.remote()])[1]:
-                if kind == SENT:
-                    yield value
-                    continue
-                self.is_free, self._used_at = True, time.monotonic()
-                if kind == RAISED:
-                    raise value
-                self.result = value
+            answers = self._get(coming)
+            self.is_free = bool(answers) and answers[-1][0] != SENT
+            if not self.is_free:
+                coming = self._hands.answers.remote()
+            if sent := [value for kind, value in answers if kind == SENT]:
+                yield sent
+        self._used_at = time.monotonic()
+        kind, value = answers[-1]
+        if kind == RAISED:
+            raise value
+        self.result = value
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Call a short function that sends nothing, and give its result. Raises what it raises, and `WorkerDied`."""

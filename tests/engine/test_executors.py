@@ -166,7 +166,7 @@ def test_a_lane_that_was_left_behind_writes_nothing_and_starts_nothing_after_its
     context.close()
     workers.close()
     with pytest.raises(Stopped):
-        context.writing.write("midi/00/x.mid", b"x")
+        context.writing.write({"midi/00/x.mid": b"x"})
     with pytest.raises(Stopped):
         workers.take()
     with pytest.raises(Stopped):

@@ -9,7 +9,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from flows.speed.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry
+from flows.speed.perf_file import plain
+from flows.speed.rates import rates_of
+from flows.speed.telemetry import INPUT, MAX_SAMPLES, ROOM, WORKING, Meter, Telemetry, Work
 from flows.workers.lanes import Lanes
 
 
@@ -58,6 +60,20 @@ def test_x_real_time_is_that_of_all_workers_together_while_they_work(telemetry, 
             clock.now += 90
     assert telemetry.snapshot()["transcribe"].x_real_time == pytest.approx(60)
     assert telemetry.snapshot()["transcribe"].num_items == 2
+
+
+def test_what_was_done_in_nobodys_time_makes_no_stage_faster(telemetry, clock):
+    """As of a cluster: a tenth of the recordings are classified by workers, the others were when they were decoded."""
+    telemetry.stage("classify").done(audio_s=5400.0, num_items=18)
+    for worker in ("node 1", "node 2"):
+        telemetry.add("classify", worker, Work(num_items=1, audio_s=300.0, seconds={WORKING: 10.0}))
+    speed = telemetry.snapshot()["classify"]
+    assert (speed.num_items, speed.audio_s, speed.working_s) == (20, 6000.0, 20.0)
+    assert speed.x_real_time == pytest.approx(60)
+    build = {"settings": {}, "stages": [plain(speed)]}
+    found = rates_of([build], {}, "of this dataset")["classify"]
+    assert (found.x_real_time, found.num_items, found.num_workers) == (pytest.approx(30), 2, 2)
+    assert found.seconds_an_item == pytest.approx(10)
 
 
 def test_an_open_block_counts_until_now(telemetry, clock):

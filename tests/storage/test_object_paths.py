@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import object_store as stores
@@ -18,6 +20,7 @@ from aria_data.errors import UsageError
 from aria_data.storage import is_remote, open_root, write_whole, writing_whole
 from aria_data.storage.delta_tables import data_files, open_delta, remove_orphans
 from aria_data.storage.stage_tables import DONE, Outcome, RecordTable, StageTable
+from aria_data.stores import small_puts
 from aria_data.stores.store_errors import StoreDenied, StoreUnreachable, said
 
 
@@ -89,6 +92,51 @@ def test_objects_are_written_read_listed_and_deleted_as_files_are(bucket, tmp_pa
         (root / "a" / "one.json").unlink(missing_ok=True)
         with pytest.raises(FileNotFoundError):
             (root / "a" / "one.json").read_bytes()
+
+
+def test_a_small_object_is_one_request_and_a_large_one_goes_in_parts_or_by_fsspec(faults, bucket, monkeypatch):
+    root, seen = open_root(bucket), []
+    faults.plan = lambda method, path, number: seen.append(f"{method} {path}") or ""
+    small_puts._store.cache_clear()
+    write_whole(root / "x" / "a b #é?%20~.mid", b"small")
+    assert len(seen) == 1
+    assert (root / "x" / "a b #é?%20~.mid").read_bytes() == b"small"
+    monkeypatch.setattr(small_puts, "MOST_BYTES", 4)
+    assert not small_puts.put_small("s3", str((root / "large").key), b"large")
+    write_whole(root / "large", b"large")
+    assert (root / "large").read_bytes() == b"large"
+    for scheme in ("gs", "az"):
+        assert not small_puts.put_small(scheme, "bucket/name", b"")
+
+
+def test_a_process_that_was_forked_after_a_put_writes_all_the_same(bucket):
+    root = open_root(bucket)
+    write_whole(root / "before", b"1")
+    process = os.fork()
+    if process == 0:
+        os._exit(0 if not small_puts.put_small("s3", str((root / "after").key), b"1") else 1)
+    assert os.waitpid(process, 0)[1] == 0
+
+
+def test_credentials_that_end_are_asked_for_again(object_store, bucket, monkeypatch, tmp_path):
+    """They come from a program, as of a company's sign-on; those of the environment have no end."""
+    assert small_puts._Credentials()()["expires_at"] is None
+    said = {
+        "Version": 1,
+        "AccessKeyId": stores.ACCESS_KEY,
+        "SecretAccessKey": stores.SECRET_KEY,
+        "Expiration": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    }
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / "said.json").write_text(json.dumps(said))
+    (tmp_path / ".aws" / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'said.json'}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    given = small_puts._Credentials()()
+    assert given["access_key_id"] == stores.ACCESS_KEY
+    assert given["expires_at"] - datetime.now(UTC) <= small_puts.ASK_AGAIN
+    assert small_puts.put_small("s3", str((open_root(bucket) / "one").key), b"1")
 
 
 def test_of_many_who_create_an_object_one_succeeds(bucket):

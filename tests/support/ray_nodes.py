@@ -20,6 +20,8 @@ import psutil
 from fakes import use_fakes
 from places import SUPPORT
 
+TRIES = 4
+
 
 class Nodes:
     """Nodes of a cluster, each with one processor. What `given` names is in the environment of their workers."""
@@ -60,11 +62,14 @@ class Nodes:
     def _start(self, *options: str, **given: str) -> set[int]:
         before = self._processes()
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats"]
-        run = subprocess.run(
-            [*command, *options], capture_output=True, text=True, env=self._environment | given, check=False
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        return self._processes() - before
+        for _ in range(TRIES):
+            run = subprocess.run(
+                [*command, *options], capture_output=True, text=True, env=self._environment | given, check=False
+            )
+            if run.returncode == 0:
+                return self._processes() - before
+            self.kill(self._processes() - before)  # Ray gives a node 30 s, which a busy machine may not keep
+        raise AssertionError(run.stderr[-2000:])
 
     def _processes(self) -> set[int]:
         """Processes that name this cluster's port, as all of Ray's own do."""
