@@ -148,6 +148,27 @@ def test_scores_do_not_depend_on_blocks_or_chunks(classifier, monkeypatch):
     np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_cpu_computes_the_network_that_was_trained(classifier, is_turned):
+    """A norm that turns values round cannot go before the pool that takes the largest of them."""
+    import torch
+
+    from classifiers.folded import FoldedNet
+    from classifiers.model import PianoNet
+
+    model = PianoNet(classifier.config).eval()
+    model.load_state_dict(classifier._model.state_dict())
+    if is_turned:
+        model.trunk[4][2].weight.data[::3] *= -1
+    frames = torch.from_numpy(log_mel(np.concatenate([played(0, 30, texture=music.arpeggios), played(48, 8)])))[:2400]
+    folded = FoldedNet(model)
+    with torch.inference_mode():
+        expected = model.steps(frames[None])[0].T
+        for first, number in ((0, 20), (17, 60), (100, 150 - 4 - 100)):
+            found = folded.steps(frames, first, number)
+            np.testing.assert_allclose(found, expected[first : first + number], atol=1e-4)
+
+
 def test_many_recordings_at_a_time_get_the_scores_of_each_alone(classifier):
     waveforms = {f"{seconds} s": played(0, seconds, seed=int(seconds)) for seconds in (3.0, 60.0, 20.0, 0.5)}
     streams = [(key, lambda waveform=waveform: iter([waveform])) for key, waveform in waveforms.items()]
