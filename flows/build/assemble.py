@@ -14,6 +14,7 @@ from typing import Any
 from aria_data.collect import collect_folder
 from aria_data.download import noted, settle
 from aria_data.manifest import Manifest
+from aria_data.manifest.card import mixed_precisions
 from aria_data.manifest.columns import arrow_schema
 from aria_data.measure import load_limits
 from aria_data.records import Candidate, Download, Rejection, Segment, Segmentation
@@ -315,6 +316,7 @@ class Build:
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
             notes=[*ending.remarks(), *self.score_trouble],
+            warnings=[mixed] if (mixed := mixed_precisions(ending.precisions())) else [],
         )
 
     def _not_done_lines(self) -> list[str]:

@@ -112,7 +112,7 @@ class Ending:
         balances = self._balances()
         self._write_rejections()
         write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
-        facts = facts_of(self.context, rows.columns, name, self.counts("stage || ': ' || reason"))
+        facts = facts_of(self.context, rows.columns, name, self.counts("stage || ': ' || reason"), self.precisions())
         relations.make_room()
         version, is_new = publish(root, rows, facts=facts, index=index)
         history.add(rows.reader(["split", *REMEMBERED, "removed_in"]))
@@ -204,6 +204,13 @@ class Ending:
         counted = f"""SELECT place, failing, count(*) AS num FROM ({each}) GROUP BY place, failing
             ORDER BY num DESC, place, min(segment_id)"""
         return {f"{SUBSETS[place]}: {reason_of(failing)}": num for place, failing, num in self.relations.rows(counted)}
+
+    def precisions(self) -> dict[str, int]:
+        """How many segments were transcribed in which kind of number, where that was recorded; the most first."""
+        of = "finished" if self.relations.has("finished") else "segments"
+        counted = f"""SELECT precision, count(*) AS num FROM transcriptions SEMI JOIN {of} USING (segment_id)
+            WHERE precision != '' GROUP BY precision ORDER BY num DESC, precision"""
+        return dict(self.relations.rows(counted))
 
     def failures(self) -> list[str]:
         """A line for each failure."""
