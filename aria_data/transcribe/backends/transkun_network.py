@@ -180,7 +180,9 @@ class _Patches:
         with torch.inference_mode():
             places = torch.arange(float(NUM_MELS))
             self.of_mels = backbone.posEmbedBuilder(places).t()[None, :, None].to(device, dtype)
-        self._backbone, self.targets = copy.deepcopy(backbone).to(device), targets.to(device)
+        self._of_spectrum = copy.deepcopy(backbone.posEmbedBuilderAttnTF).to(device)
+        self._of_targets = copy.deepcopy(backbone.posEmbedBuilderAttnTE).to(device)
+        self.targets = targets.to(device)
         self._positions: dict[tuple[int, int], Any] = {}
 
     def __call__(self, features: Any) -> Any:
@@ -204,8 +206,8 @@ class _Patches:
 
         if (num_steps, num_bands) not in self._positions:
             steps, bands = (torch.arange(float(number), device=self.device) for number in (num_steps, num_bands))
-            of_spectrum = self._backbone.posEmbedBuilderAttnTF(steps, bands)
-            of_targets = self._backbone.posEmbedBuilderAttnTE(steps, self.targets)
+            of_spectrum = self._of_spectrum(steps, bands)
+            of_targets = self._of_targets(steps, self.targets)
             self._positions[num_steps, num_bands] = of_spectrum, of_targets[None]
         return self._positions[num_steps, num_bands]
 
