@@ -28,7 +28,7 @@ from classifiers.chunks import Chunk, ChunkReaders, ChunkStream, frames_of_chunk
 from classifiers.features import read_blocks
 
 if TYPE_CHECKING:
-    from classifiers.folded import FoldedNet
+    from classifiers.on_cpu.folded import FoldedNet
 
 SMOOTHING = (0.25, 0.5, 0.25)  # weights of the logits of three neighbouring windows
 
@@ -97,8 +97,8 @@ class Classifier:
     """A loaded network. Keep it as long as the process runs; do not share it between threads."""
 
     def __init__(self, loaded: checkpoint.Checkpoint, device: str = "cpu"):
-        from classifiers.folded import FoldedNet
         from classifiers.model import ModelConfig, PianoNet
+        from classifiers.on_cpu.folded import FoldedNet
 
         self.features, self.sha256, self.cause_names = loaded.features, loaded.sha256, loaded.causes
         self.provenance, self.device = loaded.provenance, device_of(device)

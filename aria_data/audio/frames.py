@@ -231,7 +231,8 @@ def _with_silence(tally: Tally) -> Iterator[tuple[Any, float]]:
 
 
 def _moment(frame: Any) -> Moment:
-    return Moment(_seconds(frame.pts, frame.time_base), frame.samples / max(1, frame.sample_rate))
+    at = frame.time  # FFmpeg's number, without a fraction of Python's; 0 also where the frame has no base of time
+    return Moment(at or _seconds(frame.pts, frame.time_base), frame.samples / max(1, frame.sample_rate))
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
