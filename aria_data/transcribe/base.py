@@ -224,7 +224,8 @@ def _int8_product(rows: Any, weight: Any) -> Callable[[], Any]:
 
     packed = torch.ops.onednn.qlinear_prepack((weight * 30).to(torch.int8), None)
     scales, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int32)
-    values, after = (rows * 30 + 128).clamp(0, 255).to(torch.uint8), (1.0, 0, torch.float32, "none", [], "")
+    values = (rows * 30 + 128).clamp(0, 255).to(torch.uint8)
+    after: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
     return lambda: torch.ops.onednn.qlinear_pointwise(values, 1.0, 128, packed, scales, zeros, None, *after)
 
 
