@@ -94,20 +94,21 @@ def first_seconds(audio: Path, folder: Path) -> Path:
     return folder / "short.wav"
 
 
-def transcription(audio: Path, folder: Path, with_peer: bool) -> list[Ratio]:
+def transcription(audio: Path, folder: Path, with_peer: bool, dtype: str) -> list[Ratio]:
     """Whole commands, starts and imports included; and the network against the products it is made of."""
     import torch
 
     from aria_data.transcribe import Compute, TranscribeConfig, backends
 
     command = [sys.executable, "-m", "flows.cli", "transcribe", "--out", str(folder / "ours"), "--overwrite"]
+    command += ["--dtype", dtype]
     found = []
     if with_peer:
         cpu_s([*command, str(first_seconds(audio, folder))])  # compiled code is kept from here on
         peer = [sys.executable, str(HERE / "transkun_command.py"), str(audio), str(folder / "peer.mid")]
         found.append(Ratio("transcribe a file", cpu_s([*command, str(audio)]), cpu_s(peer), "transkun's own command"))
     torch.set_num_threads(1)
-    model = backends.load(TranscribeConfig(), Compute("cpu"))
+    model = backends.load(TranscribeConfig(), Compute("cpu", dtype))
     window = np.random.default_rng(0).normal(0, 0.1, (1, model.window, model.num_channels)).astype(np.float32)
     model.infer(window)
     rows, weight = torch.randn(2048, 1024), torch.randn(1024, 1024)
@@ -174,13 +175,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--against", type=Path, help="figures of before, from the same machine")
+    parser.add_argument("--dtype", default="auto", help="of the transcriber: auto, float32, bfloat16 or int8")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = render(folder, QUICK_SECONDS if options.quick else SECONDS)
         ratios = decoding(files) + classification(files["mp3"]) + flow(*((2, 0.2) if options.quick else (6, 5.0)))
-        ratios += transcription(files["wav"], folder, with_peer=not options.quick)
+        ratios += transcription(files["wav"], folder, with_peer=not options.quick, dtype=options.dtype)
     asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{machine}, {time.strftime('%Y-%m-%d')}, commit {asked.stdout.strip()}\n{table(ratios)}")
