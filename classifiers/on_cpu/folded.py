@@ -119,12 +119,10 @@ def _with_integers(layers: list[_Layer], norms: list[Any]) -> list[Callable[[Ten
     """Give the layers, those after the first `NUM_EXACT` in integers; all as they are where a trial is wrong."""
     with torch.inference_mode():
         scales = [rounded.scales_of(norm) for norm in norms[:-1]]
-        of_output = [*scales[NUM_EXACT:], None]
+        of_output: list[Tensor | None] = [*scales[NUM_EXACT:], None]
+        sides = zip(layers[NUM_EXACT:], scales[NUM_EXACT - 1 :], of_output, strict=True)
         try:
-            found = [
-                layer.rounded(*sides)
-                for layer, *sides in zip(layers[NUM_EXACT:], scales[NUM_EXACT - 1 :], of_output, strict=True)
-            ]
+            found = [layer.rounded(of_input, after) for layer, of_input, after in sides]
         except (RuntimeError, NotImplementedError, TypeError):  # a torch with another operator of this name
             return [*layers]
         if not all(layer.is_right() for layer in found):
