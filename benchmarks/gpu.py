@@ -192,7 +192,8 @@ def measure(options: argparse.Namespace, folder: Path, found: Findings) -> None:
     """Measure part after part, the most wanted first."""
     device = Device(options.device, 1 if options.quick else 3)
     files = render(folder, 4 if options.quick else 180)
-    rates = {dtype: round(matrix_rate(dtype, options.device)) for dtype in ("float32", "bfloat16")}
+    size = 512 if options.quick else 4096
+    rates = {dtype: round(matrix_rate(dtype, options.device, size)) for dtype in ("float32", "bfloat16")}
     found.add("matrix rate, GFLOP/s", rates)
     model = loaded(options.device, options.dtype, options.batch_sizes[0])
     found.add("reading, x real time a process", round(reading(files["mp3"], model), 1))

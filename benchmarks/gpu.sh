@@ -8,6 +8,7 @@
 # python3. Nothing is fetched. What was measured when the time is up is in OUT.json: it is written after each part.
 set -euo pipefail
 out=${1:?bash benchmarks/gpu.sh OUT.json [--device cpu] [--quick]}
+out=$(realpath -m "$out")
 shift
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}

@@ -85,29 +85,30 @@ def render(folder: Path, seconds: float) -> dict[str, Path]:
     return files
 
 
-def transcription(audio: Path, folder: Path, with_peer: bool) -> list[Ratio]:
+def first_seconds(audio: Path, folder: Path) -> Path:
+    """Write the beginning of a WAV file as one of its own."""
+    import soundfile
+
+    beginning, rate = soundfile.read(audio, frames=QUICK_SECONDS * soundfile.info(audio).samplerate)
+    soundfile.write(folder / "short.wav", beginning, rate)
+    return folder / "short.wav"
+
+
+def transcription(audio: Path, folder: Path, with_peer: bool, dtype: str) -> list[Ratio]:
     """Whole commands, starts and imports included; and the network against the products it is made of."""
     import torch
 
     from aria_data.transcribe import Compute, TranscribeConfig, backends
 
-    command = [
-        sys.executable,
-        "-m",
-        "flows.cli",
-        "transcribe",
-        str(audio),
-        "--out",
-        str(folder / "ours"),
-        "--overwrite",
-    ]
+    command = [sys.executable, "-m", "flows.cli", "transcribe", "--out", str(folder / "ours"), "--overwrite"]
+    command += ["--dtype", dtype]
     found = []
     if with_peer:
-        cpu_s(command)  # compiled code is kept from here on
+        cpu_s([*command, str(first_seconds(audio, folder))])  # compiled code is kept from here on
         peer = [sys.executable, str(HERE / "transkun_command.py"), str(audio), str(folder / "peer.mid")]
-        found.append(Ratio("transcribe a file", cpu_s(command), cpu_s(peer), "transkun's own command"))
+        found.append(Ratio("transcribe a file", cpu_s([*command, str(audio)]), cpu_s(peer), "transkun's own command"))
     torch.set_num_threads(1)
-    model = backends.load(TranscribeConfig(), Compute("cpu"))
+    model = backends.load(TranscribeConfig(), Compute("cpu", dtype))
     window = np.random.default_rng(0).normal(0, 0.1, (1, model.window, model.num_channels)).astype(np.float32)
     model.infer(window)
     rows, weight = torch.randn(2048, 1024), torch.randn(1024, 1024)
@@ -138,13 +139,16 @@ def decoding(files: dict[str, Path]) -> list[Ratio]:
 
 
 def classification(path: Path) -> list[Ratio]:
-    """Decode and classify, against real time."""
+    """Decode and classify in one thread, against real time."""
+    import torch
+
     from aria_data.audio import mono_blocks, probe
     from classifiers.predict import Classifier
 
+    torch.set_num_threads(1)
     classifier = Classifier.load(device="cpu")
     ours_s = least_s(lambda: classifier.score_blocks(mono_blocks(path, classifier.sample_rate)))
-    return [Ratio("classify mp3, with decoding", ours_s, probe(path).duration_s or 0.0, "real time")]
+    return [Ratio("classify mp3, with decoding", ours_s, probe(path).duration_s or 0.0, "real time, one core")]
 
 
 def flow(items: int, work_s: float) -> list[Ratio]:
@@ -171,13 +175,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--against", type=Path, help="figures of before, from the same machine")
+    parser.add_argument("--dtype", default="auto", help="of the transcriber: auto, float32, bfloat16 or int8")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = render(folder, QUICK_SECONDS if options.quick else SECONDS)
         ratios = decoding(files) + classification(files["mp3"]) + flow(*((2, 0.2) if options.quick else (6, 5.0)))
-        ratios += transcription(files["wav"], folder, with_peer=not options.quick)
+        ratios += transcription(files["wav"], folder, with_peer=not options.quick, dtype=options.dtype)
     asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{machine}, {time.strftime('%Y-%m-%d')}, commit {asked.stdout.strip()}\n{table(ratios)}")

@@ -43,17 +43,17 @@ def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
     ]
 
 
-def matrix_rate(dtype: str, device: str) -> float:
+def matrix_rate(dtype: str, device: str, size: int = 4096) -> float:
     """Give GFLOP/s of a large product, the best of five."""
     import torch
 
-    left, right = (torch.randn(4096, 4096, dtype=getattr(torch, dtype), device=device) for _ in range(2))
+    left, right = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
     best = float("inf")
     for _ in range(6):
         began = time.perf_counter()
         float((left @ right)[0, 0])
         best = min(best, time.perf_counter() - began)
-    return 2 * 4096**3 / best / 1e9
+    return 2 * size**3 / best / 1e9
 
 
 def run(command: list[str]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Cuts recordings into chunks of frames, with context around them, and reads several recordings at a time in threads.
 
-All chunks have one size, so that chunks of different recordings fit into one batch and no result depends on the batch.
+For a GPU chunks are padded to one size, so that those of different recordings fit into one batch. A CPU computes each
+by itself and needs no more frames than there are.
 """
 
 from __future__ import annotations
@@ -28,12 +29,22 @@ Blocks = Iterable[np.ndarray]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Frames (num_frames, num_mels) in dB, padded to the common size. Steps `first` to `first + num_steps` are the
-    chunk's own; the others are context or padding."""
+    """Frames (num_frames, num_mels) in dB. Steps `first` to `first + num_steps` are the chunk's own; the others are
+    context."""
 
     frames: np.ndarray
     first: int
     num_steps: int
+
+    def padded(self, num_frames: int, floor_db: float) -> np.ndarray:
+        """Give so many frames, those behind the last silent; all frames where there are more."""
+        missing = max(0, num_frames - len(self.frames))
+        return np.pad(self.frames, ((0, missing), (0, 0)), constant_values=floor_db)
+
+
+def frames_of_chunk(config: ModelConfig) -> int:
+    """Give the number of frames that every chunk fits into, its context included."""
+    return (CHUNK_S + 2 * config.context_s) * config.frames_per_s
 
 
 class ChunkStream:
@@ -74,9 +85,7 @@ class ChunkStream:
 
     def _chunk(self, frames: np.ndarray, before: int, length: int) -> Chunk:
         step = self.config.frames_per_step
-        missing = (CHUNK_S + 2 * self.config.context_s) * self.config.frames_per_s - len(frames)
-        padded = np.pad(frames, ((0, missing), (0, 0)), constant_values=self.features.floor_db)
-        return Chunk(padded, before // step, -(-length // step))
+        return Chunk(frames, before // step, -(-length // step))
 
 
 class ChunkReaders:

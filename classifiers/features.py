@@ -64,11 +64,14 @@ class LogMel:
     """
 
     def __init__(self, config: FeatureConfig | None = None):
+        from scipy.sparse import csc_array
+
         self.config = config or FeatureConfig()
         size = self.config.fft_size
         hann = np.hanning(size + 1)[:-1]
         self._window = (hann * 2.0 / hann.sum()).astype(np.float32)
-        self._filters = np.ascontiguousarray(mel_filters(self.config).T)
+        # 980 of 49,248 weights are not 0; a dense product also wakes a library's threads, which wait for each other
+        self._filters = csc_array(mel_filters(self.config).T)
         self._floor = np.float32(10.0 ** (self.config.floor_db / 10.0))
         self._rest = np.zeros(size // 2, dtype=np.float32)
         self.num_samples = 0

@@ -9,6 +9,7 @@ Overlapping windows share the trunk's output, so with a hop of 1 s each costs a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def relative_level(frames_db: Tensor, config: ModelConfig) -> Tensor:
     `frames_db`: (batch, frames, mels), absolute. A recording 30 dB quieter gives the same values, unless that makes it
     silence (`level_floor_db`).
     """
-    loudness = 10.0 * torch.log10(torch.pow(10.0, frames_db / 10.0).mean(dim=2) + 1e-12)
+    loudness = 10.0 * torch.log10(torch.exp(frames_db * (math.log(10.0) / 10.0)).mean(dim=2) + 1e-12)
     half = int(config.level_span_s * config.frames_per_s / 2)
     reference = functional.max_pool1d(loudness[:, None], 2 * half + 1, stride=1, padding=half)[:, 0]
     relative = frames_db - reference.clamp(min=config.level_floor_db)[:, :, None]

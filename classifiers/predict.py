@@ -19,12 +19,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from classifiers import checkpoint
-from classifiers.chunks import Chunk, ChunkReaders, ChunkStream
+from classifiers.chunks import Chunk, ChunkReaders, ChunkStream, frames_of_chunk
 from classifiers.features import read_blocks
+
+if TYPE_CHECKING:
+    from classifiers.on_cpu.folded import FoldedNet
 
 SMOOTHING = (0.25, 0.5, 0.25)  # weights of the logits of three neighbouring windows
 
@@ -94,6 +98,7 @@ class Classifier:
 
     def __init__(self, loaded: checkpoint.Checkpoint, device: str = "cpu"):
         from classifiers.model import ModelConfig, PianoNet
+        from classifiers.on_cpu.folded import FoldedNet
 
         self.features, self.sha256, self.cause_names = loaded.features, loaded.sha256, loaded.causes
         self.provenance, self.device = loaded.provenance, device_of(device)
@@ -105,6 +110,7 @@ class Classifier:
             reason = str(error).splitlines()[0]
             raise checkpoint.CheckpointInvalid(f"weights do not fit this version's network ({reason})") from None
         self._model = self._model.eval().to(self.device)
+        self._folded = FoldedNet(self._model) if self.device == "cpu" else None
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "cpu") -> Classifier:
@@ -189,10 +195,21 @@ class Classifier:
 
         if not chunks:
             return []
-        frames = torch.from_numpy(np.stack([chunk.frames for chunk in chunks])).to(self.device)
+        if self._folded is not None:
+            return [self._folded_steps(chunk, self._folded) for chunk in chunks]
+        longest, floor_db = frames_of_chunk(self.config), self.features.floor_db
+        frames = torch.from_numpy(np.stack([chunk.padded(longest, floor_db) for chunk in chunks])).to(self.device)
         with torch.inference_mode():
             steps = self._model.steps(frames).transpose(1, 2).half().cpu().numpy()
         return [row[chunk.first : chunk.first + chunk.num_steps] for row, chunk in zip(steps, chunks, strict=True)]
+
+    def _folded_steps(self, chunk: Chunk, net: FoldedNet) -> np.ndarray:
+        import torch
+
+        own = (chunk.first + chunk.num_steps) * self.config.frames_per_step
+        frames = torch.from_numpy(chunk.padded(own + net.frames_after, self.features.floor_db))
+        with torch.inference_mode():
+            return net.steps(frames, chunk.first, chunk.num_steps).half().numpy()
 
     def _judge(self, steps: np.ndarray, num_hops: int) -> np.ndarray:
         """Logits (num_hops, 2 + causes) of the window centred on each hop; at the edges, of the nearest window."""

@@ -161,11 +161,14 @@ class _Converter:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             yield from self.flush()
-            self._shape = shape
             wanted = "s16" if self.is_rounded and frame.format.name not in FLOATS else self._float_of(frame)
             is_own = (frame.sample_rate, frame.layout.name) == (self.rate, self.layout)
+            if is_own and frame.format.name == "fltp" and not self.is_rounded:
+                yield from self._counted(frame.to_ndarray().T)  # nothing to convert
+                return
             size = None if is_own else BLOCK_SAMPLES  # frames of the file's own rate and layout are joined already
             self._resampler = av.AudioResampler(format=wanted, layout=self.layout, rate=self.rate, frame_size=size)
+            self._shape = shape
         yield from self._resampled(frame)
 
     def _float_of(self, frame: Any) -> str:
@@ -188,11 +191,14 @@ class _Converter:
 
         try:
             for out in self._resampler.resample(frame):
-                block = self._tamed(out.to_ndarray().reshape(-1, self.width))
-                self.tally.num_samples += len(block)
-                yield block
+                yield from self._counted(out.to_ndarray().reshape(-1, self.width))
         except (av.error.FFmpegError, ValueError):
             self.tally.num_faults += 1
+
+    def _counted(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        tamed = self._tamed(block)
+        self.tally.num_samples += len(tamed)
+        yield tamed
 
     def _tamed(self, block: np.ndarray) -> np.ndarray:
         """Replace what is no number by 0, clip what is no sound to full scale, and round where that is wanted."""
@@ -225,7 +231,8 @@ def _with_silence(tally: Tally) -> Iterator[tuple[Any, float]]:
 
 
 def _moment(frame: Any) -> Moment:
-    return Moment(_seconds(frame.pts, frame.time_base), frame.samples / max(1, frame.sample_rate))
+    at = frame.time  # FFmpeg's number, without a fraction of Python's; 0 also where the frame has no base of time
+    return Moment(at or _seconds(frame.pts, frame.time_base), frame.samples / max(1, frame.sample_rate))
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:

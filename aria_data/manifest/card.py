@@ -106,6 +106,10 @@ def _how_made(table: pa.Table | StoredColumns, facts: Mapping[str, Any]) -> str:
     for key, title in TABLES.items():
         if facts.get(key):
             parts.append(_values_table(title, facts[key]))
+    counts = facts.get("counts")
+    precisions = counts.get("precisions") if isinstance(counts, Mapping) else None
+    if mixed := mixed_precisions(precisions if isinstance(precisions, Mapping) else {}):
+        parts.append(cell(mixed, 1000))
     if not facts.get("code"):
         parts.append(f"Version of the code: {NOT_SAID}.")
     if facts.get("config"):
@@ -128,6 +132,17 @@ def _model_rows(table: pa.Table | StoredColumns) -> list[tuple[str, ...]]:
         if rest := groups["count_all"].to_pylist()[MAX_LISTED:]:
             found.append((what, f"{len(rest):,} others", "", f"{sum(rest):,}"))
     return found
+
+
+def mixed_precisions(precisions: Mapping[str, int]) -> str:
+    """Say in a line that files were transcribed in several kinds of number, counted by kind; "" where it is one."""
+    if len(precisions) < 2:
+        return ""
+    counted = ", ".join(f"{number} in {name}" for name, number in precisions.items())
+    return (
+        f"Notes were computed in several kinds of number ({counted}), which round differently: a comparison of files "
+        f"may show that. Build with --dtype {next(iter(precisions))} to stay with one."
+    )
 
 
 def _values_table(title: str, values: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from aria_data.collect import collect_folder
 from aria_data.download import noted, settle
 from aria_data.manifest import Manifest
+from aria_data.manifest.card import mixed_precisions
 from aria_data.manifest.columns import arrow_schema
 from aria_data.measure import load_limits
 from aria_data.records import Candidate, Download, Rejection, Segment, Segmentation
@@ -268,8 +269,8 @@ class Build:
         if relations.value("SELECT count(*) FROM affected"):
             self._read_results("affected")
         put_touched(relations, manifest)
-        self.passed.put_kept_outside()
         put_kept(relations, RecordTable(context.root, "rejections", Rejection).reader())
+        self.passed.put_kept()
         ids = relations.table("SELECT segment_id FROM untouched")["segment_id"]
         ending.indexes, ending.kept = indexes, manifest.kept_rows(ids)
         return True
@@ -369,6 +370,7 @@ class Build:
             stages=self.times,
             left_aside=dict(self.left_aside.most_common()),
             notes=[*self._remarks(), *self.score_trouble],
+            warnings=[mixed] if (mixed := mixed_precisions(ending.precisions())) else [],
         )
 
     def _remarks(self) -> list[str]:

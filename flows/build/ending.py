@@ -132,7 +132,8 @@ class Ending:
         self._write_rejections()
         write_whole(root / "dataset.toml", to_toml(self.context.config).encode())
         whole = rows.columns if self.kept is None else self.kept.with_columns(rows.columns)
-        facts = facts_of(self.context, whole, name, self.counts("stage || ': ' || reason"))
+        rejected = self.counts("stage || ': ' || reason")
+        facts = facts_of(self.context, whole, name, rejected, self.precisions())
         relations.make_room()
         version, is_new = publish(root, rows, facts=facts, index=index, kept=self.kept)
         history.add(rows.reader(["split", *REMEMBERED, "removed_in"]), are_all=self.kept is None)
@@ -228,6 +229,15 @@ class Ending:
             GROUP BY place, failing
             ORDER BY num DESC, place, min(segment_id)"""
         return {f"{SUBSETS[place]}: {reason_of(failing)}": num for place, failing, num in self.relations.rows(counted)}
+
+    def precisions(self) -> dict[str, int]:
+        """How many segments were transcribed in which kind of number, where that was recorded; the most first."""
+        of = "finished" if self.relations.has("finished") else "segments"
+        counted = f"""SELECT precision, count(*) AS num FROM (
+                SELECT precision FROM transcriptions SEMI JOIN {of} USING (segment_id)
+                UNION ALL SELECT precision FROM kept_precisions)
+            WHERE precision != '' GROUP BY precision ORDER BY num DESC, precision"""
+        return dict(self.relations.rows(counted))
 
     def failures(self) -> list[str]:
         """A line for each failure."""

@@ -32,8 +32,12 @@ def facts_of(
     rows: Sequence[Row] | StoredColumns,
     name: str = "",
     rejections: Mapping[str, int] = MappingProxyType({}),
+    precisions: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The facts of a version as plain values that do not depend on the time. `rejections` counts "stage: reason"."""
+    """The facts of a version as plain values that do not depend on the time. `rejections` counts "stage: reason".
+
+    `precisions` counts files by the kind of number they were transcribed in.
+    """
     config = context.config
     facts: dict[str, Any] = {
         "config": published(config),
@@ -43,7 +47,7 @@ def facts_of(
         "exclusions": _exclusions(config),
         "subsets": Subsets(context.root).definitions(),
         "libraries": {library: version for library in LIBRARIES if (version := _version(library))},
-        "counts": counts_of(rows) | {"rejections": dict(sorted(rejections.items()))},
+        "counts": counts_of(rows) | {"rejections": dict(sorted(rejections.items())), "precisions": dict(precisions)},
     }
     return facts | ({"name": name} if name else {})
 

@@ -3,7 +3,8 @@
 DATASET/index/passed/about.json   what all of it depended on: settings, code, weights, tables, removals; which parts;
                                   what the build's end depended on, and the version that has its rows
 DATASET/index/passed/<number>/    a part a build: `candidates`, each with a digest of how it was observed, `keys` and
-                                  `rejections` of the stages, `files` that have to be there, segments `outside` subsets
+                                  `rejections` of the stages, `files` that have to be there, segments `outside` subsets,
+                                  `precisions` of transcriptions
 A later part goes before an earlier one; a candidate without a digest was not finished. It is a cache: what does not fit
 or is damaged is looked up again. Of a dataset in a store it is on this disk, below the user's cache folder.
 """
@@ -39,7 +40,7 @@ _DIGEST = f"hash({', '.join(f.name for f in FIELDS)})"  # of 64 bits
 
 
 OUTSIDE = "place, failing, segment_id"  # place of the subset, number of the measure, or of the reason
-_PARTS = ("candidates", "keys", "rejections", "files", "outside")
+_PARTS = ("candidates", "keys", "rejections", "files", "outside", "precisions")
 SKIPPED, NOBODY = "skipped", "nobody"  # relations of candidates
 _EMPTY = """CREATE OR REPLACE TABLE {} (candidate_id VARCHAR, digest UBIGINT, recording_id VARCHAR,
     audio_sha256 VARCHAR, samples_sha256 VARCHAR, location VARCHAR, source_url VARCHAR, is_copy BOOLEAN,
@@ -169,14 +170,19 @@ class Passed:
                 self._relations.run(f"""INSERT INTO {name} SELECT item_id, key FROM {self._all("keys")}
                     SEMI JOIN skipped USING (candidate_id, part) WHERE stage = '{stage}'""")
 
-    def put_kept_outside(self) -> None:
-        """Make the relation `kept_outside` of the segments of skipped candidates outside subsets' limits (`OUTSIDE`).
+    def put_kept(self) -> None:
+        """What is known of the skipped candidates that are not in the relation `affected`.
 
-        Those in the relation `affected` are left out.
+        Makes the relations `kept_outside` of segments outside subsets' limits (`OUTSIDE`), and `kept_precisions` of
+        the kind of number that each of `kept_rows` was transcribed in.
         """
+        of_kept = "SEMI JOIN skipped USING (candidate_id, part) ANTI JOIN affected USING (candidate_id)"
         with self._parts.reading():
-            self._relations.run(f"""CREATE OR REPLACE TABLE kept_outside AS SELECT {OUTSIDE} FROM {self._all("outside")}
-                SEMI JOIN skipped USING (candidate_id, part) ANTI JOIN affected USING (candidate_id)""")
+            self._relations.run(
+                f"CREATE OR REPLACE TABLE kept_outside AS SELECT {OUTSIDE} FROM {self._all('outside')} {of_kept}"
+            )
+            self._relations.run(f"""CREATE OR REPLACE TABLE kept_precisions AS SELECT precision
+                FROM {self._all("precisions")} {of_kept} WHERE segment_id IN (SELECT segment_id FROM kept_rows)""")
 
     def put_rejections(self, found: Spilled) -> None:
         """Make the relation `rejections` in the same way."""
@@ -254,6 +260,8 @@ class Passed:
             "rejections": f"""SELECT * FROM rejections WHERE stage IN ({steps})
                 OR (stage IN ('remove', 'deduplicate') AND item_id = candidate_id)""",
             "files": "SELECT * FROM files",
+            "precisions": """SELECT candidate_id, segment_id, precision
+                FROM transcriptions JOIN keys_of_transcribe ON item_id = segment_id WHERE precision <> ''""",
             "outside": f"""SELECT candidate_id, {OUTSIDE} FROM outside_limits JOIN segments USING (segment_id)
                 JOIN recordings USING (recording_id)""",
         }

@@ -23,6 +23,7 @@ def closing_tables(summary: BuildSummary, out: str, console: Console | None = No
     not_done = ("not done; the same command tries again", summary.not_done)
     for title, lines in (("odd, but read", summary.notes), ("failed", summary.failures), not_done):
         _print_lines(console, title, lines)
+    _print_lines(console, "look out", summary.warnings)
     if summary.left_aside:
         endings = ", ".join(f"{count} {ending}" for ending, count in list(summary.left_aside.items())[:8])
         console.print(f"skipped, not audio by file name: {endings}", markup=False)

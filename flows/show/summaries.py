@@ -133,6 +133,7 @@ class BuildSummary:
     stages: dict[str, StageTime]
     left_aside: dict[str, int]  # files whose names are not those of audio, by ending
     notes: list[str] = field(default_factory=list)  # on odd files that were read all the same, one line each
+    warnings: list[str] = field(default_factory=list)  # on the dataset as a whole
     plan: Plan | None = None  # of a dry run
 
 

@@ -91,6 +91,7 @@ def put_nothing_kept(relations: Relations) -> None:
     """The relations of `put_kept`, without rows: all is decided anew."""
     relations.run("CREATE OR REPLACE TABLE kept_rows (segment_id VARCHAR, candidate_id VARCHAR)")
     relations.run("CREATE OR REPLACE TABLE kept_segments (item_id VARCHAR)")
+    relations.run("CREATE OR REPLACE TABLE kept_precisions (precision VARCHAR)")
     relations.run("CREATE OR REPLACE TABLE kept_outside (place INTEGER, failing SMALLINT, segment_id VARCHAR)")
 
 

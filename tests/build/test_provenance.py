@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fakes import melody, write_audio
+from fakes import FakeTranscriber, melody, write_audio
 from places import ROOT
 
 import aria_data
@@ -18,6 +18,7 @@ from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
 from flows.build.provenance import code
 from flows.cli.command import cli
+from flows.show.build_tables import closing_tables
 
 
 @pytest.fixture
@@ -107,6 +108,21 @@ def test_versions_are_listed_with_their_names_and_what_they_were_made_from(build
     assert "facts" not in table
     (line,) = CliRunner().invoke(cli, ["versions", str(tmp_path / "dataset"), "--json"]).output.splitlines()
     assert json.loads(line)["facts"]["counts"]["num_files"] == 3
+
+
+def test_a_dataset_transcribed_in_several_kinds_of_number_says_so(build, source, tmp_path, monkeypatch, capsys):
+    dataset = tmp_path / "dataset"
+    assert build(source, dataset).warnings == []
+    assert Manifest(dataset).versions()[-1].facts["counts"]["precisions"] == {"float32": 3}
+    assert "several kinds of number" not in (dataset / "CARD.md").read_text()
+    write_audio(source / "Chopin - Nocturne op. 15 no. 1.wav", melody(8, 7))
+    monkeypatch.setattr(FakeTranscriber, "precision", "int8")
+    said = "computed in several kinds of number (3 in float32, 1 in int8)"
+    assert said in build(source, dataset).warnings[0]
+    assert said in (dataset / "CARD.md").read_text()
+    capsys.readouterr()
+    closing_tables(build(source, dataset), "dataset")  # nothing to do, and said again
+    assert said in capsys.readouterr().out
 
 
 def test_what_an_exclusion_list_names_is_in_no_split(build, source, tmp_path):

@@ -26,7 +26,7 @@ SETTINGS = (
     "segment.min_segment_s=4", "segment.lead_s=0", "segment.tail_s=0", "ingest.min_duration_s=2",
     "release.test_share=0.3", "release.validation_share=0.3",
 )  # fmt: skip
-FACTS = ("counts", "subsets")
+FACTS = ("counts", "subsets")  # counts: also of rejections, and of the kinds of number
 
 
 def build(source: Path | None, out: Path, *settings: str):

@@ -148,6 +148,45 @@ def test_scores_do_not_depend_on_blocks_or_chunks(classifier, monkeypatch):
     np.testing.assert_allclose(scores_of(classifier, waveform, 7001), once, atol=2e-3)
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_cpu_computes_the_network_that_was_trained(classifier, is_turned):
+    """A norm that turns values round cannot go before the pool that takes the largest of them."""
+    import torch
+
+    from classifiers.model import PianoNet
+    from classifiers.on_cpu.folded import FoldedNet
+
+    model = PianoNet(classifier.config).eval()
+    model.load_state_dict(classifier._model.state_dict())
+    if is_turned:
+        model.trunk[4][2].weight.data[::3] *= -1
+    frames = torch.from_numpy(log_mel(np.concatenate([played(0, 30, texture=music.arpeggios), played(48, 8)])))[:2400]
+    folded = FoldedNet(model, with_integers=False)
+    with torch.inference_mode():
+        expected = model.steps(frames[None])[0].T
+        for first, number in ((0, 20), (17, 60), (100, 150 - 4 - 100)):
+            found = folded.steps(frames, first, number)
+            np.testing.assert_allclose(found, expected[first : first + number], atol=1e-4)
+        found = FoldedNet(model).steps(frames, 17, 60)  # a norm that turns values round is not rounded to integers
+        error = float((found - expected[17:77]).norm() / expected[17:77].norm())
+        assert error < (1e-5 if is_turned else 0.02)
+
+
+def test_a_processor_that_rounds_wrongly_computes_in_float32(classifier, monkeypatch):
+    """An operator of the same name may do something else in another torch, or overflow on another processor."""
+    from classifiers.on_cpu import rounded
+    from classifiers.on_cpu.folded import FoldedNet
+
+    if not rounded.is_possible():
+        pytest.skip("this machine has no such operator")
+    assert any(isinstance(layer, rounded.RoundedLayer) for layer in FoldedNet(classifier._model)._layers)
+    called = rounded.RoundedLayer.__call__
+    monkeypatch.setattr(rounded.RoundedLayer, "__call__", lambda self, maps: called(self, maps) // 2)
+    assert not any(isinstance(layer, rounded.RoundedLayer) for layer in FoldedNet(classifier._model)._layers)
+    monkeypatch.setattr(rounded.platform, "machine", lambda: "riscv64")
+    assert not rounded.is_possible()
+
+
 def test_many_recordings_at_a_time_get_the_scores_of_each_alone(classifier):
     waveforms = {f"{seconds} s": played(0, seconds, seed=int(seconds)) for seconds in (3.0, 60.0, 20.0, 0.5)}
     streams = [(key, lambda waveform=waveform: iter([waveform])) for key, waveform in waveforms.items()]

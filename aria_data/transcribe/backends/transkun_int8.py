@@ -5,6 +5,8 @@ not depend on the audio: `transkun_ranges.npz` holds the lowest, highest and mea
 on rendered piano by `benchmarks/int8_ranges.py`. Channels differ twentyfold and are not centred, so each is shifted to
 the middle of its range, and part of its scale moves into the weights (SmoothQuant, Xiao et al. 2023). What rounding the
 weights does to a mean input is added back. Products are oneDNN's; normalising and rounding are one pass in numba.
+Layers that read the pedals' tokens, and keys and values, are not rounded (`transkun_network`): by them ends of notes
+were lost.
 """
 
 from __future__ import annotations

@@ -19,6 +19,15 @@ class Layers:
     ranges: Mapping[str, Any] | None = None
     prefix: str = ""  # of the names of layers in `ranges`
 
+    @property
+    def is_rounded(self) -> bool:
+        return self.ranges is not None
+
+    @property
+    def exact(self) -> Layers:
+        """The same without integers."""
+        return replace(self, ranges=None)
+
     def within(self, name: str) -> Layers:
         return replace(self, prefix=self.prefix + name)
 

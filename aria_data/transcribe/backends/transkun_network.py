@@ -44,7 +44,8 @@ class Scores:
 class Network:
     """The network with its weights prepared for one device and dtype. Several threads may call it.
 
-    With `ranges` (`transkun_int8.ranges_of`) the linear layers of its blocks multiply 8-bit integers, on a CPU.
+    With `ranges` (`transkun_int8.ranges_of`) the linear layers of its blocks multiply 8-bit integers, on a CPU; those
+    of the pedals' tokens and all keys and values stay in `dtype`.
     """
 
     def __init__(self, model: Any, device: str, dtype: Any, ranges: Mapping[str, Any] | None = None):
@@ -58,7 +59,7 @@ class Network:
         targets = torch.tensor(model.targetMIDIPitch, dtype=torch.float32)
         self._patches = _Patches(model.backbone, targets, self.device, dtype)
         self._blocks = [
-            _Block(layer, Layers(self.device, dtype, ranges, f"{number}."))
+            _Block(layer, Layers(self.device, dtype, ranges, f"{number}."), model.targetMIDIPitch)
             for number, layer in enumerate(model.backbone.encoderLayers)
         ]
         self._heads = _Heads(model, self.device)
@@ -179,7 +180,9 @@ class _Patches:
         with torch.inference_mode():
             places = torch.arange(float(NUM_MELS))
             self.of_mels = backbone.posEmbedBuilder(places).t()[None, :, None].to(device, dtype)
-        self._backbone, self.targets = copy.deepcopy(backbone).to(device), targets.to(device)
+        self._of_spectrum = copy.deepcopy(backbone.posEmbedBuilderAttnTF).to(device)
+        self._of_targets = copy.deepcopy(backbone.posEmbedBuilderAttnTE).to(device)
+        self.targets = targets.to(device)
         self._positions: dict[tuple[int, int], Any] = {}
 
     def __call__(self, features: Any) -> Any:
@@ -203,8 +206,8 @@ class _Patches:
 
         if (num_steps, num_bands) not in self._positions:
             steps, bands = (torch.arange(float(number), device=self.device) for number in (num_steps, num_bands))
-            of_spectrum = self._backbone.posEmbedBuilderAttnTF(steps, bands)
-            of_targets = self._backbone.posEmbedBuilderAttnTE(steps, self.targets)
+            of_spectrum = self._of_spectrum(steps, bands)
+            of_targets = self._of_targets(steps, self.targets)
             self._positions[num_steps, num_bands] = of_spectrum, of_targets[None]
         return self._positions[num_steps, num_bands]
 
@@ -213,23 +216,33 @@ class _Block:
     """One transformer block: attention over frequency, then over time, each followed by two linear layers.
 
     Queries come from the normalised stream; keys and values of both attentions from the block's input, unnormalised.
+    Where layers are rounded to integers, two of 149 tokens are not: those of the pedals, which suffer most by it, and
+    with them the ends of all notes that a pedal holds. Nor are keys and values, which they read.
     """
 
-    def __init__(self, layer: Any, layers: Layers):
+    def __init__(self, layer: Any, layers: Layers, targets: Sequence[int]):
         import torch
 
         frequency, time = layer.mhaBlockF.module, layer.mhaBlockT.module
         sides = (frequency.k_proj_weight, frequency.v_proj_weight, time.k_proj_weight, time.v_proj_weight)
         self.dtype, self.is_cpu = layers.dtype, layers.device.type == "cpu"
         with torch.no_grad():
-            self.keys_values = layers.linear("keys_values", torch.cat([side.t() for side in sides]), None)
+            self.keys_values = layers.exact.linear("keys_values", torch.cat([side.t() for side in sides]), None)
             self.frequency = _Half(layer.mhaBlockF, layer.fnnBlockF, layers.within("frequency."))
             self.time = _Half(layer.mhaBlockT, layer.fnnBlockT, layers.within("time."))
+            self._exact: tuple[_Half, _Half] | None = None
+            if layers.is_rounded:
+                self._exact = (
+                    _Half(layer.mhaBlockF, layer.fnnBlockF, layers.exact),
+                    _Half(layer.mhaBlockT, layer.fnnBlockT, layers.exact),
+                )
+        self._num_targets, self._num_pedals = len(targets), sum(target < 0 for target in targets)
 
     def __call__(self, tokens: Any, rows: int, only_last: int | None = None) -> Any:
         """Float32 (batch, steps, places, 256) to the same shape, or to its last `only_last` places."""
         batch, steps, places, width = tokens.shape
         kept = only_last or places
+        pedals = slice(kept - self._num_targets, kept - self._num_targets + self._num_pedals)
         stream = tokens.new_empty(batch, kept, steps, width)  # transposed, for the attention over time
         of_time = tokens.new_zeros(batch, kept, self._padded(steps), 2 * width, dtype=self.dtype)
         together = 1 if self.is_cpu else batch
@@ -242,14 +255,21 @@ class _Block:
                 of_time[items, :, span] = _transposed(keys_values[:, places - kept :, 2 * width :], together)
                 of_frequency = self._pad(keys_values[..., : 2 * width])
                 new = self.frequency(piece[:, places - kept :].clone(), of_frequency, places)
+                if self._exact is not None:
+                    own = piece[:, places - kept :][:, pedals].clone()
+                    new[:, pedals] = self._exact[0](own, of_frequency, places)
                 stream[items, :, span] = _transposed(new, together)
         out = tokens.new_empty(batch, steps, kept, width)
+        of_pedals = stream[:, pedals].flatten(0, 1).clone()  # the loop below adds to the stream in place
         for item in range(0, batch, together):
             items = slice(item, item + together)
             for begin in range(0, kept, rows):
                 span = slice(begin, min(begin + rows, kept))
                 new = self.time(stream[items, span].flatten(0, 1), of_time[items, span].flatten(0, 1), steps)
                 out[items, :, span] = _transposed(new, together)
+        if self._exact is not None:
+            new = self._exact[1](of_pedals, of_time[:, pedals].flatten(0, 1), steps)
+            out[:, :, pedals] = _transposed(new, batch)
         return out
 
     def _padded(self, number: int) -> int:
