@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from aria_data.audio import AudioReader
+from aria_data.measure.cuts import AT_EDGE_S, cut_measures
 from aria_data.measure.measures import MEASURES, measure
 from aria_data.measure.quality import Trace, analyse_sound, fit
 from aria_data.midi import Performance
@@ -33,16 +34,18 @@ def measure_segment(
     transcription: Transcription,
     performance: Performance,
     backend_agreement: float = math.nan,
+    duration_s: float = math.nan,
 ) -> Measurement:
     """Measure one segment's notes, and how well they fit its sound, which is read again.
 
     `reader` reads the recording in mono at `quality.SAMPLE_RATE`, or is the trace of the segment's sound, which was
-    made when it was read for something else. The result has every measure of `MEASURES`.
+    made when it was read for something else. `duration_s` is the recording's. The result has every one of `MEASURES`.
     """
     trace = reader if isinstance(reader, Trace) else analyse_sound(reader.blocks(segment.start_s, segment.end_s))
     values = {
         **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
         **fit(trace, performance),
+        **cut_measures(trace, segment.start_s <= AT_EDGE_S, segment.end_s >= duration_s - AT_EDGE_S),
         "transcription_confidence": transcription.confidence,
         "num_endless_notes": transcription.num_endless_notes,
         "backend_agreement": backend_agreement,

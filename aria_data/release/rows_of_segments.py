@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from aria_data.manifest.columns import arrow_schema
 from aria_data.manifest.manifest import Manifest, Row, columns, content_sha256
+from aria_data.measure.cuts import cut_evidence
 from aria_data.records import (
     Annotation,
     AudioCluster,
@@ -112,6 +113,8 @@ def row_of(one: FinishedSegment) -> Row:
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),
+        **{name: as_bool(measures.get(name)) for name in ("cut_at_start", "cut_at_end")},
+        "cut_evidence": cut_evidence(measures),
         "segment_id": segment.segment_id,
         "recording_id": segment.recording_id,
         "number": segment.number,
@@ -147,6 +150,11 @@ FROM_MEASUREMENT = (
 def rounded(value: float) -> float | None:
     """A number as rows have it: None for NaN."""
     return None if math.isnan(value) else round(value, 6)
+
+
+def as_bool(value: float | None) -> bool | None:
+    """A measure that is 0 or 1, as rows have it: None for NaN, or where it was not measured."""
+    return None if value is None or math.isnan(value) else value == 1.0
 
 
 def rounded_all(values: np.ndarray) -> np.ndarray:
