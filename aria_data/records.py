@@ -185,6 +185,7 @@ class Measurement:
 
     segment_id: str
     measures: dict[str, float]
+    agreement_per_5_s: str | None = None  # with a second transcriber (`measure.agreement`), as a JSON array
 
 
 @dataclass(frozen=True, slots=True)

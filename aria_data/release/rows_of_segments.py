@@ -109,7 +109,8 @@ def row_of(one: FinishedSegment) -> Row:
         **{name: getattr(annotation, name) for name in FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
-        **{name: rounded(measures[name]) for name in FROM_MEASUREMENT},
+        **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
+        "agreement_per_5_s": one.measurement.agreement_per_5_s,
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),
@@ -143,7 +144,7 @@ FROM_ANNOTATION = (
 FROM_TRANSCRIPTION = "midi_path midi_sha256 transcriber transcriber_sha256 num_notes num_pedal_events".split()
 FROM_MEASUREMENT = (
     "note_density pitch_entropy longest_silence_s transcription_confidence chroma_agreement onset_agreement "
-    "missed_passage_s missed_passage_start_s score_likeness backend_agreement"
+    "missed_passage_s missed_passage_start_s score_likeness backend_agreement lowest_agreement lowest_agreement_start_s"
 ).split()
 
 

@@ -193,6 +193,7 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
             ("is_end_truncated", pa.bool_()),
             *((f"row_{name}", pa.bool_()) for name in CUT),
             ("cut_evidence", pa.string()),
+            ("agreement_per_5_s", pa.string()),
             *((name, pa.int16()) for name in judged),
             ("floor_measured", pa.float64()),
             ("outcome_key", pa.string()),
@@ -211,6 +212,7 @@ def _put_measures(relations: Relations, context: BuildContext, limits: Mapping[s
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
             bools = [[as_bool(value) for value in measured[name].to_pylist()] for name in CUT]
             columns = [batch.column("segment_id"), *measured.values(), *shown, *cut, *bools, _evidence(measured)]
+            columns.append(batch.column("agreement_per_5_s"))
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]
             columns += [batch.column("outcome_key"), np.arange(num_before, num_before + len(batch))]
             arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
@@ -234,7 +236,7 @@ def _evidence(measured: Mapping[str, pa.Array]) -> list[str | None]:
 def _measurements(context: BuildContext, keys: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
     """The measurements with these keys. Maps by name are slow in a database, so none is asked."""
     index = KeyIndex(words_of(keys), np.zeros(len(keys)))
-    for batch in MEASURE.table(context).fields(["segment_id", "measures"]) if len(keys) else ():
+    for batch in MEASURE.table(context).fields(["segment_id", "measures", "agreement_per_5_s"]) if len(keys) else ():
         is_wanted = np.zeros(len(batch), bool)
         is_wanted[index.find(words_of(pa.chunked_array([batch.column("outcome_key")])))[0]] = True
         if is_wanted.any():

@@ -7,7 +7,6 @@ stage is in `flows.engine.downloads`, the work of those that decode whole files 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
 from aria_data.audio import IngestConfig, Readers
 from aria_data.errors import TemporaryError
-from aria_data.measure import measure_segment, onset_agreement_of
+from aria_data.measure import measure_segment
 from aria_data.measure.quality import SAMPLE_RATE
 from aria_data.midi import read_midi
 from aria_data.records import (
@@ -141,14 +140,14 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
     def one(item: Item) -> Outcome:
         recording, segment, transcription = item.payload
         performance = read_midi(context.path_of(transcription.midi_path))
-        agreement = math.nan
+        other = None
         if second is not None:
             result = second_results.pop(item.item_id)
             if isinstance(result, Exception):
                 raise result
-            agreement = onset_agreement_of(performance, result.performance)
+            other = result.performance
         sound = context.traces.pop(segment.segment_id, None) or readers.of(context.audio_of(recording.location))
-        record = measure_segment(sound, segment, transcription, performance, agreement, recording.duration_s)
+        record = measure_segment(sound, segment, transcription, performance, other, recording.duration_s)
         return stage.outcome(context, item, record)
 
     items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))

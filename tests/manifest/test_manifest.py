@@ -61,7 +61,9 @@ def test_the_rows_of_a_real_build_have_the_names_the_types_and_the_values_that_t
             "removal_reason",
             "missed_passage_start_s",
             "backend_agreement",
-            "cut_evidence",
+            "lowest_agreement",
+            "lowest_agreement_start_s",
+            "agreement_per_5_s",
             *ALIGNED,
         )
         if column["name"] in unknown:

@@ -5,6 +5,7 @@ It is what the rows of `release.next_rows` are compared with. Nothing of the pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -121,7 +122,8 @@ def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
         **{name: getattr(annotation, name) for name in FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
-        **{name: rounded(measures[name]) for name in FROM_MEASUREMENT},
+        **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
+        "agreement_per_5_s": one.measurement.agreement_per_5_s,
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),
