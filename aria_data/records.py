@@ -135,6 +135,8 @@ class WindowScores:
     step_s: float
     local_scores: array  # local_scores[i]: the same from i * step_s to (i + 1) * step_s alone
     classifier_sha256: str
+    local_any_piano: array | None = None  # of the same steps: a piano sounds, alone or not; None: not recorded
+    levels_db: array | None = None  # of the same steps: the loudest frame, dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Segment:
     number: int  # of this music in its recording, whatever found it (`segment.identity`)
     start_s: float
     end_s: float
-    audio_score: float  # mean probability of clean solo piano, 0 to 1
+    audio_score: float  # mean probability of clean solo piano, 0 to 1; of its longest sure stretch where that is higher
 
     @property
     def segment_id(self) -> str:
@@ -183,6 +185,7 @@ class Measurement:
 
     segment_id: str
     measures: dict[str, float]
+    agreement_per_5_s: str | None = None  # with a second transcriber (`measure.agreement`), as a JSON array
 
 
 @dataclass(frozen=True, slots=True)

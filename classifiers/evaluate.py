@@ -130,12 +130,17 @@ def span_of(row: Labelled, scored: WindowScores) -> WindowScores:
     def part(values: np.ndarray, step_s: float) -> np.ndarray:
         return values[round(row.start_s / step_s) : max(round(end_s / step_s), round(row.start_s / step_s) + 1)]
 
+    def steps(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else part(values, scored.step_s)
+
     return replace(
         scored,
         scores=part(scored.scores, scored.hop_s),
         any_piano=part(scored.any_piano, scored.hop_s),
         causes=part(scored.causes, scored.hop_s),
         local_scores=part(scored.local_scores, scored.step_s),
+        local_any_piano=steps(scored.local_any_piano),
+        levels_db=steps(scored.levels_db),
         duration_s=end_s - row.start_s,
     )
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,8 @@ class WindowScores:
 
     `scores` (n,): clean solo piano in the 5 s around the hop. `any_piano` (n,): a piano sounds, alone or not. `causes`
     (n, len(cause_names)): probabilities of `cause_names`, each row summing to 1. `local_scores` (m,): clean solo piano
-    in every `step_s` alone, less accurate than `scores` but with sharper boundaries. `duration_s`: seconds decoded.
+    in every `step_s` alone, less accurate than `scores` but with sharper boundaries; `local_any_piano` (m,): a piano
+    sounds in it, alone or not. `levels_db` (m,): the loudest frame of every step, dB. `duration_s`: seconds decoded.
     """
 
     scores: np.ndarray
@@ -50,6 +51,8 @@ class WindowScores:
     hop_s: float
     step_s: float
     duration_s: float
+    local_any_piano: np.ndarray | None = None  # None: from who does not know it
+    levels_db: np.ndarray | None = None
 
     @property
     def main_cause(self) -> str:
@@ -91,6 +94,13 @@ def single_threaded(is_wanted: bool) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+class Steps(NamedTuple):
+    """What the trunk gives for each step: `features` (steps, features) in float16, `levels_db` (steps,)."""
+
+    features: np.ndarray
+    levels_db: np.ndarray
 
 
 class Classifier:
@@ -151,7 +161,7 @@ class Classifier:
         Each stream is a key and a function that opens its blocks. Gives (key, scores) as recordings are finished, or
         (key, exception) where reading the blocks raised one. The scores are those of `score_blocks`.
         """
-        waiting: dict[str, list[np.ndarray]] = {}
+        waiting: dict[str, list[Steps]] = {}
         readers = ChunkReaders(streams, self.features, self.config, num_readers, self.batch_size)
         with single_threaded(self.device == "cpu" and num_readers > 1), readers:
             while batch := readers.next_batch():
@@ -170,38 +180,49 @@ class Classifier:
         """Queue entries (chunks of 48 s, and ends of recordings) in a batch. The value for a GPU was not measured."""
         return 2 if self.device == "cpu" else 32
 
-    def _scores(self, steps: Sequence[np.ndarray], duration_s: float) -> WindowScores:
+    def _scores(self, steps: Sequence[Steps], duration_s: float) -> WindowScores:
         num_hops, num_steps = math.ceil(duration_s / self.hop_s), math.ceil(duration_s / self.step_s)
         if num_hops == 0:
             empty, no_causes = np.zeros(0, np.float32), np.zeros((0, len(self.cause_names)), np.float32)
-            return WindowScores(empty, empty, no_causes, self.cause_names, empty, self.hop_s, self.step_s, 0.0)
-        features = np.concatenate(steps)[:num_steps]
+            of_windows = empty, empty, no_causes, self.cause_names, empty
+            return WindowScores(*of_windows, self.hop_s, self.step_s, 0.0, empty, empty)
+        features = np.concatenate([each.features for each in steps])[:num_steps]
         logits = _smooth(self._judge(features, num_hops))
         odds = np.exp(logits[:, 2:] - logits[:, 2:].max(axis=1, keepdims=True))
+        local = _sigmoid(self._judge_steps(features))
         return WindowScores(
             scores=_sigmoid(logits[:, 0]),
             any_piano=_sigmoid(logits[:, 1]),
             causes=odds / odds.sum(axis=1, keepdims=True),
             cause_names=self.cause_names,
-            local_scores=_sigmoid(self._judge_steps(features)),
+            local_scores=local[:, 0],
             hop_s=self.hop_s,
             step_s=self.step_s,
             duration_s=duration_s,
+            local_any_piano=local[:, 1],
+            levels_db=np.concatenate([each.levels_db for each in steps])[:num_steps],
         )
 
-    def _run(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """The trunk's output for each chunk's own steps, (steps, features) in float16."""
+    def _run(self, chunks: Sequence[Chunk]) -> list[Steps]:
+        """The trunk's output for each chunk's own steps, and how loud they are."""
         import torch
 
         if not chunks:
             return []
         if self._folded is not None:
-            return [self._folded_steps(chunk, self._folded) for chunk in chunks]
+            return [Steps(self._folded_steps(chunk, self._folded), self._levels(chunk)) for chunk in chunks]
         longest, floor_db = frames_of_chunk(self.config), self.features.floor_db
         frames = torch.from_numpy(np.stack([chunk.padded(longest, floor_db) for chunk in chunks])).to(self.device)
         with torch.inference_mode():
             steps = self._model.steps(frames).transpose(1, 2).half().cpu().numpy()
-        return [row[chunk.first : chunk.first + chunk.num_steps] for row, chunk in zip(steps, chunks, strict=True)]
+        own = [slice(chunk.first, chunk.first + chunk.num_steps) for chunk in chunks]
+        return [Steps(row[part], self._levels(chunk)) for row, chunk, part in zip(steps, chunks, own, strict=True)]
+
+    def _levels(self, chunk: Chunk) -> np.ndarray:
+        """The level of each of the chunk's own steps, in dB."""
+        per_step = self.config.frames_per_step
+        last = (chunk.first + chunk.num_steps) * per_step
+        return step_levels(chunk.padded(last, self.features.floor_db)[chunk.first * per_step : last], per_step)
 
     def _folded_steps(self, chunk: Chunk, net: FoldedNet) -> np.ndarray:
         import torch
@@ -230,15 +251,23 @@ class Classifier:
         return np.concatenate(out)
 
     def _judge_steps(self, steps: np.ndarray) -> np.ndarray:
-        """Logits of solo piano of every step, (steps,)."""
+        """Logits of solo piano and of any piano of every step, (steps, 2)."""
         import torch
 
         out = []
         for first in range(0, len(steps), 4096):
             piece = torch.from_numpy(steps[first : first + 4096].astype(np.float32)).to(self.device)
             with torch.inference_mode():
-                out.append(self._model.judge_steps(piece.T[None]).solo[0].float().cpu().numpy())
+                logits = self._model.judge_steps(piece.T[None])
+                both = torch.stack([logits.solo[0], logits.any_piano[0]], dim=1)
+            out.append(both.float().cpu().numpy())
         return np.concatenate(out)
+
+
+def step_levels(frames_db: np.ndarray, frames_per_step: int) -> np.ndarray:
+    """The level of the loudest frame of every step, in dB: frames (num_frames, num_mels) in, float32 (steps,) out."""
+    loudness = 10.0 * np.log10(np.power(10.0, frames_db / 10.0).mean(axis=1) + 1e-12)
+    return loudness.reshape(-1, frames_per_step).max(axis=1).astype(np.float32)
 
 
 def _smooth(logits: np.ndarray) -> np.ndarray:

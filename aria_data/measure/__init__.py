@@ -4,7 +4,8 @@ In: notes and the sound they come from. Out: `Measurement`s; from `prune` a verd
 Rejection: `too_few_notes` (the floor of every subset). Other limits (`limits_of_in_pruned.toml`,
 `limits_of_in_deduplicated.toml`) keep a segment in the manifest but out of a subset.
 
-`measures` describes the notes, `quality` compares them with the sound, `measurement` gathers both; they never decide.
+`measures` describes the notes, `quality` compares them with the sound, `cuts` looks at its ends, `agreement` compares
+two transcribers, `measurement` gathers all; they never decide.
 `prune` decides, `measured_columns` for many at once.
 """
 

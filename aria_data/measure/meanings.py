@@ -21,4 +21,7 @@ MEANINGS = {
     "chunk_divergence": "how different the fifths of a segment of 20 minutes or more are, in nats; near 0: it repeats",
     "start_level_db": "level of the sound where the segment begins, in dB of full scale",
     "end_level_db": "level of the sound where the segment ends, in dB of full scale",
+    "start_edge_db": "level that decided whether its start is cut, in dB below the loud parts",
+    "end_edge_db": "level that decided whether its end is cut, in dB below the loud parts",
+    "softest_db": "the softest moment, in dB below the loud parts",
 }

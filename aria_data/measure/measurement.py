@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from aria_data.audio import AudioReader
+from aria_data.measure.agreement import agreement_per_span, as_text, lowest_agreement
+from aria_data.measure.cuts import AT_EDGE_S, cut_measures
 from aria_data.measure.measures import MEASURES, measure
 from aria_data.measure.quality import Trace, analyse_sound, fit
 from aria_data.midi import Performance
@@ -32,22 +34,34 @@ def measure_segment(
     segment: Segment,
     transcription: Transcription,
     performance: Performance,
-    backend_agreement: float = math.nan,
+    second: Performance | None = None,
+    duration_s: float = math.nan,
 ) -> Measurement:
     """Measure one segment's notes, and how well they fit its sound, which is read again.
 
     `reader` reads the recording in mono at `quality.SAMPLE_RATE`, or is the trace of the segment's sound, which was
-    made when it was read for something else. The result has every measure of `MEASURES`.
+    made when it was read for something else. `second` is what another transcriber made of the sound,
+    `duration_s` the recording's length. The result has every one of `MEASURES`.
     """
     trace = reader if isinstance(reader, Trace) else analyse_sound(reader.blocks(segment.start_s, segment.end_s))
     values = {
         **measure(performance.notes, performance.pedals, segment.end_s - segment.start_s),
         **fit(trace, performance),
+        **cut_measures(trace, segment.start_s <= AT_EDGE_S, segment.end_s >= duration_s - AT_EDGE_S),
         "transcription_confidence": transcription.confidence,
         "num_endless_notes": transcription.num_endless_notes,
-        "backend_agreement": backend_agreement,
+        "backend_agreement": math.nan,
+        "lowest_agreement": math.nan,
+        "lowest_agreement_start_s": math.nan,
     }
-    return Measurement(segment.segment_id, {name: float(values[name]) for name in MEASURES})
+    per_span = None
+    if second is not None:
+        length_s = segment.end_s - segment.start_s
+        values["backend_agreement"] = onset_agreement_of(performance, second)
+        lowest = lowest_agreement(performance, second, length_s)
+        values["lowest_agreement"], values["lowest_agreement_start_s"] = lowest
+        per_span = as_text(agreement_per_span(performance, second, length_s))
+    return Measurement(segment.segment_id, {name: float(values[name]) for name in MEASURES}, per_span)
 
 
 def onset_agreement_of(first: Performance, second: Performance) -> float:

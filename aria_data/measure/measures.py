@@ -51,7 +51,9 @@ FIT_MEASURES = (  # from `quality`, which compares notes and sound, and from the
     "score_likeness",
     "backend_agreement",
 )
-MEASURES = NOTE_MEASURES + FIT_MEASURES
+AGREEMENT_MEASURES = ("lowest_agreement", "lowest_agreement_start_s")  # from `agreement`
+CUT_MEASURES = ("cut_at_start", "cut_at_end", "start_edge_db", "end_edge_db", "softest_db")  # from `cuts`
+MEASURES = NOTE_MEASURES + FIT_MEASURES + AGREEMENT_MEASURES + CUT_MEASURES
 
 
 def measure(notes: Sequence[Note], pedals: Sequence[Pedal], duration_s: float) -> dict[str, float]:

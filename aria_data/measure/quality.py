@@ -25,6 +25,10 @@ MIN_OVER_NEIGHBOUR = 0.2  # of the next semitone's class, which leaks in; 0 to 0
 NEAR_S = 0.07  # between an onset of the sound and one of the notes
 MIN_MISSED = 3  # onsets in a row without a note make a missed passage
 EDGE_S = 0.2
+EDGE_RMS_S, RISE_S = 0.03, 0.3
+RMS_TO_LEVEL_DB = (
+    -16.2
+)  # what `level_db` has less than the RMS level of the same noise: the window, and one side of FFT
 GRID_S = tuple(np.arange(0.06, 0.5, 0.0025))  # spacings of the grids tried for deadpan timing
 GRID_WINDOW_S, GRID_MIN_ONSETS = 15.0, 16
 
@@ -37,6 +41,9 @@ class Trace:
     onset_strength: np.ndarray  # float32 (frames,): rise of the log mel spectrum
     level_db: np.ndarray  # float32 (frames,)
     tuning: float  # of A4 against 440 Hz, in semitones, -0.5 to 0.5
+    start_rms_db: float = math.nan  # of the first `EDGE_RMS_S`, on the scale of `level_db`
+    end_rms_db: float = math.nan  # of the last
+    start_rise_db: float = math.nan  # how much louder it gets within `RISE_S`, in hundredths of a second
 
 
 def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
@@ -61,10 +68,14 @@ class SoundAnalysis:
         self._level: list[np.ndarray] = []
         self._tuning: float | None = None
         self._last_mel: np.ndarray | None = None
+        self._first = self._last = np.zeros(0, np.float32)
         self._held, self._num_held = [np.zeros(FRAME // 2, np.float32)], FRAME // 2  # half a frame of silence
 
     def add(self, block: np.ndarray) -> None:
         """Take the next block."""
+        size = round(RISE_S * SAMPLE_RATE)
+        self._first = np.concatenate([self._first, block[: size - len(self._first), 0]])
+        self._last = np.concatenate([self._last, block[-size:, 0]])[-size:]
         self._hold(block[:, 0])
 
     def finish(self) -> Trace:
@@ -76,7 +87,12 @@ class SoundAnalysis:
         if not self._chroma:
             return Trace(np.zeros((12, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), 0.0)
         strength, level = np.concatenate(self._strength), np.concatenate(self._level)
-        return Trace(np.concatenate(self._chroma, 1), strength, level, tuning)
+        edge, step = round(EDGE_RMS_S * SAMPLE_RATE), SAMPLE_RATE // 100
+        first_db = _level_of(self._first[:edge])
+        after = (self._first[at : at + step] for at in range(edge, len(self._first) - step + 1, step))
+        rise_db = max((_level_of(piece) for piece in after), default=first_db) - first_db
+        edges = first_db, _level_of(self._last[-edge:]), rise_db
+        return Trace(np.concatenate(self._chroma, 1), strength, level, tuning, *edges)
 
     def _hold(self, samples: np.ndarray) -> None:
         """Analyse the sound in overlapping pieces of whole frames, as soon as one is there."""
@@ -109,6 +125,11 @@ class SoundAnalysis:
         rise = librosa.onset.onset_strength(S=joined, sr=SAMPLE_RATE, center=False)[1:]
         self._strength.append(rise.astype(np.float32))
         self._last_mel = mel[:, -1:]
+
+
+def _level_of(samples: np.ndarray) -> float:
+    mean = float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
+    return 10 * math.log10(mean + 1e-12) + RMS_TO_LEVEL_DB
 
 
 def _log_mel(chunk: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from aria_data.manifest.columns import arrow_schema
 from aria_data.manifest.manifest import Manifest, Row, columns, content_sha256
+from aria_data.measure.cuts import cut_evidence
 from aria_data.records import (
     Annotation,
     AudioCluster,
@@ -108,10 +109,13 @@ def row_of(one: FinishedSegment) -> Row:
         **{name: getattr(annotation, name) for name in FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
-        **{name: rounded(measures[name]) for name in FROM_MEASUREMENT},
+        **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
+        "agreement_per_5_s": one.measurement.agreement_per_5_s,
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),
+        **{name: as_bool(measures.get(name)) for name in ("cut_at_start", "cut_at_end")},
+        "cut_evidence": cut_evidence(measures),
         "segment_id": segment.segment_id,
         "recording_id": segment.recording_id,
         "number": segment.number,
@@ -140,13 +144,18 @@ FROM_ANNOTATION = (
 FROM_TRANSCRIPTION = "midi_path midi_sha256 transcriber transcriber_sha256 num_notes num_pedal_events".split()
 FROM_MEASUREMENT = (
     "note_density pitch_entropy longest_silence_s transcription_confidence chroma_agreement onset_agreement "
-    "missed_passage_s missed_passage_start_s score_likeness backend_agreement"
+    "missed_passage_s missed_passage_start_s score_likeness backend_agreement lowest_agreement lowest_agreement_start_s"
 ).split()
 
 
 def rounded(value: float) -> float | None:
     """A number as rows have it: None for NaN."""
     return None if math.isnan(value) else round(value, 6)
+
+
+def as_bool(value: float | None) -> bool | None:
+    """A measure that is 0 or 1, as rows have it: None for NaN, or where it was not measured."""
+    return None if value is None or math.isnan(value) else value == 1.0
 
 
 def rounded_all(values: np.ndarray) -> np.ndarray:

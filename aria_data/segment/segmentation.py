@@ -1,7 +1,8 @@
-"""Find the spans of solo piano in a recording from the classifier's scores, in four steps.
+"""Find the spans of solo piano in a recording from the classifier's scores, in five steps.
 
 evidence     weighted mean of window scores and local scores, as log odds, for every quarter of a second
 best_states  the sequence of piano / not piano that fits the evidence best, at a cost for each change
+whole pieces holes in which a piano goes on are closed, openings and last chords taken in (`edges`)
 spans        runs of piano; short gaps are closed, a little sound is kept around each
 segments     the spans that are long enough and have a high enough mean score
 """
@@ -9,11 +10,12 @@ segments     the spans that are long enough and have a high enough mean score
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aria_data.records import Segment, Verdict
+from aria_data.segment.edges import Evidence, Run, with_whole_ends, without_holes
 
 MAX_LOG_ODDS = 4.0  # a probability of 98.2 %: a higher one counts no more, so that one second cannot outweigh many
 
@@ -38,12 +40,14 @@ class SegmentConfig:
     switch_cost: float = 2.0  # of a beginning or an end, in log odds times seconds: 3 s of silence end a piece
     lead_s: float = 0.1  # kept before the first attack
     tail_s: float = 0.25  # kept after the last resonance
+    max_hole_s: float = 8.0  # a longer one ends a segment, though a piano may sound in it
+    max_edge_s: float = 24.0  # how far beyond its surely known ends a piece is followed; 0: not at all
 
     def __post_init__(self) -> None:
         for name in ("min_window_score", "min_segment_score", "local_weight"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but lies between 0 and 1.")
-        for name in ("min_segment_s", "max_gap_s", "switch_cost", "lead_s", "tail_s"):
+        for name in ("min_segment_s", "max_gap_s", "switch_cost", "lead_s", "tail_s", "max_hole_s", "max_edge_s"):
             if getattr(self, name) < 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but may not be negative.")
 
@@ -54,6 +58,8 @@ class Scored:
 
     `scores[i]` is the probability of solo piano in the 5 s around `i * hop_s` to `(i + 1) * hop_s`;
     `local_scores[i]` that from `i * step_s` to `(i + 1) * step_s` alone. The last of each ends with the recording.
+    `local_any_piano` and `levels_db` are of the same steps; where they were not recorded, pieces are not followed
+    beyond what is surely piano.
     """
 
     scores: np.ndarray
@@ -61,20 +67,30 @@ class Scored:
     local_scores: np.ndarray
     step_s: float
     duration_s: float
+    local_any_piano: np.ndarray | None = None
+    levels_db: np.ndarray | None = None
 
     @classmethod
     def of(cls, found: Any) -> Scored:
         """Take over the classifier's own result (`classifiers.predict.WindowScores`)."""
-        return cls(found.scores, found.hop_s, found.local_scores, found.step_s, found.duration_s)
+        of_steps = found.local_scores, found.step_s, found.duration_s, found.local_any_piano, found.levels_db
+        return cls(found.scores, found.hop_s, *of_steps)
+
+    def beyond(self) -> Evidence | None:
+        """What is known besides the scores; None where it was not recorded, or not of every step."""
+        if self.local_any_piano is None or self.levels_db is None or not len(self.local_scores):
+            return None
+        if not len(self.local_any_piano) == len(self.levels_db) == len(self.local_scores):
+            return None
+        return Evidence(_log_odds(self.local_scores), self.local_any_piano, self.levels_db, self.step_s)
 
 
 def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:
     """Find the segments of solo piano, in order, not overlapping."""
     segments: list[Segment] = []
-    for start_s, end_s in _spans(scored, config):
-        score = _mean_score(scored, start_s, end_s)
-        if end_s - start_s >= config.min_segment_s and score >= config.min_segment_score:
-            segments.append(Segment(recording_id, len(segments), start_s, end_s, round(score, 4)))
+    for span in _spans(scored, config):
+        if span.duration_s >= config.min_segment_s and span.score >= config.min_segment_score:
+            segments.append(Segment(recording_id, len(segments), span.start_s, span.end_s, round(span.score, 4)))
     return segments
 
 
@@ -89,18 +105,16 @@ def verdict(segments: list[Segment], scored: Scored, config: SegmentConfig) -> V
     spans = _spans(scored, config)
     if not spans:
         return Verdict(False, "no_solo_piano", round(float(np.max(scored.scores, initial=0.0)), 4))
-    longest_s = max(end_s - start_s for start_s, end_s in spans)
+    longest_s = max(span.duration_s for span in spans)
     if longest_s < config.min_segment_s:
         return Verdict(False, "segment_shorter_than_min", round(longest_s, 3))
-    long_enough = [span for span in spans if span[1] - span[0] >= config.min_segment_s]
-    best = max(_mean_score(scored, *span) for span in long_enough)
+    best = max(span.score for span in spans if span.duration_s >= config.min_segment_s)
     return Verdict(False, "audio_score_below_min", round(best, 4))
 
 
 def piano_share(scored: Scored, config: SegmentConfig) -> float:
     """Give the share of a recording that is solo piano, 0 to 1, in spans of any length with a high enough score."""
-    accepted = (span for span in _spans(scored, config) if _mean_score(scored, *span) >= config.min_segment_score)
-    found_s = sum(end_s - start_s for start_s, end_s in accepted)
+    found_s = sum(span.duration_s for span in _spans(scored, config) if span.score >= config.min_segment_score)
     return found_s / scored.duration_s if scored.duration_s else 0.0
 
 
@@ -141,18 +155,51 @@ def best_states(gains: np.ndarray, switch_cost: float) -> np.ndarray:
     return states
 
 
-def _spans(scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
-    """Give start and end of each run of piano, runs joined over gaps shorter than `max_gap_s`, then padded."""
+class _Span(NamedTuple):
+    """A span of piano, in seconds, and the score that it is judged by."""
+
+    start_s: float
+    end_s: float
+    score: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+def _spans(scored: Scored, config: SegmentConfig) -> list[_Span]:
+    """Give each run of piano with what belongs to its piece, joined over gaps shorter than `max_gap_s`, then padded.
+
+    A span is judged by its mean score, or by that of its longest run where that is higher: what was taken in besides is
+    less surely piano, and does not cost a piece.
+    """
     states = best_states(evidence(scored, config) * scored.step_s, config.switch_cost)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], states, [False]]).astype(int)))
+    runs: list[Run] = edges.reshape(-1, 2).tolist()
+    found = scored.beyond() if runs else None
+    whole = runs
+    if found is not None:
+        whole = with_whole_ends(without_holes(runs, found, config.max_hole_s), found, config.max_edge_s)
+    spans = []
+    for start_s, end_s in _padded(_joined(whole, scored, config), scored.duration_s, config):
+        score = _mean_score(scored, start_s, end_s)
+        inside = [(first, last) for first, last in runs if start_s <= first * scored.step_s < end_s]
+        if found is not None and inside:
+            first, last = max(inside, key=lambda run: run[1] - run[0])
+            score = max(score, _mean_score(scored, first * scored.step_s, last * scored.step_s))
+        spans.append(_Span(start_s, end_s, score))
+    return spans
+
+
+def _joined(runs: list[Run], scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
     spans: list[tuple[float, float]] = []
-    for first, last in edges.reshape(-1, 2).tolist():
+    for first, last in runs:
         start_s, end_s = first * scored.step_s, min(last * scored.step_s, scored.duration_s)
         if spans and start_s - spans[-1][1] < config.max_gap_s:
             spans[-1] = (spans[-1][0], end_s)
         else:
             spans.append((start_s, end_s))
-    return _padded(spans, scored.duration_s, config)
+    return spans
 
 
 def _padded(spans: list[tuple[float, float]], duration_s: float, config: SegmentConfig) -> list[tuple[float, float]]:

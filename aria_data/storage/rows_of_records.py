@@ -30,8 +30,15 @@ def arrow_type(python_type: Any) -> pa.DataType:
     if origin is dict:
         return pa.map_(pa.string(), arrow_type(arguments[1]))
     if origin in (types.UnionType, typing.Union):
-        return arrow_type(next(argument for argument in arguments if argument is not type(None)))
+        return arrow_type(_present(python_type))
     raise TypeError(f"no Arrow type for {python_type}")
+
+
+def _present(python_type: Any) -> Any:
+    """`X` of `X | None`; any other type as it is."""
+    if typing.get_origin(python_type) not in (types.UnionType, typing.Union):
+        return python_type
+    return next(argument for argument in typing.get_args(python_type) if argument is not type(None))
 
 
 # An `array` is of floats, type code "d": many numbers as one value, 8 bytes each instead of 32.
@@ -70,9 +77,10 @@ def from_row(record_type: type, row: Mapping[str, Any]) -> Any:
 
 
 def _value(python_type: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(python_type), typing.get_args(python_type)
     if value is None:
         return None
+    python_type = _present(python_type)
+    origin, arguments = typing.get_origin(python_type), typing.get_args(python_type)
     if dataclasses.is_dataclass(python_type):
         return from_row(python_type, value)  # type: ignore[arg-type]
     if python_type is array:
@@ -102,7 +110,7 @@ def to_column(record_type: type, records: Sequence[Any]) -> pa.StructArray:
 
 
 def _column(python_type: Any, values: Sequence[Any]) -> pa.Array:
-    if python_type is not array:
+    if _present(python_type) is not array:
         return pa.array([_plain(value) for value in values], arrow_type(python_type))
     joined, ends = array("d"), array("i", [0])
     for value in values:

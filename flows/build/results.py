@@ -20,12 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.measure import MEASURES, PruneLimits
+from aria_data.measure.cuts import cut_evidence
 from aria_data.measure.measured_columns import columns_of, first_failing
+from aria_data.measure.measures import CUT_MEASURES
 from aria_data.records import Segment, Segmentation
 from aria_data.release.rows_of_segments import (
     FROM_ANNOTATION,
     FROM_MEASUREMENT,
     FROM_TRANSCRIPTION,
+    as_bool,
     is_cut,
     rounded_all,
 )
@@ -47,6 +50,7 @@ SEGMENTS = {
     "duration_s": pa.float64(),
     "audio_score": pa.float64(),
 }
+CUT = ("cut_at_start", "cut_at_end")
 CANDIDATES = ("candidate_id", "source", "source_url", "licence", "uploader")
 FROM_RECORDING = ("recording_id candidate_id location audio_sha256 samples_sha256 duration_s sample_rate codec").split()
 Number = Callable[[Sequence[Segmentation]], Sequence[Segment]]
@@ -187,6 +191,9 @@ def put_measures(relations: Relations, context: BuildContext, limits: Mapping[st
             *((f"row_{name}", pa.float64()) for name in FROM_MEASUREMENT),
             ("is_start_truncated", pa.bool_()),
             ("is_end_truncated", pa.bool_()),
+            *((f"row_{name}", pa.bool_()) for name in CUT),
+            ("cut_evidence", pa.string()),
+            ("agreement_per_5_s", pa.string()),
             *((name, pa.int16()) for name in judged),
             ("floor_measured", pa.float64()),
             ("outcome_key", pa.string()),
@@ -203,7 +210,9 @@ def put_measures(relations: Relations, context: BuildContext, limits: Mapping[st
             verdicts = {name: first_failing(measured, one) for name, one in judged.items()}
             shown = [_shown(measured[name]) for name in FROM_MEASUREMENT]
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
-            columns = [batch.column("segment_id"), *measured.values(), *shown, *cut]
+            bools = [[as_bool(value) for value in measured[name].to_pylist()] for name in CUT]
+            columns = [batch.column("segment_id"), *measured.values(), *shown, *cut, *bools, _evidence(measured)]
+            columns.append(batch.column("agreement_per_5_s"))
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]
             columns += [batch.column("outcome_key"), np.arange(num_before, num_before + len(batch))]
             arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
@@ -214,10 +223,21 @@ def put_measures(relations: Relations, context: BuildContext, limits: Mapping[st
     _take_once(relations, context, MEASURE, "measures")
 
 
+def _evidence(measured: Mapping[str, pa.Array]) -> list[str | None]:
+    """Why ends are said to be cut, of the few that are."""
+    is_cut_anywhere = pc.or_(*(pc.equal(pc.fill_null(measured[name], 0.0), 1.0) for name in CUT))
+    values = {name: measured[name] for name in CUT_MEASURES}
+    said: list[str | None] = [None] * len(is_cut_anywhere)
+    for place in np.flatnonzero(is_cut_anywhere.to_numpy(zero_copy_only=False)):
+        said[place] = cut_evidence({name: column[int(place)].as_py() for name, column in values.items()})
+    return said
+
+
 def _measurements(context: BuildContext, keys: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
     """The measurements with these keys. Maps by name are slow in a database, so none is asked."""
     index = KeyIndex(words_of(keys), np.zeros(len(keys)))
-    for batch in MEASURE.table(context).fields(["segment_id", "measures"], keys=index) if len(keys) else ():
+    fields = ["segment_id", "measures", "agreement_per_5_s"]
+    for batch in MEASURE.table(context).fields(fields, keys=index) if len(keys) else ():
         is_wanted = np.zeros(len(batch), bool)
         is_wanted[index.find(words_of(pa.chunked_array([batch.column("outcome_key")])))[0]] = True
         if is_wanted.any():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -131,14 +131,20 @@ def classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         record = WindowScores(
             item.payload.recording_id,
             scores.hop_s,
-            array("d", (round(float(score), 4) for score in scores.scores)),
+            _rounded(scores.scores, 4),
             scores.step_s,
-            array("d", (round(float(score), 3) for score in scores.local_scores)),
+            _rounded(scores.local_scores, 3),
             context.classifier_sha256,
+            None if scores.local_any_piano is None else _rounded(scores.local_any_piano, 2),
+            None if scores.levels_db is None else _rounded(scores.levels_db, 0),
         )
         return stage.outcome(context, item, record)
 
     yield from each_item(context, stage, finished(), one)
+
+
+def _rounded(values: Iterable[float], digits: int) -> array:
+    return array("d", (round(float(value), digits) for value in values))
 
 
 def _scored_now(context: BuildContext, items: Sequence[Item], found: dict[str, Any]) -> Iterator[Item]:

@@ -7,7 +7,6 @@ stage is in `flows.engine.downloads`, the work of those that decode whole files 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from aria_data.annotate import annotate_many
 from aria_data.annotate.model_tags import annotation_task
 from aria_data.audio import IngestConfig, Readers
 from aria_data.errors import TemporaryError
-from aria_data.measure import measure_segment, onset_agreement_of
+from aria_data.measure import measure_segment
 from aria_data.measure.quality import SAMPLE_RATE
 from aria_data.midi import read_midi
 from aria_data.records import (
@@ -36,7 +35,7 @@ from aria_data.screen.learned import LEARNED
 from aria_data.screen.screening import PROMPT, how_asked
 from aria_data.screen.screening import verdict as screening_verdict
 from aria_data.screen.title_model import title_model
-from aria_data.segment import Scored, find_segments
+from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
 from aria_data.transcribe import Span, TranscriptionResult, transcribe_spans
@@ -89,7 +88,8 @@ def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         recording, windows = item.payload
         windows = windows or scores_of[item.item_id]
         scores, local_scores = np.frombuffer(windows.scores), np.frombuffer(windows.local_scores)
-        scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s)
+        others = (None if one is None else np.frombuffer(one) for one in (windows.local_any_piano, windows.levels_db))
+        scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s, *others)
         segments = find_segments(recording.recording_id, scored, config)
         verdict = segment_verdict(segments, scored, config)
         return stage.outcome(context, item, Segmentation(recording.recording_id, segments), verdict)
@@ -140,14 +140,14 @@ def _measure(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
     def one(item: Item) -> Outcome:
         recording, segment, transcription = item.payload
         performance = read_midi(context.path_of(transcription.midi_path))
-        agreement = math.nan
+        other = None
         if second is not None:
             result = second_results.pop(item.item_id)
             if isinstance(result, Exception):
                 raise result
-            agreement = onset_agreement_of(performance, result.performance)
+            other = result.performance
         sound = context.traces.pop(segment.segment_id, None) or readers.of(context.audio_of(recording.location))
-        record = measure_segment(sound, segment, transcription, performance, agreement)
+        record = measure_segment(sound, segment, transcription, performance, other, recording.duration_s)
         return stage.outcome(context, item, record)
 
     items = sorted(items, key=lambda item: (item.payload[0].location, item.payload[1].start_s))
@@ -184,6 +184,16 @@ def _ingest_settings(context: BuildContext) -> Mapping[str, Any]:
     return settings
 
 
+def _segment_settings(context: BuildContext) -> Mapping[str, Any]:
+    """The same for settings by which pieces are followed: where scores say nothing of it, segments are as before."""
+    settings, default = dict(_settings_of("segment")(context)), SegmentConfig()
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in ("max_hole_s", "max_edge_s") or value != getattr(default, name)
+    }
+
+
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
     if context.config.screen.scorer == LEARNED:
@@ -207,7 +217,7 @@ CLASSIFY = Stage(
     lambda context: {"weights": context.classifier_sha256},
     keeps_records=False,
 )
-SEGMENT = Stage("segment", 2, Segmentation, _segment, _settings_of("segment"))
+SEGMENT = Stage("segment", 2, Segmentation, _segment, _segment_settings)
 FINGERPRINT = Stage(
     "fingerprint",
     1,

@@ -56,7 +56,16 @@ def test_the_rows_of_a_real_build_have_the_names_the_types_and_the_values_that_t
         num_null = table[column["name"]].null_count
         if not column["nullable"]:
             assert num_null == 0, column["name"]
-        unknown = ("removed_in", "removal_reason", "missed_passage_start_s", "backend_agreement", *ALIGNED)
+        unknown = (
+            "removed_in",
+            "removal_reason",
+            "missed_passage_start_s",
+            "backend_agreement",
+            "lowest_agreement",
+            "lowest_agreement_start_s",
+            "agreement_per_5_s",
+            *ALIGNED,
+        )
         if column["name"] in unknown:
             assert num_null == 3
         else:  # only tombstones have gaps

@@ -27,6 +27,8 @@ class FakeScores:
     hop_s: float
     step_s: float
     duration_s: float
+    local_any_piano: np.ndarray | None = None
+    levels_db: np.ndarray | None = None
 
 
 class FakeClassifier:

@@ -5,11 +5,13 @@ It is what the rows of `release.next_rows` are compared with. Nothing of the pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from aria_data.manifest import Row
 from aria_data.manifest.columns import columns
+from aria_data.measure.cuts import cut_evidence
 from aria_data.release import ReleaseConfig
 from aria_data.release.recordings_per_composition import recordings_kept
 from aria_data.release.rows_of_segments import (
@@ -17,6 +19,7 @@ from aria_data.release.rows_of_segments import (
     FROM_MEASUREMENT,
     FROM_TRANSCRIPTION,
     FinishedSegment,
+    as_bool,
     is_cut,
     rounded,
 )
@@ -119,10 +122,13 @@ def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
         **{name: getattr(annotation, name) for name in FROM_ANNOTATION},
         **{name: getattr(one.transcription, name) for name in FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
-        **{name: rounded(measures[name]) for name in FROM_MEASUREMENT},
+        **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
+        "agreement_per_5_s": one.measurement.agreement_per_5_s,
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),
+        **{name: as_bool(measures.get(name)) for name in ("cut_at_start", "cut_at_end")},
+        "cut_evidence": cut_evidence(measures),
         "segment_id": segment.segment_id,
         "recording_id": segment.recording_id,
         "number": segment.number,
