@@ -35,6 +35,7 @@ class KeptIndex:
     def __init__(self, folder: Path, config: NoteIndexConfig | None = None):
         self.folder, self.config = folder, config or NoteIndexConfig()
         self._index = NoteIndex(self.config)
+        self._before: list[tuple[str, str]] | None = []
 
     def update(self, wanted: Contents, read: Read, on_read: Callable[[int], None] = lambda num: None) -> None:
         """Make the index hold the `wanted` contents and nothing else.
@@ -46,6 +47,7 @@ class KeptIndex:
             self._index = NoteIndex.open(self.folder, self.config)
         except DatasetCorrupt:
             self._start_anew()
+        self._before = self._noted(sorted(self._index.ids)) if self._index.ids else None
         if pc.any(pc.invert(pc.is_in(self._there(), value_set=wanted))).as_py():
             self._start_anew()
         found = iter(read(_without(wanted, self._there())))
@@ -72,18 +74,34 @@ class KeptIndex:
     def pairs(self) -> list[tuple[str, str]]:
         """Give the pairs of contents that are the same performance, sorted. They are searched only after a change."""
         ids = sorted(self._index.ids)
+        noted = self._noted(ids)
+        if noted is not None:
+            return noted
         path, key = self.folder / "pairs.json", self._key(ids)
-        try:
-            kept = json.loads(path.read_bytes())
-            if kept["key"] == key:
-                return [(ids[one], ids[other]) for one, other in kept["pairs"]]
-        except (OSError, ValueError, LookupError, TypeError):
-            pass  # missing or damaged: search again
         place = {content: number for number, content in enumerate(ids)}
         found = sorted((one, other) for one, other, _ in self._index.matches())
         content = {"key": key, "pairs": [[place[one], place[other]] for one, other in found]}
         write_whole(path, json.dumps(content).encode())
         return found
+
+    def changed_pairs(self) -> set[tuple[str, str]] | None:
+        """The pairs that `update` added or took away; None where those before it are not known.
+
+        A pair depends on what else is indexed: patterns that many have are not followed to all of them.
+        """
+        if self._before is None:
+            return None if self._index.ids else set()
+        return set(self._before) ^ set(self.pairs())
+
+    def _noted(self, ids: list[str]) -> list[tuple[str, str]] | None:
+        """The pairs that were found among these contents, sorted; None where the note is missing, or of others."""
+        try:
+            kept = json.loads((self.folder / "pairs.json").read_bytes())
+            if kept["key"] == self._key(ids):
+                return [(ids[one], ids[other]) for one, other in kept["pairs"]]
+        except (OSError, ValueError, LookupError, TypeError):
+            pass  # missing or damaged
+        return None
 
     def _key(self, ids: list[str]) -> str:
         content = json.dumps([VERSION, asdict(self.config), ids], sort_keys=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aria_data.manifest.columns import DIGEST
+from aria_data.manifest.columns import DIGEST, added_columns, arrow_schema
 from aria_data.manifest.digests import BATCH_ROWS
 from aria_data.manifest.revising import COUNTED, digested, hours_of, in_bucket, index_of
 from aria_data.manifest.row_queries import Content
-from aria_data.manifest.rows import is_in
+from aria_data.manifest.rows import Incoming, is_in, with_index
 from aria_data.manifest.stored_rows import StoredColumns
 
 INDEX = ("segment_id", DIGEST)
@@ -28,6 +29,11 @@ class KeptRows:
 
     def __len__(self) -> int:
         return self.index.num_rows
+
+    def with_their_columns(self, incoming: Incoming) -> Incoming:
+        """The same rows with users' columns that only these rows have, which are null in those."""
+        names = {*added_columns(incoming.schema.names), *added_columns(self._content.schema.names)}
+        return replace(incoming, schema=with_index(arrow_schema(sorted(names))))
 
     def with_index(self, index: pa.Table) -> pa.Table:
         """The ids and digests of these rows, and of others."""

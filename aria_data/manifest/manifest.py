@@ -253,6 +253,7 @@ class Manifest:
         """
         facts_json = facts_text(facts, released(self.path))
         incoming = read_once(rows, digests)
+        incoming = incoming if kept is None else kept.with_their_columns(incoming)
         whole = incoming.index if kept is None else kept.with_index(incoming.index)
         version = _version(incoming, whole, note, facts_json, *(() if kept is None else (kept.sums(),)))
         is_chosen, buckets = None, None

@@ -41,11 +41,15 @@ def compositions_of(relations: Relations, name: str) -> list[str]:
 
 
 def components(
-    relations: Relations, of: str, compositions: list[str], works: Mapping[str, tuple[str, ...]]
+    relations: Relations,
+    of: str,
+    compositions: list[str],
+    works: Mapping[str, tuple[str, ...]],
+    also: Sequence[str] = (),
 ) -> np.ndarray:
     """The number of the group of each row of a relation that has `place`, `CLUSTERS` and composition_id, by place.
 
-    Rows and names are nodes of a graph, joined where a row has a name.
+    Rows and names are nodes of a graph, joined where a row has a name; `also` are columns of other names.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -53,7 +57,7 @@ def components(
     num_rows = relations.value(f"SELECT count(*) FROM {of}")
     ends: list[tuple[np.ndarray, np.ndarray]] = []
     size = num_rows
-    for name in CLUSTERS:
+    for name in (*CLUSTERS, *also):
         rows, codes, num_names = _coded(relations, of, name)
         ends.append((rows, codes + size))
         size += num_names

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -111,6 +112,11 @@ class Subsets:
             return definition
         except DAMAGED as error:
             raise DatasetCorrupt(f"{path}: is damaged. Delete it and define the subset again.") from error
+
+    def compare_rows(self) -> bool:
+        """Whether the condition of one may ask about other rows than the one it is about: it has a query in it."""
+        conditions = (str(one.get("where", "")) for one in self.definitions().values())
+        return any(re.search(r"\b(select|from)\b", condition, re.IGNORECASE) for condition in conditions)
 
     def definitions(self) -> dict[str, dict[str, Any]]:
         """The definition of each subset, by name. Raises `DatasetCorrupt`."""

@@ -24,6 +24,7 @@ from aria_data.release.alignments import TABLE as ALIGNMENTS
 from aria_data.release.reviews import TABLE as REVIEWS
 from aria_data.release.tombstones import NAMED, Known, named_segments, sweep
 from aria_data.storage import PARTIAL, exclusive_lock, is_remote, local_folder, open_root, remove_folder
+from aria_data.storage.balance import BalanceBroken
 from aria_data.storage.delta_tables import remove_orphans
 from aria_data.storage.relations import FOLDER, Relations
 from aria_data.storage.spilled import rows_of
@@ -38,7 +39,7 @@ from flows.build.numbering import put_settled
 from flows.build.results import put_measures, put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
-from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_settings
+from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_folder, state_of_settings
 from flows.build.watching import timed, watched
 from flows.candidates.latest import Observations, ingested_sha256, is_news
 from flows.candidates.passed import NOBODY, SKIPPED, Passed
@@ -254,8 +255,9 @@ class Build:
         """Read the results of what is new and of what that affects. False where those of all have to be read."""
         context, relations, ending = self.context, self.relations, self.ending
         manifest, config = Manifest(context.root), context.config
-        is_same_end = self.passed.is_end_of(manifest.version(), self.end)
-        if not (is_same_end and manifest.version()) or self.dry_run or self.not_done or config.release.scores:
+        if self.dry_run or not self.passed.is_end_of(manifest.version(), self.end):
+            return False
+        if self.not_done or config.release.scores or Subsets(context.root).compare_rows():
             return False
         self._read_results(NOBODY)
         put_released(relations, manifest)
@@ -264,7 +266,8 @@ class Build:
         put_carried(relations, context, {}, ())
         put_items(relations, context)
         indexes = open_indexes(relations, context, self.progress)
-        if not put_affected(relations, context, indexes.pairs()):
+        changed = indexes.changed()
+        if changed is None or not put_affected(relations, context, indexes.pairs(), changed):
             return False
         if relations.value("SELECT count(*) FROM affected"):
             self._read_results("affected")
@@ -279,7 +282,7 @@ class Build:
     def end(self) -> dict[str, Any]:
         """What the end of this build depends on, beside what the stages find and the newest version."""
         tables = {name: state_of_table(self.context.root, name) for name in (REVIEWS, ALIGNMENTS)}
-        defined = Subsets(self.context.root).definitions()
+        defined = [Subsets(self.context.root).definitions(), state_of_folder(self.context.root, "subsets")]
         return json.loads(
             json.dumps({"settings": state_of_settings(self.context), "tables": tables, "subsets": defined})
         )
@@ -339,7 +342,11 @@ class Build:
 
         Raises `BalanceBroken` before that where candidates or segments are not all accounted for.
         """
-        released = self.ending.release(self.name)
+        try:
+            released = self.ending.release(self.name)
+        except BalanceBroken:
+            self.passed.discard()  # the next build decides all anew
+            raise
         summary = self._summary(released)
         unsettled = {*self.stream.finished.unsettled, *self.found.left_alone, *self.found.num_marks}
         self.passed.note(unsettled, self.stream.finished.files, self.found.removals, self.end, released.version)

@@ -45,6 +45,11 @@ class Indexes:
         yield from self.sound.pairs()
         yield from self.notes.pairs()
 
+    def changed(self) -> set[str] | None:
+        """The contents of pairs that came or went with what is new; None where those before are not known."""
+        found = self.sound.changed_pairs(), self.notes.changed_pairs()
+        return None if None in found else {content for pairs in found for pair in pairs or () for content in pair}
+
 
 def open_indexes(relations: Relations, context: BuildContext, progress: Progress) -> Indexes:
     """Bring the indexes in `DATASET/index/` up to date. Takes the relations of `put_items`, and `other_sounds` and

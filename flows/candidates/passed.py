@@ -31,7 +31,7 @@ from aria_data.storage.work_keys import key_start
 from flows.candidates.latest import FIELDS, Candidates
 from flows.candidates.parts import Parts, faults
 from flows.candidates.same_files import File, SameFiles
-from flows.candidates.table_states import file_names, is_continued, state_of_table
+from flows.candidates.table_states import file_names, is_continued, state_of_commit, state_of_table
 from flows.engine.context import BuildContext, Stage
 
 MOST_PARTS = 8  # then they are written as one
@@ -41,6 +41,7 @@ _DIGEST = f"hash({', '.join(f.name for f in FIELDS)})"  # of 64 bits
 
 OUTSIDE = "place, failing, segment_id"  # place of the subset, number of the measure, or of the reason
 _PARTS = ("candidates", "keys", "rejections", "files", "outside", "precisions")
+_OF_THE_END = (NUMBERS, "rejections", "splits")  # tables that a build's end reads and writes
 SKIPPED, NOBODY = "skipped", "nobody"  # relations of candidates
 _EMPTY = """CREATE OR REPLACE TABLE {} (candidate_id VARCHAR, digest UBIGINT, recording_id VARCHAR,
     audio_sha256 VARCHAR, samples_sha256 VARCHAR, location VARCHAR, source_url VARCHAR, is_copy BOOLEAN,
@@ -62,6 +63,7 @@ class Passed:
         }
         self._is_noted = False  # what the parts say needs no change
         self._end: dict[str, Any] = {}  # of the build that wrote the newest part
+        self._tables_before = {name: state_of_table(self._root, name) for name in _OF_THE_END}
         for which in (NOBODY, SKIPPED):
             relations.run(_EMPTY.format(which))
 
@@ -77,7 +79,7 @@ class Passed:
             return self._unchanged_left_out(candidates, about, removals, left_out)
         except faults():  # as of a disk that is full: whatever it is, all candidates can be looked at
             self._parts.discard()
-            self._is_noted = False
+            self._is_noted, self._end = False, {}
             relations.run(_EMPTY.format(SKIPPED))
             return candidates
 
@@ -143,9 +145,20 @@ class Passed:
         self._relations.run("DELETE FROM skipped WHERE candidate_id IN (SELECT candidate_id FROM again)")
         return counted
 
+    def discard(self) -> None:
+        """Forget what the last builds found."""
+        self._parts.discard()
+
     def is_end_of(self, version: int, end: Mapping[str, Any]) -> bool:
-        """Whether the last build's end depended on the same as this one's, `end`, and its rows are the newest."""
-        return self._end == {"version": version, **end}
+        """Whether the last build's end depended on the same as this one's, `end`, and its rows are the newest.
+
+        Then the tables that it wrote are as it left them, too.
+        """
+        as_then = {"end": dict(end), "version": self._state_of(version), "tables": self._tables_before}
+        return version > 0 and self._end == json.loads(json.dumps(as_then))
+
+    def _state_of(self, version: int) -> list[int | str]:
+        return [version, *state_of_commit(self._root / "manifest" / "_delta_log", version)]
 
     def put_keys(self, keys: Mapping[str, Spilled], which: str = SKIPPED) -> None:
         """Make the relations `keys_of_<stage>`: those that this build found, and those of skipped candidates.
@@ -205,21 +218,23 @@ class Passed:
         `unsettled` are candidates whose next look may find something else. A note that cannot be written is no fault.
         """
         relations, num_parts = self._relations, len(self._parts.numbers)
-        is_same_end = {name: value for name, value in self._end.items() if name != "version"} == dict(end)
-        is_whole = not num_parts or num_parts >= MOST_PARTS or not is_same_end
+        is_same_end = self._end.get("end") == dict(end)
+        is_whole = not num_parts or num_parts >= MOST_PARTS or not is_same_end or self._has_vanished()
         is_all_known = self.num_skipped == relations.value("SELECT count(*) FROM digests")
-        if self._is_noted and not is_whole and is_all_known and self.is_end_of(version, end):
+        written = {name: state_of_table(self._root, name) for name in _OF_THE_END}
+        is_as_before = written == self._tables_before and self.is_end_of(version, end)
+        if self._is_noted and not is_whole and is_all_known and is_as_before:
             return
-        relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
-        relations.put("files", files.reader())
         before = _PARTS if is_same_end else [name for name in _PARTS if name != "outside"]
 
         def about() -> dict[str, Any]:
             tables = {name: state_of_table(self._root, name) for name in self._tables()}
-            told = {"tables": tables, "removals": _reasons(removals), "end": {"version": version, **end}}
-            return self._state | told
+            noted = {"end": dict(end), "version": self._state_of(version), "tables": written}
+            return self._state | {"tables": tables, "removals": _reasons(removals), "end": noted}
 
         def write(folder: Path) -> None:
+            relations.put_values("unsettled", {"candidate_id": unsettled}, {"candidate_id": pa.string()})
+            relations.put("files", files.reader())
             for name in _PARTS:
                 relations.write_to(self._rows_of_part(name, is_whole, name in before), folder / f"{name}.parquet")
 
@@ -228,6 +243,11 @@ class Passed:
             self._parts.write(write, about, is_whole)
         except expected:
             self._parts.discard()
+
+    def _has_vanished(self) -> bool:
+        """Whether earlier parts have a candidate that is none any more: it must not be skipped if it comes back."""
+        gone = "SELECT count(*) FROM passed ANTI JOIN digests USING (candidate_id)"
+        return self._relations.has("passed") and bool(self._relations.value(gone))
 
     def _rows_of_part(self, name: str, is_whole: bool, are_kept: bool) -> str:
         """What a new part says: of all candidates, or of those that were not skipped.
@@ -284,7 +304,7 @@ class Passed:
         """What the parts depended on; None where something of it is not as it was."""
         about = self._parts.read()
         with suppress(KeyError, TypeError, ValueError, AttributeError):
-            if about is not None and isinstance(about["removals"], dict):
+            if about is not None and isinstance(about["removals"], dict) and isinstance(about["end"], dict):
                 same = all(about[name] == value for name, value in json.loads(json.dumps(self._state)).items())
                 continued = all(is_continued(self._root, name, about["tables"][name]) for name in self._tables())
                 return about if same and continued else None

@@ -20,16 +20,17 @@ def state_of_table(root: Path, name: str) -> dict[str, Any]:
     """The first and the newest commit of a table; {} where there is no table."""
     log = root / "tables" / name / "_delta_log"
     numbers = [int(file.stem) for file in log.glob("*.json") if file.stem.isdecimal()]
-    return {str(number): _state_of(log, number) for number in {0, max(numbers)}} if numbers else {}
+    return {str(number): state_of_commit(log, number) for number in {0, max(numbers)}} if numbers else {}
 
 
 def is_continued(root: Path, name: str, before: dict[str, Any]) -> bool:
     """Whether a table has the commits that it had, and at most others after them."""
     log = root / "tables" / name / "_delta_log"
-    return all(_state_of(log, int(number)) == state for number, state in before.items())
+    return all(state_of_commit(log, int(number)) == state for number, state in before.items())
 
 
-def _state_of(log: Path, number: int) -> list[int | str]:
+def state_of_commit(log: Path, number: int) -> list[int | str]:
+    """The size and time of a commit of a table's log; [] where it is not there."""
     with suppress(OSError):
         status = (log / f"{number:020}.json").stat()
         tag = status.etag if isinstance(status, ObjectInfo) else status.st_mtime_ns

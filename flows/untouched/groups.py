@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aria_data.manifest import Manifest
 from aria_data.release.next_rows import PREVIOUS
@@ -39,14 +40,16 @@ def put_other_items(relations: Relations, by_notes: bool) -> None:
         FROM released SEMI JOIN skipped USING (recording_id) WHERE removed_in IS NULL AND {by_notes}""")
 
 
-def put_affected(relations: Relations, context: BuildContext, pairs: Iterable[tuple[str, str]]) -> bool:
+def put_affected(
+    relations: Relations, context: BuildContext, pairs: Iterable[tuple[str, str]], changed: Collection[str]
+) -> bool:
     """Find what is affected: the relations `affected` of skipped candidates and `untouched` of rows.
 
     Takes `released`, `skipped`, and of the other candidates `recordings`, `annotations`, `sound_items` and
-    `note_items`; `pairs` are the contents that are the same. False where so much is affected that all may be decided
-    anew.
+    `note_items`; `pairs` are the contents that are the same, `changed` those of pairs that came or went. False where so
+    much is affected that all may be decided anew.
     """
-    _put_near(relations, pairs)
+    _put_near(relations, pairs, changed)
     _put_linked(relations)
     if relations.value("SELECT count(*) FROM linked WHERE is_seed"):
         _seed_gone(relations, context)
@@ -95,13 +98,29 @@ def put_nothing_kept(relations: Relations) -> None:
     relations.run("CREATE OR REPLACE TABLE kept_outside (place INTEGER, failing SMALLINT, segment_id VARCHAR)")
 
 
-def _put_near(relations: Relations, pairs: Iterable[tuple[str, str]]) -> None:
-    """The relation `near` of the contents of what is new, and of those that are the same as one of them."""
+def _put_near(relations: Relations, pairs: Iterable[tuple[str, str]], changed: Collection[str]) -> None:
+    """The relations `near` of the contents of what is new, of what is the same as one of them, and of `changed` ones;
+    and `same` of all that are the same as others, each with a name of those: copies of copies have one."""
     relations.put_batches("pairs", _PAIRS, _batches(pairs))
+    relations.put_values("changed", {"content": changed}, {"content": pa.string()})
     relations.run("""CREATE OR REPLACE TABLE near AS WITH new AS (
             SELECT content FROM sound_items UNION SELECT content FROM note_items)
         SELECT content FROM new UNION SELECT other FROM pairs WHERE one IN (FROM new)
-        UNION SELECT one FROM pairs WHERE other IN (FROM new)""")
+        UNION SELECT one FROM pairs WHERE other IN (FROM new) UNION SELECT content FROM changed""")
+    contents = relations.table("SELECT one AS content FROM pairs UNION SELECT other FROM pairs")["content"]
+    found = relations.table("SELECT one, other FROM pairs")
+    one, other = (pc.index_in(found[side], value_set=contents).to_numpy() for side in _PAIRS.names)
+    names = _connected(one, other, len(contents)).astype(str)
+    relations.put("same", pa.table({"content": contents, "name": pa.array(names, pa.string())}))
+
+
+def _connected(one: np.ndarray, other: np.ndarray, size: int) -> np.ndarray:
+    """The number of the component of each of `size` nodes, of which pairs are joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(size, size))
+    return connected_components(graph, directed=False)[1] if size else np.zeros(0, np.int32)
 
 
 def _batches(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
@@ -117,12 +136,18 @@ def _put_linked(relations: Relations) -> None:
     Seeds are what is new, what is no row of a skipped candidate any more, what is the same as something new, and what
     could not be reached.
     """
+    relations.run(
+        "CREATE OR REPLACE TABLE same_sound AS SELECT substr(content, 1, 16) AS start, min(name) AS name"
+        " FROM same GROUP BY start"
+    )
     relations.run(f"""CREATE OR REPLACE TABLE linked AS SELECT row_number() OVER () - 1 AS place, * FROM (
-        SELECT {", ".join(CLUSTERS)}, composition_id, midi_sha256 IN (FROM near)
+        SELECT {", ".join(CLUSTERS)}, composition_id, s.name AS same_sound, n.name AS same_notes,
+            midi_sha256 IN (SELECT content FROM near)
                 OR substr(audio_cluster, 7) IN (SELECT substr(content, 1, 16) FROM near)
                 OR recording_id NOT IN (SELECT recording_id FROM skipped WHERE recording_id IS NOT NULL)
                 OR audio_reachable IS DISTINCT FROM true AS is_seed
-        FROM released WHERE removed_in IS NULL
+        FROM released LEFT JOIN same_sound s ON s.start = substr(audio_cluster, 7)
+        LEFT JOIN same n ON n.content = midi_sha256 WHERE removed_in IS NULL
         UNION ALL BY NAME
         SELECT recording_id, 'audio-' || substr(samples_sha256, 1, 16) AS audio_cluster, composition_id, true AS is_seed
         FROM recordings LEFT JOIN annotations USING (candidate_id))""")
@@ -147,7 +172,7 @@ def _seed_gone(relations: Relations, context: BuildContext) -> None:
 def _are_hit(relations: Relations) -> np.ndarray:
     """For each row of `linked`, by place, whether its group has a seed."""
     compositions = compositions_of(relations, "linked")
-    group = components(relations, "linked", compositions, work_labels(compositions))
+    group = components(relations, "linked", compositions, work_labels(compositions), ("same_sound", "same_notes"))
     seeds = relations.table("SELECT place FROM linked WHERE is_seed")["place"].to_numpy()
     has_seed = np.zeros(int(group.max(initial=-1)) + 1, bool)
     has_seed[group[seeds]] = True

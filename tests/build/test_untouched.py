@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import RATE, encode_audio, melody, use_fakes, write_audio
 from test_copies import piece
@@ -131,6 +132,42 @@ def other_limits(root: Path, more: Path) -> None:
     one_of_a_known_work(root, more)
 
 
+def a_row_that_goes_from_a_dataset_with_a_subset(root: Path, more: Path) -> None:
+    for seed in (50, 51):
+        write_audio(more / f"gone {seed}.wav", melody(8, seed))
+    build(more, root / "out")
+    define_recipe(root / "out", "few", SubsetRecipe(where="duration_s > 6"))
+    build(more, root / "out")
+    write_audio(more / "gone 50.wav", np.zeros((8 * RATE, 1), np.float32))
+
+
+def a_chain_of_copies_that_loses_one(root: Path, more: Path) -> None:
+    chain = np.concatenate([piece(seed, 60) for seed in (5, 6, 7)])
+    parts = chain[: 70 * RATE], chain[35 * RATE : 145 * RATE], chain[110 * RATE :]
+    for place, name in enumerate(("first", "middle", "last")):
+        write_audio(more / f"{name}.flac", parts[place])
+    build(more, root / "out")
+    write_audio(more / "first.flac", melody(8, 60))
+
+
+def a_subset_that_compares_rows(root: Path, more: Path) -> None:
+    mean = "duration_s > (SELECT avg(duration_s) FROM manifest)"
+    define_recipe(root / "out", "long", SubsetRecipe(where=mean))
+    one_without_relation(root, more)
+    build(more, root / "out")
+    write_audio(more / "a long one.wav", melody(100, 70))
+
+
+def rejections_of_a_build_that_was_killed(root: Path, more: Path) -> None:
+    write_audio(more / "short.wav", melody(7, 80))
+    build(more, root / "out")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr("flows.build.ending.publish", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("killed")))
+        build(more, root / "out", "segment.min_segment_s=7.5")
+    (root / "out" / "dataset.toml").write_text((root / "out" / "dataset.toml").read_text().replace("7.5", "4"))
+    one_of_a_known_work(root, more)
+
+
 def audio_that_is_gone(root: Path, more: Path) -> None:
     (root / "in" / "Bach - Prelude BWV 846.wav").rename(root / "away.wav")
     one_of_a_known_work(root, more)
@@ -151,9 +188,9 @@ TOUCHED = [
     one_of_a_known_work, another_piece_of_a_known_set, one_without_relation, the_same_sound_as_two_are,
     a_longer_one_that_takes_the_place_of_two, the_same_samples_under_another_work, two_works_become_one_group,
     one_after_another, a_removal, a_subset, an_exclusion_list, other_limits, audio_that_is_gone, audio_that_came_back,
-    a_lost_index,
+    a_row_that_goes_from_a_dataset_with_a_subset, a_chain_of_copies_that_loses_one,
 ]  # fmt: skip
-DECIDED_ANEW = [a_review]
+DECIDED_ANEW = [a_review, a_lost_index, a_subset_that_compares_rows, rejections_of_a_build_that_was_killed]
 
 
 @pytest.fixture
