@@ -118,6 +118,14 @@ class Subsets:
         conditions = (str(one.get("where", "")) for one in self.definitions().values())
         return any(re.search(r"\b(select|from)\b", condition, re.IGNORECASE) for condition in conditions)
 
+    def content(self) -> str:
+        """A hash of all definitions, with the rows of selections."""
+        digest = hashlib.sha256()
+        for path in (path for name in self.names() for path in self.files(name)):
+            digest.update(f"{path.name} {path.is_file()} ".encode())
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        return digest.hexdigest()
+
     def definitions(self) -> dict[str, dict[str, Any]]:
         """The definition of each subset, by name. Raises `DatasetCorrupt`."""
         return {name: self.about(name) for name in self.names()}

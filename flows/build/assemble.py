@@ -39,7 +39,7 @@ from flows.build.numbering import put_settled
 from flows.build.results import put_measures, put_results
 from flows.build.reviewed import fail_reviewed
 from flows.build.stream import DEDUPLICATE, REMOVE, Lane, Stream
-from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_folder, state_of_settings
+from flows.build.unchanged import STAGES, note_finished, state_of_code, state_of_settings
 from flows.build.watching import timed, watched
 from flows.candidates.latest import Observations, ingested_sha256, is_news
 from flows.candidates.passed import NOBODY, SKIPPED, Passed
@@ -282,7 +282,7 @@ class Build:
     def end(self) -> dict[str, Any]:
         """What the end of this build depends on, beside what the stages find and the newest version."""
         tables = {name: state_of_table(self.context.root, name) for name in (REVIEWS, ALIGNMENTS)}
-        defined = [Subsets(self.context.root).definitions(), state_of_folder(self.context.root, "subsets")]
+        defined = Subsets(self.context.root).content()
         return json.loads(
             json.dumps({"settings": state_of_settings(self.context), "tables": tables, "subsets": defined})
         )

@@ -102,11 +102,6 @@ def state_of_settings(context: BuildContext) -> dict[str, str]:
     }
 
 
-def state_of_folder(root: Path, name: str) -> str:
-    """A hash of the states of the files in a folder of the dataset."""
-    return _hash(_files(root / name, root))
-
-
 def state_of_code() -> str:
     """A hash of the states of this package's files."""
     return _hash(line for package in PACKAGES for line in _files(CODE / package, CODE))
