@@ -11,6 +11,7 @@ column `in_<name>`, a selection also `weight_<name>`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
