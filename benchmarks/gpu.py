@@ -202,7 +202,8 @@ def measure(options: argparse.Namespace, folder: Path, found: Findings) -> None:
         for batch_size in options.batch_sizes:
             name = f"{dtype}, {batch_size} windows"
             try:
-                model = loaded(options.device, dtype, batch_size)
+                if (dtype, batch_size) != (options.dtype, options.batch_sizes[0]):  # that one is loaded
+                    model = loaded(options.device, dtype, batch_size)
                 windows = windows_of(files["wav"], model, batch_size)
                 device.peak_gb()
                 found.add(name, parts(model, windows, device) | {"peak, GB": device.peak_gb()})
