@@ -20,16 +20,11 @@ AT_EDGE_S = 0.05  # a segment that comes so close to its file's edge ends with t
 MIN_TONE = 0.15  # share of the strongest of 12 pitch classes, at a file's edge: noise has 0.14 or less (LOG.md)
 TONE_DB, SOFT_TONE_DB = -36.0, -50.0  # below the loud parts: a tone, and one that is over the softest moment, too
 OVER_FLOOR_DB = 3.0  # so much over it: else it may be a hum that is always there
-MAX_RISE_DB, LOUD_START_DB = (
-    15.0,
-    -22.0,
-)  # within 0.3 s of a start: a piece rises more, unless it is cut where it is loud
+MAX_RISE_DB = 15.0  # within 0.3 s of a start: a piece rises more, ...
+LOUD_START_DB = -22.0  # ... unless it is cut where it is so loud
 OVER_SOFTEST_DB = 8.0
 BOUND_S, LEAD_S = 0.6, 0.35  # of a bound inside a file: where its soft moment is looked for, at the end and the start
-CUT_BOUND_DB, WHOLE_BOUND_DB = (
-    -14.0,
-    -24.0,
-)  # that moment, below the loud parts: cut above the one, whole below the other
+CUT_BOUND_DB, WHOLE_BOUND_DB = -14.0, -24.0  # that moment, below the loud parts: cut above, whole below
 SILENT_LEAD_DB = -30.0
 SMOOTHED = 3  # frames of 32 ms
 

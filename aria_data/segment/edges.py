@@ -71,15 +71,22 @@ def _goes_on(found: Evidence, first: int, last: int) -> bool:
 
 
 def with_whole_ends(runs: list[Run], found: Evidence, max_edge_s: float) -> list[Run]:
-    """Let each run reach at most `max_edge_s` further at both ends, to where its piece begins and has died away."""
-    lows, highs = [0, *(last for _, last in runs[:-1])], [*(first for first, _ in runs[1:]), len(found.solo)]
+    """Let each run reach at most `max_edge_s` further at both ends, to where its piece begins and has died away.
+
+    Runs that then touch are one.
+    """
+    highs = [*(first for first, _ in runs[1:]), len(found.solo)]
     reached: list[Run] = []
-    for (first, last), low, high in zip(runs, lows, highs, strict=False):
+    for (first, last), high in zip(runs, highs, strict=False):
+        low = reached[-1][1] if reached else 0
         steps = round(max_edge_s / found.step_s)
         silent_db = max(found.floor_db + OVER_FLOOR_DB, np.percentile(found.levels_db[first:last], 90) - BELOW_LOUD_DB)
         begins = first - _reach(found, range(first - 1, max(low, first - steps) - 1, -1), silent_db, MIN_FIRST_SOLO)
         ends = last + _reach(found, range(last, min(high, last + steps)), silent_db, MIN_LAST_SOLO)
-        reached.append([begins, _faded(found, ends, min(high, last + steps), silent_db)])
+        ends = _faded(found, ends, min(high, last + steps), silent_db)
+        if reached and begins == low:  # the music goes on from the one to the other
+            begins = reached.pop()[0]
+        reached.append([begins, ends])
     return reached
 
 

@@ -177,11 +177,12 @@ def _spans(scored: Scored, config: SegmentConfig) -> list[_Span]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], states, [False]]).astype(int)))
     runs: list[Run] = edges.reshape(-1, 2).tolist()
     found = scored.beyond() if runs else None
-    whole = runs
+    whole = _joined(runs, scored, config)
     if found is not None:
-        whole = with_whole_ends(without_holes(runs, found, config.max_hole_s), found, config.max_edge_s)
+        whole = with_whole_ends(without_holes(whole, found, config.max_hole_s), found, config.max_edge_s)
+    exact = [(first * scored.step_s, min(last * scored.step_s, scored.duration_s)) for first, last in whole]
     spans = []
-    for start_s, end_s in _padded(_joined(whole, scored, config), scored.duration_s, config):
+    for start_s, end_s in _padded(exact, scored.duration_s, config):
         score = _mean_score(scored, start_s, end_s)
         inside = [(first, last) for first, last in runs if start_s <= first * scored.step_s < end_s]
         if found is not None and inside:
@@ -191,15 +192,14 @@ def _spans(scored: Scored, config: SegmentConfig) -> list[_Span]:
     return spans
 
 
-def _joined(runs: list[Run], scored: Scored, config: SegmentConfig) -> list[tuple[float, float]]:
-    spans: list[tuple[float, float]] = []
+def _joined(runs: list[Run], scored: Scored, config: SegmentConfig) -> list[Run]:
+    joined: list[Run] = []
     for first, last in runs:
-        start_s, end_s = first * scored.step_s, min(last * scored.step_s, scored.duration_s)
-        if spans and start_s - spans[-1][1] < config.max_gap_s:
-            spans[-1] = (spans[-1][0], end_s)
+        if joined and first * scored.step_s - joined[-1][1] * scored.step_s < config.max_gap_s:
+            joined[-1] = [joined[-1][0], last]
         else:
-            spans.append((start_s, end_s))
-    return spans
+            joined.append([first, last])
+    return joined
 
 
 def _padded(spans: list[tuple[float, float]], duration_s: float, config: SegmentConfig) -> list[tuple[float, float]]:

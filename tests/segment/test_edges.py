@@ -58,6 +58,12 @@ def test_pieces_with_something_else_or_silence_between_them_stay_apart(between):
     assert len(spans(scored((10, SILENCE), (40, PIANO), (5, between), (40, PIANO), (10, SILENCE)))) == 2
 
 
+def test_a_chord_that_rings_into_a_silence_does_not_bring_two_pieces_together():
+    ring = [(1, (0.2, 0.25, -32.0 - 8.0 * second)) for second in range(3)]
+    first, second = spans(scored((40, PIANO), *ring, (2, SILENCE), (40, PIANO)), max_gap_s=2.5)
+    assert (first[1], second[0]) == (pytest.approx(43.0, abs=0.5), pytest.approx(45.0, abs=0.5))
+
+
 def test_a_last_chord_is_kept_until_it_has_died_away_and_applause_is_not():
     ring = [(0.2, 0.25, -32.0 - 6.0 * second) for second in range(7)]
     whole = scored((50, PIANO), *((1, each) for each in ring), (20, SILENCE))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from aria_data import records
 from aria_data.errors import DatasetCorrupt, DatasetNotWritable, UsageError
-from aria_data.records import Candidate, Recording, Rejection, Segment, Segmentation, Transcription
+from aria_data.records import Candidate, Recording, Rejection, Segment, Segmentation, Transcription, WindowScores
 from aria_data.storage.delta_tables import address_of, remove_orphans
 from aria_data.storage.stage_tables import DONE, FAILED, Outcome, RecordTable, StageTable
 from aria_data.storage.work_keys import work_key
@@ -223,3 +223,14 @@ def test_fields_that_an_older_table_has_not_come_with_their_defaults(tmp_path):
     rows = StageTable(tmp_path, "collect", Candidate).fields(["observation", "title", "announced_duration_s"])
     (row,) = rows.read_all().to_pylist()
     assert [row[name] for name in ("observation", "title", "announced_duration_s")] == [0, "a title", None]
+
+
+def test_arrays_that_may_be_missing_come_back_as_arrays_or_as_missing(tmp_path):
+    """Scores made before levels were recorded have none."""
+    table = StageTable(tmp_path, "classify", WindowScores)
+    known = WindowScores("a", 1.0, array("d", [0.5]), 0.5, array("d", [0.1, 0.9]), "c", array("d", [0.2]), array("d"))
+    before = WindowScores("b", 1.0, array("d", [0.5]), 0.5, array("d", [0.1, 0.9]), "c")
+    table.append([Outcome(one.recording_id, f"{one.recording_id}" * 64, DONE, record=one) for one in (known, before)])
+    found = {one.record.recording_id: one.record for one in table.all()}
+    assert found == {"a": known, "b": before}
+    assert isinstance(found["a"].local_any_piano, array)
