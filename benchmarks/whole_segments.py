@@ -4,8 +4,8 @@
     python benchmarks/whole_segments.py AUDIO MIDI --cuts 100
 
 AUDIO holds tables `labels.csv` and `full_tracks.csv` (file,label,seconds) and the files they name, MIDI performances.
-Programmes are made of one half of both (`--part`), see `programmes.py`; limits were chosen on half 0. Prints figures of
-the decoder alone, then with pieces followed to their ends: shares of pieces whose begin and end are within a second,
+Programmes are made of one half of both (`--part`), see `programmes.py`; numbers were chosen on half 0. Prints figures
+of the decoder alone, then with pieces followed to their ends: shares of pieces whose begin and end are within a second,
 mean IoU, seconds of other sound taken in. `--cuts` plays whole pieces, and the same cut at both ends inside the music,
 as files of their own, and prints how often the measure says so.
 """

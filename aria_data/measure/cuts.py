@@ -52,7 +52,8 @@ def cut_measures(trace: Trace, starts_file: bool, ends_file: bool) -> dict[str, 
         is_cut_last = _at_edge(end_db, trace.chroma[:, -3:], softest_db)
     else:
         end_db = float(levels[-round(BOUND_S * FRAMES_PER_S) :].min())
-        is_cut_last = 1.0 if end_db > CUT_BOUND_DB else 0.0 if end_db < WHOLE_BOUND_DB else math.nan
+        is_whole = end_db < min(WHOLE_BOUND_DB, softest_db + OVER_SOFTEST_DB)
+        is_cut_last = 1.0 if end_db > CUT_BOUND_DB else 0.0 if is_whole else math.nan
     return dict(zip(CUT_MEASURES, (is_cut_first, is_cut_last, start_db, end_db, softest_db), strict=True))
 
 
