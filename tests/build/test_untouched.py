@@ -133,17 +133,18 @@ def other_limits(root: Path, more: Path) -> None:
 
 
 def a_row_that_goes_from_a_dataset_with_a_subset(root: Path, more: Path) -> None:
-    for seed in (50, 51):
-        write_audio(more / f"gone {seed}.wav", melody(8, seed))
+    for seed in range(8):
+        write_audio(more / f"gone {seed}.wav", melody(8, 50 + seed))
     build(more, root / "out")
     define_recipe(root / "out", "few", SubsetRecipe(where="duration_s > 6"))
     build(more, root / "out")
-    write_audio(more / "gone 50.wav", np.zeros((8 * RATE, 1), np.float32))
+    for seed in range(7):
+        write_audio(more / f"gone {seed}.wav", np.zeros((8 * RATE, 1), np.float32))
 
 
 def a_chain_of_copies_that_loses_one(root: Path, more: Path) -> None:
     chain = np.concatenate([piece(seed, 60) for seed in (5, 6, 7)])
-    parts = chain[: 70 * RATE], chain[35 * RATE : 145 * RATE], chain[110 * RATE :]
+    parts = chain[: 100 * RATE], chain[50 * RATE : 130 * RATE], chain[100 * RATE : 150 * RATE]
     for place, name in enumerate(("first", "middle", "last")):
         write_audio(more / f"{name}.flac", parts[place])
     build(more, root / "out")
