@@ -8,8 +8,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aria_data.manifest.columns import DIGEST, added_columns, arrow_schema
-from aria_data.manifest.digests import BATCH_ROWS
+from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
+from aria_data.manifest.digests import BATCH_ROWS, sorted_by_id
 from aria_data.manifest.revising import COUNTED, digested, hours_of, in_bucket, index_of
 from aria_data.manifest.row_queries import Content
 from aria_data.manifest.rows import Incoming, is_in, with_index
@@ -52,13 +52,16 @@ class KeptRows:
 
         return StoredColumns(read, others.column_names, len(self) + len(others))
 
-    def batches(self, schema: pa.Schema, buckets: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in some buckets, with bucket and digest."""
-        for name, rows in self._content.buckets().items():
-            if name in buckets:
-                whole = self._content.read_bucket(rows)
+    def batches_with(self, others: pa.Table, buckets: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """Yield these rows and `others`, which have bucket and digest, of some buckets: each sorted by segment_id."""
+        stored = self._content.buckets()
+        for name in sorted(buckets):
+            parts = [others.filter(pc.equal(others[BUCKET], name))]
+            if name in stored:
+                whole = self._content.read_bucket(stored[name])
                 kept = digested(whole.filter(is_in(whole["segment_id"], self._ids)), self._content.schema)
-                yield from in_bucket(kept, schema, name).to_batches(max_chunksize=BATCH_ROWS)
+                parts.append(in_bucket(kept, others.schema, name))
+            yield from sorted_by_id(pa.concat_tables(parts)).to_batches(max_chunksize=BATCH_ROWS)
 
     @property
     def others(self) -> pa.Table:

@@ -15,7 +15,6 @@ empty table; every later Delta version is one release, so both numbers are the s
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,8 +325,8 @@ class Manifest:
         if kept is None or not buckets:
             return self._write(batches, incoming.schema, num_bytes, buckets, version)
         num_bytes += int(incoming.num_bytes / max(1, num_rows) * len(kept) * len(buckets) / NUM_BUCKETS)
-        batches = itertools.chain(kept.batches(incoming.schema, buckets), batches)
-        return self._write(batches, incoming.schema, num_bytes, buckets, version)
+        others = pa.Table.from_batches(batches, incoming.schema)  # few, beside those that are kept
+        return self._write(kept.batches_with(others, buckets), incoming.schema, num_bytes, buckets, version)
 
     def _write(
         self,
