@@ -61,7 +61,7 @@ class KeptRows:
                 whole = self._content.read_bucket(stored[name])
                 kept = digested(whole.filter(is_in(whole["segment_id"], self._ids)), self._content.schema)
                 parts.append(in_bucket(kept, others.schema, name))
-            yield from sorted_by_id(pa.concat_tables(parts)).to_batches(max_chunksize=BATCH_ROWS)
+            yield from sorted_by_id(pa.concat_tables(parts)).combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
     @property
     def others(self) -> pa.Table:
