@@ -136,6 +136,7 @@ class Ending:
         facts = facts_of(self.context, whole, name, rejected, self.precisions())
         relations.make_room()
         version, is_new = publish(root, rows, facts=facts, index=index, kept=self.kept)
+        relations.make_room()  # the splits of all versions need it
         history.add(rows.reader(["split", *REMEMBERED, "removed_in"]), are_all=self.kept is None)
         if pc.any(pc.equal(rows.columns["removed_in"], newest + 1)).as_py():
             sweep(root)
