@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,8 +112,12 @@ class Build:
         for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
         if not is_remote(root):  # an object is written whole by its store
-            for partial in [*root.glob(f"*{PARTIAL}"), *(root / "midi").rglob(f"*{PARTIAL}")]:
-                partial.unlink()
+            shelves = os.walk(root / "midi")  # a path object for each of a million files takes seconds
+            partial = [
+                os.path.join(folder, name) for folder, _, names in shelves for name in names if name.endswith(PARTIAL)
+            ]
+            for each in (*root.glob(f"*{PARTIAL}"), *partial):
+                os.unlink(each)
         remove_folder(local_folder(root) / FOLDER)
         if ids := noted(local_folder(root)):
             found = StageTable(root, "download", Download).of_items(ids).values()
