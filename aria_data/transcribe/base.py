@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import platform
 import sys
 import time
 import types
@@ -23,8 +22,6 @@ from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 2 to 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
-MIN_INT8_GAIN = 1.5  # measured 4 with AVX-512 on an EPYC; a window gains half of it
-INT8_PROCESSORS = ("x86_64", "AMD64")  # where its errors were measured
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
@@ -48,7 +45,7 @@ class Compute:
     """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (transkun: bfloat16, else int8, where fast), float32, bfloat16, or int8 on a CPU
+    dtype: str = "auto"  # auto (transkun: bfloat16 where fast), float32, bfloat16, or int8 on a CPU
     batch_size: int = 0  # windows in a forward pass; 0: chosen by device
     num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
@@ -172,7 +169,7 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
-    """Give float32, bfloat16 or int8: for "auto" the first of bfloat16, int8 and float32 that is fast on the device.
+    """Give float32, bfloat16 or int8: for "auto" bfloat16 where it is fast on the device, else float32.
 
     `has_int8` says whether the model can be computed in int8. Raises `UsageError` for int8 where it cannot.
     """
@@ -184,17 +181,14 @@ def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
     if dtype != "auto":
         return dtype
     if is_cpu:
-        float32_s, bfloat16_s, int8_s = product_seconds()
-        if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s:
-            return "bfloat16"
-        is_fast = int8_s * MIN_INT8_GAIN < float32_s and platform.machine() in INT8_PROCESSORS
-        return "int8" if has_int8 and is_fast else "float32"
+        float32_s, bfloat16_s = product_seconds()
+        return "bfloat16" if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s else "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
 
 
 @functools.cache
-def product_seconds() -> tuple[float, float, float]:
-    """Measure a product of transkun's size in float32, bfloat16 and int8, once; infinite for what is lacking.
+def product_seconds() -> tuple[float, float]:
+    """Measure a product of transkun's size in float32 and bfloat16, once; infinite for what is lacking.
 
     The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate, and
     one that lacks them at a four-hundredth. So the product is a small one, and a hopeless kind is tried only once.
@@ -204,9 +198,7 @@ def product_seconds() -> tuple[float, float, float]:
     rows, weight = torch.randn(596, 256), torch.randn(1024, 256)
     linear, halves = torch.nn.functional.linear, (rows.bfloat16(), weight.bfloat16())
     ways: list[Callable[[], Any]] = [lambda: linear(rows, weight), lambda: linear(*halves)]
-    with suppress(RuntimeError, NotImplementedError, AttributeError):  # a torch without this product
-        ways.append(_int8_product(rows, weight))
-    best = [math.inf] * 3
+    best = [math.inf] * 2
     for number in range(12):  # in turns, so that a busy moment hits all
         for place, way in enumerate(ways):
             if number and best[place] > 20 * best[0]:
@@ -215,27 +207,7 @@ def product_seconds() -> tuple[float, float, float]:
             with suppress(RuntimeError, NotImplementedError):  # a torch without this product
                 way()
                 best[place] = min(best[place], time.perf_counter() - began)
-    return best[0], best[1], best[2]
-
-
-def _int8_product(rows: Any, weight: Any) -> Callable[[], Any]:
-    """Give the product as `transkun_int8` computes it. Raises `RuntimeError` where sums overflow, or torch cannot.
-
-    A processor with AVX2 alone adds two products in 16 bits. Its notes are as good, but ends of notes lose 0.003 of F1.
-    """
-    import torch
-
-    def product(values: Any, weights: Any) -> Callable[[], Any]:
-        packed = torch.ops.onednn.qlinear_prepack(weights.to(torch.int8), None)
-        scales, zeros = torch.ones(len(weights)), torch.zeros(len(weights), dtype=torch.int32)
-        after: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
-        values = values.to(torch.uint8)
-        return lambda: torch.ops.onednn.qlinear_pointwise(values, 1.0, 128, packed, scales, zeros, None, *after)
-
-    largest = product(torch.full((32, 256), 255.0), torch.full((64, 256), 110.0))
-    if not bool((largest() == (255 - 128) * 110 * 256).all()):
-        raise RuntimeError("sums of products overflow")
-    return product((rows * 30 + 128).clamp(0, 255), weight * 30)
+    return best[0], best[1]
 
 
 def choose_num_workers(compute: Compute, device: str) -> int:

@@ -116,7 +116,7 @@ class Build:
             partial = [
                 os.path.join(folder, name) for folder, _, names in shelves for name in names if name.endswith(PARTIAL)
             ]
-            for each in (*root.glob(f"*{PARTIAL}"), *partial):
+            for each in [*map(str, root.glob(f"*{PARTIAL}")), *partial]:
                 os.unlink(each)
         remove_folder(local_folder(root) / FOLDER)
         if ids := noted(local_folder(root)):
