@@ -51,9 +51,6 @@ def components(
 
     Rows and names are nodes of a graph, joined where a row has a name; `also` are columns of other names.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     num_rows = relations.value(f"SELECT count(*) FROM {of}")
     ends: list[tuple[np.ndarray, np.ndarray]] = []
     size = num_rows
@@ -71,8 +68,16 @@ def components(
     ends.append(tuple(np.array(pairs, np.int32).reshape(-1, 2).T))  # type: ignore[arg-type]
     size += len(labels)
     one, other = (np.concatenate(side) for side in zip(*ends, strict=True))
+    return connected(one, other, size)[:num_rows]
+
+
+def connected(one: np.ndarray, other: np.ndarray, size: int) -> np.ndarray:
+    """The number of the component of each of `size` nodes; those at one place of both arrays are joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:num_rows]
+    return connected_components(graph, directed=False)[1] if size else np.zeros(0, np.int32)
 
 
 def _coded(

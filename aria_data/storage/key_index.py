@@ -28,12 +28,6 @@ def words_of(keys: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
     return np.ascontiguousarray(halves[:, ::2] << 4 | halves[:, 1::2]).view(np.uint64)
 
 
-def _word(text: str) -> bytes:
-    if _WORK_KEY.fullmatch(text):
-        return bytes.fromhex(text)
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
-
-
 def word_of(text: str) -> bytes:
     """The 16 bytes of one key."""
     if _WORK_KEY.fullmatch(text):

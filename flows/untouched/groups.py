@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from aria_data.manifest import Manifest
 from aria_data.release.next_rows import PREVIOUS
-from aria_data.release.split_groups import CLUSTERS, components, compositions_of
+from aria_data.release.split_groups import CLUSTERS, components, compositions_of, connected
 from aria_data.repertoire import work_labels
 from aria_data.storage.relations import Relations
 from flows.engine.context import BuildContext
@@ -110,17 +110,8 @@ def _put_near(relations: Relations, pairs: Iterable[tuple[str, str]], changed: C
     contents = relations.table("SELECT one AS content FROM pairs UNION SELECT other FROM pairs")["content"]
     found = relations.table("SELECT one, other FROM pairs")
     one, other = (pc.index_in(found[side], value_set=contents).to_numpy() for side in _PAIRS.names)
-    names = _connected(one, other, len(contents)).astype(str)
+    names = connected(one, other, len(contents)).astype(str)
     relations.put("same", pa.table({"content": contents, "name": pa.array(names, pa.string())}))
-
-
-def _connected(one: np.ndarray, other: np.ndarray, size: int) -> np.ndarray:
-    """The number of the component of each of `size` nodes, of which pairs are joined."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(size, size))
-    return connected_components(graph, directed=False)[1] if size else np.zeros(0, np.int32)
 
 
 def _batches(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
