@@ -110,12 +110,13 @@ def open_remote(path: ObjectPath, version: int | None) -> Any:
 
 
 def create_remote(path: ObjectPath, **settings: Any) -> None:
-    """Make an empty table. Raises what delta-rs raises, `LeaseLost`."""
-    from deltalake import DeltaTable
+    """Make an empty table, by one commit also where its answer is lost. Raises what delta-rs raises, `LeaseLost`."""
+    from deltalake import CommitProperties, DeltaTable
 
     require_lease(path)
+    once = CommitProperties(max_commit_retries=0)  # as in `write_remote`
     try:
-        DeltaTable.create(str(path), storage_options=store_options(path), **settings)
+        DeltaTable.create(str(path), storage_options=store_options(path), commit_properties=once, **settings)
     except Exception:
         if open_remote(path, None) is None:  # else only the answer was lost
             raise
