@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
 MAX_LINES = 20  # at most so many unreadable files are listed
 MIDI_SUFFIXES = (".mid", ".midi")
+NUMBERS = {"calibrated": "alpha", "window": "offset"}  # what SCORE:METHOD:NUMBER sets
 NUM_DRAWS = 3  # selections by a method that draws at random: one draw does not describe the method
 
 Progress = Callable[[str, int, int], None]
@@ -51,34 +52,34 @@ class Method:
     name: str
     method: str
     score: str = ""
-    alpha: float | None = None
+    number: float | None = None  # what `NUMBERS` names
 
     @classmethod
     def parse(cls, text: str) -> Method:
-        """Read `group_random`, `el2n:top`, `el2n:calibrated:0.1`. Raises `UsageError`."""
+        """Read `group_random`, `el2n:top`, `el2n:calibrated:0.1`, `loss:window:0.2`. Raises `UsageError`."""
         parts = text.strip().split(":")
         score = parts.pop(0) if len(parts) > 1 else ""
-        alpha = parts.pop() if len(parts) > 1 else None
-        if len(parts) != 1 or parts[0] not in METHODS or (alpha is not None and parts[0] != "calibrated"):
+        number = parts.pop() if len(parts) > 1 else None
+        if len(parts) != 1 or parts[0] not in METHODS or (number is not None and parts[0] not in NUMBERS):
             raise UsageError(
-                f"{printable(text)!r} is no method. Write METHOD, SCORE:METHOD or SCORE:calibrated:ALPHA; "
-                f"methods are {', '.join(METHODS)}."
+                f"{printable(text)!r} is no method. Write METHOD, SCORE:METHOD, SCORE:calibrated:ALPHA or "
+                f"SCORE:window:OFFSET; methods are {', '.join(METHODS)}."
             )
         if parts[0] in BY_SCORE and not score:
             raise UsageError(f"{parts[0]} goes by a score. Write SCORE:{parts[0]}, for example el2n:{parts[0]}.")
         try:
-            share = None if alpha is None else float(alpha)
+            share = None if number is None else float(number)
         except ValueError as error:
-            raise UsageError(f"{printable(text)!r}: {alpha!r} is no number between 0 and 1.") from error
+            raise UsageError(f"{printable(text)!r}: {number!r} is no number between 0 and 1.") from error
         method = cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
-        method.config(0.5)  # raises for a wrong alpha before anything is trained
+        method.config(0.5)  # raises for a wrong number before anything is trained
         if method.score:
             _require_score(method.score)
         return method
 
     def config(self, fraction: float) -> SelectConfig:
-        config = SelectConfig(self.method, Budget(fraction), weights_mean_one=True)
-        return config if self.alpha is None else replace(config, alpha=self.alpha)
+        given: dict[str, Any] = {} if self.number is None else {NUMBERS[self.method]: self.number}
+        return SelectConfig(self.method, Budget(fraction), weights_mean_one=True, **given)
 
     @property
     def num_draws(self) -> int:

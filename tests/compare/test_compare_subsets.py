@@ -117,6 +117,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
         "el3n:top",
         "influence:top",
         "loss:calibrated:7",
+        "loss:window:7",
+        "loss:middle:0.1",
+        "middle",
     ],
 )
 def test_what_is_no_method_is_refused_with_the_methods_there_are(text):
@@ -129,7 +132,8 @@ def test_a_method_is_read_with_its_score_and_share():
     assert Method.parse("el2n:calibrated:0.25") == Method("el2n:calibrated:0.25", "calibrated", "el2n", 0.25)
     assert Method.parse("group_random") == Method("group_random", "group_random")
     assert Method.parse("el2n:calibrated:0.25").config(0.3).alpha == 0.25
-    assert Method.parse("loss:window").num_draws == 1
+    assert Method.parse("loss:window:0.3").config(0.3).offset == 0.3
+    assert Method.parse("loss:window").num_draws == Method.parse("longest").num_draws == 1
     assert Method.parse("group_random").num_draws == 3
 
 
