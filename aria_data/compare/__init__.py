@@ -2,7 +2,8 @@
 
 In: windows of tokens and subsets of their files. Out: a `Comparison`, and a report of it.
 `arms` has what is trained on, `training_runs` trains and tests, `differences` computes intervals of the losses,
-`comparison` arranges them in rows, `comparison_report` shows them. `compare_arms` runs all of it.
+`frechet` how far files lie from those tested on, without training. `comparison` arranges all in rows,
+`comparison_report` shows them. `compare_arms` runs all of it.
 Importing this room loads torch.
 """
 
