@@ -96,6 +96,11 @@ def _require_score(score: str) -> None:
         require_known([score])
 
 
+def pool_of(source: Path, version: str | None = None, names: Iterable[str] = ()) -> Pool:
+    """The pool of a dataset, or of a folder of MIDI files, which has no versions and no subsets."""
+    return pool_of_dataset(source, version, names) if (source / "manifest").is_dir() else pool_of_folder(source)
+
+
 def pool_of_folder(folder: Path) -> Pool:
     """All MIDI files below a folder, grouped by their folders. Raises `UsageError` when there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())

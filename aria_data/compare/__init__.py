@@ -4,6 +4,8 @@ In: windows of tokens and subsets of their files. Out: a `Comparison`, and a rep
 `arms` has what is trained on, `training_runs` trains and tests, `differences` computes intervals of the losses,
 `frechet` how far files lie from those tested on, without training. `comparison` arranges all in rows,
 `comparison_report` shows them. `compare_arms` runs all of it.
+Beside that, `attribution_check` checks influence against training: `attribution` says which file lowers the loss of
+which, `datamodel` how well that foretold it, `check_report` shows it.
 Importing this room loads torch.
 """
 

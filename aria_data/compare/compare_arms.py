@@ -97,7 +97,7 @@ def compare(
     """
     config, on_progress = config or CompareConfig(), progress or (lambda what, done, total: None)
     warnings: list[str] = []
-    test_files, open_files = _split(windows, test, config, warnings)
+    test_files, open_files = split_files(windows, test, config, warnings)
     arms = gather(windows, subsets, open_files, config.repeats, warnings)
     bench = Bench(windows, test_files, config.recipe, cache_dir)
     plans = [[(bench.key(run), run) for run in each.training_runs()] for each in arms]
@@ -119,7 +119,7 @@ def compare(
     return Comparison(tuple(measured), tested, tuple(warnings), config.confidence, about)
 
 
-def _split(
+def split_files(
     windows: Windows, test: Collection[str] | None, config: CompareConfig, warnings: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the files to test on and of those to train on; the two share no composition and no copy."""

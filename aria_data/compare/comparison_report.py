@@ -128,8 +128,8 @@ def _what_distances_are(comparison: Comparison) -> str:
     known = "too few choices of one size to say" if rho is None else f"Spearman's rho {rho:+.2f}"
     return (
         "Fréchet distances of histograms (pitch classes, octaves, intervals, times, durations, velocities) from the "
-        "files tested on; no model is asked. They fall with the number of windows, so compare within one size. Do choices of "
-        f"one size that lie closer have the lower loss? {known} (1: always)."
+        "files tested on; no model is asked. They fall with the number of windows, so compare within one size. Do "
+        f"choices of one size that lie closer have the lower loss? {known} (1: always)."
     )
 
 
