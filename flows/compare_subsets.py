@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,42 @@ def _subset_of(dataset: Dataset, name: str) -> tuple[dict[str, Any], Sequence[fl
     rows = {row["segment_id"]: row for row in selection.table.to_pylist()}
     is_weighted = weight in dataset.column_names and not selection.table[weight].null_count
     return rows, tuple(selection.weights(weight)) if is_weighted else ()
+
+
+def with_lists(pool: Pool, lists: Mapping[str, Path]) -> Pool:
+    """Add choices that were made elsewhere: text files with an id a line, or id, tab, weight. `#` begins a comment.
+
+    An id is a segment's, or in a folder of MIDI files a path below it. Raises `UsageError` with file and line for an id
+    that is not there or comes twice, and for a weight that is no number.
+    """
+    from aria_data.compare import Subset
+
+    found = {name: Subset(*_read_list(path, pool)) for name, path in lists.items()}
+    if both := sorted(found.keys() & pool.subsets.keys()):
+        raise UsageError(f"--list {printable(both[0])}: a subset has that name. Give the list another one.")
+    return replace(pool, subsets={**pool.subsets, **found})
+
+
+def _read_list(path: Path, pool: Pool) -> tuple[list[str], list[float]]:
+    weights: dict[str, float] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{printable(str(path))}: cannot be read as text ({error}). Give ids, one a line.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        where, (name, _, weight) = f"{printable(str(path))}:{number}", line.rstrip().partition("\t")
+        if name in weights or name not in pool.files:
+            what = "comes twice" if name in weights else "is not among the files. Give ids as `losses.csv` has them"
+            raise UsageError(f"{where}: {printable(name)!r} {what}.")
+        try:
+            weights[name] = float(weight) if weight else 1.0
+        except ValueError as error:
+            raise UsageError(f"{where}: the weight {printable(weight)!r} is no number.") from error
+    if not weights:
+        raise UsageError(f"{printable(str(path))}: names no file. Give ids, one a line.")
+    return list(weights), list(weights.values())
 
 
 def compare_subsets(

@@ -20,11 +20,10 @@ from aria_data.compare.compare_arms import CompareConfig, hold_out, split_files
 from aria_data.compare.datamodel import Foretold, Retrained, ceiling_of, controls, foretold, parts_of, runs_of
 from aria_data.compare.training_runs import VERSION, Bench, run_trainings, seconds_per_run
 from aria_data.errors import ConfigInvalid
-from aria_data.pruning.influence import InfluenceConfig
+from aria_data.pruning.influence import QUICK, InfluenceConfig
 from aria_data.storage import write_whole
 from aria_data.surrogate import SurrogateConfig, Windows, forward, train
 
-QUICK = InfluenceConfig(max_windows=64, cg_tolerance=0.05)  # a tenth of the time; ranks as the default's, rho 0.999
 MIN_PARTS = 8  # with fewer, ranks say nothing
 
 

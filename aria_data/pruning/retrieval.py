@@ -33,7 +33,7 @@ class Retrieval:
     def text(self) -> str:
         """The finding in one sentence."""
         return (
-            f"{self.num_probes} probes have {self.overlap:.0%} of their highest tenth in common (by chance "
+            f"the highest tenths for {self.num_probes} probes have {self.overlap:.0%} in common (by chance "
             f"{self.by_chance:.0%})"
         )
 

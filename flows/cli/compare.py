@@ -16,12 +16,20 @@ from flows.cli.base import Examples, device_option
     examples="""
     aria-data compare dataset/ --subsets el2n_30,third --out comparison/
     aria-data compare dataset/ --methods group_random,el2n:top,el2n:calibrated:0.1 --keep 0.5,0.3,0.1 --out comparison/
+    aria-data compare midi_folder/ --list mine=chosen.txt --methods longest,loss:middle --keep 0.1 --out comparison/
     aria-data compare midi_folder/ --methods group_random,loss:window --keep 0.1 --steps 200 --out comparison/
     """,
 )
 @click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--subsets", "names", default="", help="Named subsets of a dataset, with commas between.")
 @click.option("--methods", default="", help="Methods to try: METHOD or SCORE:METHOD, with commas between.")
+@click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A choice of your own: a text file with an id a line, or id, tab, weight.",
+)
 @click.option("--keep", default="0.3", show_default=True, help="Shares that methods keep, with commas between.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="A folder for the report and what is trained."
@@ -37,6 +45,7 @@ def compare(
     source: Path,
     names: str,
     methods: str,
+    lists: tuple[str, ...],
     keep: str,
     out: Path,
     version: str | None,
@@ -63,7 +72,7 @@ def compare(
 
     chosen = [comparing.Method.parse(text) for text in methods.split(",") if text.strip()]
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    pool = _pool(source, version, wanted, bool(chosen))
+    pool = comparing.with_lists(_pool(source, version, wanted, bool(chosen or lists)), _files_of(lists))
     surrogate = SurrogateConfig(device=device)
     config = CompareConfig(num_steps=steps, num_seeds=seeds, num_draws=draws, surrogate=surrogate)
     with show.parts() as progress:
@@ -152,10 +161,19 @@ def _pool(source: Path, version: str | None, names: list[str], has_methods: bool
     from flows import compare_subsets as comparing
 
     if not names and not has_methods:
-        raise UsageError("Say what to compare: --subsets NAMES of a dataset, or --methods.")
+        raise UsageError("Say what to compare: --subsets NAMES of a dataset, --methods, or --list NAME=FILE.")
     if names and not (source / "manifest").is_dir():
         raise UsageError(f"{source}: is no dataset, so it has no --subsets. Try --methods.")
     return comparing.pool_of(source, version, names)
+
+
+def _files_of(lists: tuple[str, ...]) -> dict[str, Path]:
+    from aria_data.errors import UsageError
+
+    pairs = [text.partition("=") for text in lists]
+    if wrong := next((text for text, (name, _, path) in zip(lists, pairs, strict=True) if not name or not path), None):
+        raise UsageError(f"--list {wrong}: write NAME=FILE.")
+    return {name: Path(path) for name, _, path in pairs}
 
 
 def _shares(keep: str) -> list[float]:
