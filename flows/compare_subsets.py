@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
 MAX_LINES = 20  # at most so many unreadable files are listed
 MIDI_SUFFIXES = (".mid", ".midi")
+NUMBERS = {"calibrated": "alpha", "window": "offset"}  # what SCORE:METHOD:NUMBER sets
 NUM_DRAWS = 3  # selections by a method that draws at random: one draw does not describe the method
 
 Progress = Callable[[str, int, int], None]
@@ -51,34 +52,34 @@ class Method:
     name: str
     method: str
     score: str = ""
-    alpha: float | None = None
+    number: float | None = None  # what `NUMBERS` names
 
     @classmethod
     def parse(cls, text: str) -> Method:
-        """Read `group_random`, `el2n:top`, `el2n:calibrated:0.1`. Raises `UsageError`."""
+        """Read `group_random`, `el2n:top`, `el2n:calibrated:0.1`, `loss:window:0.2`. Raises `UsageError`."""
         parts = text.strip().split(":")
         score = parts.pop(0) if len(parts) > 1 else ""
-        alpha = parts.pop() if len(parts) > 1 else None
-        if len(parts) != 1 or parts[0] not in METHODS or (alpha is not None and parts[0] != "calibrated"):
+        number = parts.pop() if len(parts) > 1 else None
+        if len(parts) != 1 or parts[0] not in METHODS or (number is not None and parts[0] not in NUMBERS):
             raise UsageError(
-                f"{printable(text)!r} is no method. Write METHOD, SCORE:METHOD or SCORE:calibrated:ALPHA; "
-                f"methods are {', '.join(METHODS)}."
+                f"{printable(text)!r} is no method. Write METHOD, SCORE:METHOD, SCORE:calibrated:ALPHA or "
+                f"SCORE:window:OFFSET; methods are {', '.join(METHODS)}."
             )
         if parts[0] in BY_SCORE and not score:
             raise UsageError(f"{parts[0]} goes by a score. Write SCORE:{parts[0]}, for example el2n:{parts[0]}.")
         try:
-            share = None if alpha is None else float(alpha)
+            share = None if number is None else float(number)
         except ValueError as error:
-            raise UsageError(f"{printable(text)!r}: {alpha!r} is no number between 0 and 1.") from error
+            raise UsageError(f"{printable(text)!r}: {number!r} is no number between 0 and 1.") from error
         method = cls(text.strip(), parts[0], score if parts[0] in BY_SCORE else "", share)
-        method.config(0.5)  # raises for a wrong alpha before anything is trained
+        method.config(0.5)  # raises for a wrong number before anything is trained
         if method.score:
             _require_score(method.score)
         return method
 
     def config(self, fraction: float) -> SelectConfig:
-        config = SelectConfig(self.method, Budget(fraction), weights_mean_one=True)
-        return config if self.alpha is None else replace(config, alpha=self.alpha)
+        given: dict[str, Any] = {} if self.number is None else {NUMBERS[self.method]: self.number}
+        return SelectConfig(self.method, Budget(fraction), weights_mean_one=True, **given)
 
     @property
     def num_draws(self) -> int:
@@ -93,6 +94,11 @@ def _require_score(score: str) -> None:
         raise UsageError(f"{score} needs a probe, which this has not. `aria-data score`, then select, then --subsets.")
     if score not in RANDOM:
         require_known([score])
+
+
+def pool_of(source: Path, version: str | None = None, names: Iterable[str] = ()) -> Pool:
+    """The pool of a dataset, or of a folder of MIDI files, which has no versions and no subsets."""
+    return pool_of_dataset(source, version, names) if (source / "manifest").is_dir() else pool_of_folder(source)
 
 
 def pool_of_folder(folder: Path) -> Pool:
@@ -144,6 +150,42 @@ def _subset_of(dataset: Dataset, name: str) -> tuple[dict[str, Any], Sequence[fl
     rows = {row["segment_id"]: row for row in selection.table.to_pylist()}
     is_weighted = weight in dataset.column_names and not selection.table[weight].null_count
     return rows, tuple(selection.weights(weight)) if is_weighted else ()
+
+
+def with_lists(pool: Pool, lists: Mapping[str, Path]) -> Pool:
+    """Add choices that were made elsewhere: text files with an id a line, or id, tab, weight. `#` begins a comment.
+
+    An id is a segment's, or in a folder of MIDI files a path below it. Raises `UsageError` with file and line for an id
+    that is not there or comes twice, and for a weight that is no number.
+    """
+    from aria_data.compare import Subset
+
+    found = {name: Subset(*_read_list(path, pool)) for name, path in lists.items()}
+    if both := sorted(found.keys() & pool.subsets.keys()):
+        raise UsageError(f"--list {printable(both[0])}: a subset has that name. Give the list another one.")
+    return replace(pool, subsets={**pool.subsets, **found})
+
+
+def _read_list(path: Path, pool: Pool) -> tuple[list[str], list[float]]:
+    weights: dict[str, float] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{printable(str(path))}: cannot be read as text ({error}). Give ids, one a line.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        where, (name, _, weight) = f"{printable(str(path))}:{number}", line.rstrip().partition("\t")
+        if name in weights or name not in pool.files:
+            what = "comes twice" if name in weights else "is not among the files. Give ids as `losses.csv` has them"
+            raise UsageError(f"{where}: {printable(name)!r} {what}.")
+        try:
+            weights[name] = float(weight) if weight else 1.0
+        except ValueError as error:
+            raise UsageError(f"{where}: the weight {printable(weight)!r} is no number.") from error
+    if not weights:
+        raise UsageError(f"{printable(str(path))}: names no file. Give ids, one a line.")
+    return list(weights), list(weights.values())
 
 
 def compare_subsets(

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aria_data.errors import DatasetCorrupt, DatasetNotFound, UsageError
 from aria_data.manifest import Dataset, Manifest
 from aria_data.manifest.dataset import midi_path_of
@@ -197,10 +199,11 @@ class SelectRequest:
 def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     """Select from a score table and release a version with `in_<name>` and `weight_<name>`. Gives (version, selection).
 
-    The pool is the scored rows without those that have been removed or excluded since. Raises `UsageError` where the
+    The pool is the scored rows without those that have been removed or excluded since. Where the method needs no score
+    and there is no table, it is the rows that would be scored: `WHERE`. Raises `UsageError` where the
     score is missing or nothing can be kept, `DatasetNotFound` without a table.
     """
-    table_name, table = load_scores(root, request.table)
+    table_name, table = _table_for(root, request)
     if request.config.method in BY_SCORE and not request.score:
         raise UsageError(f"{request.config.method} goes by a score. Say which: --score {', '.join(table.columns)}.")
     if request.score and request.score not in table.columns:
@@ -230,6 +233,24 @@ def select_subset(root: Path, request: SelectRequest) -> tuple[int, Selection]:
     about = _about(request, table_name, table, selection) | {"splits": list(splits)}
     define_selection(root, request.name, selected_rows(selection), about)
     return Manifest(root).version(), selection
+
+
+def _table_for(root: Path, request: SelectRequest) -> tuple[str, ScoreTable]:
+    """The table that is asked for; where none is needed and there is none, ("", one of rows without scores)."""
+    if request.score or request.table or request.config.method in BY_SCORE or score_tables(root):
+        return load_scores(root, request.table)
+    rows = (
+        Dataset(root)
+        .select(WHERE)
+        .table.select(["segment_id", "recording_id", "recording_cluster", "composition_id", "duration_s", "num_notes"])
+    )
+    groups = [group_of(row, "composition") for row in rows.to_pylist()]
+    minutes = np.asarray(rows["duration_s"], dtype=float) / 60
+    ids, num_notes = rows["segment_id"].to_pylist(), np.asarray(rows["num_notes"])
+    about = {"manifest_version": Dataset(root).version}
+    if not ids:
+        raise UsageError(f"{root}: no row fits {WHERE!r}, so there is nothing to select from.")
+    return "", ScoreTable.of(ids, {}, groups, minutes, num_notes, about)
 
 
 def _splits_of(root: Path, ids: Collection[str]) -> dict[str, int]:

@@ -15,7 +15,8 @@ PACKAGES = ("aria_data", "classifiers", "flows")
 MAX_FILES = 17  # in a folder; more is a corridor
 PLAIN_MODULES = {"aria_data": {"config", "errors", "records"}}  # what everybody needs
 RECIPES = {
-    "align", "build_dataset", "compare_subsets", "crawl", "define_subset", "fetch", "remove", "select_subset", "serve",
+    "align", "build_dataset", "check_scores", "compare_subsets", "crawl", "define_subset", "fetch", "remove",
+    "select_subset", "serve",
 }  # fmt: skip
 
 

@@ -2,7 +2,10 @@
 
 In: windows of tokens and subsets of their files. Out: a `Comparison`, and a report of it.
 `arms` has what is trained on, `training_runs` trains and tests, `differences` computes intervals of the losses,
-`comparison` arranges them in rows, `comparison_report` shows them. `compare_arms` runs all of it.
+`frechet` how far files lie from those tested on, without training. `comparison` arranges all in rows,
+`comparison_report` shows them. `compare_arms` runs all of it.
+Beside that, `attribution_check` checks influence against training: `attribution` says which file lowers the loss of
+which, `datamodel` how well that foretold it, `check_report` shows it.
 Importing this room loads torch.
 """
 

@@ -20,6 +20,7 @@ import numpy as np
 from aria_data.compare.arms import Arm, Chosen, Repeats, gather
 from aria_data.compare.comparison import Comparison, Tested
 from aria_data.compare.differences import Measured
+from aria_data.compare.frechet import Space
 from aria_data.compare.training_runs import Bench, TrainingResult, TrainingRun, kept, run_trainings, seconds_per_run
 from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.surrogate import SurrogateConfig, Windows
@@ -96,7 +97,7 @@ def compare(
     """
     config, on_progress = config or CompareConfig(), progress or (lambda what, done, total: None)
     warnings: list[str] = []
-    test_files, open_files = _split(windows, test, config, warnings)
+    test_files, open_files = split_files(windows, test, config, warnings)
     arms = gather(windows, subsets, open_files, config.repeats, warnings)
     bench = Bench(windows, test_files, config.recipe, cache_dir)
     plans = [[(bench.key(run), run) for run in each.training_runs()] for each in arms]
@@ -108,15 +109,17 @@ def compare(
     if not is_scored.any():
         raise UsageError("A training diverged: its test loss is not a number. Use a lower learning rate.")
     tested = _tested(windows, test_files[is_scored])
+    space = Space.of(windows, test_files[is_scored])
     measured = [
-        _measured(each, loss[:, is_scored], tested, len(open_files)) for each, loss in zip(arms, losses, strict=True)
+        _measured(each, loss[:, is_scored], tested, len(open_files), space)
+        for each, loss in zip(arms, losses, strict=True)
     ]
     warnings += _warnings_of(measured, tested, config)
     about = _about(windows, config, open_files, tested, estimated_s, results)
     return Comparison(tuple(measured), tested, tuple(warnings), config.confidence, about)
 
 
-def _split(
+def split_files(
     windows: Windows, test: Collection[str] | None, config: CompareConfig, warnings: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the files to test on and of those to train on; the two share no composition and no copy."""
@@ -179,7 +182,7 @@ def _tested(windows: Windows, test_files: np.ndarray) -> Tested:
     return Tested(tuple(windows.ids[number] for number in test_files), tuple(map(str, names)), codes, sizes)
 
 
-def _measured(arm: Arm, losses: np.ndarray, tested: Tested, num_open: int) -> Measured:
+def _measured(arm: Arm, losses: np.ndarray, tested: Tested, num_open: int, space: Space) -> Measured:
     return Measured(
         arm.name,
         arm.kind,
@@ -188,6 +191,7 @@ def _measured(arm: Arm, losses: np.ndarray, tested: Tested, num_open: int) -> Me
         arm.effective_num_files,
         losses.reshape(len(arm.variants), arm.num_seeds, -1),
         tested.means(losses).reshape(len(arm.variants), arm.num_seeds, -1),
+        np.array([space.distance(*variant) for variant in arm.variants]),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from aria_data.compare.differences import Difference, Measured, difference, loss_of
+from aria_data.compare.frechet import distance_apart, rank_agreement
 from aria_data.errors import UsageError
 
 RARE_QUANTILE = 0.25  # of the number of files a composition has
@@ -66,6 +67,8 @@ class Row:
     against_all: Difference | None
     rare: Tail | None  # on the compositions with the fewest files
     worst: Tail | None  # on the compositions with the highest mean loss over all lines
+    distance: float | None = None  # Fréchet, of the histograms of its files from those tested on; mean over draws
+    distance_against_random: Difference | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,17 @@ class Comparison:
         is_worst[np.argsort(-loss, kind="stable")[:num]] = num < len(loss)
         return is_worst
 
+    @cached_property
+    def distance_agreement(self) -> float | None:
+        """Spearman's rho of distance and loss over choices of one size, averaged over the sizes that have enough."""
+        found = []
+        for size in {each.num_files for each in self.measured}:
+            same = [each for each in self.measured if each.num_files == size]
+            losses = [each.by_composition.mean(axis=(1, 2)) for each in same]
+            found.append(rank_agreement([each.distances for each in same], losses))
+        known = [each for each in found if each is not None]
+        return float(np.mean(known)) if known else None
+
     def _named(self, name: str) -> Measured:
         found = next((each for each in self.measured if each.name == name), None)
         if found is None:
@@ -129,6 +143,8 @@ class Comparison:
             self._difference(one, everything),
             self._tail(one, random, self.tested.is_rare),
             self._tail(one, random, self.is_worst),
+            float(one.distances.mean()) if len(one.distances) else None,
+            distance_apart(one.distances, random.distances, self.confidence) if random else None,
         )
 
     def _difference(self, one: Measured, other: Measured | None, which: np.ndarray | None = None) -> Difference | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Measured:
     effective_num_files: float  # (sum w)^2 / sum w^2
     losses: np.ndarray  # (variants, seeds, test files), nats a token; a variant is another draw
     by_composition: np.ndarray  # (variants, seeds, compositions): means over a composition's files
+    distances: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (variants,) `frechet.Space.distance`
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ The checkpoints may be a user's own or the surrogate's. A column that cannot be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from aria_data.errors import UsageError
 from aria_data.pruning import over_time, scores
-from aria_data.pruning.influence import InfluenceConfig, dealrec, influence
+from aria_data.pruning.influence import InfluenceConfig, dealrec, influence, influence_by_probe
+from aria_data.pruning.retrieval import retrieval_of
 from aria_data.surrogate import Examples, Scorable
 from aria_data.surrogate.scorable import mean_per_file, reduce_per_file
 
@@ -46,6 +47,7 @@ DIRECTIONS = {  # column -> what a high value means; in every column of the tabl
 }
 COLUMNS = tuple(DIRECTIONS)
 PROBED = ("influence", "dealrec")  # computed only with a probe
+_BY_PROBE = "by probe"  # influence for each part of the probe, (files, parts); no column
 _SUMS = {"dealrec": "influence", "dealrec_train": "influence_train"}
 
 
@@ -111,9 +113,10 @@ def columns_of(
     found: dict[str, np.ndarray] = {}
     for names, compute in _TOGETHER:
         if mine := needed & set(names):
-            found |= {name: values for name, values in compute(task, warnings).items() if name in mine}
+            found |= {name: values for name, values in compute(task, warnings).items() if name in {*mine, _BY_PROBE}}
             if progress:
                 progress(len(found), len(needed))
+    warnings += _blind_to_probe(found, task.config.effort_weight, wanted)
     for name in sums:
         found[name] = dealrec(found[_SUMS[name]], found["effort"], task.config.effort_weight)
     return {name: found[name] for name in COLUMNS if name in found and name in wanted}, warnings
@@ -192,7 +195,23 @@ def _influence(task: Task, warnings: list[str], name: str, target: Literal["prob
     config = replace(task.config.influence, target=target)
     found = influence(task.scored.model, task.examples, task.probe, config)
     warnings += [f"{name}: {line}" for line in found.warnings]
-    return {name: found.values}
+    if target == "train" or task.probe is None:
+        return {name: found.values}
+    return {name: found.values, _BY_PROBE: influence_by_probe(task.scored.model, task.examples, task.probe)}
+
+
+def _blind_to_probe(found: Mapping[str, np.ndarray], effort_weight: float, wanted: Collection[str]) -> Iterator[str]:
+    """A warning for each score of `PROBED` that names the same files whatever part of the probe it is asked about."""
+    if (by_probe := found.get(_BY_PROBE)) is None:
+        return
+    values = {"influence": by_probe}
+    if "dealrec" in wanted:
+        parts = [dealrec(part, found["effort"], effort_weight) for part in by_probe.T]
+        values["dealrec"] = np.stack(parts, axis=1)
+    for name in sorted(values.keys() & set(wanted)):
+        retrieval = retrieval_of(values[name])
+        if retrieval is not None and retrieval.is_same_for_all:
+            yield f"{name}: {retrieval.text}. It says more about the files than about the probe; another chooses alike."
 
 
 _Compute = Callable[[Task, list[str]], dict[str, np.ndarray]]

@@ -46,10 +46,24 @@ class Sampling:
         return indices[np.argsort(self.random_keys(purpose)[indices], kind="stable")]
 
     def by_rank(self) -> np.ndarray:
-        """The indices of the open files, hardest first (`bottom`: easiest first). Random keys break ties."""
+        """The indices of the open files, those to be kept first; see `_ranked_by`. Random keys break ties."""
         indices = np.flatnonzero(self.is_open)
-        keys = self.scores[indices] if self.config.method == "bottom" else -self.scores[indices]
-        return indices[np.lexsort((self.random_keys("tie")[indices], keys))]
+        order = indices[np.lexsort((self.random_keys("tie")[indices], self._ranked_by()[indices]))]
+        if self.config.method != "middle":
+            return order
+        from_median = np.abs(2 * np.arange(len(order)) - (len(order) - 1))
+        return order[np.argsort(from_median, kind="stable")]
+
+    def _ranked_by(self) -> np.ndarray:
+        """What the rank goes by, for each file, the lowest first: as a rule the hardest; lengths in notes."""
+        match self.config.method:
+            case "longest":
+                return -self.pool.num_notes
+            case "shortest":
+                return self.pool.num_notes
+            case "bottom":
+                return self.scores
+        return -self.scores
 
     def keep(self, indices: np.ndarray, labels: Iterable[str]) -> None:
         """Keep these files; `labels` are their reasons."""

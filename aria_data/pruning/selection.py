@@ -11,10 +11,12 @@ import numpy as np
 from aria_data.errors import ConfigInvalid
 from aria_data.pruning.budgets import Budget
 
-BY_RANK = ("top", "bottom", "window")  # without chance, except for ties
-BY_SCORE = (*BY_RANK, "stratified", "score_proportional", "ht_proportional", "calibrated")
+BY_LENGTH = ("longest", "shortest")  # by number of notes, which is what a model reads; they need no score
+BY_RANK_OF_SCORE = ("top", "bottom", "window", "middle")
+BY_RANK = (*BY_LENGTH, *BY_RANK_OF_SCORE)  # without chance, except for ties
+BY_SCORE = (*BY_RANK_OF_SCORE, "stratified", "score_proportional", "ht_proportional", "calibrated")
 WEIGHTED = ("calibrated", "ht_proportional")  # methods that define weights of their own
-METHODS = ("random", "group_random", *BY_SCORE)
+METHODS = ("random", "group_random", *BY_LENGTH, *BY_SCORE)
 NORMALIZE = ("none", "dataset", "group")
 
 

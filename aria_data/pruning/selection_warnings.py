@@ -8,7 +8,7 @@ import numpy as np
 
 from aria_data.pruning.budgets import ROUNDING
 from aria_data.pruning.sampling import Sampling
-from aria_data.pruning.selection import BY_RANK, BY_SCORE, WEIGHTED, Selection
+from aria_data.pruning.selection import BY_RANK, BY_RANK_OF_SCORE, BY_SCORE, WEIGHTED, Selection
 
 FEW = 0.3  # at or below this share, selection by score alone loses to random: Ayed and Hayou, DeepCore, CCS, our pilot
 FEW_EFFECTIVE = 0.7  # effective / kept files, below which to warn; calibrated with alpha 0.5 at 30 % has 0.67
@@ -38,7 +38,7 @@ def _of_scores(selection: Selection, sampling: Sampling) -> Iterator[str]:
         names, counts = np.unique(pool.groups[is_scored].astype(object), return_counts=True)
         if num_alone := int((counts[names != ""] == 1).sum()):
             yield f"{num_alone} files are alone in their group and count as average: score 0 after normalize='group'."
-    if config.method in BY_RANK and len(selection.ids) <= FEW * len(pool):
+    if config.method in BY_RANK_OF_SCORE and len(selection.ids) <= FEW * len(pool):
         yield (
             f"{config.method} keeps {len(selection.ids)} of {len(pool)} files by score alone; at 30 % and below that "
             "usually does worse than random files. Compare with group_random, or use calibrated with alpha 0.1."

@@ -11,7 +11,7 @@ import numpy as np
 from aria_data.pruning.budgets import ROUNDING, num_affordable
 from aria_data.pruning.random_keys import random_keys
 from aria_data.pruning.sampling import Sampling, codes_of, prepare, ranks_within
-from aria_data.pruning.selection import Pool, SelectConfig, Selection, weights_of
+from aria_data.pruning.selection import BY_RANK, Pool, SelectConfig, Selection, weights_of
 from aria_data.pruning.selection_warnings import warnings_of
 
 
@@ -46,9 +46,12 @@ def _random(sampling: Sampling) -> None:
 
 
 def _by_rank(sampling: Sampling) -> None:
-    """`top`, `bottom`, and `window`, whose hardest files have been cut off before."""
+    """`top`, `bottom`, `middle`, lengths, and `window`, whose hardest files have been cut off before."""
     order = sampling.by_rank()
-    sampling.draw(order, _numbered("rank", len(order)))
+    sampling.draw(order, _numbered(_RANK_WORDS.get(sampling.config.method, "rank"), len(order)))
+
+
+_RANK_WORDS = {"middle": "place from the median", "longest": "rank by length", "shortest": "rank by length"}
 
 
 def _numbered(word: str, num: int) -> list[str]:
@@ -196,9 +199,7 @@ def _calibrated(sampling: Sampling) -> None:
 _DRAW = {
     "random": _random,
     "group_random": _group_random,
-    "top": _by_rank,
-    "bottom": _by_rank,
-    "window": _by_rank,
+    **dict.fromkeys(BY_RANK, _by_rank),
     "stratified": _stratified,
     "score_proportional": _score_proportional,
     "ht_proportional": _ht_proportional,

@@ -2,7 +2,8 @@
 
 In: MIDI files. Out: `Windows` of tokens, and trained surrogates (`Run`).
 `tokens` and `windows` prepare the data, `network` is the model, `training` trains it. `scorable` is the interface that
-scores need of any model, `forward` runs a model once over its examples. Importing this room loads torch.
+scores need of any model, `forward` runs a model once over its examples, `histograms` counts notes. Importing this room
+loads torch.
 """
 
 from aria_data.surrogate.network import Surrogate, SurrogateConfig

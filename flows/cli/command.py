@@ -19,7 +19,7 @@ from flows.cli.annotate import annotate_command, evaluate_annotate_command
 from flows.cli.base import DONE, DONE_WITH_FAILURES, INTERRUPTED, TERMINATED, USAGE
 from flows.cli.build import build, demo, plan
 from flows.cli.collect import attempts, crawl, fetch, retry, tree
-from flows.cli.compare import compare
+from flows.cli.compare import check_scores, compare
 from flows.cli.exclusions import exclude
 from flows.cli.look import card, diff, explain, query, rejections, sample, stats, versions
 from flows.cli.machine import costs, doctor, serve
@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[click.Command, ...]] = {  # as `--help` shows them: the 
     "Build": (build, plan, demo),
     "Look": (report, browse, show, query, sql, stats, sample, explain, rejections, versions, diff, card),
     "Release": (export, subset, subsets, exclude, remove),
-    "Train on less": (score, select, compare),
+    "Train on less": (score, select, compare, check_scores),
     "Tools, on files and lists without a dataset": (
         transcribe,
         classify,

@@ -13,9 +13,12 @@ from flows.cli.base import DATASET, Examples, device_option, print_json
 METHODS = (  # those of `aria_data.pruning.selection`; a test compares them
     "random",
     "group_random",
+    "longest",
+    "shortest",
     "top",
     "bottom",
     "window",
+    "middle",
     "stratified",
     "score_proportional",
     "ht_proportional",
@@ -108,6 +111,8 @@ def _print_scores(name: str, found: Any) -> None:
     examples="""
     aria-data select dataset/ --name third --method group_random --keep 0.3
     aria-data select dataset/ --name el2n_30 --score el2n --calibrate 0.1 --keep 0.3
+    aria-data select dataset/ --name usual --score loss --method middle --keep 0.5
+    aria-data select dataset/ --name long --method longest --minutes 600
     aria-data select dataset/ --name hard_600 --score loss --method window --offset 0.1 --minutes 600
     aria-data query dataset/ in_el2n_30 --columns segment_id,weight_el2n_30 --format csv
     """,

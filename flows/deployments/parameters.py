@@ -94,17 +94,23 @@ Method = Annotated[
     Literal[
         "random",
         "group_random",
+        "longest",
+        "shortest",
         "top",
         "bottom",
         "window",
+        "middle",
         "stratified",
         "score_proportional",
         "ht_proportional",
         "calibrated",
     ],
-    titled("Method", "How files are chosen. All but the first two go by a score. docs/pruning.md compares them."),
+    titled("Method", "How files are chosen. All but the first four go by a score. docs/pruning.md compares them."),
 ]
-Score = Annotated[str, titled("Score", "That the method goes by: el2n, loss, vog ... Empty for random, group_random.")]
+Score = Annotated[
+    str,
+    titled("Score", "That the method goes by: el2n, loss, vog ... Empty for random, group_random, longest, shortest."),
+]
 Unit = Annotated[
     Literal["fraction", "files", "minutes", "notes"],
     titled("Kept: unit", "What the amount counts. A fraction is 0 to 1."),

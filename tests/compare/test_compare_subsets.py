@@ -51,6 +51,32 @@ def test_methods_are_tried_on_a_folder_in_which_a_piece_is_a_folder(folder, tmp_
     assert "no difference" in said.output
 
 
+def test_a_choice_made_elsewhere_is_compared_by_its_list(folder, tmp_path):
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.mid"))
+    mine = tmp_path / "mine.txt"
+    mine.write_text("# ours\n" + "".join(f"{name}\t{1 + number % 2}\n" for number, name in enumerate(names[:12])))
+    said = run("compare", folder, "--list", f"mine={mine}", "--out", tmp_path / "out", *FAST)
+    assert said.exit_code == 0, said.output
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]}
+    assert rows["mine"]["effective_num_files"] < rows["mine"]["num_files"] <= 12
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("nowhere.mid\n", "mine.txt:1: 'nowhere.mid' is not among the files"),
+        ("piece 0/take 0.mid\npiece 0/take 0.mid\n", "mine.txt:2: 'piece 0/take 0.mid' comes twice"),
+        ("piece 0/take 0.mid\tmuch\n", "mine.txt:1: the weight 'much' is no number"),
+        ("# nothing\n", "names no file"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_refused_with_its_line(folder, tmp_path, content, words):
+    (tmp_path / "mine.txt").write_text(content)
+    said = run("compare", folder, "--list", f"mine={tmp_path / 'mine.txt'}", "--out", tmp_path / "out", *FAST)
+    assert words in str(said.exception)
+    assert "write NAME=FILE" in str(run("compare", folder, "--list", "mine", "--out", tmp_path, *FAST).exception)
+
+
 def test_a_comparison_that_is_done_is_shown_again_without_training(folder, tmp_path, monkeypatch):
     from aria_data.compare import training_runs
 
@@ -117,6 +143,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
         "el3n:top",
         "influence:top",
         "loss:calibrated:7",
+        "loss:window:7",
+        "loss:middle:0.1",
+        "middle",
     ],
 )
 def test_what_is_no_method_is_refused_with_the_methods_there_are(text):
@@ -129,7 +158,8 @@ def test_a_method_is_read_with_its_score_and_share():
     assert Method.parse("el2n:calibrated:0.25") == Method("el2n:calibrated:0.25", "calibrated", "el2n", 0.25)
     assert Method.parse("group_random") == Method("group_random", "group_random")
     assert Method.parse("el2n:calibrated:0.25").config(0.3).alpha == 0.25
-    assert Method.parse("loss:window").num_draws == 1
+    assert Method.parse("loss:window:0.3").config(0.3).offset == 0.3
+    assert Method.parse("loss:window").num_draws == Method.parse("longest").num_draws == 1
     assert Method.parse("group_random").num_draws == 3
 
 

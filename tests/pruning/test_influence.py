@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aria_data.errors import AriaDataError, UsageError
+from aria_data.pruning.columns import Snapshot, Task, columns_of
 from aria_data.pruning.influence import (
     HeadCurvature,
     InfluenceConfig,
     conjugate_gradient,
     dealrec,
     influence,
+    influence_by_probe,
     lissa,
 )
 from aria_data.surrogate import Examples
@@ -240,3 +242,27 @@ def test_dealrecs_sum_brings_both_parts_to_one_scale_first():
     assert dealrec(influences, efforts, 0.5)[:3] == pytest.approx([0.0, 0.5 + 0.5, 1.0 + 0.25])
     assert np.isnan(dealrec(influences, efforts)[3])
     assert dealrec(np.ones(3), np.array([1.0, 2.0, 3.0]), 1.0) == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_the_parts_of_a_probe_average_to_the_whole_of_it(world):
+    x, y, _, model = world
+    probe = examples_of(*data(7, 40))
+    parts = influence_by_probe(model, examples_of(x, y), probe, EXACT)
+    assert parts.shape == (NUM_FILES, 8)
+    whole = influence(model, examples_of(x, y), probe, EXACT).values
+    assert parts.mean(axis=1) == pytest.approx(whole, abs=1e-9)
+
+
+@pytest.mark.parametrize("is_one_music", [True, False])
+def test_influence_that_names_the_same_files_for_every_part_of_the_probe_is_flagged(world, is_one_music):
+    x, y, _, model = world
+    inputs, labels = data(7, 40)
+    if is_one_music:  # the same five files, eight times
+        inputs, labels = inputs[:5].repeat(8, 1, 1), labels[:5].repeat(8, 1)
+    snapshot = Snapshot(model, 1.0, 0.1)
+    task = Task([snapshot], examples_of(x, y), CLASSES, examples_of(inputs, labels))
+    columns, warnings = columns_of(task, {"influence", "dealrec"})
+    assert set(columns) == {"influence", "dealrec"}
+    flagged = [line for line in warnings if "have 100% in common (by chance 10%)" in line]
+    assert [line.split(":")[0] for line in flagged] == (["dealrec", "influence"] if is_one_music else [])
+    assert is_one_music == any("says more about the files than about the probe" in line for line in warnings)

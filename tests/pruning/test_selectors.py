@@ -14,7 +14,7 @@ from subset_pools import attribute, keep, pool_of
 from aria_data.errors import ConfigInvalid
 from aria_data.pruning import Budget, Pool, SelectConfig, report_of, select
 from aria_data.pruning.random_keys import random_keys
-from aria_data.pruning.selection import BY_RANK, BY_SCORE, METHODS
+from aria_data.pruning.selection import BY_LENGTH, BY_RANK, BY_SCORE, METHODS
 
 NESTED = tuple(method for method in METHODS if method != "ht_proportional")
 
@@ -95,7 +95,8 @@ def test_exactly_so_many_files_are_kept_as_the_budget_allows(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_another_seed_draws_others_unless_rank_decides(method):
     rng = np.random.default_rng(0)
-    pool = Pool.of([f"{number}" for number in range(200)], rng.normal(size=200), [f"{n % 40}" for n in range(200)])
+    names, groups = [f"{number}" for number in range(200)], [f"{number % 40}" for number in range(200)]
+    pool = Pool.of(names, rng.normal(size=200), groups, None, rng.permutation(200))
     one, other = (keep(pool, method, Budget(files=50), seed).ids for seed in (0, 1))
     assert (one == other) == (method in BY_RANK)
 
@@ -136,6 +137,21 @@ def test_top_keeps_the_highest_and_bottom_the_lowest():
     pool = Pool.of(list("abcdef"), [0.3, 0.1, 0.6, 0.2, 0.5, 0.4])
     assert keep(pool, "top", Budget(files=2)).ids == ("c", "e")
     assert keep(pool, "bottom", Budget(files=2)).ids == ("b", "d")
+
+
+def test_the_longest_and_the_shortest_go_by_notes_and_need_no_score():
+    pool = Pool.of(list("abcd"), None, None, [1.0, 9.0, 2.0, 3.0], [400, 100, 300, 200])
+    assert keep(pool, "longest", Budget(files=2)).ids == ("a", "c")
+    assert keep(pool, "shortest", Budget(files=2)).ids == ("b", "d")
+    assert keep(pool, "longest", Budget(notes=500)).reasons["c"] == "left: rank by length 2 of 4, 1 were taken"
+
+
+def test_the_middle_is_the_same_share_from_both_ends():
+    pool = Pool.of([f"{number:02d}" for number in range(10)], np.arange(10.0) ** 3)
+    assert keep(pool, "middle", Budget(fraction=0.4)).ids == ("03", "04", "05", "06")
+    assert keep(pool, "middle", Budget(files=9)).ids == tuple(f"{number:02d}" for number in range(1, 10))
+    is_scored = Pool.of(list("abcd"), [math.nan, 1.0, 2.0, 9.0])
+    assert keep(is_scored, "middle", Budget(files=1)).ids == ("c",)
 
 
 def test_a_window_skips_its_share_from_the_hard_end():
@@ -317,7 +333,7 @@ def test_keeping_30_percent_by_score_alone_is_warned_of(method):
         warnings = keep(pool_of(100), method, Budget(fraction=share)).warnings
         return any("by score alone" in warning and "calibrated" in warning for warning in warnings)
 
-    assert is_warned(0.3) == (method in BY_RANK)
+    assert is_warned(0.3) == (method in BY_RANK and method not in BY_LENGTH)
     assert not is_warned(0.5)
 
 

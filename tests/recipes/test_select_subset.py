@@ -155,6 +155,16 @@ def test_a_dataset_without_scores_says_how_to_make_them(tmp_path):
         score_dataset(root, ScoreRequest(where="num_notes > 1e6"), QUICK)
 
 
+def test_a_method_that_needs_no_score_needs_no_score_table(tmp_path):
+    root = make_dataset(tmp_path, 8)
+    rows = Manifest(root).rows()
+    Manifest(root).commit([row | {"num_notes": 100 + number % 5} for number, row in enumerate(rows)])
+    version, selection = select_subset(root, SelectRequest("long", config=SelectConfig("longest", Budget(files=1))))
+    assert selection.ids == (rows[4]["segment_id"],)
+    assert len(selection.pool) == len(rows)
+    assert [row["segment_id"] for row in Manifest(root).rows(version) if row["in_long"]] == list(selection.ids)
+
+
 def run(*arguments: str):
     return CliRunner().invoke(cli, list(arguments))
 
