@@ -17,8 +17,8 @@ from aria_data.storage import printable
 
 def main(max_memory_bytes: int) -> None:
     """Read the scores that come by the standard input as `path, score_id, texts, where to write what was read`."""
-    require_partitura()
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a reader prints is no answer
+    require_partitura()
     print("ready", file=answers, flush=True)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     for line in sys.stdin.buffer:

@@ -1,7 +1,7 @@
-"""New data files for some buckets of the manifest, written one after another and committed together.
+"""New data files of the manifest, written bucket by bucket and committed together.
 
-deltalake's own writer has a row group of each bucket in memory until it ends; here a bucket is out of memory as soon as
-it is written, and may be written while others are still read.
+deltalake's own writer has, of every bucket, a row group and the whole compressed file in memory until it ends; here a
+row group goes to the disk as soon as it is full.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aria_data.errors import DatasetError
+from aria_data.errors import AriaDataError
 from aria_data.manifest.columns import BUCKET
 from aria_data.storage import is_remote, require_space, writing_whole
-from aria_data.storage.delta_tables import FileAdded, newest_version, open_delta, put_files
+from aria_data.storage.delta_tables import FileAdded, open_delta, put_files
 
-ROW_GROUP = 16 << 10  # rows
-# As `row_queries.LAYOUT`: pages of few rows, found by an index, so that reading one row reads little else
+ROW_GROUP = 4 << 10  # rows: those of every bucket are in memory, about 1 kB each
+# Pages of few rows, found by an index, and small dictionaries, so that reading one row reads little else
 LAYOUT: dict[str, Any] = {
     "compression": "snappy",
     "write_batch_size": 512,
@@ -33,71 +35,120 @@ LAYOUT: dict[str, Any] = {
 }
 
 
-class BucketFiles:
-    """Files that replace all that some buckets hold. A block that ends without `commit` leaves nothing.
+@dataclass
+class _Open:
+    """A file that is being written."""
 
-    Where it is not known whether a commit is there, as with a store that was cut off, files stay; they are collected by
-    `remove_orphans` if no commit names them. Several threads may `write`. Raises `DatasetNotWritable`, and of a store
-    `StoreUnreachable`.
+    name: str
+    file: BinaryIO
+    writer: pq.ParquetWriter
+    closing: ExitStack
+    waiting: list[pa.Table] = field(default_factory=list)  # less than a row group
+    num_waiting: int = 0
+    num_rows: int = 0
+
+    def write(self, is_last: bool) -> None:
+        """Write what waits: full row groups, or all."""
+        whole = pa.concat_tables(self.waiting)
+        num_rows = len(whole) if is_last else len(whole) // ROW_GROUP * ROW_GROUP
+        if num_rows:
+            self.writer.write_table(whole.slice(0, num_rows), row_group_size=ROW_GROUP)
+        self.num_rows += num_rows
+        self.num_waiting = len(whole) - num_rows
+        rest = whole.slice(num_rows)
+        self.waiting = [rest.take(pa.array(range(len(rest))))] if len(rest) else []  # a slice would keep the whole
+
+
+class BucketFiles:
+    """Files for a table at `path` as it is at `version`, which `commit` adds or puts in place of what buckets hold.
+
+    A block that ends with an error before `commit` leaves nothing. Where it is not known whether a commit is there, as
+    with a store that was cut off, files stay; `remove_orphans` collects them if no commit names them. Several threads
+    may write, each other buckets. Raises `DatasetNotWritable`, and of a store `StoreUnreachable`.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, version: int):
+        self._path, self._version = path, version
         self._begun: list[Path] = []
-        self._added: dict[str, FileAdded | None] = {}  # by bucket; None: it shall be empty
+        self._open: dict[str, _Open] = {}  # by bucket
+        self._added: list[FileAdded] = []
 
     def __enter__(self) -> BucketFiles:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        for one in self._open.values():
+            with suppress(Exception):  # what is under way says more
+                one.writer.close()
+                one.closing.__exit__(*error)
         for file in self._begun:
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except (OSError, AriaDataError):  # the error that is under way says more; `remove_orphans` collects them
+                return
 
     def write(self, bucket: str, rows: pa.Table) -> None:
-        """Write all rows that a bucket shall have, sorted by segment_id, with their digests, without their bucket."""
-        if not len(rows):
-            self._added[bucket] = None
-            return
-        require_space(self._path, rows.nbytes)
-        name = f"{BUCKET}={bucket}/part-{secrets.token_hex(16)}.parquet"
-        file = self._path / name
-        self._begun.append(file)
-        with writing_whole(file) as opened:
-            pq.write_table(rows, opened, row_group_size=ROW_GROUP, **LAYOUT)
-            size = _size(opened)
-        self._added[bucket] = FileAdded(name, size, {BUCKET: bucket}, int(time.time() * 1000), _statistics(rows))
+        """Write rows of a bucket as a file: with their digests, without their bucket, sorted by segment_id."""
+        if len(rows):
+            require_space(self._path, rows.nbytes)
+            self.add(bucket, rows)
+            self._close(bucket)
 
-    def commit(self, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
-        """Put these files in place of all others of their buckets, as one commit. `schema` has every column."""
-        table = open_delta(self._path)
-        stored = pa.schema(table.schema().to_arrow())
+    def add(self, bucket: str, rows: pa.Table) -> None:
+        """Add rows to the file of a bucket. Every call brings the same columns."""
+        one = self._open.get(bucket) or self._opened(bucket, rows.schema)
+        one.waiting.append(rows)
+        one.num_waiting += len(rows)
+        if one.num_waiting >= ROW_GROUP:
+            one.write(is_last=False)
+
+    def _opened(self, bucket: str, schema: pa.Schema) -> _Open:
+        name = f"{BUCKET}={bucket}/part-{secrets.token_hex(16)}.parquet"
+        self._begun.append(self._path / name)
+        with ExitStack() as stack:
+            file = stack.enter_context(writing_whole(self._path / name))
+            writer = pq.ParquetWriter(file, schema, **LAYOUT)
+            self._open[bucket] = _Open(name, file, writer, stack.pop_all())
+        return self._open[bucket]
+
+    def _close(self, bucket: str) -> None:
+        one = self._open[bucket]
+        one.write(is_last=True)
+        one.writer.close()
+        one.file.flush()
+        size = one.file.seek(0, 2)
+        del self._open[bucket]
+        one.closing.close()
+        # Delta's lowest and highest values are of all columns or of none: readers take those that are missing for null
+        statistics = json.dumps({"numRecords": one.num_rows})
+        self._added.append(FileAdded(one.name, size, {BUCKET: bucket}, int(time.time() * 1000), statistics))
+
+    def commit(self, schema: pa.Schema, metadata: Mapping[str, str], replaced: Collection[str] = ()) -> None:
+        """Add the files as one commit, or put them in place of all others of the buckets `replaced`.
+
+        `schema` has every column. Raises `DatasetNotWritable`, too, where the table is at another version by now.
+        """
+        for bucket in sorted(self._open):
+            self._close(bucket)
+        stored = pa.schema(open_delta(self._path, self._version).schema().to_arrow())
         for column in schema:
             stored = stored if column.name in stored.names else stored.append(column.with_nullable(True))
-        buckets = sorted(self._added)
-        added = [file for bucket in buckets if (file := self._added[bucket]) is not None]
         written, self._begun = self._begun, []  # from here on a commit may name them, also where an error is raised
+        added = sorted(self._added, key=lambda one: one.name)
         try:
-            put_files(self._path, table, added, stored, (BUCKET, buckets), metadata)
-        except DatasetError:
-            if not is_remote(self._path) and newest_version(self._path) == table.version():
+            put_files(self._path, self._version, added, stored, (BUCKET, sorted(replaced)), metadata)
+        except AriaDataError:
+            if not is_remote(self._path) and not self._is_committed():
                 self._begun = written
             raise
 
+    def _is_committed(self) -> bool:
+        """Whether the next commit, if there is one, is of these files."""
+        commit = self._path / "_delta_log" / f"{self._version + 1:020}.json"
+        return commit.is_file() and all(one.name in commit.read_text() for one in self._added)
 
-def _size(opened: BinaryIO) -> int:
-    opened.flush()
-    return opened.seek(0, 2)
 
-
-def _statistics(rows: pa.Table) -> str:
-    """What Delta says of a file: its number of rows, between which ids they are."""
-    ids = pc.min_max(rows["segment_id"])
-    first, last = (cast(str, ids[end].as_py()) for end in ("min", "max"))
-    return json.dumps(
-        {
-            "numRecords": rows.num_rows,
-            "minValues": {"segment_id": first},
-            "maxValues": {"segment_id": last},
-            "nullCount": {"segment_id": 0},
-        }
-    )
+def in_buckets(rows: pa.Table) -> dict[str, pa.Table]:
+    """The rows of each bucket, in their order, without the column that names it."""
+    others = rows.drop_columns([BUCKET])
+    return {name: others.filter(pc.equal(rows[BUCKET], name)) for name in pc.unique(rows[BUCKET]).to_pylist()}

@@ -55,7 +55,7 @@ from aria_data.manifest.rows import (
 from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.manifest.writing import write_rows
 from aria_data.storage import printable
-from aria_data.storage.delta_tables import lean, newest_version, open_delta
+from aria_data.storage.delta_tables import lean, newest_version, open_delta, remove_orphans
 
 __all__ = [
     "BATCH_ROWS",
@@ -299,16 +299,14 @@ class Manifest:
         """
         newest = self.number_of()
         facts_json = facts_text(facts, released(self.path))
-        with BucketFiles(self.path) as files:
+        remove_orphans(self.path)  # of one that was killed: it may be as large as the whole version
+        with BucketFiles(self.path, newest) as files:
             revision = revise(self._content(newest), change, files, segment_ids)
-            if not revision.is_other and not always:
+            if not revision.buckets and not always:
                 return newest
             sums = revision.num_present, revision.hours, revision.num_removed, revision.content_sha256
             version = Version(0, "", *sums, note=note, facts_json=facts_json)
-            if not revision.is_other:
-                write_rows(self.path, iter(()), revision.schema, 0, None, version)
-            else:
-                files.commit(revision.schema, metadata_of(version))
+            files.commit(revision.schema, metadata_of(version), revision.buckets)
         return self.version()
 
     def _write_chosen(
@@ -327,10 +325,10 @@ class Manifest:
             write_rows(self.path, batches, incoming.schema, num_bytes, buckets, version)
             return self.version()
         others = pa.Table.from_batches(batches, incoming.schema)  # few, beside those that are kept
-        with BucketFiles(self.path) as files:
+        with BucketFiles(self.path, self.version()) as files:
             for name, rows in kept.buckets_with(others, buckets):
                 files.write(name, rows)
-            files.commit(incoming.schema, metadata_of(version))
+            files.commit(incoming.schema, metadata_of(version), buckets)
         return self.version()
 
 

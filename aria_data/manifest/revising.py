@@ -19,6 +19,7 @@ from aria_data.manifest.columns import DIGEST, added_columns, arrow_schema
 from aria_data.manifest.digests import BATCH_ROWS, digests_of, hash_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
 from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, where, with_index
+from aria_data.storage import require_space
 from aria_data.storage.relations import give_memory_back
 
 Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
@@ -35,7 +36,7 @@ class Revision:
     hours: float  # of the rows that are not removed
     content_sha256: str
     schema: pa.Schema  # with bucket and digest
-    is_other: bool  # than the newest version
+    buckets: list[str]  # in which rows change
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def revise(
     """
     may_change = None if segment_ids is None else buckets_of(pa.chunked_array([pa.array(sorted(segment_ids))]))
     buckets = {name: rows for name, rows in content.buckets().items() if may_change is None or name in may_change}
+    require_space(content.path, content.num_bytes_of(buckets))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         revised = list(pool.map(lambda name: _revised(content, change, files, name, buckets[name]), buckets))
     give_memory_back()  # all ids need it
@@ -63,7 +65,8 @@ def revise(
     whole = _index_of_next(content, [one.rows for one in revised])
     num_present, hours = hours_of(whole)
     sums = num_present, whole.num_rows - num_present, hours, hash_of(whole)
-    return Revision(*sums, with_index(arrow_schema(added_columns(added))), any(one.rows.num_rows for one in revised))
+    changed = [name for name, one in zip(buckets, revised, strict=True) if one.rows.num_rows]
+    return Revision(*sums, with_index(arrow_schema(added_columns(added))), changed)
 
 
 def _index_of_next(content: Content, changed: list[pa.Table]) -> pa.Table:

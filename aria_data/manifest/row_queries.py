@@ -39,16 +39,6 @@ _NAMED = re.compile(rf'"function_name":({_TEXT})|"column_names":\[((?:{_TEXT},?)
 # Names whose value changes and that are not in DuckDB's list of functions: written without brackets, or macros.
 _CHANGING = frozenset("current_timestamp current_time localtime localtimestamp current_user user age ago".split())
 
-# Parquet settings: pages of few rows, and small dictionaries, so that reading one row reads little else.
-LAYOUT: dict[str, Any] = {
-    "compression": "SNAPPY",
-    "data_page_row_count_limit": 512,
-    "write_batch_size": 512,
-    "dictionary_page_size_limit": 16 << 10,
-    "max_row_group_size": 16 << 10,  # rows of each bucket that are in memory while writing
-}
-FILE_BYTES = 16 << 20  # then a file is written: until that it is in memory, one of each bucket
-
 
 def damaged(path: Path, error: BaseException) -> DatasetError:
     """Make an error that states in one line that a data file cannot be read, and what to do."""
@@ -89,6 +79,14 @@ class Content:
         names = sorted(set(actions[f"partition.{BUCKET}"].to_pylist()))
         newer = self.schema.append(pa.field(DIGEST, pa.string()))
         return {name: data_files(self.path, self._delta, newer, {BUCKET: name}) for name in names}
+
+    def num_bytes_of(self, buckets: Collection[str]) -> int:
+        """The bytes of the data files of some buckets."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        chosen = actions.filter(
+            pc.is_in(actions[f"partition.{BUCKET}"], value_set=pa.array(list(buckets), pa.string()))
+        )
+        return pc.sum(chosen["size_bytes"]).as_py() or 0
 
     def read_bucket(self, rows: pads.Dataset) -> pa.Table:
         """Read the rows of one of `buckets`, sorted by segment_id, with their digests (null where none is stored)."""

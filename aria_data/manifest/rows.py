@@ -221,7 +221,7 @@ def by_bucket(rows: pa.Table) -> Callable[[pa.Table], pa.Table]:
 
 def where(rows: pa.Table, is_chosen: pa.ChunkedArray) -> pa.Table:
     """The chosen rows; without a copy where these are all."""
-    return rows if pc.all(is_chosen, min_count=0).as_py() else rows.filter(is_chosen)
+    return rows if pc.all(pc.fill_null(is_chosen, False), min_count=0).as_py() else rows.filter(is_chosen)
 
 
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from pyarrow.fs import LocalFileSystem
 
-from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, UsageError
+from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, DatasetNotWritable, UsageError
 from aria_data.storage.delta_stores import (
     commit_once,
     create_remote,
@@ -35,6 +35,7 @@ from aria_data.storage.files import PARTIAL, not_writable, printable
 from aria_data.stores.object_paths import ObjectPath
 from aria_data.stores.store_errors import said
 
+NOWHERE = "nowhere"  # the value of a partition that no table has
 CUT_LENGTH = 32  # Delta's writer may cut longer texts in a file's statistics
 # By default Delta deletes log entries after 30 days; released versions must stay readable.
 KEEP_HISTORY = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionDuration": "interval 36500 days"}
@@ -155,34 +156,46 @@ class FileAdded:
 
 def put_files(
     path: Path,
-    table: Any,
+    version: int,
     files: Sequence[FileAdded],
     schema: pa.Schema,
     replaced: tuple[str, Sequence[str]],
     metadata: Mapping[str, str],
 ) -> None:
-    """Commit data files in place of all files of some partitions: `replaced` is the column and its values.
+    """Commit data files to the table at `path`, which is at `version`: added, or in place of all of some partitions.
 
-    `table` is open; `schema` is the table's from then on, `metadata` is kept with the commit. Raises `DatasetError`.
+    `replaced` is a column and its values, none where files are added. `schema` is the table's from then on, `metadata`
+    is kept with the commit. Raises `DatasetNotWritable`, also where the table has a newer version; then nothing was
+    committed. Where a store's answer is lost, or deltalake fails behind the commit, it may be there.
     """
     from deltalake import CommitProperties, Schema
     from deltalake.transaction import AddAction
 
     column, values = replaced
     added = [AddAction(one.name, one.num_bytes, one.partition, one.modified_ms, True, one.statistics) for one in files]
-    given = added, "overwrite", Schema.from_arrow(schema), [column], [(column, "in", list(values))]
+    # An append takes no new columns; an overwrite does, also of a partition that is not there
+    given = added, "overwrite", Schema.from_arrow(schema), [column], [(column, "in", list(values) or [NOWHERE])]
     try:
+        table = open_delta(path)
+        _require_version(path, table, version)
         if isinstance(path, ObjectPath):
-            commit_once(
-                path,
-                table,
-                lambda opened, once: opened.create_write_transaction(*given, commit_properties=once),
-                metadata,
-            )
+
+            def commit(opened: Any, once: Any) -> None:
+                _require_version(path, opened, version)
+                opened.create_write_transaction(*given, commit_properties=once)
+
+            commit_once(path, table, commit, metadata)
         else:
-            table.create_write_transaction(*given, commit_properties=CommitProperties(custom_metadata=dict(metadata)))
-    except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was committed
+            once = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
+            table.create_write_transaction(*given, commit_properties=once)
+    except Exception as error:  # deltalake raises its own types and OSError
         raise table_error(path, error, writing=True) from error
+
+
+def _require_version(path: Path, table: Any, version: int) -> None:
+    """Raise `DatasetNotWritable` if another writer, which had no lock, committed since the version was read."""
+    if table is None or table.version() != version:
+        raise DatasetNotWritable(f"{path}: was changed by another process meanwhile; run the same command again.")
 
 
 def address_of(path: Path) -> str:

@@ -59,8 +59,11 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
     """
     if isinstance(path, ObjectPath):
         with tempfile.NamedTemporaryFile(prefix="aria-data-", suffix=path.suffix) as given:
-            yield given  # type: ignore[misc]
-            given.flush()
+            try:
+                yield given  # type: ignore[misc]
+                given.flush()
+            except OSError as error:
+                raise not_writable(tempfile.gettempdir(), error) from error
             _put(path, lambda: path.upload(Path(given.name)))
         return
     if path.exists() and not path.is_file() and not path.is_dir():

@@ -12,6 +12,7 @@ import selectors
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 
 
 class ReaderProcess:
-    """A module of this package, run with these arguments, that prints a line when it is ready and one for each it gets.
+    """A module of this package, run with these arguments, that prints "ready" and then a line for each that it gets.
 
     It is started when it is first asked, and anew where it has ended. Safe for threads: one asks at a time.
     """
@@ -46,19 +47,25 @@ class ReaderProcess:
             return answer
 
     def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._end()
+        """End the process, also where it is asked something."""
+        self._end()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._end()
             environ = {**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ
+                self._command,
+                bufsize=0,  # a line that waits in a buffer of ours is not seen where answers are waited for
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environ,
             )
             atexit.register(self._end)
-            if _line_of(self._process, START_S) is None:
+            if not _is_ready(self._process):
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1.0)  # its output ends before it does
                 code = self._process.poll()
                 self._end()
                 how = "does not start in time" if code is None else f"ends at its start, with {code}"
@@ -74,9 +81,19 @@ class ReaderProcess:
 
 
 def _write(stream: Any, line: bytes) -> None:
+    left = memoryview(line)
     with suppress(OSError, ValueError):  # it was ended meanwhile
-        stream.write(line)
-        stream.flush()
+        while left:
+            left = left[stream.write(left) :]
+
+
+def _is_ready(process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it says so. A library may print a line of its own first."""
+    ends = time.monotonic() + START_S
+    while (line := _line_of(process, max(0.0, ends - time.monotonic()))) is not None:
+        if line == b"ready\n":
+            return True
+    return False
 
 
 def _line_of(process: subprocess.Popen[bytes], within_s: float) -> bytes | None:

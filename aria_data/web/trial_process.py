@@ -16,9 +16,10 @@ from aria_data.web.ytdlp_handler import GuardedYoutubeDL, Known, RequestPolicy
 
 def main() -> None:
     """Read the texts that come by the standard input, and print a line after each. Ends where memory does."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a reader prints is no answer
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     readers = {"page": _page_reader(), "feed": _read_feed}
-    print("ready", flush=True)
+    print("ready", file=answers, flush=True)
     for line in sys.stdin.buffer:
         kind, url, content = json.loads(line)
         try:
@@ -27,7 +28,7 @@ def main() -> None:
             return
         except Exception:  # what it finds, or why it finds nothing, is known when the text is read in earnest
             pass
-        print("read", flush=True)
+        print("read", file=answers, flush=True)
 
 
 def _page_reader() -> Callable[[str, str], None]:

@@ -189,7 +189,7 @@ def test_a_commit_that_fails_changes_nothing_and_the_next_one_works(tmp_path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deltalake, "write_deltalake", fail)
+        patch.setattr(deltalake.DeltaTable, "create_write_transaction", fail)
         with pytest.raises(DatasetNotWritable, match="manifest: no space left"):
             manifest.commit(rows_of(1, 2))
     assert manifest.version() == int(has_version)

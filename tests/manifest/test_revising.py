@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pytest
 from fakes import manifest_row
 from hypothesis import given, settings
@@ -214,6 +218,48 @@ def test_a_removal_names_rows_by_what_any_candidate_said(tmp_path):
     assert known.has("web-a")
     assert known.has("https://b.example/x")
     assert not known.has("web-c")
+
+
+def test_other_readers_find_the_same_rows_by_any_column_in_a_version_of_which_some_buckets_changed(tmp_path):
+    """By Arrow, pandas and DuckDB, which leave files out by the statistics that Delta has of them."""
+    manifest = Manifest(tmp_path)
+    manifest.commit(rows_of(120))
+    ids = [row["segment_id"] for row in rows_of(120)][:3]
+    for columns in (["in_x"], ["in_x", "weight_y"]):
+        more = {"in_x": True, "weight_y": 0.5} if "weight_y" in columns else {"in_x": True}
+        made = lambda rows, more=more: pa.Table.from_pylist(  # noqa: E731
+            [row | more for row in rows.to_pylist()], schema=arrow_schema(list(more))
+        )
+        manifest.revise(made, segment_ids=ids)
+        table, rows = open_delta(tmp_path / "manifest"), manifest.table()
+        files = table.to_pyarrow_dataset()  # noqa: F841 - DuckDB finds it
+        for name in rows.column_names:
+            for value in pc.unique(rows[name].drop_null())[:2].to_pylist():
+                wanted = sorted(rows.filter(pc.equal(rows[name], value))["segment_id"].to_pylist())
+                found = table.to_pyarrow_table(filters=[(name, "=", value)])
+                assert sorted(found["segment_id"].to_pylist()) == wanted, name
+                asked = duckdb.execute(f'SELECT segment_id FROM files WHERE "{name}" = ?', [value]).fetchall()
+                assert sorted(segment_id for (segment_id,) in asked) == wanted, name
+            num_null = table.to_pyarrow_dataset().to_table(filter=pads.field(name).is_null()).num_rows
+            assert num_null == rows[name].null_count, name
+
+
+def test_a_version_that_another_writer_made_meanwhile_is_not_overwritten(tmp_path):
+    manifest = Manifest(tmp_path)
+    manifest.commit(rows_of(9))
+    number = itertools.count()
+
+    def change(rows: pa.Table) -> pa.Table:
+        if not next(number):
+            manifest.append([manifest_row("late_0")])
+        return rows.drop_columns("title").append_column("title", pa.repeat("new", len(rows)))
+
+    with pytest.raises(DatasetNotWritable, match="was changed by another process meanwhile; run the same command"):
+        manifest.revise(change)
+    assert [row["title"] == "new" for row in manifest.rows()] == [False] * 10
+    assert manifest.version() == 2
+    named = {Path(uri).name for uri in open_delta(tmp_path / "manifest").file_uris()}
+    assert {path.name for path in tmp_path.rglob("*.parquet")} == named
 
 
 def test_a_revision_that_fails_half_way_leaves_no_file(tmp_path):
