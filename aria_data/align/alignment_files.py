@@ -59,6 +59,16 @@ def beat_lines(beats: Sequence[Beat]) -> str:
     return "".join(lines)
 
 
+def read_downbeats(details: Path) -> list[tuple[float, int]]:
+    """Give the seconds of every downbeat with its bar's number in the score; none where the file is away or damaged."""
+    try:
+        beats = pq.read_table(details, columns=["kind", "time_s", "bar", "is_downbeat"])
+    except (OSError, pa.ArrowException):
+        return []
+    downbeats = [row for row in beats.to_pylist() if row["kind"] == "beat" and row["is_downbeat"]]
+    return [(row["time_s"], row["bar"]) for row in downbeats if row["time_s"] is not None]
+
+
 def _rows(notes: Sequence[Note], found: Alignment) -> list[dict[str, Any]]:
     """A row a beat, then a row a written note of the path, then a row a note that was played besides."""
     played, score, matches = sorted(notes), found.score, found.matches
