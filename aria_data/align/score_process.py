@@ -14,14 +14,12 @@ from aria_data.align.score_cache import packed
 from aria_data.align.score_files import ScoreNotReached, ScoreUnreadable, read_score, require_partitura
 from aria_data.storage import printable
 
-READY = "ready"  # the first line, before any score
-
 
 def main(max_memory_bytes: int) -> None:
     """Read the scores that come by the standard input as `path, score_id, texts, where to write what was read`."""
     require_partitura()
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a reader prints is no answer
-    print(json.dumps(READY), file=answers, flush=True)
+    print("ready", file=answers, flush=True)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     for line in sys.stdin.buffer:
         path, score_id, texts, out = json.loads(line)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
-from aria_data.manifest.digests import BATCH_ROWS, sorted_by_id
-from aria_data.manifest.revising import COUNTED, digested, hours_of, in_bucket, index_of
+from aria_data.manifest.digests import sorted_by_id
+from aria_data.manifest.revising import COUNTED, digested, hours_of, index_of, with_columns_of
 from aria_data.manifest.row_queries import Content
 from aria_data.manifest.rows import Incoming, is_in, with_index
 from aria_data.manifest.stored_rows import StoredColumns
@@ -52,16 +52,16 @@ class KeptRows:
 
         return StoredColumns(read, others.column_names, len(self) + len(others))
 
-    def batches_with(self, others: pa.Table, buckets: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """Yield these rows and `others`, which have bucket and digest, of some buckets: each sorted by segment_id."""
+    def buckets_with(self, others: pa.Table, buckets: Collection[str]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield some buckets, each with these rows and `others` of it: with digests, without bucket, sorted by id."""
         stored = self._content.buckets()
         for name in sorted(buckets):
-            parts = [others.filter(pc.equal(others[BUCKET], name))]
+            parts = [others.filter(pc.equal(others[BUCKET], name)).drop_columns([BUCKET])]
             if name in stored:
                 whole = self._content.read_bucket(stored[name])
                 kept = digested(whole.filter(is_in(whole["segment_id"], self._ids)), self._content.schema)
-                parts.append(in_bucket(kept, others.schema, name))
-            yield from sorted_by_id(pa.concat_tables(parts)).combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
+                parts.append(with_columns_of(kept, parts[0].schema))
+            yield name, sorted_by_id(pa.concat_tables(parts))
 
     @property
     def others(self) -> pa.Table:

@@ -7,6 +7,8 @@ empty table; every later Delta version is one release, so both numbers are the s
     rows.py           rows to be committed: batches, index, differences
     digests.py        the hash of a row's content, and of a version's
     revising.py       the newest version with some rows changed
+    writing.py        rows into the table, by deltalake's writer
+    bucket_files.py   new files for some buckets, committed together
     kept_rows.py      rows of the newest version that the next one has as they are
     removed.py        whether a segment was removed meanwhile, read without Delta
     delta_commits.py  number, counts, name and facts of a release
@@ -15,7 +17,7 @@ empty table; every later Delta version is one release, so both numbers are the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from aria_data.errors import AriaDataError, DatasetNotFound, UsageError
+from aria_data.errors import DatasetNotFound, UsageError
+from aria_data.manifest.bucket_files import BucketFiles
 from aria_data.manifest.columns import (
     BUCKET,
     DIGEST,
@@ -38,9 +41,8 @@ from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, r
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
 from aria_data.manifest.kept_rows import KeptRows
 from aria_data.manifest.revising import Change, index_of, revise
-from aria_data.manifest.row_queries import FILE_BYTES, LAYOUT, Content, changed_columns
+from aria_data.manifest.row_queries import Content, changed_columns
 from aria_data.manifest.rows import (
-    NUM_BUCKETS,
     Incoming,
     Row,
     Rows,
@@ -51,16 +53,9 @@ from aria_data.manifest.rows import (
     read_once,
 )
 from aria_data.manifest.stored_rows import StoredColumns
-from aria_data.storage import printable, require_space
-from aria_data.storage.delta_tables import (
-    KEEP_HISTORY,
-    create_delta,
-    lean,
-    newest_version,
-    open_delta,
-    table_error,
-    write_delta,
-)
+from aria_data.manifest.writing import write_rows
+from aria_data.storage import printable
+from aria_data.storage.delta_tables import lean, newest_version, open_delta
 
 __all__ = [
     "BATCH_ROWS",
@@ -218,7 +213,9 @@ class Manifest:
     def diff(self, old: int | str, new: int | str) -> Difference:
         """Compare two versions row by row. Rows with a `removed_in` count as removed."""
         before, after = self._content(old), self._content(new)
-        changes = compare(*(index_of(content, where=pads.field("removed_in").is_null()) for content in (before, after)))
+        changes = compare(
+            *(index_of(content, chosen=pads.field("removed_in").is_null()) for content in (before, after))
+        )
         changed = changed_columns(before, after, changes.changed)
         return Difference(sorted(changes.added.to_pylist()), sorted(changes.gone.to_pylist()), changed)
 
@@ -297,18 +294,22 @@ class Manifest:
         """Release the newest version with some of its rows changed, and give its number; its own if none changes.
 
         `change` gets the rows of one bucket after another, as a table, and gives those of them that change, as they
-        shall be; threads call it, twice with each. Only buckets of `segment_ids` are given to it (None: all). With
-        `always` a version is released even if no row changes. Raises as `commit` does.
+        shall be; threads call it. Only buckets of `segment_ids` are given to it (None: all). With `always` a version is
+        released even if no row changes. Raises as `commit` does.
         """
         newest = self.number_of()
         facts_json = facts_text(facts, released(self.path))
-        revision = revise(self._content(newest), change, segment_ids)
-        if not revision.changed and not always:
-            return newest
-        sums = revision.num_present, revision.hours, revision.num_removed, revision.content_sha256
-        version = Version(0, "", *sums, note=note, facts_json=facts_json)
-        buckets = set(revision.changed) or None
-        return self._write(revision.batches(), revision.schema, revision.num_bytes, buckets, version)
+        with BucketFiles(self.path) as files:
+            revision = revise(self._content(newest), change, files, segment_ids)
+            if not revision.is_other and not always:
+                return newest
+            sums = revision.num_present, revision.hours, revision.num_removed, revision.content_sha256
+            version = Version(0, "", *sums, note=note, facts_json=facts_json)
+            if not revision.is_other:
+                write_rows(self.path, iter(()), revision.schema, 0, None, version)
+            else:
+                files.commit(revision.schema, metadata_of(version))
+        return self.version()
 
     def _write_chosen(
         self,
@@ -323,59 +324,14 @@ class Manifest:
         share = 1.0 if is_chosen is None or not num_rows else pc.sum(is_chosen).as_py() / num_rows
         num_bytes, batches = int(incoming.num_bytes * share), incoming.batches(is_chosen)
         if kept is None or not buckets:
-            return self._write(batches, incoming.schema, num_bytes, buckets, version)
-        num_bytes += int(incoming.num_bytes / max(1, num_rows) * len(kept) * len(buckets) / NUM_BUCKETS)
+            write_rows(self.path, batches, incoming.schema, num_bytes, buckets, version)
+            return self.version()
         others = pa.Table.from_batches(batches, incoming.schema)  # few, beside those that are kept
-        return self._write(kept.batches_with(others, buckets), incoming.schema, num_bytes, buckets, version)
-
-    def _write(
-        self,
-        batches: Iterator[pa.RecordBatch],
-        schema: pa.Schema,
-        num_bytes: int,
-        buckets: set[str] | None,
-        version: Version,
-    ) -> int:
-        """Add rows, or replace everything in `buckets` by them, as one commit that is a version."""
-        from deltalake import WriterProperties
-
-        source = _Source(batches)
-        try:
-            require_space(self.path, num_bytes)
-            if open_delta(self.path) is None:
-                create_delta(self.path, schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY)
-            mode: dict[str, Any] = {"mode": "append"}
-            if buckets is not None:
-                named = ", ".join(map(repr, sorted(buckets)))
-                mode = {"mode": "overwrite", "predicate": f"{BUCKET} IN ({named})"}
-            write_delta(
-                self.path,
-                None,
-                pa.RecordBatchReader.from_batches(schema, source),
-                metadata_of(version),
-                schema_mode="merge",
-                target_file_size=FILE_BYTES,
-                writer_properties=WriterProperties(**LAYOUT),
-                **mode,
-            )
-        except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was written
-            raise source.error or table_error(self.path, error, writing=True) from error
+        with BucketFiles(self.path) as files:
+            for name, rows in kept.buckets_with(others, buckets):
+                files.write(name, rows)
+            files.commit(incoming.schema, metadata_of(version))
         return self.version()
-
-
-class _Source:
-    """Batches for deltalake. It keeps an error of ours that reading them raises, which deltalake wraps in its own."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]):
-        self._batches = batches
-        self.error: AriaDataError | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._batches
-        except AriaDataError as error:
-            self.error = error
-            raise
 
 
 def _version(

@@ -5,7 +5,7 @@ Rows are held a bucket at a time, so that memory does not grow with the dataset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.errors import UsageError
-from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema
+from aria_data.manifest.bucket_files import BucketFiles
+from aria_data.manifest.columns import DIGEST, added_columns, arrow_schema
 from aria_data.manifest.digests import BATCH_ROWS, digests_of, hash_of, sorted_by_id
 from aria_data.manifest.row_queries import Content
-from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, with_index
+from aria_data.manifest.rows import batches_of, buckets_of, conformed, is_in, where, with_index
 from aria_data.storage.relations import give_memory_back
 
 Change = Callable[[pa.Table], pa.Table]  # rows of one bucket -> those of them that change, as they shall be
@@ -33,57 +34,36 @@ class Revision:
     num_removed: int
     hours: float  # of the rows that are not removed
     content_sha256: str
-    changed: Mapping[str, pa.Table]  # by bucket, id and digest of the rows that change; buckets without any: left out
     schema: pa.Schema  # with bucket and digest
-    num_bytes: int  # in memory, of the buckets to be written
-    content: Content
-    change: Change
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield all rows of the changed buckets, with bucket and digest. Raises `UsageError` as `revise` does."""
-        for name, rows in self.content.buckets().items():
-            if name in self.changed:
-                yield from self._whole(name, self.content.read_bucket(rows)).to_batches(max_chunksize=BATCH_ROWS)
-
-    def _whole(self, bucket: str, was: pa.Table) -> pa.Table:
-        """All rows of a bucket as they shall be, sorted by segment_id."""
-        then, digests = _changed(self.change, was), self.changed[bucket]
-        now = then.append_column(DIGEST, digests[DIGEST].take(_places(then, digests)))
-        now = now.filter(now[DIGEST].is_valid())  # the change may also give rows that it leaves as they are
-        kept = digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), self.content.schema)
-        whole = pa.concat_tables(in_bucket(each, self.schema, bucket) for each in (kept, now) if len(each))
-        return sorted_by_id(whole)
+    is_other: bool  # than the newest version
 
 
 @dataclass(frozen=True, slots=True)
 class _Bucket:
-    """The rows of a bucket that change: `segment_id`, digest and `COUNTED`; and of all of them, columns and bytes."""
+    """The rows of a bucket that change: `segment_id`, digest and `COUNTED`; and the columns it has then."""
 
     rows: pa.Table
     names: list[str]
-    num_bytes: int
 
 
-def revise(content: Content, change: Change, segment_ids: Collection[str] | None = None) -> Revision:
-    """Find what `change` changes in a version; of it, only the rows with these ids may change (None: any).
+def revise(
+    content: Content, change: Change, files: BucketFiles, segment_ids: Collection[str] | None = None
+) -> Revision:
+    """Write into `files` what `change` changes in a version, of which only rows with these ids may change (None: any).
 
-    `change` is called twice with each bucket, by several threads, and gives the same rows twice. Raises `UsageError`
-    for rows that do not fit the columns, or that were not among those given.
+    `change` is called once with each bucket, by several threads. Raises `UsageError` for rows that do not fit the
+    columns, or that were not among those given.
     """
     may_change = None if segment_ids is None else buckets_of(pa.chunked_array([pa.array(sorted(segment_ids))]))
     buckets = {name: rows for name, rows in content.buckets().items() if may_change is None or name in may_change}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        summaries = zip(buckets, pool.map(lambda rows: _compared(content, change, rows), buckets.values()), strict=True)
-        revised = {name: one for name, one in summaries if one.rows.num_rows}
-    added = set(content.schema.names).union(*(one.names for one in revised.values()))
-    num_bytes = sum(one.num_bytes for one in revised.values())
-    whole = _index_of_next(content, [one.rows for one in revised.values()])
+        revised = list(pool.map(lambda name: _revised(content, change, files, name, buckets[name]), buckets))
+    give_memory_back()  # all ids need it
+    added = set(content.schema.names).union(*(one.names for one in revised if one.rows.num_rows))
+    whole = _index_of_next(content, [one.rows for one in revised])
     num_present, hours = hours_of(whole)
     sums = num_present, whole.num_rows - num_present, hours, hash_of(whole)
-    found = {name: one.rows.select(["segment_id", DIGEST]) for name, one in revised.items()}
-    del whole, revised
-    give_memory_back()  # the files that are written need it
-    return Revision(*sums, found, with_index(arrow_schema(added_columns(added))), num_bytes, content, change)
+    return Revision(*sums, with_index(arrow_schema(added_columns(added))), any(one.rows.num_rows for one in revised))
 
 
 def _index_of_next(content: Content, changed: list[pa.Table]) -> pa.Table:
@@ -94,14 +74,24 @@ def _index_of_next(content: Content, changed: list[pa.Table]) -> pa.Table:
     return pa.concat_tables([kept, replaced]).sort_by("segment_id")
 
 
-def _compared(content: Content, change: Change, rows: pads.Dataset) -> _Bucket:
-    """What a change makes other in a bucket."""
+def _revised(content: Content, change: Change, files: BucketFiles, name: str, rows: pads.Dataset) -> _Bucket:
+    """Find what a change makes other in a bucket, and write the bucket if there is anything."""
     was = content.read_bucket(rows)
     now = _changed(change, was)
     summary = _summary(now)
-    is_other = pc.not_equal(summary[DIGEST], was[DIGEST].take(_places(now, was)))
-    other = summary.filter(pc.fill_null(is_other, True))
-    return _Bucket(other, now.column_names, was.nbytes + now.nbytes)
+    is_other = pc.fill_null(pc.not_equal(summary[DIGEST], was[DIGEST].take(_places(now, was))), True)
+    summary, now = where(summary, is_other), where(now, is_other)  # it may also give rows that it leaves as they are
+    if summary.num_rows:
+        files.write(name, _whole(was, now.append_column(DIGEST, summary[DIGEST]), content.schema))
+    return _Bucket(summary, now.column_names)
+
+
+def _whole(was: pa.Table, now: pa.Table, schema: pa.Schema) -> pa.Table:
+    """All rows of a bucket as they shall be, sorted by segment_id."""
+    kept = digested(was.filter(pc.invert(is_in(was["segment_id"], now["segment_id"]))), schema)
+    names = added_columns({*was.column_names, *now.column_names})
+    stored = arrow_schema(names).append(pa.field(DIGEST, pa.string()))
+    return sorted_by_id(pa.concat_tables(with_columns_of(each, stored) for each in (kept, now) if len(each)))
 
 
 def _changed(change: Change, rows: pa.Table) -> pa.Table:
@@ -127,9 +117,8 @@ def digested(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(DIGEST), DIGEST, pa.chunked_array(digests, pa.string()))
 
 
-def in_bucket(rows: pa.Table, schema: pa.Schema, bucket: str) -> pa.Table:
-    """The rows with exactly the schema's columns, among them their bucket."""
-    rows = rows.append_column(BUCKET, pa.repeat(bucket, len(rows)))
+def with_columns_of(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with exactly the schema's columns; those they do not have are null. Raises `UsageError`."""
     return pa.Table.from_batches([conformed(batch, schema) for batch in rows.to_batches()], schema)
 
 
@@ -144,17 +133,17 @@ def _summary(rows: pa.Table) -> pa.Table:
     return pa.Table.from_batches(parts, schema).select(["segment_id", DIGEST, *COUNTED])
 
 
-def index_of(content: Content, also: Collection[str] = (), where: pads.Expression | None = None) -> pa.Table:
+def index_of(content: Content, also: Collection[str] = (), chosen: pads.Expression | None = None) -> pa.Table:
     """`segment_id` and digest of a version's rows, by which versions are compared, and the columns `also`.
 
     Rows that were released before digests were stored are read whole and digested now.
     """
     names = ["segment_id", DIGEST, *also]
     if content.has_digests:
-        index = content.read(names, where)
+        index = content.read(names, chosen)
         if index[DIGEST].null_count == 0:
             return index
-    rows = content.read(content.schema.names, where)
+    rows = content.read(content.schema.names, chosen)
     batches = rows.to_batches(max_chunksize=BATCH_ROWS)
     digests = pa.chunked_array([digests_of(batch) for batch in batches], pa.string())
     return rows.select(["segment_id", *also]).append_column(DIGEST, digests).select(names)

@@ -18,7 +18,6 @@ from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_sche
 from aria_data.manifest.digests import BATCH_ROWS, digests_of, sorted_by_id
 from aria_data.storage import printable
 
-NUM_BUCKETS = 16  # for ever
 PLAIN_ROWS = 1000  # held as Python values at a time
 
 Row = dict[str, Any]
@@ -218,6 +217,11 @@ def by_bucket(rows: pa.Table) -> Callable[[pa.Table], pa.Table]:
     parts = {name: rows.filter(pc.equal(names, name)) for name in pc.unique(names).to_pylist()}
     none = rows.schema.empty_table()
     return lambda some: parts.get(_bucket(some["segment_id"][0].as_py()), none) if some.num_rows else none
+
+
+def where(rows: pa.Table, is_chosen: pa.ChunkedArray) -> pa.Table:
+    """The chosen rows; without a copy where these are all."""
+    return rows if pc.all(is_chosen, min_count=0).as_py() else rows.filter(is_chosen)
 
 
 def is_in(values: pa.ChunkedArray, wanted: Collection[str] | pa.ChunkedArray) -> pa.ChunkedArray:

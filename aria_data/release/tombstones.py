@@ -20,6 +20,7 @@ from aria_data.download.partial_files import forget, partial_path
 from aria_data.manifest.columns import columns
 from aria_data.manifest.manifest import Manifest, Row
 from aria_data.manifest.rows import is_in, rows_of, table_of
+from aria_data.manifest.stored_rows import StoredColumns, is_present
 from aria_data.records import Candidate, Download, Recording
 from aria_data.release.alignments import forget_alignments
 from aria_data.release.older_files import files_with_removed
@@ -35,6 +36,7 @@ CLUSTERS = {"recording_cluster": "recording", "notes_cluster": "notes"}  # colum
 
 NAMED = (*NAMES, *CLUSTERS, "source", "uploader", "removed_in")  # all columns that the functions here read of rows
 KEPT = ("segment_id", "recording_id", "number", "source", "first_version")  # what a tombstone keeps of a row
+SWEPT = ("segment_id", "recording_id", "midi_path", "midi_sha256", "beats_path", "alignment_path")  # files to keep
 SAID = ("candidate_id", "source", "location", "source_url", "uploader", "uploader_url")  # what may name a candidate
 
 
@@ -191,24 +193,31 @@ def sweep(root: Path, known: Known | None = None) -> int:
     stones = manifest.query("removed_in IS NOT NULL", columns=keys).to_pylist() if is_released else []
     if not removals and not stones:
         return 0
-    columns_read = [*keys, "midi_path", "midi_sha256", "beats_path", "alignment_path"]
-    present = manifest.query(columns=columns_read) if is_released else table_of([]).select(columns_read)
+    present = _present(manifest) if is_released else table_of([])
     known = known or Known.read(root)
     candidate_ids = {one.candidate_id for one, _ in known.named_by(removals.values())}
     owned = known.owned_by(candidate_ids)
     segment_ids = _absent({row["segment_id"] for row in stones} | removals.keys(), present["segment_id"])
     recording_ids = _absent(removals.keys() | candidate_ids | owned, present["recording_id"])
     _forget_audio(root, candidate_ids)
-    forget_alignments(root, segment_ids, recording_ids, present)
+    concerned = recording_ids | {segment_id.rpartition("_")[0] for segment_id in segment_ids}
+    chosen = present.filter(is_in(present["recording_id"], concerned))
+    rows = pa.table({name: chosen[name] for name in SWEPT})  # read one at a time: of a million rows, few are chosen
+    forget_alignments(root, segment_ids, recording_ids, rows)
     files = set(midi_files(root, segment_ids, recording_ids))
     beside = midi_files(root, set(), {segment_id.rpartition("_")[0] for segment_id in segment_ids})
-    files |= set(files_with_removed(root, segment_ids, beside, present))
+    files |= set(files_with_removed(root, segment_ids, beside, rows))
     if files:
         for name in ("sound", "notes", "last_build.json"):  # it holds their notes; the next build makes it again
             _delete(root / "index" / name)
     for file in sorted(files):
         file.unlink(missing_ok=True)
     return len(files)
+
+
+def _present(manifest: Manifest) -> StoredColumns:
+    stored = manifest.stored_columns()
+    return stored.filter(is_present(stored))
 
 
 def _absent(names: set[str], present: pa.ChunkedArray) -> set[str]:

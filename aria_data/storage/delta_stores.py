@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -110,12 +110,13 @@ def open_remote(path: ObjectPath, version: int | None) -> Any:
 
 
 def create_remote(path: ObjectPath, **settings: Any) -> None:
-    """Make an empty table. Raises what delta-rs raises, `LeaseLost`."""
-    from deltalake import DeltaTable
+    """Make an empty table, by one commit also where its answer is lost. Raises what delta-rs raises, `LeaseLost`."""
+    from deltalake import CommitProperties, DeltaTable
 
     require_lease(path)
+    once = CommitProperties(max_commit_retries=0)  # as in `write_remote`
     try:
-        DeltaTable.create(str(path), storage_options=store_options(path), **settings)
+        DeltaTable.create(str(path), storage_options=store_options(path), commit_properties=once, **settings)
     except Exception:
         if open_remote(path, None) is None:  # else only the answer was lost
             raise
@@ -127,32 +128,47 @@ def write_remote(path: ObjectPath, table: Any, rows: Any, metadata: Mapping[str,
     Rows that can be read only once (a reader) are written once: then the error says that it is not known whether they
     are there. Raises what delta-rs raises, `LeaseLost`.
     """
-    from deltalake import CommitProperties, write_deltalake
+    from deltalake import write_deltalake
+
+    def write(opened: Any, once: Any) -> None:
+        options = store_options(path)
+        write_deltalake(opened or str(path), rows, storage_options=options, commit_properties=once, **settings)
+
+    commit_once(path, table, write, metadata, is_repeatable=hasattr(rows, "num_rows"))
+
+
+def commit_once(
+    path: ObjectPath,
+    table: Any,
+    commit: Callable[[Any, Any], None],
+    metadata: Mapping[str, str],
+    is_repeatable: bool = True,
+) -> None:
+    """Call `commit` with the open table and what delta-rs shall keep of the commit, until the table has it.
+
+    `table` may be None, and is opened anew for another try. Raises what delta-rs raises, `LeaseLost`.
+    """
+    from deltalake import CommitProperties
     from deltalake.exceptions import CommitFailedError
 
     mine = {**metadata, "aria_write": secrets.token_hex(8)}
+    # delta-rs itself would take its own commit, whose answer was lost, for another's, and commit again
+    once = CommitProperties(custom_metadata=mine, max_commit_retries=0)
     ends = time.monotonic() + patience_s()
     while True:
         require_lease(path)
         try:
-            write_deltalake(
-                table or str(path),
-                rows,
-                storage_options=store_options(path),
-                # delta-rs itself would take its own commit, whose answer was lost, for another's, and commit again
-                commit_properties=CommitProperties(custom_metadata=mine, max_commit_retries=0),
-                **settings,
-            )
+            commit(table, once)
             return
         except Exception as error:
             if not is_away(error) and not isinstance(error, CommitFailedError):
                 raise
             if _is_committed(path, mine["aria_write"]):
                 return
-            if not hasattr(rows, "num_rows") or time.monotonic() > ends:
+            if not is_repeatable or time.monotonic() > ends:
                 raise
         time.sleep(PAUSE_S)
-        table = None
+        table = open_remote(path, None)
 
 
 def _is_committed(path: ObjectPath, token: str) -> bool:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from pyarrow.fs import LocalFileSystem
 
 from aria_data.errors import AriaDataError, DatasetCorrupt, DatasetNotReadable, UsageError
 from aria_data.storage.delta_stores import (
+    commit_once,
     create_remote,
     data_files_of,
     leftovers,
@@ -29,7 +31,7 @@ from aria_data.storage.delta_stores import (
     open_remote,
     write_remote,
 )
-from aria_data.storage.files import not_writable, printable
+from aria_data.storage.files import PARTIAL, not_writable, printable
 from aria_data.stores.object_paths import ObjectPath
 from aria_data.stores.store_errors import said
 
@@ -140,6 +142,49 @@ def write_delta(path: Path, table: Any, rows: Any, metadata: Mapping[str, str] |
     write_deltalake(table or address_of(path), rows, **settings)
 
 
+@dataclass(frozen=True, slots=True)
+class FileAdded:
+    """A data file that was written below a table's folder and that a commit adds."""
+
+    name: str  # below the folder of the table
+    num_bytes: int
+    partition: Mapping[str, str]  # column: value
+    modified_ms: int
+    statistics: str  # JSON, as Delta defines it
+
+
+def put_files(
+    path: Path,
+    table: Any,
+    files: Sequence[FileAdded],
+    schema: pa.Schema,
+    replaced: tuple[str, Sequence[str]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Commit data files in place of all files of some partitions: `replaced` is the column and its values.
+
+    `table` is open; `schema` is the table's from then on, `metadata` is kept with the commit. Raises `DatasetError`.
+    """
+    from deltalake import CommitProperties, Schema
+    from deltalake.transaction import AddAction
+
+    column, values = replaced
+    added = [AddAction(one.name, one.num_bytes, one.partition, one.modified_ms, True, one.statistics) for one in files]
+    given = added, "overwrite", Schema.from_arrow(schema), [column], [(column, "in", list(values))]
+    try:
+        if isinstance(path, ObjectPath):
+            commit_once(
+                path,
+                table,
+                lambda opened, once: opened.create_write_transaction(*given, commit_properties=once),
+                metadata,
+            )
+        else:
+            table.create_write_transaction(*given, commit_properties=CommitProperties(custom_metadata=dict(metadata)))
+    except Exception as error:  # deltalake raises its own types and OSError; either means that nothing was committed
+        raise table_error(path, error, writing=True) from error
+
+
 def address_of(path: Path) -> str:
     """Give the path as deltalake takes it. Raises `UsageError` for one that it cannot open.
 
@@ -193,7 +238,8 @@ def remove_orphans(path: Path) -> int:
         named = _files_named_in(sorted(log.glob("*.json")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise table_error(path, error) from error
-    left = [file for file in path.rglob("*.parquet") if log not in file.parents and file.name not in named]
+    written = (file for ending in ("", PARTIAL) for file in path.rglob(f"*.parquet{ending}"))
+    left = [file for file in written if log not in file.parents and file.name not in named]
     for file in left:
         file.unlink()
     return len(left)

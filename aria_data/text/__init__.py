@@ -4,7 +4,7 @@ In: any text from outside. Out: text of bounded length that is safe to compare, 
 
 `cleaning` bounds, normalises and folds. `prompt_injection` removes instructions to a language model, also those that
 only `deobfuscation` makes readable; `injection_lists` passes most texts at a glance. `quotes` checks that a model's
-quote is in the text.
+quote is in the text. `reader_process` runs readers of others, which may need for ever, where they can be ended.
 """
 
 from aria_data.text.cleaning import clean, fold

@@ -12,7 +12,7 @@ from aria_data.manifest import Manifest
 from aria_data.manifest.columns import arrow_schema, is_added
 from aria_data.manifest.revising import Change
 from aria_data.manifest.row_queries import differs
-from aria_data.manifest.rows import by_bucket
+from aria_data.manifest.rows import by_bucket, where
 from aria_data.manifest.stored_rows import is_present, of_all_rows
 from aria_data.measure import load_limits
 from aria_data.measure.prune import is_passing
@@ -64,7 +64,7 @@ def _put(added: pa.Table) -> Change:
         for name in filter(is_added, {*rows.column_names, *names}):
             was, now = (_column(each, name) for each in (rows, then))
             is_other = pc.or_(is_other, differs(was, now))
-        return then.filter(is_other)
+        return where(then, is_other)
 
     return change
 

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from aria_data.errors import UsageError
-from flows.show.summaries import StageSpeed
+from flows.show.summaries import MAX_X_REAL_TIME, StageSpeed
 from flows.speed.listeners import Followed, listening
 
 HERE = "127.0.0.1"  # what a build does is nobody else's business; a proxy may show it to more
@@ -117,12 +117,13 @@ def samples_of(build: Followed) -> Samples:
 
 
 def _add_stage(samples: Samples, stage: StageSpeed) -> None:
+    rate = stage.x_real_time
     numbers = {
         "items": stage.num_items,
-        "items_expected": stage.num_expected,
+        "items_expected": stage.num_expected or None,  # what finds the items, as collect, expects none
         "items_done_before": stage.num_done_before,
         "audio_seconds": stage.audio_s,
-        "x_real_time": stage.x_real_time,
+        "x_real_time": rate if rate is not None and rate <= MAX_X_REAL_TIME else None,
         "fetched_bytes": stage.num_bytes or None,
         "queue_depth": stage.queue,
         "queue_room": None if stage.queue is None else stage.queue_room,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 
 import pytest
+from joined import groups_of
 from places import DATA
 
 from aria_data.annotate import annotate
-from aria_data.release.splits import groups_of
 from aria_data.repertoire import work_labels
 
 with (DATA / "work_pairs.csv").open(encoding="utf-8", newline="") as lines:

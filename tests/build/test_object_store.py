@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import object_store as stores
+import pyarrow as pa
 import pytest
 from browsing import Visitor
 from click.testing import CliRunner
-from fakes import melody, noise, use_fakes, write_audio
+from fakes import manifest_row, melody, noise, use_fakes, write_audio
 from places import ROOT, SUPPORT
 from web_server import Site
 
@@ -23,6 +24,7 @@ from aria_data.manifest import Manifest
 from aria_data.records import Download, Rejection
 from aria_data.release.reviews import Reviews
 from aria_data.storage import open_root
+from aria_data.storage.delta_tables import open_delta
 from aria_data.storage.stage_tables import RecordTable, StageTable
 from aria_data.stores.store_errors import StoreUnreachable
 from flows.cli.command import cli
@@ -297,6 +299,21 @@ def test_a_build_is_the_same_whatever_becomes_of_some_requests(kinds, faults, ro
     assert summary.not_done == []
     assert Manifest(root).content_sha256() == content
     assert [version.number for version in Manifest(root).versions()] == [1]
+
+
+@pytest.mark.parametrize("fault", [stores.BUSY, stores.CUT, stores.LOSE])
+def test_some_rows_are_changed_by_one_commit_whatever_becomes_of_it(fault, faults, root):
+    manifest = Manifest(root)
+    manifest.commit([manifest_row(f"take_{number}") for number in range(9)])
+    is_commit = lambda method, path: method == "PUT" and path.split("?")[0].endswith("02.json")  # noqa: E731
+    faults.plan = lambda method, path, number: fault if is_commit(method, path) and not faults.made else stores.PASS
+    new = pa.scalar("new")
+    assert (
+        manifest.revise(lambda rows: rows.drop_columns("title").append_column("title", pa.repeat(new, len(rows)))) == 2
+    )
+    assert [made[0] for made in faults.made] == [fault]
+    assert [row["title"] for row in manifest.rows()] == ["new"] * 9
+    assert len(open_delta(manifest.path).file_uris()) == len(list(manifest.path.rglob("*.parquet"))) / 2
 
 
 def test_a_store_that_goes_away_stops_a_build_in_one_line_and_it_carries_on(faults, root, source, content, monkeypatch):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joined import groups_of
 
-from aria_data.release.splits import groups_of
 from aria_data.repertoire import work_labels, work_of
 
 

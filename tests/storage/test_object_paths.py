@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import object_store as stores
+import pyarrow as pa
 import pytest
 from places import ROOT
 
 from aria_data.errors import UsageError
 from aria_data.storage import is_remote, open_root, write_whole, writing_whole
-from aria_data.storage.delta_tables import data_files, open_delta, remove_orphans
+from aria_data.storage.delta_tables import create_delta, data_files, open_delta, remove_orphans
 from aria_data.storage.stage_tables import DONE, Outcome, RecordTable, StageTable
 from aria_data.stores import small_puts
 from aria_data.stores.store_errors import StoreDenied, StoreUnreachable, said
@@ -175,6 +176,15 @@ def test_rows_are_in_a_table_once_whatever_becomes_of_requests(fault, faults, bu
     faults.plan = lambda method, place, number: ""
     assert sorted(one.record.number for one in table.all()) == [0, 1, 2, 3]
     assert RecordTable(open_root(bucket), "latest", Fact).read() == [Fact("3", 3)]
+
+
+@pytest.mark.parametrize("fault", [stores.CUT, stores.LOSE])
+def test_a_table_is_made_by_one_commit_though_the_answer_to_it_was_lost(fault, faults, bucket):
+    path = open_root(bucket) / "tables" / "made"
+    faults.plan = lambda method, place, number: fault if method == "PUT" and not faults.made else ""
+    create_delta(path, schema=pa.schema({"name": pa.string()}))
+    assert faults.made
+    assert open_delta(path).version() == 0
 
 
 def test_a_store_that_is_gone_is_said_in_one_line_with_what_to_do(bucket, monkeypatch):

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from joined import groups_of
+
 from aria_data.manifest import Row
 from aria_data.manifest.columns import columns
 from aria_data.measure.cuts import cut_evidence
@@ -24,7 +26,7 @@ from aria_data.release.rows_of_segments import (
     rounded,
 )
 from aria_data.release.split_history import GivenToWorks, labels_of
-from aria_data.release.splits import EXCLUDED, STRICTNESS, groups_of, split_of
+from aria_data.release.splits import EXCLUDED, STRICTNESS, split_of
 from aria_data.release.tombstones import NAMES, tombstone
 from aria_data.repertoire import work_labels
 
