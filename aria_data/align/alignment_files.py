@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from aria_data.align.alignment import Alignment
 from aria_data.align.beats import Beat
 from aria_data.midi import Note
-from aria_data.storage import write_whole
+from aria_data.storage import local_copy, write_whole
 
 DETAILS = pa.schema(
     [
@@ -62,7 +62,7 @@ def beat_lines(beats: Sequence[Beat]) -> str:
 def read_downbeats(details: Path) -> list[tuple[float, int]]:
     """Give the seconds of every downbeat with its bar's number in the score; none where the file is away or damaged."""
     try:
-        beats = pq.read_table(details, columns=["kind", "time_s", "bar", "is_downbeat"])
+        beats = pq.read_table(local_copy(details), columns=["kind", "time_s", "bar", "is_downbeat"])
     except (OSError, pa.ArrowException):
         return []
     downbeats = [row for row in beats.to_pylist() if row["kind"] == "beat" and row["is_downbeat"]]
