@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from browsing import Visitor
+from browsing import TOKEN, Visitor, Watched, chromium
 from click.testing import CliRunner
 from datasets_made import row_with_midi
 from fakes import SHORT_SEGMENTS, FakeTranscriber, melody, write_audio
@@ -85,6 +85,21 @@ def test_the_browser_has_places_that_jump_to_the_lowest_agreement(aligned):
     jumps = [float(seconds) for seconds in re.findall(r'class="jump"[^>]* data-seconds="([0-9.]+)"', page)]
     assert jumps == pytest.approx([15.0, downbeats[8]], abs=1e-3)
     assert "in bar 9" in page
+
+
+def test_a_key_moves_the_clock_to_the_lowest_agreement(aligned):
+    root, _, _, _ = aligned
+    lowest = {"lowest_agreement": 0.5, "lowest_agreement_start_s": 15.0}
+    lowest |= {"start_s": 0.0, "end_s": 60.0, "duration_s": 60.0}
+    Manifest(root).commit([row | lowest for row in Manifest(root).rows()])
+    with Visitor(root) as visitor, chromium() as browser:
+        watched = Watched(browser, base_url=visitor.origin)
+        watched.page.goto(f"/?token={TOKEN}")
+        watched.page.goto("/segment?id=local-a_0")
+        watched.until("document.querySelector('#clock').textContent === '0.0 s'")
+        watched.page.keyboard.press("l")
+        watched.until("document.querySelector('#clock').textContent === '15.0 s'")
+        assert not watched.faults()
 
 
 class Deaf(FakeTranscriber):
