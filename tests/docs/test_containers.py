@@ -85,6 +85,12 @@ def test_the_services_and_the_page_make_the_same_pools_with_the_same_limits():
     assert {words[1] for words in made} == pools
 
 
+def test_the_server_has_a_folder_for_its_page_since_the_package_in_the_image_is_not_its_own():
+    environment = SERVICES["server"]["environment"]
+    assert environment["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith("/home/aria/")
+    assert "useradd --uid 1000 --create-home aria" in DOCKERFILE
+
+
 def test_the_job_builds_with_options_that_there_are_as_a_common_user():
     pod = JOB["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
