@@ -186,6 +186,7 @@ class Measurement:
     segment_id: str
     measures: dict[str, float]
     agreement_per_5_s: str | None = None  # with a second transcriber (`measure.agreement`), as a JSON array
+    disagreements: str | None = None  # onsets that only one of them has, as a JSON object; null: not recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,9 @@ class SegmentAlignment:
     beats_path: str  # below the dataset folder: ASAP's layout; "" where there is none
     details_path: str  # Parquet: every beat and note with its place in the score
     judged_composition: str | None = None  # the tag that the notes were compared with, "" for none; null: not recorded
+    agreement_per_bar: str | None = None  # of two transcribers (`measure.agreement`), as a JSON array
+    lowest_agreement_bar: int | None = None  # the bar of the lowest of these, as the score counts
+    judged_disagreements: str | None = None  # a hash of what they were computed from
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from flows.build.publish import publish_change
 from flows.build.subset_columns import apply_anew
 from flows.show.progress_bars import Progress
 
-COLUMNS = ["segment_id", "midi_path", "midi_sha256", "removed_in", "composition_id"]
+COLUMNS = ["segment_id", "midi_path", "midi_sha256", "removed_in", "composition_id", "disagreements"]
 NOTE = "aligned with scores"
 ASK_EVERY_S = 2.0  # whether the dataset is free
 

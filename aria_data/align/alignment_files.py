@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from aria_data.align.alignment import Alignment
 from aria_data.align.beats import Beat
 from aria_data.midi import Note
-from aria_data.storage import write_whole
+from aria_data.storage import local_copy, write_whole
 
 DETAILS = pa.schema(
     [
@@ -57,6 +57,16 @@ def beat_lines(beats: Sequence[Beat]) -> str:
         last = beat.signature
         lines.append(f"{beat.time_s:.6f}\t{beat.time_s:.6f}\t{label}{changed}\n")
     return "".join(lines)
+
+
+def read_downbeats(details: Path) -> list[tuple[float, int]]:
+    """Give the seconds of every downbeat with its bar's number in the score; none where the file is away or damaged."""
+    try:
+        beats = pq.read_table(local_copy(details), columns=["kind", "time_s", "bar", "is_downbeat"])
+    except (OSError, pa.ArrowException):
+        return []
+    downbeats = [row for row in beats.to_pylist() if row["kind"] == "beat" and row["is_downbeat"]]
+    return [(row["time_s"], row["bar"]) for row in downbeats if row["time_s"] is not None]
 
 
 def _rows(notes: Sequence[Note], found: Alignment) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from aria_data.audio import AudioReader
-from aria_data.measure.agreement import agreement_per_span, as_text, lowest_agreement
+from aria_data.measure.agreement import agreement_per_span, as_text, disagreements_of, lowest_agreement
 from aria_data.measure.cuts import AT_EDGE_S, cut_measures
 from aria_data.measure.measures import MEASURES, measure
 from aria_data.measure.quality import Trace, analyse_sound, fit
@@ -54,14 +54,16 @@ def measure_segment(
         "lowest_agreement": math.nan,
         "lowest_agreement_start_s": math.nan,
     }
-    per_span = None
+    per_span = disagreements = None
     if second is not None:
         length_s = segment.end_s - segment.start_s
         values["backend_agreement"] = onset_agreement_of(performance, second)
         lowest = lowest_agreement(performance, second, length_s)
         values["lowest_agreement"], values["lowest_agreement_start_s"] = lowest
         per_span = as_text(agreement_per_span(performance, second, length_s))
-    return Measurement(segment.segment_id, {name: float(values[name]) for name in MEASURES}, per_span)
+        disagreements = disagreements_of(performance, second)
+    measures = {name: float(values[name]) for name in MEASURES}
+    return Measurement(segment.segment_id, measures, per_span, disagreements)
 
 
 def onset_agreement_of(first: Performance, second: Performance) -> float:

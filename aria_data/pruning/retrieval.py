@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TOP_SHARE = 0.1  # of the files: those a probe retrieves
-SAME = 0.5  # of them in common: above it a score is flagged; by chance it is `TOP_SHARE`
+SAME = 0.5  # of them in common: from it on a score is flagged; ours. By chance 0.1, influence on ASAP 0.17 (LOG.md)
 MIN_PROBES, MIN_TOP = 2, 3
 
 

@@ -30,16 +30,22 @@ OF_ALL = {  # what is said of the tag, also of segments that were not: their tag
     "proposed_composition": "nullif(proposed_composition, '')",
     "composition_evidence": "nullif(evidence, '')",
 }
-COLUMNS = (*OF_ALIGNED, *OF_ALL)
+OF_AGREEMENT = {  # of two transcribers in the bars of the score; of those disagreements that were counted
+    "agreement_per_bar": "agreement_per_bar",
+    "lowest_agreement_bar": "lowest_agreement_bar",
+}
+COLUMNS = (*OF_ALIGNED, *OF_ALL, *OF_AGREEMENT)
 KEY = ("segment_id", "midi_sha256")
+JUDGED_DISAGREEMENTS = "judged_disagreements"  # the sha256 of the column `disagreements` that they were counted from
 JUDGED_TAG = "judged_composition"  # the composition_id that `OF_ALL` were judged against; they say nothing of another
 
 
 def put_alignments(relations: Relations, root: Path) -> None:
-    """Make the relation `alignments`: `KEY`, `JUDGED_TAG` and `COLUMNS` of every segment that was tried."""
+    """Make the relation `alignments`: `KEY`, what was judged, and `COLUMNS` of every segment that was tried."""
     aligned = [f"CASE WHEN reason = '' THEN {field} END AS {name}" for name, field in OF_ALIGNED.items()]
-    of_all = [f"{field} AS {name}" for name, field in OF_ALL.items()]
-    relations.put("alignments", _table(root).reader(), ", ".join([*KEY, JUDGED_TAG, *aligned, *of_all]))
+    others = [f"{field} AS {name}" for name, field in (OF_ALL | OF_AGREEMENT).items()]
+    names = [*KEY, JUDGED_TAG, JUDGED_DISAGREEMENTS, *aligned, *others]
+    relations.put("alignments", _table(root).reader(), ", ".join(names))
 
 
 def alignments_of(root: Path) -> pa.Table:
@@ -52,20 +58,35 @@ def alignments_of(root: Path) -> pa.Table:
 def with_alignments(rows: pa.Table, alignments: pa.Table) -> pa.Table:
     """Set `COLUMNS` of a version's rows to what `alignments` say of their notes; null where they say nothing.
 
-    Those of `OF_ALL` are null, too, where the row's tag is another than the one that was judged.
+    Those of `OF_ALL` are null, too, where the row's tag is another than the one that was judged, those of
+    `OF_AGREEMENT` where two transcribers disagree on something else by now.
     """
     places = pc.index_in(rows["segment_id"], value_set=alignments["segment_id"])
     is_same = pc.equal(alignments["midi_sha256"].take(places), rows["midi_sha256"])
     tags, judged = pc.fill_null(rows["composition_id"], ""), alignments[JUDGED_TAG].take(places)
     is_judged = pc.and_(is_same, pc.equal(pc.coalesce(judged, tags), tags))
+    is_counted = pc.and_(is_same, pc.equal(_hashes(rows), alignments[JUDGED_DISAGREEMENTS].take(places)))
+    holds = dict.fromkeys(OF_ALIGNED, is_same) | dict.fromkeys(OF_ALL, is_judged)
     for name in COLUMNS:
         values = pc.if_else(
-            is_judged if name in OF_ALL else is_same,
-            alignments[name].take(places),
-            pa.scalar(None, alignments[name].type),
+            holds.get(name, is_counted), alignments[name].take(places), pa.scalar(None, alignments[name].type)
         )
         rows = rows.set_column(rows.schema.get_field_index(name), name, values)
     return rows
+
+
+def hash_of(disagreements: str) -> str:
+    """What `JUDGED_DISAGREEMENTS` has of a value of the column `disagreements`."""
+    return hashlib.sha256(disagreements.encode()).hexdigest()
+
+
+def _hashes(rows: pa.Table) -> pa.Array:
+    """The hash of each row's disagreements; null where there are none."""
+    if "disagreements" not in rows.column_names or rows["disagreements"].null_count == len(rows):
+        return pa.nulls(len(rows), pa.string())
+    return pa.array(
+        [None if each is None else hash_of(each) for each in rows["disagreements"].to_pylist()], pa.string()
+    )
 
 
 def forget_alignments(root: Path, segment_ids: Set[str], recording_ids: Set[str], present: pa.Table) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -72,7 +73,7 @@ class Pages:
             tags=tags_of(self.rows, row), changed=changed_since(self._manifest, row, self.rows.version), via=via,
             neighbours=self._changes.neighbours(row["segment_id"]) if via else ("", ""), verdicts=VERDICTS,
             faults=FAULT_KEYS, reviews=self.reviews.of(row), is_played=row["audio_reachable"] is not False,
-            queue=_queue(request), meanings=meanings(), long_s=LONG_S,
+            queue=_queue(request), meanings=meanings(), long_s=LONG_S, lowest_bar_s=self._lowest_bar_s(row),
         )  # fmt: skip
 
     def copies(self, request: Request) -> Response:
@@ -142,6 +143,11 @@ class Pages:
         status = error.status_code if isinstance(error, HTTPException) else 400
         text = str(error.detail) if isinstance(error, HTTPException) else str(error)
         return self._page("error.html.j2", status, text=printable(text, 500))
+
+    def _lowest_bar_s(self, row: Mapping[str, Any]) -> float | None:
+        if row.get("lowest_agreement_bar") is None:
+            return None
+        return segments.lowest_bar_of(row, segments.bars_of(self.root, self.rows.alignment(row)))
 
     def _row(self, segment_id: str) -> dict[str, Any]:
         row = self.rows.row(segment_id)

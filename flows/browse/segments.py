@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,14 +97,25 @@ def bars_of(root: Path, alignment: Mapping[str, Any]) -> list[list[float]]:
 
     `alignment` has the fields of `SegmentAlignment`. Where its file is away or damaged, nothing is known of bars.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from aria_data.align.alignment_files import read_downbeats
 
     if not is_below(alignment.get("details_path")):
         return []
+    return [[round(time_s, 3), bar] for time_s, bar in read_downbeats(root / alignment["details_path"])]
+
+
+def lowest_bar_of(row: Mapping[str, Any], bars: Sequence[Sequence[float]]) -> float | None:
+    """When the bar begins in which two transcribers agree least, in seconds; None where that is not known.
+
+    `bars` are those of `bars_of`. A bar that is repeated is taken where the two agree least.
+    """
     try:
-        beats = pq.read_table(root / alignment["details_path"], columns=["kind", "time_s", "bar", "is_downbeat"])
-    except (OSError, pa.ArrowException):
-        return []
-    downbeats = [row for row in beats.to_pylist() if row["kind"] == "beat" and row["is_downbeat"]]
-    return [[round(row["time_s"], 3), row["bar"]] for row in downbeats if row["time_s"] is not None]
+        values = json.loads(row.get("agreement_per_bar") or "[]")
+        found = [
+            (value, time_s)
+            for value, (time_s, number) in zip(values, bars, strict=True)
+            if value is not None and number == row.get("lowest_agreement_bar")
+        ]
+    except (ValueError, TypeError):  # of other notes, or of somebody else's making
+        return None
+    return min(found)[1] if found else None

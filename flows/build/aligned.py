@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aria_data.align import AlignConfig, Score, ScoreIndex, check_composition, read_scores
-from aria_data.align.alignment_files import write_alignment
+from aria_data.align import AlignConfig, Alignment, NotAligned, Score, ScoreIndex, check_composition, read_scores
+from aria_data.align.alignment_files import read_downbeats, write_alignment
 from aria_data.align.many import Item, align_many, candidates_of
 from aria_data.align.score_files import find_scores
 from aria_data.align.summaries import summary_of
 from aria_data.errors import DatasetLocked, MidiUnreadable, UsageError
+from aria_data.measure.agreement import agreement_per_bar, as_text
 from aria_data.midi import read_midi
 from aria_data.records import SegmentAlignment
-from aria_data.release.alignments import TABLE, folder_of
+from aria_data.release.alignments import TABLE, folder_of, hash_of
 from aria_data.storage import printable
 from aria_data.storage.relations import Relations
 from aria_data.storage.stage_tables import DONE, REJECTED, Outcome, RecordTable, StageTable
@@ -87,7 +89,7 @@ class AlignWork:
                 if detail := getattr(found, "detail", ""):
                     self.trouble.append(f"{printable(item.tag['segment_id'])}: is not aligned ({detail}).")
                 self._waiting.append((outcome, item, found))
-                yield outcome.record
+                yield _with_agreement(outcome.record, item, partial(_downbeats_of, found))
                 while known:
                     yield known.pop()
                 if len(self._waiting) % APPEND_EVERY == 0:
@@ -133,7 +135,9 @@ class AlignWork:
         for key, item in batch:
             record = before[key].record if key in before else None
             if record is not None and all((self.root / path).is_file() for path in paths_of(record)):
-                known.append(replace(record, judged_composition=item.tag["composition_id"] or ""))
+                same = replace(record, judged_composition=item.tag["composition_id"] or "")
+                details = self.root / record.details_path
+                known.append(_with_agreement(same, item, partial(read_downbeats, details)))
                 self.num_done_before += 1
             else:
                 yield item
@@ -153,6 +157,32 @@ class AlignWork:
         record = summary_of(row["segment_id"], row["midi_sha256"], found, check, paths, tagged)
         status = REJECTED if record.reason else DONE
         return Outcome(row["segment_id"], key, status, record.reason, record.measured, record.evidence, record)
+
+
+def _downbeats_of(found: Alignment | NotAligned) -> list[tuple[float, int]]:
+    beats = found.beats if isinstance(found, Alignment) else ()
+    return [(beat.time_s, beat.bar) for beat in beats if beat.is_downbeat]
+
+
+def _with_agreement(
+    record: SegmentAlignment, item: Item, downbeats: Callable[[], list[tuple[float, int]]]
+) -> SegmentAlignment:
+    """Add how far two transcribers agree in every bar, where there were two and the segment has bars."""
+    disagreements = item.tag.get("disagreements")
+    if not disagreements or record.reason:
+        return record
+    if not (bars := downbeats()):
+        return record
+    try:
+        f1s, lowest = agreement_per_bar([time_s for time_s, _ in bars], [n.onset_s for n in item.notes], disagreements)
+    except (ValueError, KeyError, TypeError):  # rows of somebody else's making
+        return record
+    return replace(
+        record,
+        agreement_per_bar=as_text(f1s),
+        lowest_agreement_bar=None if lowest is None else bars[lowest][1],
+        judged_disagreements=hash_of(disagreements),
+    )
 
 
 def read_index(folder: Path, cache: Path | None, progress: Progress, on_error: Callable[[str], None]) -> ScoreIndex:
@@ -212,8 +242,9 @@ def align_results(root: Path, relations: Relations, scores: Path, progress: Prog
     return trouble + work.trouble
 
 
-RESULTS = """SELECT segment_id, midi_path, midi_sha256, composition_id FROM segments JOIN measures USING (segment_id)
-    JOIN transcriptions USING (segment_id) JOIN recordings USING (recording_id) JOIN annotations USING (candidate_id)
+RESULTS = """SELECT segment_id, midi_path, midi_sha256, composition_id, disagreements
+    FROM segments JOIN measures USING (segment_id) JOIN transcriptions USING (segment_id)
+    JOIN recordings USING (recording_id) JOIN annotations USING (candidate_id)
     WHERE floor < 0 ORDER BY segment_id"""
 
 

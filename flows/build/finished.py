@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from aria_data.manifest.columns import arrow_schema
 from aria_data.release.alignments import COLUMNS as ALIGNED
-from aria_data.release.alignments import JUDGED_TAG, OF_ALL, put_alignments
+from aria_data.release.alignments import JUDGED_DISAGREEMENTS, JUDGED_TAG, OF_AGREEMENT, OF_ALL, put_alignments
 from aria_data.release.exclusions import excluded_by, find_exclusion
 from aria_data.release.rows_of_segments import FROM_ANNOTATION, FROM_MEASUREMENT, FROM_TRANSCRIPTION
 from aria_data.storage.relations import Relations
@@ -60,7 +60,7 @@ def _finished_of_part(context: BuildContext) -> str:
         "removed_in": "BIGINT",
         "removal_reason": "VARCHAR",
     }
-    of_alignments = ", ".join(f"{_judged(name) if name in OF_ALL else f'l.{name}'} AS {name}" for name in ALIGNED)
+    of_alignments = ", ".join(f"{_judged(name)} AS {name}" for name in ALIGNED)
     empty = ", ".join(f"NULL::{type_} AS {name}" for name, type_ in decided.items())
     names = ", ".join(f'"{name}"' for name in arrow_schema().names)
     return f"""WITH {of_part} SELECT {names} FROM (
@@ -69,6 +69,7 @@ def _finished_of_part(context: BuildContext) -> str:
             coalesce(nullif(d.licence, ''), c.licence) AS licence, -- one that was read with the audio is newer
             m.num_endless_notes::BIGINT AS num_endless_notes, m.is_start_truncated, m.is_end_truncated,
             m.row_cut_at_start AS cut_at_start, m.row_cut_at_end AS cut_at_end, m.cut_evidence, m.agreement_per_5_s,
+            m.disagreements,
             '{context.classifier_sha256}' AS classifier_sha256, -- a part of the key of its scores
             p.relevance_score, r.audio_sha256, 'audio-' || substr(r.samples_sha256, 1, 16) AS audio_cluster,
             rc.cluster_id AS recording_cluster, nc.cluster_id AS notes_cluster,
@@ -87,7 +88,11 @@ def _finished_of_part(context: BuildContext) -> str:
 
 
 def _judged(name: str) -> str:
-    """What was said of a tag, null where the segment's tag is another by now."""
+    """What an alignment says; null where the tag, or what two transcribers disagree on, is another by now."""
+    if name in OF_AGREEMENT:
+        return f"CASE WHEN l.{JUDGED_DISAGREEMENTS} = sha256(m.disagreements) THEN l.{name} END"
+    if name not in OF_ALL:
+        return f"l.{name}"
     return (
         f"CASE WHEN coalesce(l.{JUDGED_TAG}, a.composition_id, '') = coalesce(a.composition_id, '') THEN l.{name} END"
     )

@@ -194,6 +194,7 @@ def put_measures(relations: Relations, context: BuildContext, limits: Mapping[st
             *((f"row_{name}", pa.bool_()) for name in CUT),
             ("cut_evidence", pa.string()),
             ("agreement_per_5_s", pa.string()),
+            ("disagreements", pa.string()),
             *((name, pa.int16()) for name in judged),
             ("floor_measured", pa.float64()),
             ("outcome_key", pa.string()),
@@ -212,7 +213,7 @@ def put_measures(relations: Relations, context: BuildContext, limits: Mapping[st
             cut = [[is_cut(value) for value in _listed(measured[name])] for name in ("start_level_db", "end_level_db")]
             bools = [[as_bool(value) for value in measured[name].to_pylist()] for name in CUT]
             columns = [batch.column("segment_id"), *measured.values(), *shown, *cut, *bools, _evidence(measured)]
-            columns.append(batch.column("agreement_per_5_s"))
+            columns += [batch.column(name) for name in ("agreement_per_5_s", "disagreements")]
             columns += [failing for failing, _ in verdicts.values()] + [verdicts["floor"][1]]
             columns += [batch.column("outcome_key"), np.arange(num_before, num_before + len(batch))]
             arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
@@ -236,7 +237,7 @@ def _evidence(measured: Mapping[str, pa.Array]) -> list[str | None]:
 def _measurements(context: BuildContext, keys: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
     """The measurements with these keys. Maps by name are slow in a database, so none is asked."""
     index = KeyIndex(words_of(keys), np.zeros(len(keys)))
-    fields = ["segment_id", "measures", "agreement_per_5_s"]
+    fields = ["segment_id", "measures", "agreement_per_5_s", "disagreements"]
     for batch in MEASURE.table(context).fields(fields, keys=index) if len(keys) else ():
         is_wanted = np.zeros(len(batch), bool)
         is_wanted[index.find(words_of(pa.chunked_array([batch.column("outcome_key")])))[0]] = True

@@ -127,7 +127,7 @@ def check_scores(
     device: str,
     as_json: bool,
 ) -> None:
-    """Check whether influence foretells what training on less does.
+    """Check whether influence foretells retraining.
 
     Random parts of the files are trained on; the sum of the influences of a part's files foretells the loss of each
     file tested on. The linear datamodelling score is Spearman's rho of both. Beside influence it is shown for simpler

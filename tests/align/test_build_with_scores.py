@@ -20,20 +20,25 @@ SECONDS, SEED = 40, 3
 TITLE = "Chopin - Nocturne op. 9 no. 2.mid"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A recording whose name says nothing, another that no score is of, and a score of the first."""
-    root = tmp_path_factory.mktemp("scores")
-    write_audio(root / "recordings" / "take.wav", melody(SECONDS, SEED))
-    write_audio(root / "recordings" / "other.wav", melody(SECONDS, SEED + 1))
+def score_of_melody(folder) -> None:
+    """Write the score of `melody(SECONDS, SEED)` into a new folder."""
     file, track = mido.MidiFile(ticks_per_beat=480), mido.MidiTrack()
     file.tracks.append(track)
     track.append(mido.MetaMessage("time_signature", numerator=4, denominator=4))
     for pitch in np.random.default_rng(SEED).integers(48, 80, SECONDS * 2 + 1)[: SECONDS * 2]:
         track += [mido.Message("note_on", note=int(pitch), velocity=64)]
         track += [mido.Message("note_off", note=int(pitch), velocity=0, time=480)]
-    (root / "scores").mkdir()
-    file.save(root / "scores" / TITLE)
+    folder.mkdir()
+    file.save(folder / TITLE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A recording whose name says nothing, another that no score is of, and a score of the first."""
+    root = tmp_path_factory.mktemp("scores")
+    write_audio(root / "recordings" / "take.wav", melody(SECONDS, SEED))
+    write_audio(root / "recordings" / "other.wav", melody(SECONDS, SEED + 1))
+    score_of_melody(root / "scores")
     (root / "scores" / "broken.musicxml").write_text("<score")
     return root
 

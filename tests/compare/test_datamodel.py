@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from datasets_made import performance
 from scipy.stats import spearmanr
 
 from aria_data.compare import attribution_check
-from aria_data.compare.attribution import KINDS
+from aria_data.compare.attribution import KINDS, attributions
 from aria_data.compare.attribution_check import CheckConfig, check
 from aria_data.compare.datamodel import Retrained, ceiling_of, datamodelling_scores, foretold
 from aria_data.errors import ConfigInvalid
+from aria_data.pruning.influence import InfluenceConfig, influence
 from aria_data.pruning.retrieval import retrieval_of
-from aria_data.surrogate import SurrogateConfig, make_windows
+from aria_data.surrogate import SurrogateConfig, make_windows, train
 from flows.cli.command import cli
 
 NUM_FILES, NUM_TESTED, NUM_PARTS = 40, 12, 30
@@ -104,3 +106,18 @@ def test_the_command_writes_what_it_found(pieces, tmp_path, monkeypatch):
 def test_too_few_parts_are_refused():
     with pytest.raises(ConfigInvalid, match="5 parts give no ranks to compare; 8 do"):
         CheckConfig(num_parts=5)
+
+
+def test_attributions_average_over_targets_to_the_column_of_a_score_table(pieces):
+    windows = make_windows(pieces)
+    run = train(windows, replace(NETWORK, num_steps=4), 0, held_out=())
+    examples, targets = windows.examples(range(30)), windows.examples(range(30, 40))
+    exact = InfluenceConfig(cg_tolerance=1e-6, cg_iterations=500)
+    found = attributions([run.model], [0.5], examples, targets, exact)
+    assert set(found) == set(KINDS)
+    assert all(values.shape == (30, 10) for values in found.values())
+    column = influence(run.model, examples, targets, exact).values
+    assert found["influence"].mean(axis=1) == pytest.approx(column, rel=1e-3, abs=1e-6 * np.abs(column).max())
+    assert found["tracin"] == pytest.approx(0.5 * found["gradient_dot"])
+    assert np.abs(found["gradient_cosine"]).max() <= 1 + 1e-6
+    assert (np.sign(found["gradient_cosine"]) == np.sign(found["gradient_dot"])).all()

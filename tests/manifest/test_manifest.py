@@ -64,6 +64,7 @@ def test_the_rows_of_a_real_build_have_the_names_the_types_and_the_values_that_t
             "lowest_agreement",
             "lowest_agreement_start_s",
             "agreement_per_5_s",
+            "disagreements",
             *ALIGNED,
         )
         if column["name"] in unknown:

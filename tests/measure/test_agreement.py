@@ -9,7 +9,13 @@ import pytest
 from fakes import FakeTranscriber, melody, write_audio
 
 from aria_data.manifest import Manifest
-from aria_data.measure.agreement import agreement_per_span, as_text, lowest_agreement
+from aria_data.measure.agreement import (
+    agreement_per_bar,
+    agreement_per_span,
+    as_text,
+    disagreements_of,
+    lowest_agreement,
+)
 from aria_data.midi import Note, Performance
 from aria_data.release.subsets import SubsetRecipe
 from flows.define_subset import define_recipe
@@ -35,6 +41,21 @@ def test_what_only_the_second_heard_counts_where_it_heard_it():
     assert agreement_per_span(Performance(), Performance(), 4.0) == pytest.approx([math.nan], nan_ok=True)
 
 
+def test_each_bar_has_the_f1_of_its_own_notes_and_a_downbeats_chord_is_whole():
+    first = notes(*(0.5 * place for place in range(16)))
+    second = notes(*(0.5 * place for place in range(16) if place not in (5, 6)), 7.7)
+    said = disagreements_of(first, second)
+    assert json.loads(said) == {"only_first": [2.5, 3.0], "only_second": [7.7]}
+    downbeats = [0.02, 2.02, 4.02, 6.02]  # 20 ms after the first note of its chord
+    f1s, lowest = agreement_per_bar(downbeats, [note.onset_s for note in first.notes], said)
+    assert f1s == pytest.approx([1.0, 2 * 2 / (4 + 2), 1.0, 2 * 4 / (4 + 5)])
+    assert lowest == 3  # the second bar is lower, but has six notes of both together
+    assert agreement_per_bar([0.0, 9.0], [1.0], disagreements_of(notes(1.0), notes(1.0)))[0] == pytest.approx(
+        [1.0, math.nan], nan_ok=True
+    )
+    assert agreement_per_bar([], [1.0], said) == ([], None)
+
+
 class Deaf(FakeTranscriber):
     """Hears nothing of what lies above middle C."""
 
@@ -55,5 +76,10 @@ def test_a_build_with_a_second_transcriber_has_a_set_of_where_they_disagree(buil
         assert len(per_span) == math.ceil(row["duration_s"] / 5.0)
         assert row["lowest_agreement"] == pytest.approx(min(per_span[:2]), abs=1e-3)
         assert row["lowest_agreement_start_s"] == 5.0 * per_span.index(min(per_span[:2]))
+        assert (
+            len(json.loads(row["disagreements"])["only_first"])
+            > 0
+            == len(json.loads(row["disagreements"])["only_second"])
+        )
     define_recipe(tmp_path / "out", "disagreements", SubsetRecipe(where="lowest_agreement < 0.9"))
     assert all(row["in_disagreements"] for row in Manifest(tmp_path / "out").rows())

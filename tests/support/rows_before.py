@@ -126,6 +126,7 @@ def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
         **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
         "agreement_per_5_s": one.measurement.agreement_per_5_s,
+        "disagreements": one.measurement.disagreements,
         "num_endless_notes": int(measures["num_endless_notes"]),
         "is_start_truncated": is_cut(measures["start_level_db"]),
         "is_end_truncated": is_cut(measures["end_level_db"]),

@@ -148,6 +148,7 @@ async function startSegment(section) {
     const box = canvas.getBoundingClientRect();
     player.jump(roll.from + (event.clientX - box.left) / box.width * (roll.to - roll.from));
   });
+  document.querySelectorAll("button.jump").forEach((each) => each.addEventListener("click", () => player.jump(Number(each.dataset.seconds))));
   for (const [id, factor] of [["closer", 2], ["farther", 0.5]]) byId(id).addEventListener("click", () => roll.closer(factor));
   const data = await notesOf(section);
   if (!data) return;
