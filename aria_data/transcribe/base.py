@@ -1,7 +1,7 @@
 """What a transcriber is, and what every backend built on torch needs.
 
 A backend is one file in `backends/`. Its module has `load(config, compute)`, which gives a `Transcriber`, and
-`weights_sha256(config)`, which gives the hash of its weights without loading a model.
+`weights_sha256(config)`, which gives the hash of its weights without loading a model. It may have a `NOTES_VERSION`.
 """
 
 from __future__ import annotations

@@ -266,7 +266,8 @@ Work = Callable[[BuildContext, "Stage", Sequence[Item]], Iterator[Outcome]]
 @dataclass(frozen=True)
 class Stage:
     """A step of the build. `version`, the values of `settings` and an item's inputs make the key: with another key the
-    work is done again."""
+    work is done again, except under one of the `earlier` settings: what earlier code found stands, and keeps its key.
+    """
 
     name: str
     version: int
@@ -275,6 +276,7 @@ class Stage:
     settings: Callable[[BuildContext], Mapping[str, Any]] = field(default=lambda context: {})
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
+    earlier: Callable[[BuildContext], Sequence[Mapping[str, Any]]] = lambda context: ()
     keeps_records: bool = True  # False: no later stage needs them, or they are large; they stay in the table
 
     def key(self, context: BuildContext, item: Item) -> str:
@@ -282,6 +284,18 @@ class Stage:
         if start is None:
             start = context.key_starts[self.name] = key_start(self.name, self.version, self.settings(context))
         return key_of(start, {**item.inputs, "item_id": item.item_id})
+
+    def found_earlier(
+        self, context: BuildContext, items: Mapping[str, Item], lookup: Callable[..., Mapping[str, Outcome]]
+    ) -> dict[str, Outcome]:
+        """What earlier code found of items, which are given by their keys of today, as the outcomes are."""
+        starts = [key_start(self.name, self.version, settings) for settings in self.earlier(context)]
+        today = {
+            key_of(start, {**item.inputs, "item_id": item.item_id}): key
+            for start in starts
+            for key, item in items.items()
+        }
+        return {today[key]: outcome for key, outcome in lookup(today.keys()).items()} if today else {}
 
     def table(self, context: BuildContext) -> StageTable:
         return StageTable(context.root, self.name, self.record_type)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from aria_data.audio.integrity import READER, REFUSALS
 from aria_data.storage.appending import Appending
@@ -87,13 +87,17 @@ class Runner:
         """The outcomes of these keys that stand, by key."""
         looked_up = shard.known.get(stage.name, {})
         found = {key: looked_up[key] for key in keys if key in looked_up}
-        found |= self._before(stage).lookup(keys.keys() - looked_up.keys(), with_records=stage.keeps_records)
+        lookup = partial(self._before(stage).lookup, with_records=stage.keeps_records)
+        found |= lookup(keys.keys() - looked_up.keys())
+        new = {key: item for key, item in keys.items() if key not in found}
+        found |= stage.found_earlier(self.context, new, lookup)
         stands = {key: one for key, one in found.items() if still_stands(self.context, stage, one)}
         return {key: one for key, one in stands.items() if not is_outdated(self.context, keys[key], one)}
 
     def is_known(self, stage: Stage, item: Item) -> bool:
         """Whether an item was finished when the build began."""
-        return bool(self._before(stage).among([stage.key(self.context, item)]))
+        key, before = stage.key(self.context, item), self._before(stage)
+        return bool(before.among([key]) or stage.found_earlier(self.context, {key: item}, before.lookup))
 
     def forget_keys(self) -> None:
         """Look into the tables anew from now on."""

@@ -38,7 +38,7 @@ from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
-from aria_data.transcribe import Span, TranscriptionResult, transcribe_spans
+from aria_data.transcribe import Span, TranscriptionResult, backends, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item
 from flows.engine.sound_stages import classify, ingest_files, take_fingerprints
@@ -194,6 +194,20 @@ def _segment_settings(context: BuildContext) -> Mapping[str, Any]:
     }
 
 
+def _transcribe_settings(context: BuildContext) -> Mapping[str, Any]:
+    """With the number of the model's notes, from the second on: the first was made before there were numbers."""
+    number = backends.notes_version(context.config.transcribe)
+    settings = {**_settings_of("transcribe")(context), "weights": context.transcriber_sha256}
+    return settings | ({"notes": number} if number > 1 else {})
+
+
+def _earlier_transcribe_settings(context: BuildContext) -> Sequence[Mapping[str, Any]]:
+    """Notes of every earlier number stand: they are as good to 0.001 of onset F1."""
+    now = dict(_transcribe_settings(context))
+    number = now.pop("notes", 1)
+    return [now | ({"notes": before} if before > 1 else {}) for before in range(number - 1, 0, -1)]
+
+
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
     if context.config.screen.scorer == LEARNED:
@@ -231,8 +245,9 @@ TRANSCRIBE = Stage(
     2,
     Transcription,
     _transcribe,
-    lambda context: {**_settings_of("transcribe")(context), "weights": context.transcriber_sha256},
+    _transcribe_settings,
     file_of=lambda transcription: transcription.midi_path,
+    earlier=_earlier_transcribe_settings,
 )
 MEASURE = Stage(
     "measure",

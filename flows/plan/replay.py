@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from aria_data.records import Candidate, Recording
 from aria_data.storage import sha256_file
@@ -81,7 +82,10 @@ class Replay:
         """Take what is done from the stage's table; give the items that are not."""
         items = ITEMS[stage.name](self.found) if stage.is_wanted(self.context) else []
         item_of_key = {stage.key(self.context, item): item for item in items}
-        found = stage.table(self.context).lookup(item_of_key.keys(), with_records=stage.keeps_records)
+        lookup = partial(stage.table(self.context).lookup, with_records=stage.keeps_records)
+        found = lookup(item_of_key.keys())
+        new = {key: item for key, item in item_of_key.items() if key not in found}
+        found |= stage.found_earlier(self.context, new, lookup)
         known = {key: one for key, one in found.items() if still_stands(self.context, stage, one)}
         self.found.done.setdefault(stage.name, {})
         self._take(stage, known.values())

@@ -8,6 +8,10 @@ from places import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import giantmidi_detector
+import numpy as np
+import pytest
+import soundfile
 from ratios import Ratio, halved, table
 
 
@@ -21,3 +25,12 @@ def test_the_table_has_a_line_a_ratio_with_what_it_is_against():
     lines = table([Ratio("transcribe a file", 2.0, 9.0, "transkun's own command")]).splitlines()
     assert len(lines) == 2
     assert lines[1].split() == ["transcribe", "a", "file", "2.00s", "9.00s", "4.50", "transkun's", "own", "command"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # librosa's loading imports modules that Python gives up
+def test_the_detector_beside_ours_gives_a_number_for_each_whole_second(tmp_path):
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 32_000 * 34 + 500), 32_000)
+    found = giantmidi_detector.detect(tmp_path / "noise.wav")
+    assert found.shape == (34,)  # more than one batch
+    assert ((found > 0) & (found < 1)).all()
+    assert giantmidi_detector.spectrum(np.zeros(33_000, np.float32)).shape == (1, 256, 64)  # the published shapes

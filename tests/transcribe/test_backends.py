@@ -19,7 +19,7 @@ from aria_data.midi.accuracy import compare_notes
 from aria_data.records import Segment
 from aria_data.transcribe import Compute, TranscribeConfig, TranscriptionResult, backends, base
 from aria_data.transcribe.backends import transkun_int8
-from aria_data.transcribe.backends.intervals import decode, decode_batch
+from aria_data.transcribe.backends.intervals import decode, decode_batch, decode_tracks
 from aria_data.transcribe.backends.transkun import HOP_S, WINDOW_S, weights_path
 from aria_data.transcribe.batching import transcribe_all, transcribe_one
 from aria_data.transcribe.midi_output import save_transcription
@@ -103,13 +103,74 @@ def test_silence_and_nothing_give_no_notes(transkun):
 def test_a_window_in_which_nothing_sounds_is_not_computed(transkun, waveform, monkeypatch):
     sounding = np.ascontiguousarray(waveform[: transkun.window])
     computed = []
-    tokens = transkun.network.tokens
-    monkeypatch.setattr(transkun.network, "tokens", lambda windows: computed.append(len(windows)) or tokens(windows))
+    tokens = transkun.network.sounding_tokens
+    counted = lambda window: computed.append(len(window)) or tokens(window)  # noqa: E731
+    monkeypatch.setattr(transkun.network, "sounding_tokens", counted)
     (silent,), (heard,) = transkun.infer(np.zeros_like(sounding)[None]), transkun.infer(sounding[None])
     assert computed == [1]
     assert silent.lattice.is_finite
     assert silent.lattice.ends.shape == heard.lattice.ends.shape
     assert not any(silent.lattice.path(track, 0) for track in range(90))
+
+
+@pytest.fixture(scope="module")
+def ending(transkun, waveform) -> np.ndarray:
+    """A window of which all after 8 s is silent, as the last one of a span is."""
+    window = np.zeros((transkun.window, 2), np.float32)
+    window[: 8 * 44_100] = waveform[44_100 : 9 * 44_100]
+    return window
+
+
+def onsets(lattice) -> set[tuple[int, int]]:
+    return {(track, begin) for track in range(90) for begin, _ in lattice.path(track, 0)}
+
+
+def beside(found: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """These onsets and the frames beside them, within the 50 ms that the F1 allows."""
+    return {(track, begin + shift) for track, begin in found for shift in (-2, -1, 0, 1, 2)}
+
+
+def test_silence_at_the_end_of_a_window_is_left_out_and_the_notes_are_the_same(exact, ending):
+    import torch
+
+    waveform = torch.from_numpy(np.ascontiguousarray(ending.T))[None]
+    whole, num_frames = exact.network.tokens(waveform)
+    part, num_kept = exact.network.sounding_tokens(waveform)
+    assert (num_frames, num_kept) == (691, part.shape[2] * 8)
+    assert 8 * 44_100 / 1024 < num_kept < 10 * 44_100 / 1024  # of 16 s, 691 frames
+    lattices = [
+        decode_tracks(exact.network.tracks(tokens[0], frames), 90, frames)
+        for tokens, frames in ((whole, num_frames), (part, num_kept))
+    ]
+    theirs, ours = (onsets(lattice) for lattice in lattices)
+    assert len(theirs) > 20
+    assert len(theirs - beside(ours)) + len(ours - beside(theirs)) <= 1
+    (output,) = exact.infer(ending[None])
+    assert output.lattice.ends.shape == (90, 691)
+    assert onsets(output.lattice) == ours
+
+
+def test_a_window_that_sounds_to_its_end_is_computed_whole(exact, window):
+    import torch
+
+    waveform = torch.from_numpy(np.ascontiguousarray(window.T))[None]
+    (whole, num_frames), (same, num_kept) = exact.network.tokens(waveform), exact.network.sounding_tokens(waveform)
+    assert num_frames == num_kept
+    assert torch.equal(whole, same)
+
+
+def test_the_spectrum_of_silence_is_that_of_one_of_its_frames(exact, ending):
+    import torch
+
+    waveform = torch.from_numpy(np.ascontiguousarray(ending.T))[None]
+    spectrum = exact.network._spectrum
+    assert torch.equal(spectrum(waveform), spectrum(waveform, 8 * 44_100))
+
+
+def test_windows_in_one_call_are_transcribed_as_each_is_alone(transkun, ending, window):
+    together = transkun.infer(np.stack([ending, window]))
+    for one, alone in zip(together, (transkun.infer(ending[None])[0], transkun.infer(window[None])[0]), strict=True):
+        assert np.array_equal(one.lattice.ends, alone.lattice.ends)
 
 
 def test_notes_and_pedals_survive_the_file(transcribed, tmp_path):

@@ -13,9 +13,11 @@ from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
 SHARED = (
     "intervals",
+    "transkun_heads",
     "transkun_int8",
     "transkun_layers",
     "transkun_network",
+    "transkun_passes",
 )  # modules of a backend, no backends themselves
 DEFAULT, ANYWHERE = TranscribeConfig(), Compute()
 NAMES = tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - set(SHARED)))
@@ -32,6 +34,11 @@ def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Tra
 def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
     """Give the hash of a backend's weights without loading its model."""
     return _module(config).weights_sha256(config)
+
+
+def notes_version(config: TranscribeConfig = DEFAULT) -> int:
+    """Give the number of the backend's notes, which is raised where new code finds others with the same weights."""
+    return int(getattr(_module(config), "NOTES_VERSION", 1))
 
 
 def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 SILENT = -1
 NEGLIGIBLE_NATS = 20.0  # a path so much less likely than the best adds under 1e-8 to a probability
-NUM_ROW_BLOCKS = 4  # an interval ends after it begins: the blocks leave out most pairs where it would not
+NUM_ROW_BLOCKS = 8  # an interval ends after it begins: the blocks leave out most pairs where it would not
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,12 @@ class Lattice:
     def is_finite(self) -> bool:
         """Whether all scores were finite."""
         return bool(np.isfinite(self.onset_probability).all())
+
+    def followed_by_silence(self, num_frames: int) -> Lattice:
+        """The same with `num_frames` frames in all."""
+        more = ((0, 0), (0, num_frames - self.ends.shape[1]))
+        ends = np.pad(self.ends, more, constant_values=SILENT)
+        return Lattice(ends, np.pad(self.is_single, more), np.pad(self.onset_probability, more))
 
     def path(self, track: int, start: int) -> list[tuple[int, int]]:
         """Give the notes of one track as (first frame, last frame), from frame `start` on."""

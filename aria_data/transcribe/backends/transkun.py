@@ -28,6 +28,7 @@ from aria_data.transcribe.base import Compute, TranscribeConfig, TranscriptionRe
 
 WINDOW_S = 16.0  # the length the weights were trained on (2.0.conf of the wheel)
 HOP_S = 14.0  # 2 s of overlap; 8 s in the wheel
+NOTES_VERSION = 2  # since silence at the end of a window is left out
 GPU_BATCH_SIZE = 64  # 16 minutes of audio a pass
 NEAR_FRAMES = 2  # an onset detected up to 46 ms beside the note's counts for it, as it does for the F1
 
@@ -123,9 +124,8 @@ class Transkun:
         waveforms = torch.from_numpy(np.ascontiguousarray(windows.transpose(0, 2, 1)))
         with torch.inference_mode():
             if self.device == "cpu":
-                all_tokens, num_frames = self.network.tokens(waveforms)
-                each = ((tokens, self.network.tracks(tokens, num_frames)) for tokens in all_tokens)
-                lattices = [decode_tracks(tracks, len(tokens), num_frames) for tokens, tracks in each]
+                found = [self._infer_one(each[None]) for each in waveforms]
+                all_tokens, lattices = [tokens for tokens, _ in found], [lattice for _, lattice in found]
             else:
                 scores = self.network.infer(waveforms)
                 all_tokens, lattices = scores.tokens, decode_batch(scores)
@@ -133,6 +133,12 @@ class Transkun:
             WindowOutput(lattice, tokens) if lattice.is_finite else _not_finite()
             for lattice, tokens in zip(lattices, all_tokens, strict=True)
         ]
+
+    def _infer_one(self, waveform: Any) -> tuple[Any, Lattice]:
+        """Give the tokens and the lattice of one window. What is silent at its end is left out of the first."""
+        tokens, num_frames = self.network.sounding_tokens(waveform)
+        lattice = decode_tracks(self.network.tracks(tokens[0], num_frames), len(self.targets), num_frames)
+        return tokens[0], lattice.followed_by_silence(self._num_frames)
 
     def decoder(self) -> _Decoder:
         """Begin a new span."""

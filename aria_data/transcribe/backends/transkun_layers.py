@@ -10,6 +10,15 @@ from typing import Any
 from aria_data.transcribe.backends import transkun_int8
 
 
+def passes_of(device: Any) -> Any:
+    """The module of compiled passes, on a CPU; None elsewhere."""
+    if device.type != "cpu":
+        return None
+    from aria_data.transcribe.backends import transkun_passes
+
+    return transkun_passes
+
+
 @dataclass(frozen=True)
 class Layers:
     """Makes linear layers in the kind of number that is wanted: `dtype`, or integers where there are `ranges`."""
@@ -70,6 +79,7 @@ class Linear:
         self.weight = weight.detach().to(device, dtype).contiguous()
         self.bias = None if bias is None else bias.detach().to(device, dtype)
         self.dtype, self.normalise, self.gelu = dtype, normalise, gelu
+        self._passes = passes_of(device)
         self._packed = None
         if device.type == "cpu" and dtype == torch.bfloat16 and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
             with suppress(RuntimeError):
@@ -78,7 +88,9 @@ class Linear:
     def __call__(self, values: Any) -> Any:
         import torch
 
-        if self.normalise:
+        if self.normalise and self._passes is not None:
+            values = self._passes.normalised(values, self.dtype)
+        elif self.normalise:
             values = torch.nn.functional.rms_norm(values, values.shape[-1:], eps=1e-6)
         values = values.to(self.dtype)
         if self._packed is not None:
@@ -89,4 +101,7 @@ class Linear:
 
     def add_to(self, stream: Any, values: Any) -> Any:
         """Add the layer's output to `stream`, in place."""
-        return stream.add_(self(values))
+        added = self(values)
+        if self._passes is not None and added.dtype != stream.dtype:
+            return self._passes.add(stream, added)
+        return stream.add_(added)

@@ -11,34 +11,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from aria_data.transcribe.backends.transkun_layers import Layers
+from aria_data.transcribe.backends.transkun_heads import Attributes, Heads, Scores
+from aria_data.transcribe.backends.transkun_layers import Layers, passes_of
 
 NUM_HEADS = 8
 NUM_MELS = 229
 FRAMES_PER_PIECE = 64  # of the spectrum; larger pieces leave a CPU's cache, and fill a GPU's memory
 ROWS_PER_PIECE = 8  # of 149 tokens each, on a CPU: 1.2 MB in float32
+STEPS_AFTER = 8  # of silence, 1.5 s, in which the network finds the ends of notes, and which stand for the rest
+STEPS_AT_END = 4  # of a window, of which it has to see where it ends
+MIN_LEFT_OUT = 8  # steps; fewer are not worth another shape
 KEYS_MULTIPLE = 32  # torch's attention on a CPU is 1.5 times as fast for whole tiles of keys
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The network's output for a batch of windows, for each of the 90 pedals and keys.
-
-    A note from frame b to frame e > b scores `begins[.., b] @ ends[.., e] * (e - b)`, one of a single frame
-    `single[.., b]`; silence scores 0. `Network.attributes` reads `tokens`.
-    """
-
-    begins: Any  # tensor (batch, 90, frames, 256)
-    ends: Any  # tensor (batch, 90, frames, 256), divided by the root of 256
-    single: Any  # tensor (batch, 90, frames)
-    tokens: Any  # tensor (batch, 90, frames / 8, 256)
-
-    def per_window(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Give begins, ends and single of each window."""
-        return zip(self.begins, self.ends, self.single, strict=True)
 
 
 class Network:
@@ -62,8 +47,8 @@ class Network:
             _Block(layer, Layers(self.device, dtype, ranges, f"{number}."), model.targetMIDIPitch)
             for number, layer in enumerate(model.backbone.encoderLayers)
         ]
-        self._heads = _Heads(model, self.device)
-        self._attributes = _Attributes(model, self.device)
+        self._heads = Heads(model, self.device)
+        self._attributes = Attributes(model, self.device)
 
     def infer(self, waveforms: Any) -> Scores:
         """Score windows of shape (batch, channels, samples), float32."""
@@ -78,11 +63,34 @@ class Network:
 
         with torch.inference_mode():
             features = self._spectrum(waveforms.to(self.device))
-            tokens = self._patches(features)
-            for block in self._blocks[:-1]:
-                tokens = block(tokens, self._rows)
-            tokens = self._blocks[-1](tokens, self._rows, only_last=self._num_targets)
-            return tokens[:, 1:].transpose(1, 2).contiguous(), features.shape[1]
+            return self._transformed(self._patches(features)), features.shape[1]
+
+    def sounding_tokens(self, waveform: Any) -> tuple[Any, int]:
+        """As `tokens`, of one window, up to `STEPS_AFTER` after its last sample that is not zero.
+
+        Steps of the silence that follows are left out of the blocks, but for the window's last ones: the network was
+        trained on windows of one length, and in a shorter one, whose end it does not see, it finds half of the notes.
+        """
+        import torch
+
+        with torch.inference_mode():
+            num_samples = _num_sounding(waveform)
+            features = self._spectrum(waveform.to(self.device), num_samples)
+            tokens, each = self._patches(features), self._heads.num_frames_each
+            num_steps = tokens.shape[1]
+            after = 1 + math.ceil(num_samples / self._spectrum.hop / each) + STEPS_AFTER
+            if num_steps - STEPS_AT_END - after < MIN_LEFT_OUT:
+                return self._transformed(tokens), features.shape[1]
+            kept = torch.cat([tokens[:, :after], tokens[:, num_steps - STEPS_AT_END :]], dim=1)
+            counts = torch.ones(kept.shape[1])
+            counts[after - STEPS_AFTER + 1 : after] += (num_steps - len(counts)) / (STEPS_AFTER - 1)
+            return self._transformed(kept, counts)[:, :, : after - 1], (after - 1) * each
+
+    def _transformed(self, tokens: Any, counts: Any = None) -> Any:
+        for block in self._blocks[:-1]:
+            tokens = block(tokens, self._rows, counts=counts)
+        tokens = self._blocks[-1](tokens, self._rows, only_last=self._num_targets, counts=counts)
+        return tokens[:, 1:].transpose(1, 2).contiguous()
 
     def tracks(self, tokens: Any, num_frames: int) -> Iterator[tuple[Any, Any, Any]]:
         """Give begins, ends and single of one window's tracks, one after the other: each stays in the cache."""
@@ -103,6 +111,14 @@ class Network:
             return self._attributes(tokens, torch.tensor(notes, device=self.device))
 
 
+def _num_sounding(waveform: Any) -> int:
+    """Count the samples up to the last that is not zero, in any channel and window."""
+    import torch
+
+    places = torch.nonzero(waveform.flatten(0, -2).any(dim=0))
+    return int(places[-1]) + 1 if len(places) else 0
+
+
 class _Spectrum:
     """Waveforms to log-mel features: six windows (Hann and five learnt), 229 mels."""
 
@@ -120,14 +136,18 @@ class _Spectrum:
         self.hop, self.width, self.eps = model.hopSize, model.windowSize, extractor.eps
         self.frames_per_piece = frames_per_piece
 
-    def __call__(self, waveforms: Any) -> Any:
-        """(batch, channels, samples) to (batch, frames, mels, windows)."""
+    def __call__(self, waveforms: Any, num_sounding: int | None = None) -> Any:
+        """(batch, channels, samples) to (batch, frames, mels, windows). After `num_sounding` samples all are zero."""
         import torch
 
         if waveforms.shape[1] > 1 and torch.equal(waveforms[:, 0], waveforms[:, 1]):
             waveforms = waveforms[:, :1]  # the mean power of equal channels is that of one
         frames = self._level(waveforms).unfold(-1, self.width, self.hop)
+        num_frames = frames.shape[2]
+        if num_sounding is not None:  # frames after it are all alike: one of them is computed
+            frames = frames[:, :, : math.ceil((num_sounding + self.width // 2) / self.hop) + 1]
         pieces = [self._mel(piece) for piece in frames.split(self.frames_per_piece, dim=2)]
+        pieces.append(pieces[-1][:, -1:].expand(-1, num_frames - frames.shape[2], -1, -1))
         return torch.cat(pieces, dim=1)
 
     def _level(self, waveforms: Any) -> Any:
@@ -238,8 +258,11 @@ class _Block:
                 )
         self._num_targets, self._num_pedals = len(targets), sum(target < 0 for target in targets)
 
-    def __call__(self, tokens: Any, rows: int, only_last: int | None = None) -> Any:
-        """Float32 (batch, steps, places, 256) to the same shape, or to its last `only_last` places."""
+    def __call__(self, tokens: Any, rows: int, only_last: int | None = None, counts: Any = None) -> Any:
+        """Float32 (batch, steps, places, 256) to the same shape, or to its last `only_last` places.
+
+        A step stands for as many alike as `counts` (steps) says, in the attention over time.
+        """
         batch, steps, places, width = tokens.shape
         kept = only_last or places
         pedals = slice(kept - self._num_targets, kept - self._num_targets + self._num_pedals)
@@ -265,10 +288,10 @@ class _Block:
             items = slice(item, item + together)
             for begin in range(0, kept, rows):
                 span = slice(begin, min(begin + rows, kept))
-                new = self.time(stream[items, span].flatten(0, 1), of_time[items, span].flatten(0, 1), steps)
+                new = self.time(stream[items, span].flatten(0, 1), of_time[items, span].flatten(0, 1), steps, counts)
                 out[items, :, span] = _transposed(new, together)
         if self._exact is not None:
-            new = self._exact[1](of_pedals, of_time[:, pedals].flatten(0, 1), steps)
+            new = self._exact[1](of_pedals, of_time[:, pedals].flatten(0, 1), steps, counts)
             out[:, :, pedals] = _transposed(new, batch)
         return out
 
@@ -291,24 +314,32 @@ class _Half:
     """Attention and the two linear layers after it, added to the stream."""
 
     def __init__(self, attention: Any, feed_forward: Any, layers: Layers):
+        import torch
+
         module, first, second = attention.module, feed_forward.module[0], feed_forward.module[3]
+        self._passes = passes_of(layers.device) if layers.dtype == torch.bfloat16 else None
         self.query = layers.linear("query", module.q_proj_weight.t(), None, normalise=True)
         self.out = layers.linear("out", *_scaled(module.out_proj, attention.scale))
         self.feed_forward = layers.feed_forward((first.weight, first.bias), _scaled(second, feed_forward.scale))
 
-    def __call__(self, stream: Any, keys_values: Any, num_keys: int) -> Any:
+    def __call__(self, stream: Any, keys_values: Any, num_keys: int, counts: Any = None) -> Any:
         """Add to float32 `stream` (rows, places, 256), in place. Keys and values are (rows, num_keys or more, 512).
 
-        Keys from `num_keys` on are padding, which is masked.
+        Keys from `num_keys` on are padding, which is masked; the others stand for `counts` keys each.
         """
         from torch.nn.functional import scaled_dot_product_attention
 
+        if self._passes is not None:
+            fetched = self._passes.attention(self.query(stream), keys_values, num_keys, NUM_HEADS, counts)
+            return self.feed_forward.add_to(self.out.add_to(stream, fetched))
         sides = self.query(stream), *keys_values.chunk(2, dim=-1)
         query, key, value = (side.unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2) for side in sides)
         mask = None
-        if keys_values.shape[1] != num_keys:
+        if keys_values.shape[1] != num_keys or counts is not None:
             mask = query.new_zeros(keys_values.shape[1])
             mask[num_keys:] = -math.inf
+            if counts is not None:
+                mask[:num_keys] = counts.log()
             mask = mask.view(1, 1, 1, -1)
         fetched = scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
         return self.feed_forward.add_to(self.out.add_to(stream, fetched))
@@ -316,63 +347,3 @@ class _Half:
 
 def _scaled(linear: Any, scale: Any) -> tuple[Any, Any]:
     return linear.weight * scale[:, None], linear.bias * scale
-
-
-class _Heads:
-    """Tokens to scores, eight frames of a token at once: the published up-sampling and scoring layers as one matrix."""
-
-    def __init__(self, model: Any, device: Any):
-        import torch
-
-        up, scoring = model.backbone.upConv1dSkip, model.scorer.map[0]
-        width = scoring.in_features
-        with torch.no_grad():
-            scale = torch.ones(scoring.out_features, dtype=torch.float64)
-            scale[:width] = width**-0.5
-            matrix = scoring.weight.double() * scale[:, None]  # (513, 256): ends, begins, single
-            to_frames = up.weight.double().permute(2, 1, 0)  # (8 frames, 256 out, 256 in)
-            self.weight = (matrix @ to_frames).reshape(-1, to_frames.shape[2]).float().to(device)
-            bias = scoring.bias.double() * scale + matrix @ up.bias.double()
-            self.bias = bias.repeat(len(to_frames)).float().to(device)
-        self.width, self.num_frames_each = width, len(to_frames)
-
-    def scores(self, tokens: Any, num_frames: int) -> Scores:
-        """Float32 tokens (batch, 90, steps, 256) to the scores of their windows."""
-        import torch
-
-        of_all = torch.nn.functional.linear(tokens, self.weight, self.bias)
-        of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
-        ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
-        return Scores(begins, ends, single[..., 0], tokens)
-
-
-class _Attributes:
-    """A note's attributes, from the frames it begins and ends in: velocity, shifts within a frame, cut edges."""
-
-    def __init__(self, model: Any, device: Any):
-        up = model.backbone.upConv1dSkip
-        self.num_frames_each = up.kernel_size[0]
-        self.up_weight = up.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous().to(device)
-        self.up_bias = up.bias.detach().to(device)
-        self.velocity = copy.deepcopy(model.velocityPredictor).eval().to(device)
-        self.edges = copy.deepcopy(model.refinedOFPredictor).eval().to(device)
-
-    def __call__(self, tokens: Any, notes: Any) -> list[tuple[float, ...]]:
-        import torch
-
-        track, begin, end = notes.unbind(1)
-        first, last = self._frame(tokens, track, begin), self._frame(tokens, track, end)
-        inputs = torch.cat([first, last, first * last], dim=-1)
-        velocity = self.velocity(inputs).argmax(-1)
-        shift, presence = self.edges(inputs).chunk(2, dim=-1)
-        mean = torch.distributions.ContinuousBernoulli(logits=shift, validate_args=False).mean
-        shift = ((mean - 0.5) / 0.99).clamp(-0.5, 0.5)  # trained on 0.99 * shift + 0.5
-        columns = torch.cat([velocity[:, None].float(), shift, (presence > 0).float()], dim=1)
-        return [tuple(row) for row in columns.tolist()]
-
-    def _frame(self, tokens: Any, track: Any, frame: Any) -> Any:
-        import torch
-
-        each = self.num_frames_each
-        of_step = torch.nn.functional.linear(tokens[track, frame // each], self.up_weight).unflatten(-1, (each, -1))
-        return of_step[torch.arange(len(frame), device=frame.device), frame % each] + self.up_bias
