@@ -38,7 +38,7 @@ from aria_data.screen.title_model import title_model
 from aria_data.segment import Scored, SegmentConfig, find_segments
 from aria_data.segment.segmentation import verdict as segment_verdict
 from aria_data.storage.stage_tables import Outcome
-from aria_data.transcribe import Span, TranscriptionResult, transcribe_spans
+from aria_data.transcribe import Span, TranscriptionResult, backends, transcribe_spans
 from aria_data.transcribe.midi_output import save_transcription, span_of
 from flows.engine.context import BuildContext, Item, Stage, each_item
 from flows.engine.sound_stages import classify, ingest_files, take_fingerprints
@@ -194,6 +194,14 @@ def _segment_settings(context: BuildContext) -> Mapping[str, Any]:
     }
 
 
+def _transcribe_settings(context: BuildContext) -> Mapping[str, Any]:
+    """Heads count by their weights, and not at all where the published model works alone, as it did before them."""
+    settings = dict(_settings_of("transcribe")(context))
+    heads = backends.heads_sha256(context.config.transcribe)
+    settings = {**settings, "heads": heads} if heads else {k: v for k, v in settings.items() if k != "heads"}
+    return {**settings, "weights": context.transcriber_sha256}
+
+
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:
     settings = dict(_settings_of("screen")(context))
     if context.config.screen.scorer == LEARNED:
@@ -231,7 +239,7 @@ TRANSCRIBE = Stage(
     2,
     Transcription,
     _transcribe,
-    lambda context: {**_settings_of("transcribe")(context), "weights": context.transcriber_sha256},
+    _transcribe_settings,
     file_of=lambda transcription: transcription.midi_path,
 )
 MEASURE = Stage(

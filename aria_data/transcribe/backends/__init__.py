@@ -13,6 +13,9 @@ from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
 SHARED = (
     "intervals",
+    "pedal_presses",
+    "transkun_decoder",
+    "transkun_heads",
     "transkun_int8",
     "transkun_layers",
     "transkun_network",
@@ -32,6 +35,12 @@ def load(config: TranscribeConfig = DEFAULT, compute: Compute = ANYWHERE) -> Tra
 def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
     """Give the hash of a backend's weights without loading its model."""
     return _module(config).weights_sha256(config)
+
+
+def heads_sha256(config: TranscribeConfig = DEFAULT) -> str:
+    """Hash the weights of what this project adds to a backend; "" where nothing is added."""
+    hash_of: Callable[[TranscribeConfig], str] | None = getattr(_module(config), "heads_sha256", None)
+    return hash_of(config) if hash_of else ""
 
 
 def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:
