@@ -60,6 +60,14 @@ from flows.untouched.groups import put_affected, put_kept, put_nothing_kept, put
 PRUNE = "prune"  # a step that rejects, but is no `Stage`
 
 
+def _left_half_written(midi: Path) -> list[str]:
+    """What a killed build left on the shelves. Names are enough: a path object for each of a million takes seconds."""
+    if not midi.is_dir():
+        return []
+    shelves = [entry.path for entry in os.scandir(midi) if entry.is_dir(follow_symlinks=False)]
+    return [os.path.join(shelf, name) for shelf in shelves for name in os.listdir(shelf) if name.endswith(PARTIAL)]
+
+
 @dataclass
 class Build:
     """One run of the recipe."""
@@ -112,11 +120,7 @@ class Build:
         for table in [root / "manifest", *(path for path in (root / "tables").glob("*") if path.is_dir())]:
             remove_orphans(table)
         if not is_remote(root):  # an object is written whole by its store
-            shelves = os.walk(root / "midi")  # a path object for each of a million files takes seconds
-            partial = [
-                os.path.join(folder, name) for folder, _, names in shelves for name in names if name.endswith(PARTIAL)
-            ]
-            for each in [*map(str, root.glob(f"*{PARTIAL}")), *partial]:
+            for each in (*map(str, root.glob(f"*{PARTIAL}")), *_left_half_written(root / "midi")):
                 os.unlink(each)
         remove_folder(local_folder(root) / FOLDER)
         if ids := noted(local_folder(root)):

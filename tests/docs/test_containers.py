@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click import Context
+from pages import blocks_of, commands_of
 from places import ROOT
 
 from flows.cli.command import cli
@@ -52,10 +54,41 @@ def test_the_services_use_targets_that_exist_pinned_images_and_health_checks():
         assert "healthcheck" in service or name == "deploy", name
 
 
-@pytest.mark.parametrize("command", [service["command"] for service in SERVICES.values() if "worker" in str(service)])
-def test_the_commands_of_services_are_prefects_own(command):
-    if command[0] == "prefect":
-        assert command[1:3] in (["worker", "start"], ["server", "start"])
+def prefect_commands() -> list[list[str]]:
+    """The words of each command of Prefect that docker-compose.yaml and docs/deployments.md run."""
+    commands = [service["command"] for service in SERVICES.values() if "command" in service]
+    scripts = [words[2].splitlines() for words in commands if words[:2] == ["bash", "-ec"]]
+    words = [*commands, *(shlex.split(line) for script in scripts for line in script)]
+    words += [
+        each for block in blocks_of("docs/deployments.md") if block.language == "sh" for each in commands_of(block)
+    ]
+    return [each for each in words if each[0] == "prefect"]
+
+
+def test_the_commands_of_services_and_of_the_page_are_prefects_own():
+    from prefect.cli._app import _app
+
+    commands = prefect_commands()
+    assert {tuple(words[1:3]) for words in commands} >= {
+        ("worker", "start"),
+        ("server", "start"),
+        ("--no-prompt", "deploy"),
+    }
+    for _, *words in commands:
+        _app.parse_args([word for word in words if word != "--no-prompt"], exit_on_error=False, print_error=False)
+
+
+def test_the_services_and_the_page_make_the_same_pools_with_the_same_limits():
+    made = [words[2:5] for words in prefect_commands() if words[1] == "work-pool"]
+    assert [words for words in made if made.count(words) != 2] == []
+    pools = {each["work_pool"]["name"] for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    assert {words[1] for words in made} == pools
+
+
+def test_the_server_has_a_folder_for_its_page_since_the_package_in_the_image_is_not_its_own():
+    environment = SERVICES["server"]["environment"]
+    assert environment["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith("/home/aria/")
+    assert "useradd --uid 1000 --create-home aria" in DOCKERFILE
 
 
 def test_the_job_builds_with_options_that_there_are_as_a_common_user():
