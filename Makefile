@@ -9,7 +9,7 @@ WITH_SERVERS := $(VENV)/.with-servers
 # two files of tests at a time: a process of them may take 2 GB
 TOGETHER := -n 2 --dist loadfile --durations=10
 
-.PHONY: help install rooms docs demo test test-all check format benchmark classifier-sounds train-classifier clean
+.PHONY: help install rooms docs demo test test-all check format benchmark classifier-sounds train-classifier train-heads clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -61,6 +61,9 @@ train-classifier: $(READY) ## make the classifier's weights again (classifiers/R
 	@$(BIN)/python -m classifiers.train --out build/synthetic.pt --hours 32 --epochs 16 --minutes 15
 	@$(BIN)/python -m classifiers.train --out classifiers/weights/piano_classifier.pt --hours 32 --start build/synthetic.pt \
 	    --steps 300 --learning-rate 1e-3 $(if $(LABELS),--labels $(LABELS))
+
+train-heads: $(READY) ## make the weights of transkun's heads again (MIDI=FOLDER; transkun_heads.md; about an hour)
+	@$(BIN)/python -m flows.tools.train_heads $(MIDI) --out build/heads
 
 clean: ## delete what make demo made (the environment stays)
 	rm -rf demo_dataset demo_recordings

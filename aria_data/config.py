@@ -30,6 +30,8 @@ from aria_data.segment import SegmentConfig
 from aria_data.transcribe import TranscribeConfig, backends
 from aria_data.web import WebConfig
 
+BEFORE = {"transcribe": {"heads": False}}  # how a dataset was made whose dataset.toml does not name the setting
+
 
 @dataclass(frozen=True)
 class BuildConfig:
@@ -81,6 +83,8 @@ def load_own_config(path: Path, settings: Sequence[str] = ()) -> tuple[BuildConf
     """
     unknown: list[str] = []
     values = _known(BuildConfig, _read_toml(path), "", unknown)
+    for stage, known_before in BEFORE.items():
+        values[stage] = {**known_before, **values.get(stage, {})}
     return _settled(build_record(BuildConfig, values, str(path)), settings), unknown
 
 

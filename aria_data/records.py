@@ -177,6 +177,8 @@ class Transcription:
     confidence: float  # 0 to 1, from the transcriber; its meaning is the backend's (`transcribe.TranscriptionResult`)
     num_endless_notes: int  # notes that were shortened (`transcribe.midi_output`)
     precision: str = ""  # float32, bfloat16 or int8: in which numbers it was computed; "" before this was recorded
+    heads_sha256: str = ""  # of what this project adds to the transcriber; "": the published model alone
+    published_velocities: str = ""  # where those of the file are calibrated: by pitch, then onset; two hex digits each
 
 
 @dataclass(frozen=True, slots=True)

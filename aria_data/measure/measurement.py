@@ -26,7 +26,7 @@ class MeasureConfig:
     def second(self) -> TranscribeConfig | None:
         """Give the second transcriber's own configuration; None without one."""
         name = self.second_transcriber
-        return TranscribeConfig(name, checkpoint=self.second_checkpoint) if name else None
+        return TranscribeConfig(name, checkpoint=self.second_checkpoint, heads=False) if name else None
 
 
 def measure_segment(

@@ -2,7 +2,8 @@
 
 In: .mid files, or the notes and pedals of a `Performance`. Out: the other of the two; and how well an estimated
 performance matches the true one.
-`midi_files` reads and writes, `matching` pairs notes, `accuracy` computes onset F1 and others from the pairs.
+`midi_files` reads and writes, `matching` pairs notes, `accuracy` computes onset F1 and others from the pairs,
+`playing_accuracy` how well pedal and velocities fit.
 """
 
 from aria_data.midi.midi_files import (

@@ -110,6 +110,7 @@ def row_of(one: FinishedSegment) -> Row:
         **{name: getattr(one.transcription, name) for name in FROM_TRANSCRIPTION},
         **{name: getattr(one.candidate, name) for name in ("source", "source_url", "licence", "uploader")},
         **{name: rounded(measures.get(name, math.nan)) for name in FROM_MEASUREMENT},
+        "velocity_calibrated": True if one.transcription.heads_sha256 else None,
         "agreement_per_5_s": one.measurement.agreement_per_5_s,
         "disagreements": one.measurement.disagreements,
         "num_endless_notes": int(measures["num_endless_notes"]),

@@ -35,6 +35,7 @@ class TranscribeConfig:
     hop_s: float = 0.0  # from one window to the next; 0: the value that measured best for the backend
     correct_tuning: bool = True  # resample a recording that is 8 to 50 cents off to 440 Hz before inference
     checkpoint: str = ""  # a file with weights, where the backend does not bring its own
+    heads: bool = True  # transkun: pedal and velocity by heads trained here; false: the published model
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class TranscriptionResult:
     note_confidences: np.ndarray = field(default_factory=lambda: np.zeros(0))  # of performance.notes, in their order
     remarks: tuple[str, ...] = ()  # on its audio: what is odd, and how it was read all the same
     heard: Any = None  # what the span's listener found in its sound
+    published_velocities: np.ndarray | None = None  # of performance.notes, where theirs are calibrated
 
 
 class Decoder(Protocol):

@@ -61,6 +61,7 @@ class TranscriberPool:
         first = self._workers[0].facts
         self.name, self.sha256, self.precision = first["name"], first["sha256"], first["precision"]
         self.sample_rate, self.num_channels = first["sample_rate"], first["num_channels"]
+        self.heads_sha256: str = first["heads_sha256"]
 
     def transcribe_spans(
         self, spans: Iterable[Span], on_read: Callable[[str, float], None]
@@ -169,7 +170,8 @@ def _work(
             connection.send(error)
             return
         names = ("name", "sha256", "precision", "sample_rate", "num_channels")
-        connection.send({name: getattr(model, name) for name in names})
+        heads = getattr(model, "heads_sha256", "")  # not every backend has any
+        connection.send({name: getattr(model, name) for name in names} | {"heads_sha256": heads})
 
         def asked() -> Iterator[Span]:
             while True:

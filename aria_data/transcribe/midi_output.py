@@ -47,7 +47,18 @@ def save_transcription(root: Path, segment: Segment, result: TranscriptionResult
         confidence=round(result.confidence, 4),
         num_endless_notes=num_endless,
         precision=transcriber.precision,
+        heads_sha256=getattr(transcriber, "heads_sha256", ""),
+        published_velocities=_published(result),
     )
+
+
+def _published(result: TranscriptionResult) -> str:
+    """The velocities before calibration, in an order that writing and reading a .mid does not change."""
+    if result.published_velocities is None:
+        return ""
+    notes = result.performance.notes
+    order = sorted(range(len(notes)), key=lambda place: (notes[place].pitch, notes[place].onset_s))
+    return bytes(result.published_velocities[order].tolist()).hex()
 
 
 def transcribe_file(

@@ -70,6 +70,7 @@ def _finished_of_part(context: BuildContext) -> str:
             m.num_endless_notes::BIGINT AS num_endless_notes, m.is_start_truncated, m.is_end_truncated,
             m.row_cut_at_start AS cut_at_start, m.row_cut_at_end AS cut_at_end, m.cut_evidence, m.agreement_per_5_s,
             m.disagreements,
+            CASE WHEN t.heads_sha256 <> '' THEN true END AS velocity_calibrated,
             '{context.classifier_sha256}' AS classifier_sha256, -- a part of the key of its scores
             p.relevance_score, r.audio_sha256, 'audio-' || substr(r.samples_sha256, 1, 16) AS audio_cluster,
             rc.cluster_id AS recording_cluster, nc.cluster_id AS notes_cluster,

@@ -76,7 +76,13 @@ def put_results(
     relations.run(
         "CREATE OR REPLACE TABLE recordings AS SELECT * FROM ingested ANTI JOIN left_out USING (candidate_id)"
     )
-    put_records(relations, context, TRANSCRIBE, "transcriptions", ["segment_id", "precision", *FROM_TRANSCRIPTION])
+    put_records(
+        relations,
+        context,
+        TRANSCRIBE,
+        "transcriptions",
+        ["segment_id", "precision", "heads_sha256", *FROM_TRANSCRIPTION],
+    )
     put_records(relations, context, ANNOTATE, "annotations", FROM_ANNOTATION, ["item_id AS candidate_id"])
     put_records(relations, context, SEGMENT, "segmentations", ["recording_id", "segments"])
     _put_whole(relations)

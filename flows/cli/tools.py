@@ -29,6 +29,7 @@ from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_
 @click.option(
     "--correct-tuning/--as-tuned", default=True, help="Retune what is off 440 Hz by 8 to 50 cents before transcription."
 )
+@click.option("--heads/--published", default=True, help="Pedal and velocity by heads on transkun, or as published.")
 @compute_options
 @click.option("--overwrite", is_flag=True, help="Replace .mid files that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file.")
@@ -40,6 +41,7 @@ def transcribe(
     checkpoint: str,
     hop_s: float,
     correct_tuning: bool,
+    heads: bool,
     device: str,
     dtype: str,
     batch_size: int,
@@ -56,7 +58,7 @@ def transcribe(
     from flows import show
     from flows.tools.transcribe_files import plan, print_result, transcribe_files
 
-    config = TranscribeConfig(transcriber, hop_s, correct_tuning, checkpoint)
+    config = TranscribeConfig(transcriber, hop_s, correct_tuning, checkpoint, heads)
     backends.check(config, "--transcriber")
     targets = plan(files, out)
     num_failed = 0

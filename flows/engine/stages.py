@@ -195,10 +195,16 @@ def _segment_settings(context: BuildContext) -> Mapping[str, Any]:
 
 
 def _transcribe_settings(context: BuildContext) -> Mapping[str, Any]:
-    """With the number of the model's notes, from the second on: the first was made before there were numbers."""
-    number = backends.notes_version(context.config.transcribe)
-    settings = {**_settings_of("transcribe")(context), "weights": context.transcriber_sha256}
-    return settings | ({"notes": number} if number > 1 else {})
+    """Heads count by their weights, and not at all where the published model works alone, as it did before them.
+
+    With the number of the model's notes, from the second on: the first was made before there were numbers.
+    """
+    config = context.config.transcribe
+    settings = {name: value for name, value in _settings_of("transcribe")(context).items() if name != "heads"}
+    if heads := backends.heads_sha256(config):
+        settings["heads"] = heads
+    number = backends.notes_version(config)
+    return settings | {"weights": context.transcriber_sha256} | ({"notes": number} if number > 1 else {})
 
 
 def _earlier_transcribe_settings(context: BuildContext) -> Sequence[Mapping[str, Any]]:

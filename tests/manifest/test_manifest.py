@@ -57,6 +57,7 @@ def test_the_rows_of_a_real_build_have_the_names_the_types_and_the_values_that_t
         if not column["nullable"]:
             assert num_null == 0, column["name"]
         unknown = (
+            "velocity_calibrated",
             "removed_in",
             "removal_reason",
             "missed_passage_start_s",

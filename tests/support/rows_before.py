@@ -132,6 +132,7 @@ def _row(one: FinishedSegment, is_kept_of_composition: bool) -> Row:
         "is_end_truncated": is_cut(measures["end_level_db"]),
         **{name: as_bool(measures.get(name)) for name in ("cut_at_start", "cut_at_end")},
         "cut_evidence": cut_evidence(measures),
+        "velocity_calibrated": True if one.transcription.heads_sha256 else None,
         "segment_id": segment.segment_id,
         "recording_id": segment.recording_id,
         "number": segment.number,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aria_data.transcribe.backends import transkun_passes
-from aria_data.transcribe.backends.transkun_heads import RANK, _shorter
+from aria_data.transcribe.backends.transkun_scores import RANK, _shorter
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -13,7 +13,10 @@ from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
 SHARED = (
     "intervals",
+    "pedal_presses",
+    "transkun_decoder",
     "transkun_heads",
+    "transkun_scores",
     "transkun_int8",
     "transkun_layers",
     "transkun_network",
@@ -39,6 +42,12 @@ def weights_sha256(config: TranscribeConfig = DEFAULT) -> str:
 def notes_version(config: TranscribeConfig = DEFAULT) -> int:
     """Give the number of the backend's notes, which is raised where new code finds others with the same weights."""
     return int(getattr(_module(config), "NOTES_VERSION", 1))
+
+
+def heads_sha256(config: TranscribeConfig = DEFAULT) -> str:
+    """Hash the weights of what this project adds to a backend; "" where nothing is added."""
+    hash_of: Callable[[TranscribeConfig], str] | None = getattr(_module(config), "heads_sha256", None)
+    return hash_of(config) if hash_of else ""
 
 
 def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:

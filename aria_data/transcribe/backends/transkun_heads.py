@@ -1,113 +1,133 @@
-"""The last layers of transkun's network: tokens to scores of notes, and to the attributes of those that were found."""
+"""Heads on transkun's tokens, which stay as they are: the sustain pedal, and how hard keys were struck.
+
+`flows.tools.train_heads` trains them on performances that it plays itself; `transkun_heads.md` is their model card.
+Here is what they compute; `transkun_decoder` uses it, `pedal_presses` finds presses. This module loads torch.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-RANK = 192  # of 256: scores are right to 1e-6 of their size (160: 1e-5, 128: 2e-4)
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
 
-
-@dataclass(frozen=True)
-class Scores:
-    """The network's output for a batch of windows, for each of the 90 pedals and keys.
-
-    A note from frame b to frame e > b scores `begins[.., b] @ ends[.., e] * (e - b)`, one of a single frame
-    `single[.., b]`; silence scores 0. `Network.attributes` reads `tokens`.
-    """
-
-    begins: Any  # tensor (batch, 90, frames, RANK)
-    ends: Any  # tensor (batch, 90, frames, RANK)
-    single: Any  # tensor (batch, 90, frames)
-    tokens: Any  # tensor (batch, 90, frames / 8, 256)
-
-    def per_window(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Give begins, ends and single of each window."""
-        return zip(self.begins, self.ends, self.single, strict=True)
+WEIGHTS = Path(__file__).with_name("transkun_heads.npz")
+WIDTH = 256  # of a token
+EACH = 8  # frames of a token
+SUSTAIN_TRACK = 0
+FIRST_KEY = 2  # the tracks before it are pedals
+CHANNELS = 96
+DROPOUT = 0.2
+DILATIONS = (1, 2, 4, 8)  # of steps of 186 ms: 15 steps to either side are seen
+BEFORE, AFTER = 1, 2  # steps around a strike that its velocity is read from
 
 
-class Heads:
-    """Tokens to scores, eight frames of a token at once: the published up-sampling and scoring layers as one matrix.
+class _Convolutions(nn.Module):
+    """Residual convolutions over time. (batch, channels, steps) to the same shape."""
 
-    A score is the product of two vectors of 256 numbers that are linear in the tokens. Of the matrix between the
-    tokens the largest `RANK` singular values are kept; the others are below a thousandth of the largest.
-    """
+    def __init__(self, channels: int, dilations: tuple[int, ...]):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(channels, channels, 3, padding=each, dilation=each) for each in dilations)
+        self.dropout = nn.Dropout(DROPOUT)
 
-    def __init__(self, model: Any, device: Any):
-        import torch
-
-        up, scoring = model.backbone.upConv1dSkip, model.scorer.map[0]
-        width = scoring.in_features
-        with torch.no_grad():
-            scale = torch.ones(scoring.out_features, 1, dtype=torch.float64)
-            scale[:width] = width**-0.5
-            matrix = scoring.weight.double() * scale  # (513, 256): ends, begins, single
-            to_frames = up.weight.double().permute(2, 1, 0)  # (8 frames, 256 out, 256 in)
-            bias = scoring.bias.double()[:, None] * scale + matrix @ up.bias.double()[:, None]
-            both = torch.cat([matrix @ to_frames, bias.expand(len(to_frames), -1, -1)], dim=2)  # the bias last
-            ends, begins, single = both.split([width, width, 1], dim=1)
-            to_ends, to_begins = _shorter(ends, begins)
-            both = torch.cat([to_ends @ ends, to_begins @ begins, single], dim=1).flatten(0, 1).float().to(device)
-        self.weight, self.bias = both[:, :-1].contiguous(), both[:, -1].contiguous()
-        self.width, self.num_frames_each = RANK, len(to_frames)
-
-    def scores(self, tokens: Any, num_frames: int) -> Scores:
-        """Float32 tokens (batch, 90, steps, 256) to the scores of their windows."""
-        import torch
-
-        of_all = torch.nn.functional.linear(tokens, self.weight, self.bias)
-        of_all = of_all.unflatten(-1, (self.num_frames_each, -1)).flatten(2, 3)[:, :, :num_frames]
-        ends, begins, single = of_all.split([self.width, self.width, 1], dim=-1)
-        return Scores(begins, ends, single[..., 0], tokens)
+    def forward(self, hidden: Tensor) -> Tensor:
+        for layer in self.layers:
+            hidden = hidden + self.dropout(gelu(layer(hidden)))
+        return hidden
 
 
-def _shorter(left: Any, right: Any) -> tuple[Any, Any]:
-    """Give matrices (RANK, width) that shorten two vectors so that their product stays nearly what it is.
+class PedalHead(nn.Module):
+    """Tokens of the sustain pedal and of all keys together to what the pedal does in every frame."""
 
-    The vectors are `left @ x` and `right @ y`, of shape (frames, width, inputs), for inputs of unit variance.
-    """
-    import torch
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Sequential(nn.LayerNorm(3 * WIDTH), nn.Dropout(0.1), nn.Linear(3 * WIDTH, CHANNELS))
+        self.over_time = _Convolutions(CHANNELS, DILATIONS)
+        self.out = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(CHANNELS, EACH * 3))
 
-    def root(of: Any) -> tuple[Any, Any]:
-        values, vectors = torch.linalg.eigh(torch.einsum("fwi,fvi->wv", of, of))
-        values = values.clamp(min=1e-12 * float(values.max())).sqrt()
-        return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
-
-    (left_root, left_inverse), (right_root, right_inverse) = root(left), root(right)
-    lefts, values, rights = torch.linalg.svd(left_root @ right_root)
-    share = values[:RANK].sqrt()[:, None]
-    return share * (lefts[:, :RANK].T @ left_inverse), share * (rights[:RANK] @ right_inverse)
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Pooled (batch, steps, 768), of `pool`, to logits (batch, frames, 3): down, going down, going up."""
+        hidden = self.over_time(gelu(self.into(pooled)).transpose(1, 2)).transpose(1, 2)
+        return self.out(hidden).unflatten(-1, (EACH, 3)).flatten(1, 2)
 
 
-class Attributes:
-    """A note's attributes, from the frames it begins and ends in: velocity, shifts within a frame, cut edges."""
+def pool(tokens: Tensor) -> Tensor:
+    """Tokens (90, steps, 256) to (steps, 768): the pedal's, and the mean and the maximum of the keys'."""
+    keys = tokens[FIRST_KEY:]
+    return torch.cat([tokens[SUSTAIN_TRACK], keys.mean(0), keys.amax(0)], dim=-1)
 
-    def __init__(self, model: Any, device: Any):
-        up = model.backbone.upConv1dSkip
-        self.num_frames_each = up.kernel_size[0]
-        self.up_weight = up.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous().to(device)
-        self.up_bias = up.bias.detach().to(device)
-        self.velocity = copy.deepcopy(model.velocityPredictor).eval().to(device)
-        self.edges = copy.deepcopy(model.refinedOFPredictor).eval().to(device)
 
-    def __call__(self, tokens: Any, notes: Any) -> list[tuple[float, ...]]:
-        import torch
+class VelocityHead(nn.Module):
+    """Tokens around strikes to velocities, with what all strikes of the window have in common."""
 
-        track, begin, end = notes.unbind(1)
-        first, last = self._frame(tokens, track, begin), self._frame(tokens, track, end)
-        inputs = torch.cat([first, last, first * last], dim=-1)
-        velocity = self.velocity(inputs).argmax(-1)
-        shift, presence = self.edges(inputs).chunk(2, dim=-1)
-        mean = torch.distributions.ContinuousBernoulli(logits=shift, validate_args=False).mean
-        shift = ((mean - 0.5) / 0.99).clamp(-0.5, 0.5)  # trained on 0.99 * shift + 0.5
-        columns = torch.cat([velocity[:, None].float(), shift, (presence > 0).float()], dim=1)
-        return [tuple(row) for row in columns.tolist()]
+    def __init__(self) -> None:
+        super().__init__()
+        width = (BEFORE + AFTER) * WIDTH
+        self.of_strike = nn.Sequential(nn.LayerNorm(width), nn.Dropout(DROPOUT), nn.Linear(width, 96))
+        self.of_place = nn.Linear(EACH + 2, 96)
+        self.mix = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(4 * 96, 96), nn.GELU(), nn.Linear(96, 1))
 
-    def _frame(self, tokens: Any, track: Any, frame: Any) -> Any:
-        import torch
+    def forward(self, tokens: Tensor, strikes: Tensor, velocities: Tensor) -> Tensor:
+        """Tokens (90, steps, 256), strikes (strikes, 2), which are track and frame, and their published velocities to
+        velocities."""
+        track, frame = strikes.unbind(1)
+        steps = frame[:, None] // EACH + torch.arange(-BEFORE + 1, AFTER + 1, device=strikes.device)
+        around = tokens[track[:, None], steps.clamp(0, tokens.shape[1] - 1)].flatten(1)
+        place = nn.functional.one_hot(frame % EACH, EACH).float()
+        scale = torch.stack([track / 44 - 1, velocities / 64 - 1], dim=-1)
+        hidden = gelu(self.of_strike(around) + self.of_place(torch.cat([place, scale], dim=-1)))
+        common = [hidden.mean(0), hidden.std(0, unbiased=False), hidden.amax(0)]
+        return 64 + 24 * self.mix(torch.cat([hidden, *(each.expand_as(hidden) for each in common)], dim=-1))[:, 0]
 
-        each = self.num_frames_each
-        of_step = torch.nn.functional.linear(tokens[track, frame // each], self.up_weight).unflatten(-1, (each, -1))
-        return of_step[torch.arange(len(frame), device=frame.device), frame % each] + self.up_bias
+
+class Heads(nn.Module):
+    """The heads, and what makes velocities of what the last one says: times, plus, and the worth of a dB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pedal, self.velocity = PedalHead(), VelocityHead()
+        self.register_buffer("scale", torch.tensor([1.0, 0.0, 0.0]))
+
+    @classmethod
+    def load(cls, path: Path = WEIGHTS) -> Heads:
+        """Read weights that `save` wrote."""
+        heads = cls()
+        with np.load(path) as arrays:
+            heads.load_state_dict({name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files})
+        return heads.eval().requires_grad_(False)
+
+    def to_bytes(self) -> bytes:
+        """The weights in half precision, as the content of a .npz."""
+        buffer = io.BytesIO()
+        arrays = {name: value.numpy().astype(np.float16) for name, value in self.state_dict().items()}
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the heads say of one window. Velocities are of its events, as they were given; those of pedals are NaN."""
+
+    pedal: np.ndarray  # float32 (frames, 3): logits of `PedalHead`
+    velocities: np.ndarray  # before `Heads.scale`
+
+
+def read_window(
+    heads: Heads, tokens: Tensor, events: Sequence[tuple[int, int, int]], velocities: Sequence[float]
+) -> Reading:
+    """Apply the heads to a window: its tokens (90, steps, 256), its events (track, first and last frame) by track and
+    time, and their published velocities."""
+    with torch.inference_mode():
+        logits = heads.pedal(pool(tokens)[None])[0]
+        found = np.full(len(events), np.nan)
+        keys = [place for place, event in enumerate(events) if event[0] >= FIRST_KEY]
+        if keys:
+            strikes = torch.tensor([events[place][:2] for place in keys], device=tokens.device)
+            published = torch.tensor([float(velocities[place]) for place in keys], device=tokens.device)
+            found[keys] = heads.velocity(tokens, strikes, published).cpu().numpy()
+    return Reading(logits.cpu().numpy(), found)

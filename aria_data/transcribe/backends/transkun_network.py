@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aria_data.transcribe.backends.transkun_heads import Attributes, Heads, Scores
 from aria_data.transcribe.backends.transkun_layers import Layers, passes_of
+from aria_data.transcribe.backends.transkun_scores import Attributes, ScoreLayers, Scores
 
 NUM_HEADS = 8
 NUM_MELS = 229
@@ -47,7 +47,7 @@ class Network:
             _Block(layer, Layers(self.device, dtype, ranges, f"{number}."), model.targetMIDIPitch)
             for number, layer in enumerate(model.backbone.encoderLayers)
         ]
-        self._heads = Heads(model, self.device)
+        self._score_layers = ScoreLayers(model, self.device)
         self._attributes = Attributes(model, self.device)
 
     def infer(self, waveforms: Any) -> Scores:
@@ -55,7 +55,7 @@ class Network:
         import torch
 
         with torch.inference_mode():
-            return self._heads.scores(*self.tokens(waveforms))
+            return self._score_layers.scores(*self.tokens(waveforms))
 
     def tokens(self, waveforms: Any) -> tuple[Any, int]:
         """Give float32 tokens (batch, 90, steps, 256) of windows as `infer` takes them, and their number of frames."""
@@ -76,7 +76,7 @@ class Network:
         with torch.inference_mode():
             num_samples = _num_sounding(waveform)
             features = self._spectrum(waveform.to(self.device), num_samples)
-            tokens, each = self._patches(features), self._heads.num_frames_each
+            tokens, each = self._patches(features), self._score_layers.num_frames_each
             num_steps = tokens.shape[1]
             after = 1 + math.ceil(num_samples / self._spectrum.hop / each) + STEPS_AFTER
             if num_steps - STEPS_AT_END - after < MIN_LEFT_OUT:
@@ -95,7 +95,7 @@ class Network:
     def tracks(self, tokens: Any, num_frames: int) -> Iterator[tuple[Any, Any, Any]]:
         """Give begins, ends and single of one window's tracks, one after the other: each stays in the cache."""
         for track in tokens:
-            scores = self._heads.scores(track[None, None], num_frames)
+            scores = self._score_layers.scores(track[None, None], num_frames)
             yield scores.begins[0, 0], scores.ends[0, 0], scores.single[0, 0]
 
     def attributes(self, tokens: Any, notes: Sequence[tuple[int, int, int]]) -> list[tuple[float, ...]]:
