@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aria_data.errors import UsageError
-from aria_data.storage import exclusive_lock, not_writable
-from flows.compare_subsets import Pool, Progress
+from aria_data.storage import exclusive_lock
+from flows.compare_subsets import Pool, Progress, cache_in
 from flows.select_subset import FILES_PER_PROCESS
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ def check_scores(
 
     if pool.test is not None and len({pool.groups[key] for key in pool.test}) < 2:
         raise UsageError("Fewer than two compositions are in the split test, so there is nothing to test on.")
-    cache = out / "cache"
     with exclusive_lock(out / ".lock"):
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_writable(out, error) from error
+        cache = cache_in(out)
         readers = min(processes, 1 + len(pool.files) // FILES_PER_PROCESS)
         windows = make_windows(
             pool.files, None, pool.groups, cache, readers, lambda done, total: progress("tokens", done, total)

@@ -205,15 +205,20 @@ def compare_subsets(
     comparison works in `out`, `DatasetNotWritable` where nothing can be written, `UsageError` where the split `test`
     has fewer than two compositions.
     """
-    cache = out / "cache"
     with exclusive_lock(out / ".lock"):
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_writable(out, error) from error
+        cache = cache_in(out)
         comparison = _compared(pool, methods, fractions, cache, config, scoring, progress, announce, processes)
         save_report(comparison, out)
     return comparison
+
+
+def cache_in(out: Path) -> Path:
+    """The folder in `out` for what is trained, made where it is not there. Raises `DatasetNotWritable`."""
+    try:
+        (out / "cache").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(out, error) from error
+    return out / "cache"
 
 
 def _compared(

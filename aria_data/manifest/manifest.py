@@ -261,7 +261,7 @@ class Manifest:
                 is_chosen = is_in(incoming.index[BUCKET], buckets)
             else:
                 is_chosen = is_in(incoming.index["segment_id"], changes.added)
-        return self._write_chosen(incoming, is_chosen, buckets, version, kept)
+        return self._write_chosen(newest, incoming, is_chosen, buckets, version, kept)
 
     def append(self, rows: Rows, note: str = "", facts: Mapping[str, Any] | None = None) -> int:
         """Release a version with additional rows, and give its number. Of the other rows only ids and digests are read.
@@ -281,7 +281,7 @@ class Manifest:
         keys = ["segment_id", DIGEST]
         whole = pa.concat_tables([index.select(keys), incoming.index.select(keys)])
         version = _version(incoming, whole, note, facts_json, (before.num_files, before.hours, before.num_removed))
-        return self._write_chosen(incoming, None, None, version)
+        return self._write_chosen(newest, incoming, None, None, version)
 
     def revise(
         self,
@@ -311,6 +311,7 @@ class Manifest:
 
     def _write_chosen(
         self,
+        newest: int,
         incoming: Incoming,
         is_chosen: pa.ChunkedArray | None,
         buckets: set[str] | None,
@@ -322,10 +323,10 @@ class Manifest:
         share = 1.0 if is_chosen is None or not num_rows else pc.sum(is_chosen).as_py() / num_rows
         num_bytes, batches = int(incoming.num_bytes * share), incoming.batches(is_chosen)
         if kept is None or not buckets:
-            write_rows(self.path, batches, incoming.schema, num_bytes, buckets, version)
+            write_rows(self.path, newest, batches, incoming.schema, num_bytes, buckets, version)
             return self.version()
         others = pa.Table.from_batches(batches, incoming.schema)  # few, beside those that are kept
-        with BucketFiles(self.path, self.version()) as files:
+        with BucketFiles(self.path, newest) as files:
             for name, rows in kept.buckets_with(others, buckets):
                 files.write(name, rows)
             files.commit(incoming.schema, metadata_of(version), buckets)

@@ -16,6 +16,7 @@ from aria_data.storage.delta_tables import KEEP_HISTORY, create_delta, newest_ve
 
 def write_rows(
     path: Path,
+    newest: int,
     batches: Iterator[pa.RecordBatch],
     schema: pa.Schema,
     num_bytes: int,
@@ -24,15 +25,15 @@ def write_rows(
 ) -> None:
     """Add rows, or replace everything in `buckets` by them, as one commit that is a version.
 
-    Rows have their bucket and digest; `num_bytes` is what they take in memory. Raises what reading them raises,
+    The table is at the version `newest`, 0 where there is none yet. Rows have their bucket and digest; `num_bytes` is
+    what they take in memory. Raises what reading them raises,
     `DatasetNotWritable`, `DatasetCorrupt`.
     """
     try:
         require_space(path, num_bytes)
-        newest = newest_version(path)
-        if newest is None:
+        if newest_version(path) is None:
             create_delta(path, schema=schema, partition_by=[BUCKET], configuration=KEEP_HISTORY)
-        with BucketFiles(path, newest or 0) as files:
+        with BucketFiles(path, newest) as files:
             for batch in batches:
                 for bucket, rows in in_buckets(pa.Table.from_batches([batch])).items():
                     files.add(bucket, rows)

@@ -122,7 +122,7 @@ def create_remote(path: ObjectPath, **settings: Any) -> None:
             raise
 
 
-def write_remote(path: ObjectPath, table: Any, rows: Any, metadata: Mapping[str, str], **settings: Any) -> None:
+def write_remote(path: ObjectPath, table: Any, rows: Any, **settings: Any) -> None:
     """Commit rows once, also where the store takes a commit and its answer is lost; `table` is open, or None.
 
     Rows that can be read only once (a reader) are written once: then the error says that it is not known whether they
@@ -134,7 +134,7 @@ def write_remote(path: ObjectPath, table: Any, rows: Any, metadata: Mapping[str,
         options = store_options(path)
         write_deltalake(opened or str(path), rows, storage_options=options, commit_properties=once, **settings)
 
-    commit_once(path, table, write, metadata, is_repeatable=hasattr(rows, "num_rows"))
+    commit_once(path, table, write, {}, is_repeatable=hasattr(rows, "num_rows"))
 
 
 def commit_once(

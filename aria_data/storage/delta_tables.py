@@ -128,18 +128,16 @@ def create_delta(path: Path, **settings: Any) -> None:
     DeltaTable.create(address_of(path), **settings)
 
 
-def write_delta(path: Path, table: Any, rows: Any, metadata: Mapping[str, str] | None = None, **settings: Any) -> None:
+def write_delta(path: Path, table: Any, rows: Any, **settings: Any) -> None:
     """Commit rows to the table at `path`, which is open as `table` or None, as `deltalake.write_deltalake` does.
 
-    `metadata` is kept with the commit. Raises deltalake's errors and `OSError`; then nothing is written.
+    Raises deltalake's errors and `OSError`; then nothing is written.
     """
-    from deltalake import CommitProperties, write_deltalake
+    from deltalake import write_deltalake
 
     if isinstance(path, ObjectPath):
-        write_remote(path, table, rows, metadata or {}, **settings)
+        write_remote(path, table, rows, **settings)
         return
-    if metadata is not None:
-        settings["commit_properties"] = CommitProperties(custom_metadata=dict(metadata))
     write_deltalake(table or address_of(path), rows, **settings)
 
 
