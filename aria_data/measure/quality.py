@@ -26,6 +26,7 @@ NEAR_S = 0.07  # between an onset of the sound and one of the notes
 MIN_MISSED = 3  # onsets in a row without a note make a missed passage
 EDGE_S = 0.2
 EDGE_RMS_S, RISE_S = 0.03, 0.3
+FIRST_S = 0.005
 RMS_TO_LEVEL_DB = (
     -16.2
 )  # what `level_db` has less than the RMS level of the same noise: the window, and one side of FFT
@@ -44,6 +45,8 @@ class Trace:
     start_rms_db: float = math.nan  # of the first `EDGE_RMS_S`, on the scale of `level_db`
     end_rms_db: float = math.nan  # of the last
     start_rise_db: float = math.nan  # how much louder it gets within `RISE_S`, in hundredths of a second
+    first_rms_db: float = math.nan  # of the first `FIRST_S` or the next ones, whichever are softer
+    early_rms_db: float = math.nan  # of twice as long after these
 
 
 def analyse_sound(blocks: Iterable[np.ndarray]) -> Trace:
@@ -91,7 +94,10 @@ class SoundAnalysis:
         first_db = _level_of(self._first[:edge])
         after = (self._first[at : at + step] for at in range(edge, len(self._first) - step + 1, step))
         rise_db = max((_level_of(piece) for piece in after), default=first_db) - first_db
-        edges = first_db, _level_of(self._last[-edge:]), rise_db
+        first = round(FIRST_S * SAMPLE_RATE)
+        softer_db = min(_level_of(self._first[:first]), _level_of(self._first[first : 2 * first]))
+        early_db = _level_of(self._first[2 * first : 4 * first])
+        edges = first_db, _level_of(self._last[-edge:]), rise_db, softer_db, early_db
         return Trace(np.concatenate(self._chroma, 1), strength, level, tuning, *edges)
 
     def _hold(self, samples: np.ndarray) -> None:

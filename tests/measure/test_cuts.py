@@ -59,3 +59,28 @@ def test_a_bound_inside_a_file_is_judged_by_what_sounds_before_it():
 def test_silence_and_a_moment_of_sound_say_nothing_wrong():
     assert heard(np.zeros(20 * SAMPLE_RATE, np.float32))["cut_at_end"] == 0.0
     assert math.isnan(heard(struck(0.1)[: SAMPLE_RATE // 2])["cut_at_start"])
+
+
+def started(waveform: np.ndarray) -> float:
+    """`cut_at_start` of a file with noise far below it."""
+    noise = np.random.default_rng(1).normal(0, 10 ** (NOISE_DB / 20), len(waveform))
+    return cut_measures(analyse_sound([(waveform + noise).astype(np.float32)[:, None]]), True, True)["cut_at_start"]
+
+
+@pytest.mark.parametrize("before_s", [0.05, 0.15, 0.25])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_that_begins_while_notes_ring_is_cut_though_an_attack_follows_at_once(before_s, seed):
+    """The cut is shortly before a note, where those before it have died away a little."""
+    whole = struck(20.0, every_s=1.5, decay_s=0.6, seed=seed)
+    assert started(whole[int((6.0 - before_s) * SAMPLE_RATE) :]) == 1.0
+
+
+@pytest.mark.parametrize("silence_s", [0.005, 0.008])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_piece_that_begins_within_the_first_milliseconds_of_its_file_is_whole(silence_s, seed):
+    assert started(padded(struck(20.0, seed=seed), silence_s)) == 0.0
+
+
+def test_the_silence_that_a_codec_puts_before_everything_hides_no_cut():
+    """AAC: 1,024 samples at 44.1 kHz."""
+    assert started(padded(struck(20.0)[int(7.2 * SAMPLE_RATE) :], 0.0215)) == 1.0
