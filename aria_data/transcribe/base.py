@@ -22,6 +22,7 @@ from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 2 to 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
+MIN_INT8_GAIN = 1.5  # measured 2.3 with AVX2, 4.5 with VNNI; much else of a network stays in float32
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
@@ -46,7 +47,7 @@ class Compute:
     """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (transkun: bfloat16 where fast), float32, bfloat16, or int8 on a CPU
+    dtype: str = "auto"  # auto (bfloat16 where fast; transkun on other CPUs: int8), float32, bfloat16, int8
     batch_size: int = 0  # windows in a forward pass; 0: chosen by device
     num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
@@ -171,7 +172,7 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
-    """Give float32, bfloat16 or int8: for "auto" bfloat16 where it is fast on the device, else float32.
+    """Give float32, bfloat16 or int8: for "auto" bfloat16 where it is fast on the device, else int8, else float32.
 
     `has_int8` says whether the model can be computed in int8. Raises `UsageError` for int8 where it cannot.
     """
@@ -183,14 +184,16 @@ def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
     if dtype != "auto":
         return dtype
     if is_cpu:
-        float32_s, bfloat16_s = product_seconds()
-        return "bfloat16" if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s else "float32"
+        float32_s, bfloat16_s, int8_s = product_seconds()
+        if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s:
+            return "bfloat16"
+        return "int8" if has_int8 and int8_s * MIN_INT8_GAIN < float32_s else "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
 
 
 @functools.cache
-def product_seconds() -> tuple[float, float]:
-    """Measure a product of transkun's size in float32 and bfloat16, once; infinite for what is lacking.
+def product_seconds() -> tuple[float, float, float]:
+    """Measure a product of transkun's size in float32, bfloat16 and int8, once; infinite for what is lacking.
 
     The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate, and
     one that lacks them at a four-hundredth. So the product is a small one, and a hopeless kind is tried only once.
@@ -199,8 +202,8 @@ def product_seconds() -> tuple[float, float]:
 
     rows, weight = torch.randn(596, 256), torch.randn(1024, 256)
     linear, halves = torch.nn.functional.linear, (rows.bfloat16(), weight.bfloat16())
-    ways: list[Callable[[], Any]] = [lambda: linear(rows, weight), lambda: linear(*halves)]
-    best = [math.inf] * 2
+    ways: list[Callable[[], Any]] = [lambda: linear(rows, weight), lambda: linear(*halves), _product_of_int8(weight)]
+    best = [math.inf] * len(ways)
     for number in range(12):  # in turns, so that a busy moment hits all
         for place, way in enumerate(ways):
             if number and best[place] > 20 * best[0]:
@@ -209,7 +212,24 @@ def product_seconds() -> tuple[float, float]:
             with suppress(RuntimeError, NotImplementedError):  # a torch without this product
                 way()
                 best[place] = min(best[place], time.perf_counter() - began)
-    return best[0], best[1]
+    return best[0], best[1], best[2]
+
+
+def _product_of_int8(weight: Any) -> Callable[[], Any]:
+    """A product of as many numbers by oneDNN; calling it raises `RuntimeError` where torch lacks it."""
+    import torch
+
+    def lacking() -> Any:
+        raise RuntimeError
+
+    values = torch.zeros(596, weight.shape[1], dtype=torch.uint8)
+    steps, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int32)
+    with suppress(AttributeError, RuntimeError, NotImplementedError):
+        packed = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
+        weights = values, 1.0, 128, packed, steps, zeros, None
+        product = torch.ops.onednn.qlinear_pointwise
+        return lambda: product(*weights, 1.0, 0, torch.float32, "none", [], "")
+    return lacking
 
 
 @contextmanager
