@@ -1,7 +1,8 @@
 """What a transcriber is, and what every backend built on torch needs.
 
-A backend is one file in `backends/`. Its module has `load(config, compute)`, which gives a `Transcriber`, and
-`weights_sha256(config)`, which gives the hash of its weights without loading a model. It may have a `NOTES_VERSION`.
+A backend is one file in `backends/`, or a module outside this project. It has `load(config, compute)`, which gives a
+`Transcriber`, and `weights_sha256(config)`, which gives the hash of its weights without loading a model. It may have a
+`NOTES_VERSION`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150
 class TranscribeConfig:
     """Which model transcribes, and how. A change of any of these transcribes again."""
 
-    transcriber: str = "transkun"
+    transcriber: str = "transkun"  # a backend of this project, or with a dot a module of yours: my_models.loudest
     hop_s: float = 0.0  # from one window to the next; 0: the value that measured best for the backend
     correct_tuning: bool = True  # resample a recording that is 8 to 50 cents off to 440 Hz before inference
     checkpoint: str = ""  # a file with weights, where the backend does not bring its own

@@ -282,6 +282,43 @@ def test_an_unknown_transcriber_is_refused_by_name():
         backends.load(TranscribeConfig("whisper"))
 
 
+def test_a_module_outside_this_project_is_a_transcriber_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "their_models").mkdir()
+    (tmp_path / "their_models" / "quiet.py").write_text(
+        "def load(config, compute):\n    return 'loaded', config.transcriber\n\n"
+        "def weights_sha256(config):\n    return '0' * 64\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = TranscribeConfig("their_models.quiet")
+    assert backends.load(config) == ("loaded", "their_models.quiet")
+    assert backends.weights_sha256(config) == "0" * 64
+    assert (backends.notes_version(config), backends.heads_sha256(config), backends.weights_file(config)) == (
+        1,
+        "",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("their_models.missing", r"cannot be imported \(ModuleNotFoundError: .*PYTHONPATH"),
+        ("their_models.broken", r"cannot be imported \(RuntimeError: no weights here\).*PYTHONPATH"),
+        ("their_models.empty", r"has no function load\. docs/how-to/add-a-transcriber\.md"),
+        ("their models.quiet", r"is no name of a Python module\. Write PACKAGE\.MODULE"),
+        (".quiet", r"is no name of a Python module"),
+    ],
+)
+def test_a_module_that_is_no_transcriber_is_refused_with_what_to_do(tmp_path, monkeypatch, name, said):
+    (tmp_path / "their_models").mkdir()
+    (tmp_path / "their_models" / "broken.py").write_text("raise RuntimeError('no weights\\nhere')\n")
+    (tmp_path / "their_models" / "empty.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigInvalid, match=said) as refused:
+        backends.check(TranscribeConfig(name), "measure.second_transcriber")
+    assert "\n" not in str(refused.value)
+
+
 def test_every_backend_has_what_is_needed_and_a_new_file_is_one():
     for name in backends.NAMES:
         module = importlib.import_module(f"aria_data.transcribe.backends.{name}")
