@@ -278,7 +278,7 @@ def _compared(
     processes: int,
 ) -> Comparison:
     from aria_data.compare import compare
-    from aria_data.compare.compare_arms import hold_out
+    from aria_data.compare.compare_arms import hold_out, split_files
     from aria_data.surrogate import make_windows
 
     if pool.test is not None and len({pool.groups[key] for key in pool.test}) < 2:
@@ -288,6 +288,7 @@ def _compared(
         pool.files, None, pool.groups, cache, readers, lambda done, total: progress("tokens", done, total)
     )
     test = hold_out(windows, config) if pool.test is None else pool.test
+    split_files(windows, test, config, [])  # raises where nothing can be tested, before anything is scored
     test_groups = {pool.groups[key] for key in test if key in pool.groups}
     training = [key for key in windows.ids if pool.groups[key] not in test_groups]
     chosen: dict[str, Any] = dict(pool.subsets)

@@ -45,7 +45,7 @@ class BoundedReader:
         if said is None:
             limits = f"{self.read_s:.0f} s and {self.max_memory_bytes >> 30} GB"
             raise ScoreUnreadable(
-                f"{printable(str(path), 1000)}: is not read within {limits}. Remove it from the folder."
+                f"{printable(str(path.absolute()), 1000)}: is not read within {limits}. Remove it from the folder."
             )
         message, is_its_fault = said
         if message:

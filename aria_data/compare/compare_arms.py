@@ -127,7 +127,11 @@ def split_files(
     is_test = np.array([file_id in chosen for file_id in windows.ids], bool)
     test_groups = {group for group, is_tested in zip(windows.groups, is_test, strict=True) if is_tested}
     if len(test_groups) < 2:
-        raise UsageError("Fewer than two compositions are left to test on. Give more files or a larger test share.")
+        raise UsageError(
+            f"Fewer than two compositions are left to test on: there are {len(windows.ids)} files of "
+            f"{len(set(windows.groups))} compositions, of which some must be trained on. Give files of more "
+            "compositions; in a folder of MIDI files, every folder is one."
+        )
     is_in_test_group = np.array([group in test_groups for group in windows.groups], bool)
     is_copy = _copies(windows, is_test) & ~is_in_test_group
     if is_copy.any():

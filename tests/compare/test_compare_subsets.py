@@ -132,6 +132,15 @@ def test_scores_beside_performances_are_said_and_left_out_by_a_pattern(folder, t
     assert "score" not in (tmp_path / "o" / "losses.csv").read_text()
 
 
+def test_too_few_pieces_to_test_on_are_said_before_anything_is_scored(folder, tmp_path):
+    shutil.copytree(folder / "piece 0", tmp_path / "few" / "piece 0")
+    shutil.copytree(folder / "piece 1", tmp_path / "few" / "piece 1")
+    said = run("compare", tmp_path / "few", "--methods", "el2n:top", "--out", tmp_path / "out", *FAST)
+    assert "6 files of 2 compositions" in str(said.exception)
+    assert "every folder is one" in str(said.exception)
+    assert "training" not in said.output + said.stderr
+
+
 def test_a_pattern_that_names_no_file_or_every_file_is_refused(folder, tmp_path):
     for pattern, words in (("nothing*", "--exclude nothing*: no file that is left"), ("*", "--exclude leaves no file")):
         for command in (("compare", folder, "--methods", "random"), ("check-scores", folder)):
