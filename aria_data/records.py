@@ -137,6 +137,7 @@ class WindowScores:
     classifier_sha256: str
     local_any_piano: array | None = None  # of the same steps: a piano sounds, alone or not; None: not recorded
     levels_db: array | None = None  # of the same steps: the loudest frame, dB
+    changes: array | None = None  # of the same steps: how much what sounds changes where they begin, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Pieces are performances (.mid) played by soundfonts and sampled pianos, and labelled recordings. What makes a segmenter
 lose their beginning or end is put into them: openings of 6 to 10 s as soft as a piano can play, rests, last chords
-that ring. Nothing is measured here.
+that ring. Two halves of everything, and a third set made of what neither half has: later parts of the performances, and
+other instruments played from samples of their own, alone or over a piano. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ BETWEEN = ("speech", "noise", "other_instrument", "piano_plus_other", "silence")
 CROSSFADE_S = 0.25
 MIN_RECORDING_S = 60.0  # of one that stands for a piece
 NOT_PIANOS = ("opl",)  # FM synthesis
+THIRD = 2  # the part that is made of what neither half has
+LATER_S = 90.0  # halves have the first 40 to 80 s of a performance, the third set what comes after this
 FADED_DB = (6.0, -10.0)  # of a dying chord over the floor: between these two moments, any end is right
 
 
@@ -51,20 +54,51 @@ class Programme:
     between: list[tuple[float, float, str]]  # what is around the pieces, with its label
 
 
-def make_programmes(audio: Path, midi: Path, seed: int, count: int, part: int) -> Iterator[Programme]:
-    """Yield programmes. `part` 0 or 1: which half of the performances, recordings and other sounds they are made of."""
-    others, performances = _labelled(audio, part), _performances(midi, part)
+@dataclass(frozen=True)
+class Sources:
+    """What programmes are made of: performances and from where on they are played, labelled recordings, and folders of
+    samples of other instruments (`sounds_folder()/piano` has the layout); without these, other sounds are recordings.
+    """
+
+    performances: list[Path]
+    labelled: dict[str, list[Path]]
+    instruments: list[Path]
+    from_s: float = 0.0
+
+    @classmethod
+    def of(cls, audio: Path, midi: Path, part: int, instruments: Path | None = None) -> Sources:
+        """`part` 0 or 1: that half of the performances and recordings. `THIRD`: with `instruments`, and no recording
+        of an instrument."""
+        if part != THIRD:
+            return cls(_performances(midi, part), _labelled(audio, part), [])
+        if instruments is None:
+            raise SystemExit(
+                "The third set needs --instruments: a folder with a folder of samples for each instrument."
+            )
+        labelled: dict[str, list[Path]] = {}
+        for half in (0, 1):
+            for label, paths in _labelled(audio, half).items():
+                labelled.setdefault(label, []).extend(paths)
+        banks = sorted(path for path in instruments.iterdir() if path.is_dir())
+        return cls(
+            [*_performances(midi, 0), *_performances(midi, 1)],
+            {kind: labelled[kind] for kind in ("speech", "noise")},
+            banks,
+            LATER_S,
+        )
+
+
+def make_programmes(sources: Sources, seed: int, count: int, part: int) -> Iterator[Programme]:
     for number in range(count):
         rng = np.random.default_rng([seed, part, number])
-        yield _programme(rng, f"p{part}-{number}", performances, others)
+        yield _programme(rng, f"p{part}-{number}", sources)
 
 
-def make_pieces(audio: Path, midi: Path, seed: int, count: int, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def make_pieces(sources: Sources, seed: int, count: int, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield pairs of waveforms: a whole piece from silence to silence, and the same cut at both ends in the music."""
-    performances = _performances(midi, part)
     for number in range(count):
         rng = np.random.default_rng([seed, part, number, 77])
-        piece = _played(rng, performances, KINDS[int(rng.integers(len(KINDS)))])
+        piece = _played(rng, sources, KINDS[int(rng.integers(len(KINDS)))])
         noise_db = float(rng.uniform(-80, -50))
         end = _sounding(piece.waveform, noise_db)
         before, after = (np.zeros(int(seconds * SAMPLE_RATE), np.float32) for seconds in rng.uniform(0, (0.6, 1.0)))
@@ -98,17 +132,15 @@ def _labelled(audio: Path, part: int) -> dict[str, list[Path]]:
     return found
 
 
-def _programme(
-    rng: np.random.Generator, name: str, performances: Sequence[Path], others: dict[str, list[Path]]
-) -> Programme:
+def _programme(rng: np.random.Generator, name: str, sources: Sources) -> Programme:
     """Between, piece, between, piece, ...: joined by short crossfades, on one floor of noise."""
-    items = [_between(rng, others)]
+    items = [_between(rng, sources)]
     for _ in range(int(rng.integers(1, 4))):
-        if others.get("piano") and rng.random() < 0.15:
-            items.append(_recorded(rng, others["piano"]))
+        if sources.labelled.get("piano") and rng.random() < 0.15:
+            items.append(_recorded(rng, sources.labelled["piano"]))
         else:
-            items.append(_played(rng, performances, KINDS[int(rng.integers(len(KINDS)))]))
-        items.append(_between(rng, others))
+            items.append(_played(rng, sources, KINDS[int(rng.integers(len(KINDS)))]))
+        items.append(_between(rng, sources))
     return _joined(rng, name, items)
 
 
@@ -146,25 +178,38 @@ def _sounding(waveform: np.ndarray, level_db: float) -> int:
     return min(len(waveform), int(loud[-1] + 1) * size) if len(loud) else len(waveform)
 
 
-def _played(rng: np.random.Generator, performances: Sequence[Path], kind: str) -> Piece:
-    while True:
-        path = performances[int(rng.integers(len(performances)))]
-        performance = _excerpt(rng, read_midi(path))
-        if len(performance.notes) >= 40:
-            break
+def _played(rng: np.random.Generator, sources: Sources, kind: str) -> Piece:
+    name, performance = _drawn(rng, sources)
     waveform = play(rng, _changed(rng, performance, kind), rng_piano(rng))
     if rng.random() < 0.7:
         waveform = room(rng, waveform, SAMPLE_RATE)
     if rng.random() < 0.6:
         waveform = equalise(rng, waveform, SAMPLE_RATE)
     level = 10 ** (rng.uniform(-28, -18) / 20)
-    return Piece(waveform * np.float32(level / rms(waveform)), kind, path.stem)
+    return Piece(waveform * np.float32(level / rms(waveform)), kind, name)
 
 
-def _excerpt(rng: np.random.Generator, whole: Performance) -> Performance:
-    """The first 40 to 80 s, to the longest wait for a note in there: it ends at the end of a phrase."""
+def _drawn(rng: np.random.Generator, sources: Sources) -> tuple[str, Performance]:
+    while True:
+        path = sources.performances[int(rng.integers(len(sources.performances)))]
+        performance = _excerpt(rng, read_midi(path), sources.from_s)
+        if len(performance.notes) >= 40:
+            return path.stem, performance
+
+
+def _excerpt(rng: np.random.Generator, whole: Performance, from_s: float) -> Performance:
+    """The first 40 to 80 s, to the longest wait for a note in there: it ends at the end of a phrase.
+
+    With `from_s`, after the longest wait in the 30 s from there on: it begins with a phrase, too.
+    """
     onsets = np.array([note.onset_s for note in whole.notes])
-    first, until = onsets[0], onsets[0] + rng.uniform(40, 80)
+    first = onsets[0]
+    if from_s:
+        after = np.flatnonzero((onsets[1:] >= from_s) & (onsets[1:] < from_s + 30)) + 1
+        if not len(after):
+            return Performance()
+        first = onsets[after[int(np.argmax(onsets[after] - onsets[after - 1]))]]
+    until = first + rng.uniform(40, 80)
     inside = np.flatnonzero((onsets > first + 35) & (onsets < until))
     if len(inside) < 2:
         return Performance()
@@ -172,12 +217,12 @@ def _excerpt(rng: np.random.Generator, whole: Performance) -> Performance:
     notes = [
         replace(n, onset_s=n.onset_s - first, offset_s=min(n.offset_s, end + 3) - first)
         for n in whole.notes
-        if n.onset_s <= end
+        if first <= n.onset_s <= end
     ]
     pedals = [
-        replace(p, onset_s=p.onset_s - first, offset_s=min(p.offset_s, end + 3) - first)
+        replace(p, onset_s=max(p.onset_s, first) - first, offset_s=min(p.offset_s, end + 3) - first)
         for p in whole.pedals
-        if p.onset_s <= end
+        if p.onset_s <= end and p.offset_s > first
     ]
     return Performance(notes, [p for p in pedals if p.offset_s > max(p.onset_s, 0.0)])
 
@@ -251,14 +296,43 @@ def _recorded(rng: np.random.Generator, paths: Sequence[Path]) -> Piece:
     return Piece(waveform * np.float32(10 ** (-23 / 20) / rms(waveform)), "recording", path.stem)
 
 
-def _between(rng: np.random.Generator, others: dict[str, list[Path]]) -> Piece:
+def _between(rng: np.random.Generator, sources: Sources) -> Piece:
     kind = BETWEEN[int(rng.choice(len(BETWEEN), p=(0.2, 0.3, 0.15, 0.1, 0.25)))]
     seconds = rng.uniform(4, 14)
-    if kind == "silence" or not others.get(kind):
+    if kind == "silence" or not (sources.instruments or sources.labelled.get(kind)):
         return Piece(np.zeros(int(seconds * SAMPLE_RATE), np.float32), "silence", "")
-    path = others[kind][int(rng.integers(len(others[kind])))]
-    waveform = read(path)[: int(seconds * SAMPLE_RATE)]
-    return Piece(waveform * np.float32(10 ** (rng.uniform(-30, -18) / 20) / rms(waveform)), kind, path.stem)
+    if sources.instruments:
+        name, waveform = _made(rng, sources, kind, seconds)
+    else:
+        path = sources.labelled[kind][int(rng.integers(len(sources.labelled[kind])))]
+        name, waveform = path.stem, read(path)[: int(seconds * SAMPLE_RATE)]
+    return Piece(waveform * np.float32(10 ** (rng.uniform(-30, -18) / 20) / rms(waveform)), kind, name)
+
+
+def _made(rng: np.random.Generator, sources: Sources, kind: str, seconds: float) -> tuple[str, np.ndarray]:
+    """Other sound of the third set: recorded speech or two noises backwards, an instrument, or a piano under one."""
+    length = int(seconds * SAMPLE_RATE)
+    if kind in ("speech", "noise"):
+        paths = sources.labelled[kind]
+        found = [read(paths[int(rng.integers(len(paths)))])[::-1][:length] for _ in range(1 if kind == "speech" else 2)]
+        shorter = min(map(len, found))
+        return f"backwards {kind}", np.sum([one[:shorter] / rms(one) for one in found], axis=0)
+    bank = sources.instruments[int(rng.integers(len(sources.instruments)))]
+    waveform = _sounding_part(rng, sources, bank, length)
+    if kind == "piano_plus_other":
+        piano = _sounding_part(rng, sources, rng_piano(rng), length)
+        waveform = waveform + piano * np.float32(10 ** (rng.uniform(-6, 6) / 20))
+    return bank.name, room(rng, waveform, SAMPLE_RATE) if rng.random() < 0.7 else waveform
+
+
+def _sounding_part(rng: np.random.Generator, sources: Sources, instrument: Path, length: int) -> np.ndarray:
+    _, performance = _drawn(rng, sources)
+    start_s = float(rng.uniform(0, 20))
+    notes = [replace(n, onset_s=n.onset_s - start_s, offset_s=n.offset_s - start_s) for n in performance.notes]
+    part = Performance([n for n in notes if 0 <= n.onset_s < length / SAMPLE_RATE], [])
+    waveform = play(rng, part, instrument)[:length]
+    waveform = np.pad(waveform, (0, length - len(waveform)))
+    return waveform / np.float32(rms(waveform) + 1e-9)
 
 
 @lru_cache(maxsize=64)

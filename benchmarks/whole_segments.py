@@ -2,12 +2,14 @@
 
     python benchmarks/whole_segments.py AUDIO MIDI --count 36 --part 1
     python benchmarks/whole_segments.py AUDIO MIDI --cuts 100
+    python benchmarks/whole_segments.py AUDIO MIDI --count 60 --part 2 --seed 7 --instruments FOLDER
 
 AUDIO holds tables `labels.csv` and `full_tracks.csv` (file,label,seconds) and the files they name, MIDI performances.
-Programmes are made of one half of both (`--part`), see `programmes.py`; numbers were chosen on half 0. Prints figures
-of the decoder alone, then with pieces followed to their ends: shares of pieces whose begin and end are within a second,
-mean IoU, seconds of other sound taken in. `--cuts` plays whole pieces, and the same cut at both ends inside the music,
-as files of their own, and prints how often the measure says so.
+Programmes are made of one half of both (`--part`), see `programmes.py`; numbers were chosen on both halves, the third
+set was judged once, and needs a folder of samples for each instrument. Prints figures of the decoder alone, with pieces
+followed to their ends, and with other sound left out: shares of pieces whose begin and end are within a second, mean
+IoU, seconds of other sound taken in. `--cuts` plays whole pieces, and the same cut at both ends inside the music, as
+files of their own, and prints how often the measure says so.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from programmes import SAMPLE_RATE, Programme, make_pieces, make_programmes
+from programmes import SAMPLE_RATE, THIRD, Programme, Sources, make_pieces, make_programmes
 
 from aria_data.measure.cuts import cut_measures
 from aria_data.measure.quality import analyse_sound
@@ -67,20 +69,27 @@ def report(name: str, programmes: Sequence[Programme], found: Sequence[Sequence[
     )
 
 
+def sources_of(options: argparse.Namespace) -> Sources:
+    return Sources.of(options.audio, options.midi, options.part, options.instruments)
+
+
 def evaluate_programmes(options: argparse.Namespace) -> None:
-    classifier, programmes, alone, whole = Classifier.load(), [], [], []
-    for programme in make_programmes(options.audio, options.midi, options.seed, options.count, options.part):
+    classifier, programmes = Classifier.load(), []
+    alone, followed, whole = [], [], []
+    for programme in make_programmes(sources_of(options), options.seed, options.count, options.part):
         scored = Scored.of(classifier.score_blocks([programme.waveform]))
         programmes.append(replace(programme, waveform=np.zeros(0, np.float32)))
-        for kept, one in ((alone, replace(scored, levels_db=None)), (whole, scored)):
+        known = (alone, replace(scored, levels_db=None)), (followed, replace(scored, changes=None)), (whole, scored)
+        for kept, one in known:
             kept.append([(each.start_s, each.end_s) for each in find_segments("", one, SegmentConfig())])
-    report("decoder alone", programmes, alone)
-    report("whole pieces ", programmes, whole)
+    report("decoder alone      ", programmes, alone)
+    report("pieces followed    ", programmes, followed)
+    report("other sound left out", programmes, whole)
 
 
 def evaluate_cuts(options: argparse.Namespace) -> None:
     found: dict[str, list[float]] = {"planted cuts": [], "whole pieces": []}
-    for whole, cut in make_pieces(options.audio, options.midi, options.seed, options.cuts, options.part):
+    for whole, cut in make_pieces(sources_of(options), options.seed, options.cuts, options.part):
         for kind, waveform in (("planted cuts", cut), ("whole pieces", whole)):
             measures = cut_measures(analyse_sound([waveform[:, None]]), True, True)
             found[kind] += [measures["cut_at_start"], measures["cut_at_end"]]
@@ -94,7 +103,8 @@ def main() -> None:
     parser.add_argument("midi", type=Path)
     parser.add_argument("--count", type=int, default=36, help="programmes")
     parser.add_argument("--cuts", type=int, default=0, help="pieces to cut at both ends, instead of programmes")
-    parser.add_argument("--part", type=int, default=1, choices=(0, 1))
+    parser.add_argument("--part", type=int, default=1, choices=(0, 1, THIRD), help="of everything; 2: the third set")
+    parser.add_argument("--instruments", type=Path, help="folder of folders of samples, for the third set")
     parser.add_argument("--seed", type=int, default=2)
     options = parser.parse_args()
     (evaluate_cuts if options.cuts else evaluate_programmes)(options)

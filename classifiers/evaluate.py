@@ -141,6 +141,7 @@ def span_of(row: Labelled, scored: WindowScores) -> WindowScores:
         local_scores=part(scored.local_scores, scored.step_s),
         local_any_piano=steps(scored.local_any_piano),
         levels_db=steps(scored.levels_db),
+        changes=steps(scored.changes),
         duration_s=end_s - row.start_s,
     )
 

@@ -7,8 +7,10 @@ folder are one piece.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 TEST_WHERE = "in_pruned and is_cluster_lead and split = 'test'"
 MAX_LINES = 20  # at most so many unreadable files are listed
 MIDI_SUFFIXES = (".mid", ".midi")
+_SCORE = re.compile(r"(?<![a-z])scores?(?![a-z])", re.IGNORECASE)  # in a file's name: midi_score, score-2, Score
 NUMBERS = {"calibrated": "alpha", "window": "offset"}  # what SCORE:METHOD:NUMBER sets
 NUM_DRAWS = 3  # selections by a method that draws at random: one draw does not describe the method
 
@@ -96,19 +99,61 @@ def _require_score(score: str) -> None:
         require_known([score])
 
 
-def pool_of(source: Path, version: str | None = None, names: Iterable[str] = ()) -> Pool:
-    """The pool of a dataset, or of a folder of MIDI files, which has no versions and no subsets."""
-    return pool_of_dataset(source, version, names) if (source / "manifest").is_dir() else pool_of_folder(source)
+def pool_of(
+    source: Path,
+    version: str | None = None,
+    names: Iterable[str] = (),
+    exclude: Sequence[str] = (),
+    announce: Callable[[str], None] = lambda line: None,
+) -> Pool:
+    """The pool of a dataset, or of a folder of MIDI files, which has no versions and no subsets.
+
+    Raises `UsageError` for a dataset with files to `exclude`; what is raised besides, `pool_of_folder` and
+    `pool_of_dataset` say.
+    """
+    if not (source / "manifest").is_dir():
+        return pool_of_folder(source, exclude, announce)
+    if exclude:
+        raise UsageError(
+            f"{printable(str(source))}: --exclude is for a folder of MIDI files. Choose rows by --subsets."
+        )
+    return pool_of_dataset(source, version, names)
 
 
-def pool_of_folder(folder: Path) -> Pool:
-    """All MIDI files below a folder, grouped by their folders. Raises `UsageError` when there are none."""
+def pool_of_folder(
+    folder: Path, exclude: Sequence[str] = (), announce: Callable[[str], None] = lambda line: None
+) -> Pool:
+    """All MIDI files below a folder, grouped by their folders, without those that a pattern of `exclude` names.
+
+    `announce` gets one line a time: how many were excluded, and that files are named as scores and are trained on as
+    performances. Raises `UsageError` when there are no files, and for a pattern that names none.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise UsageError(f"{printable(str(folder))}: holds no dataset and no .mid files.")
-    files = {_name_of(path.relative_to(folder)): path for path in paths}
+    files = _without({_name_of(path.relative_to(folder)): path for path in paths}, exclude, announce)
+    if scores := [key for key in files if _SCORE.search(Path(key).stem)]:
+        announce(
+            f"{len(scores)} of {len(files)} files are named as scores, such as {printable(scores[0])}; they are "
+            f"trained on as performances. --exclude '{printable(Path(scores[0]).name)}' leaves out what is named so."
+        )
     groups = {key: key.rpartition("/")[0] or key for key in files}
     return Pool(files, groups)
+
+
+def _without(files: dict[str, Path], exclude: Sequence[str], announce: Callable[[str], None]) -> dict[str, Path]:
+    """The files whose name and path match no pattern. Raises `UsageError` for an idle one, or where none is left."""
+    for pattern in exclude:
+        out = {key for key in files if fnmatchcase(key, pattern) or fnmatchcase(key.rpartition("/")[2], pattern)}
+        if not out:
+            raise UsageError(
+                f"--exclude {printable(pattern)}: no file that is left has such a name or such a path below the folder."
+            )
+        announce(f"left out by --exclude {printable(pattern)}: {len(out)} of {len(files)} files")
+        files = {key: path for key, path in files.items() if key not in out}
+    if not files:
+        raise UsageError("--exclude leaves no file. Give a narrower pattern.")
+    return files
 
 
 def _name_of(path: Path) -> str:

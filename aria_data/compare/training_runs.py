@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -25,6 +24,7 @@ import torch
 
 from aria_data.storage import write_whole
 from aria_data.surrogate import SurrogateConfig, Windows, forward, train
+from aria_data.transcribe.base import one_thread
 
 VERSION = 1  # raise it when the same training run would give other losses
 _PROBE_STEPS, _PROBE_FILES = 10, 8
@@ -142,7 +142,7 @@ def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
     sample = _bare(bench.windows, np.asarray(files)[:_PROBE_FILES])
     test_sample = _bare(bench.windows, bench.test_files[:_PROBE_FILES])
     took_s = []
-    with _one_thread():
+    with one_thread():
         for num_steps in (1, 1, 1 + _PROBE_STEPS):  # the first is not counted: it includes one-time costs
             started_s = time.monotonic()
             trained = train(sample, replace(bench.recipe, num_steps=num_steps), 0, held_out=())
@@ -156,7 +156,7 @@ def seconds_per_run(bench: Bench, files: Sequence[int] | np.ndarray) -> float:
 def train_and_test(job: Job) -> TrainingResult:
     """Train in one thread, so that the result does not depend on how many runs are beside it, and test."""
     started_s = time.monotonic()
-    with _one_thread():
+    with one_thread():
         trained = train(job.windows, job.recipe, job.seed, job.weights, held_out=())
         losses = forward.loss(trained.model, job.test.examples())
     return TrainingResult(losses, time.monotonic() - started_s)
@@ -191,16 +191,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _bare(windows: Windows, files: np.ndarray) -> Windows:

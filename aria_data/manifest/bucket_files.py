@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from aria_data.errors import AriaDataError
 from aria_data.manifest.columns import BUCKET
+from aria_data.manifest.other_columns import OtherColumns, with_others
 from aria_data.storage import is_remote, require_space, writing_whole
 from aria_data.storage.delta_tables import FileAdded, open_delta, put_files
 
@@ -43,6 +44,7 @@ class _Open:
     file: BinaryIO
     writer: pq.ParquetWriter
     closing: ExitStack
+    others: pa.Table | None  # columns of other programs, of the rows that were in this bucket
     waiting: list[pa.Table] = field(default_factory=list)  # less than a row group
     num_waiting: int = 0
     num_rows: int = 0
@@ -64,11 +66,13 @@ class BucketFiles:
 
     A block that ends with an error before `commit` leaves nothing. Where it is not known whether a commit is there, as
     with a store that was cut off, files stay; `remove_orphans` collects them if no commit names them. Several threads
-    may write, each other buckets. Raises `DatasetNotWritable`, and of a store `StoreUnreachable`.
+    may write, each other buckets. Columns of other programs stay with their rows. Raises `DatasetNotWritable`, and of
+    a store `StoreUnreachable`.
     """
 
     def __init__(self, path: Path, version: int):
         self._path, self._version = path, version
+        self._others = OtherColumns(path, version)
         self._begun: list[Path] = []
         self._open: dict[str, _Open] = {}  # by bucket
         self._added: list[FileAdded] = []
@@ -97,18 +101,22 @@ class BucketFiles:
     def add(self, bucket: str, rows: pa.Table) -> None:
         """Add rows to the file of a bucket. Every call brings the same columns."""
         one = self._open.get(bucket) or self._opened(bucket, rows.schema)
-        one.waiting.append(rows)
+        one.waiting.append(rows if one.others is None else with_others(rows, one.others))
         one.num_waiting += len(rows)
         if one.num_waiting >= ROW_GROUP:
             one.write(is_last=False)
 
     def _opened(self, bucket: str, schema: pa.Schema) -> _Open:
         name = f"{BUCKET}={bucket}/part-{secrets.token_hex(16)}.parquet"
+        self._others.require_beside(schema)
+        others = self._others.of_bucket(bucket) if self._others.names else None
+        for column in () if others is None else others.drop_columns(["segment_id"]).schema:
+            schema = schema.append(column)
         self._begun.append(self._path / name)
         with ExitStack() as stack:
             file = stack.enter_context(writing_whole(self._path / name))
             writer = pq.ParquetWriter(file, schema, **LAYOUT)
-            self._open[bucket] = _Open(name, file, writer, stack.pop_all())
+            self._open[bucket] = _Open(name, file, writer, stack.pop_all(), others)
         return self._open[bucket]
 
     def _close(self, bucket: str) -> None:

@@ -71,6 +71,11 @@ def is_added(column: str) -> bool:
     return bool(prefix and _NAME.fullmatch(column.removeprefix(prefix))) and column not in _fixed_names()
 
 
+def users_columns(stored: pa.Schema) -> list[str]:
+    """The subsets and weights of a stored table. A column of such a name and another type is another program's."""
+    return [field.name for field in stored if is_added(field.name) and field.type == _ADDED[_prefix(field.name)]]
+
+
 def added_columns(names: Iterable[str]) -> list[str]:
     """The users' subsets and weights among `names`, sorted. Raises `UsageError` for a bad name with such a prefix."""
     prefixed = [name for name in names if _prefix(name) and name not in _fixed_names()]

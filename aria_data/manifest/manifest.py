@@ -9,6 +9,7 @@ empty table; every later Delta version is one release, so both numbers are the s
     revising.py       the newest version with some rows changed
     writing.py        rows into the table, by deltalake's writer
     bucket_files.py   new files for some buckets, committed together
+    other_columns.py  columns that another program added to the table
     kept_rows.py      rows of the newest version that the next one has as they are
     removed.py        whether a segment was removed meanwhile, read without Delta
     delta_commits.py  number, counts, name and facts of a release
@@ -40,7 +41,7 @@ from aria_data.manifest.columns import (
 from aria_data.manifest.delta_commits import Version, facts_text, metadata_of, released, require_free
 from aria_data.manifest.digests import BATCH_ROWS, content_sha256, digest_of, hash_of
 from aria_data.manifest.kept_rows import KeptRows
-from aria_data.manifest.revising import Change, index_of, revise
+from aria_data.manifest.revising import COUNTED, Change, hours_of, index_of, revise
 from aria_data.manifest.row_queries import Content, changed_columns
 from aria_data.manifest.rows import (
     Incoming,
@@ -274,13 +275,17 @@ class Manifest:
         history = self.versions()
         facts_json, before = facts_text(facts, history), history[-1]
         incoming = read_once(rows)
-        index = index_of(self._content(newest))
+        sums = (before.num_files, before.hours, before.num_removed)
+        index = index_of(self._content(newest), () if before.content_sha256 else COUNTED)
+        if not before.content_sha256:  # another program wrote the newest version, so it says nothing of its rows
+            num_present, hours = hours_of(index)
+            sums = num_present, hours, index.num_rows - num_present
         known = incoming.index.filter(is_in(incoming.index["segment_id"], index["segment_id"]))
         if known.num_rows:
             raise UsageError(f"{self.root}: has {known['segment_id'][0].as_py()} already; append only new rows.")
         keys = ["segment_id", DIGEST]
         whole = pa.concat_tables([index.select(keys), incoming.index.select(keys)])
-        version = _version(incoming, whole, note, facts_json, (before.num_files, before.hours, before.num_removed))
+        version = _version(incoming, whole, note, facts_json, sums)
         return self._write_chosen(newest, incoming, None, None, version)
 
     def revise(

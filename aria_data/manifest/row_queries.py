@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from aria_data.errors import DatasetCorrupt, DatasetError, UsageError
-from aria_data.manifest.columns import BUCKET, DIGEST, added_columns, arrow_schema, is_added
+from aria_data.manifest.columns import BUCKET, DIGEST, arrow_schema, users_columns
 from aria_data.manifest.digests import sorted_by_id
 from aria_data.storage import printable
 from aria_data.storage.delta_stores import of_the_store
@@ -55,8 +55,9 @@ class Content:
 
     def __init__(self, path: Path, delta: Any):
         self.path, self._delta = path, delta
-        names = [field.name for field in delta.schema().fields]
-        self.schema = arrow_schema(added_columns(name for name in names if is_added(name)))
+        stored = pa.schema(delta.schema().to_arrow())
+        names = stored.names
+        self.schema = arrow_schema(sorted(users_columns(stored)))
         self.has_digests = DIGEST in names
         self._stored = set(names) - {BUCKET}
         try:

@@ -20,7 +20,9 @@ from aria_data.transcribe import TranscribeConfig
 class MeasureConfig:
     """Whether a second transcriber is compared with the first. It doubles the work of transcription."""
 
-    second_transcriber: str = ""  # a backend's name, "" for none; `backend_agreement` is the onset F1 of the two
+    second_transcriber: str = (
+        ""  # as `transcribe.transcriber`, "" for none; `backend_agreement` is the onset F1 of the two
+    )
     second_checkpoint: str = ""
 
     def second(self) -> TranscribeConfig | None:

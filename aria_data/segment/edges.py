@@ -34,6 +34,8 @@ class Evidence:
     any_piano: np.ndarray  # probability that a piano sounds, alone or not
     levels_db: np.ndarray
     step_s: float
+    around: np.ndarray  # log odds of solo piano in the 5 s around the step
+    changes: np.ndarray  # how much what sounds changes where the step begins, 0 to 1; empty: not known
 
     @cached_property
     def floor_db(self) -> float:
@@ -44,7 +46,7 @@ class Evidence:
         """The same, each step averaged over the second around it."""
         length = max(1, round(1.0 / self.step_s))
         solo, piano, levels = (_averaged(values, length) for values in (self.solo, self.any_piano, self.levels_db))
-        return Evidence(solo, piano, levels, self.step_s)
+        return Evidence(solo, piano, levels, self.step_s, self.around, self.changes)
 
 
 def _averaged(values: np.ndarray, length: int) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Find the spans of solo piano in a recording from the classifier's scores, in five steps.
+"""Find the spans of solo piano in a recording from the classifier's scores, in six steps.
 
 evidence     weighted mean of window scores and local scores, as log odds, for every quarter of a second
 best_states  the sequence of piano / not piano that fits the evidence best, at a cost for each change
 whole pieces holes in which a piano goes on are closed, openings and last chords taken in (`edges`)
+other sound  what is less surely piano than its piece is left out, bounds lie where the sound changes (`other_sound`)
 spans        runs of piano; short gaps are closed, a little sound is kept around each
 segments     the spans that are long enough and have a high enough mean score
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from aria_data.records import Segment, Verdict
 from aria_data.segment.edges import Evidence, Run, with_whole_ends, without_holes
+from aria_data.segment.other_sound import at_changes, without_other_sound
 
 MAX_LOG_ODDS = 4.0  # a probability of 98.2 %: a higher one counts no more, so that one second cannot outweigh many
 
@@ -42,6 +44,7 @@ class SegmentConfig:
     tail_s: float = 0.25  # kept after the last resonance
     max_hole_s: float = 8.0  # a longer one ends a segment, though a piano may sound in it
     max_edge_s: float = 24.0  # how far beyond its surely known ends a piece is followed; 0: not at all
+    redo: int = 0  # raised, a build classifies, segments and measures again what earlier code did, and keeps good notes
 
     def __post_init__(self) -> None:
         for name in ("min_window_score", "min_segment_score", "local_weight"):
@@ -50,6 +53,8 @@ class SegmentConfig:
         for name in ("min_segment_s", "max_gap_s", "switch_cost", "lead_s", "tail_s", "max_hole_s", "max_edge_s"):
             if getattr(self, name) < 0.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but may not be negative.")
+        if self.redo < 0:
+            raise ValueError(f"redo is {self.redo}, but counts from 0.")
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Scored:
 
     `scores[i]` is the probability of solo piano in the 5 s around `i * hop_s` to `(i + 1) * hop_s`;
     `local_scores[i]` that from `i * step_s` to `(i + 1) * step_s` alone. The last of each ends with the recording.
-    `local_any_piano` and `levels_db` are of the same steps; where they were not recorded, pieces are not followed
-    beyond what is surely piano.
+    `local_any_piano`, `levels_db` and `changes` are of the same steps; where the first two were not recorded, pieces
+    are not followed beyond what is surely piano; without `changes`, other sound in what was found is not looked for.
     """
 
     scores: np.ndarray
@@ -69,20 +74,24 @@ class Scored:
     duration_s: float
     local_any_piano: np.ndarray | None = None
     levels_db: np.ndarray | None = None
+    changes: np.ndarray | None = None
 
     @classmethod
     def of(cls, found: Any) -> Scored:
         """Take over the classifier's own result (`classifiers.predict.WindowScores`)."""
         of_steps = found.local_scores, found.step_s, found.duration_s, found.local_any_piano, found.levels_db
-        return cls(found.scores, found.hop_s, *of_steps)
+        return cls(found.scores, found.hop_s, *of_steps, found.changes)
 
     def beyond(self) -> Evidence | None:
         """What is known besides the scores; None where it was not recorded, or not of every step."""
-        if self.local_any_piano is None or self.levels_db is None or not len(self.local_scores):
+        if self.local_any_piano is None or self.levels_db is None or not len(self.local_scores) or not len(self.scores):
             return None
         if not len(self.local_any_piano) == len(self.levels_db) == len(self.local_scores):
             return None
-        return Evidence(_log_odds(self.local_scores), self.local_any_piano, self.levels_db, self.step_s)
+        is_known = self.changes is not None and len(self.changes) == len(self.local_scores)
+        changes = self.changes if self.changes is not None and is_known else np.zeros(0)
+        local = _log_odds(self.local_scores)
+        return Evidence(local, self.local_any_piano, self.levels_db, self.step_s, _around(self), changes)
 
 
 def find_segments(recording_id: str, scored: Scored, config: SegmentConfig) -> list[Segment]:
@@ -123,11 +132,15 @@ def evidence(scored: Scored, config: SegmentConfig) -> np.ndarray:
     local = _log_odds(scored.local_scores)
     if not len(local) or not len(scored.scores):
         return np.zeros(0)
-    steps_s = (np.arange(len(local)) + 0.5) * scored.step_s
-    hops_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
-    around = np.interp(steps_s, hops_s, _log_odds(scored.scores))
     limit = float(_log_odds(np.array([config.min_window_score]))[0])
-    return (1.0 - config.local_weight) * around + config.local_weight * local - limit
+    return (1.0 - config.local_weight) * _around(scored) + config.local_weight * local - limit
+
+
+def _around(scored: Scored) -> np.ndarray:
+    """Log odds of solo piano in the 5 s around every step."""
+    steps_s = (np.arange(len(scored.local_scores)) + 0.5) * scored.step_s
+    hops_s = (np.arange(len(scored.scores)) + 0.5) * scored.hop_s
+    return np.interp(steps_s, hops_s, _log_odds(scored.scores))
 
 
 def _log_odds(probabilities: np.ndarray) -> np.ndarray:
@@ -180,6 +193,7 @@ def _spans(scored: Scored, config: SegmentConfig) -> list[_Span]:
     whole = _joined(runs, scored, config)
     if found is not None:
         whole = with_whole_ends(without_holes(whole, found, config.max_hole_s), found, config.max_edge_s)
+        whole = at_changes(without_other_sound(whole, found), found)
     exact = [(first * scored.step_s, min(last * scored.step_s, scored.duration_s)) for first, last in whole]
     spans = []
     for start_s, end_s in _padded(exact, scored.duration_s, config):

@@ -1,7 +1,8 @@
 """What a transcriber is, and what every backend built on torch needs.
 
-A backend is one file in `backends/`. Its module has `load(config, compute)`, which gives a `Transcriber`, and
-`weights_sha256(config)`, which gives the hash of its weights without loading a model. It may have a `NOTES_VERSION`.
+A backend is one file in `backends/`, or a module outside this project. It has `load(config, compute)`, which gives a
+`Transcriber`, and `weights_sha256(config)`, which gives the hash of its weights without loading a model. It may have a
+`NOTES_VERSION`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aria_data.errors import ConfigInvalid, UsageError
 from aria_data.midi import Performance
 
 MIN_BFLOAT16_GAIN = 1.3  # measured 5.5 with AMX, 2 to 3 with AVX-512 on an EPYC, 0.5 without AMX on a Xeon
+MIN_INT8_GAIN = 1.5  # measured 2.3 with AVX2, 4.5 with VNNI; much else of a network stays in float32
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 MAX_READERS = 14  # each decodes and resamples at 100 to 200 times real time
 MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150 MB; 16 stay below 4 GB
@@ -31,7 +33,7 @@ MAX_CPU_WORKERS = 16  # each transcribes a window of its own and needs about 150
 class TranscribeConfig:
     """Which model transcribes, and how. A change of any of these transcribes again."""
 
-    transcriber: str = "transkun"
+    transcriber: str = "transkun"  # a backend of this project, or with a dot a module of yours: my_models.loudest
     hop_s: float = 0.0  # from one window to the next; 0: the value that measured best for the backend
     correct_tuning: bool = True  # resample a recording that is 8 to 50 cents off to 440 Hz before inference
     checkpoint: str = ""  # a file with weights, where the backend does not bring its own
@@ -46,7 +48,7 @@ class Compute:
     """
 
     device: str = "auto"  # auto (every GPU, else the CPU), cpu, cuda, cuda:1, or several with commas between
-    dtype: str = "auto"  # auto (transkun: bfloat16 where fast), float32, bfloat16, or int8 on a CPU
+    dtype: str = "auto"  # auto (bfloat16 where fast; transkun on other CPUs: int8), float32, bfloat16, int8
     batch_size: int = 0  # windows in a forward pass; 0: chosen by device
     num_threads: int = 0  # windows transcribed at the same time on a CPU; 0: one a core
 
@@ -171,7 +173,7 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
-    """Give float32, bfloat16 or int8: for "auto" bfloat16 where it is fast on the device, else float32.
+    """Give float32, bfloat16 or int8: for "auto" bfloat16 where it is fast on the device, else int8, else float32.
 
     `has_int8` says whether the model can be computed in int8. Raises `UsageError` for int8 where it cannot.
     """
@@ -183,14 +185,16 @@ def choose_dtype(dtype: str, device: str, has_int8: bool = False) -> str:
     if dtype != "auto":
         return dtype
     if is_cpu:
-        float32_s, bfloat16_s = product_seconds()
-        return "bfloat16" if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s else "float32"
+        float32_s, bfloat16_s, int8_s = product_seconds()
+        if bfloat16_s * MIN_BFLOAT16_GAIN < float32_s:
+            return "bfloat16"
+        return "int8" if has_int8 and int8_s * MIN_INT8_GAIN < float32_s else "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
 
 
 @functools.cache
-def product_seconds() -> tuple[float, float]:
-    """Measure a product of transkun's size in float32 and bfloat16, once; infinite for what is lacking.
+def product_seconds() -> tuple[float, float, float]:
+    """Measure a product of transkun's size in float32, bfloat16 and int8, once; infinite for what is lacking.
 
     The processor's list of instructions is not enough: one that has them ran bfloat16 at half of float32's rate, and
     one that lacks them at a four-hundredth. So the product is a small one, and a hopeless kind is tried only once.
@@ -199,8 +203,8 @@ def product_seconds() -> tuple[float, float]:
 
     rows, weight = torch.randn(596, 256), torch.randn(1024, 256)
     linear, halves = torch.nn.functional.linear, (rows.bfloat16(), weight.bfloat16())
-    ways: list[Callable[[], Any]] = [lambda: linear(rows, weight), lambda: linear(*halves)]
-    best = [math.inf] * 2
+    ways: list[Callable[[], Any]] = [lambda: linear(rows, weight), lambda: linear(*halves), _product_of_int8(weight)]
+    best = [math.inf] * len(ways)
     for number in range(12):  # in turns, so that a busy moment hits all
         for place, way in enumerate(ways):
             if number and best[place] > 20 * best[0]:
@@ -209,7 +213,41 @@ def product_seconds() -> tuple[float, float]:
             with suppress(RuntimeError, NotImplementedError):  # a torch without this product
                 way()
                 best[place] = min(best[place], time.perf_counter() - began)
-    return best[0], best[1]
+    return best[0], best[1], best[2]
+
+
+def _product_of_int8(weight: Any) -> Callable[[], Any]:
+    """A product of as many numbers by oneDNN; calling it raises `RuntimeError` where torch lacks it."""
+    import torch
+
+    def lacking() -> Any:
+        raise RuntimeError
+
+    values = torch.zeros(596, weight.shape[1], dtype=torch.uint8)
+    steps, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int32)
+    with suppress(AttributeError, RuntimeError, NotImplementedError):
+        packed = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
+        weights = values, 1.0, 128, packed, steps, zeros, None
+        product = torch.ops.onednn.qlinear_pointwise
+        return lambda: product(*weights, 1.0, 0, torch.float32, "none", [], "")
+    return lacking
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread while the block runs.
+
+    Small problems gain nothing by more, and where other work has the cores, threads wait for each other at every step:
+    the eigenvalues of a matrix of 256 rows took 3.3 s with two threads on two busy cores, 0.008 s with one.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_num_workers(compute: Compute, device: str) -> int:

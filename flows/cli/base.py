@@ -68,7 +68,7 @@ def compute_options(command: Any) -> Any:
             "--dtype",
             default="auto",
             show_default=True,
-            help="auto (for transkun bfloat16 where measured to be fast), float32, bfloat16 or int8 (CPU).",
+            help="auto (for transkun bfloat16, else int8, where measured to be fast), float32, bfloat16 or int8 (CPU).",
         ),
         click.option("--batch-size", default=0, help="Windows a forward pass; 0: chosen by device."),
         click.option(

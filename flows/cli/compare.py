@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from flows.cli.base import Examples, device_option
+
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Of a folder: leave out files whose name or path below it matches, as '*score*.mid'.",
+)
 
 
 @click.command(
@@ -17,7 +25,7 @@ from flows.cli.base import Examples, device_option
     aria-data compare dataset/ --subsets el2n_30,third --out comparison/
     aria-data compare dataset/ --methods group_random,el2n:top,el2n:calibrated:0.1 --keep 0.5,0.3,0.1 --out comparison/
     aria-data compare midi_folder/ --list mine=chosen.txt --methods longest,loss:middle --keep 0.1 --out comparison/
-    aria-data compare midi_folder/ --methods group_random,loss:window --keep 0.1 --steps 200 --out comparison/
+    aria-data compare asap/ --exclude midi_score.mid --methods group_random,loss:window --keep 0.1 --out comparison/
     """,
 )
 @click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -30,6 +38,7 @@ from flows.cli.base import Examples, device_option
     metavar="NAME=FILE",
     help="A choice of your own: a text file with an id a line, or id, tab, weight.",
 )
+@exclude_option
 @click.option("--keep", default="0.3", show_default=True, help="Shares that methods keep, with commas between.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="A folder for the report and what is trained."
@@ -46,6 +55,7 @@ def compare(
     names: str,
     methods: str,
     lists: tuple[str, ...],
+    exclude: tuple[str, ...],
     keep: str,
     out: Path,
     version: str | None,
@@ -72,7 +82,7 @@ def compare(
 
     chosen = [comparing.Method.parse(text) for text in methods.split(",") if text.strip()]
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    pool = comparing.with_lists(_pool(source, version, wanted, bool(chosen or lists)), _files_of(lists))
+    pool = comparing.with_lists(_pool(source, version, wanted, bool(chosen or lists), exclude), _files_of(lists))
     surrogate = SurrogateConfig(device=device)
     config = CompareConfig(num_steps=steps, num_seeds=seeds, num_draws=draws, surrogate=surrogate)
     with show.parts() as progress:
@@ -84,7 +94,7 @@ def compare(
             config,
             ScoringConfig(surrogate=SurrogateConfig(device=device, num_steps=score_steps)),
             progress,
-            lambda line: click.echo(line, err=True),
+            _announce,
             os.cpu_count() or 1,
         )
     if as_json:
@@ -107,6 +117,7 @@ def compare(
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="A folder for the report and what is trained."
 )
+@exclude_option
 @click.option("--version", help="A version's number or name; the newest without it.")
 @click.option("--parts", default=32, show_default=True, type=click.IntRange(min=8), help="Random parts to train on.")
 @click.option("--share", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of the files, in a part.")
@@ -118,6 +129,7 @@ def compare(
 def check_scores(
     source: Path,
     out: Path,
+    exclude: tuple[str, ...],
     version: str | None,
     parts: int,
     share: float,
@@ -142,12 +154,10 @@ def check_scores(
     from flows import show
     from flows.compare_subsets import pool_of
 
-    pool = pool_of(source, version)
+    pool = pool_of(source, version, exclude=exclude, announce=_announce)
     config = CheckConfig(parts, share, seeds, models, steps, surrogate=SurrogateConfig(device=device))
     with show.parts() as progress:
-        found = checking.check_scores(
-            pool, out, config, progress, lambda line: click.echo(line, err=True), os.cpu_count() or 1
-        )
+        found = checking.check_scores(pool, out, config, progress, _announce, os.cpu_count() or 1)
     if as_json:
         click.echo((out / "scores.json").read_text())
         return
@@ -156,7 +166,11 @@ def check_scores(
     click.echo(f"Written to {out}: scores.md, scores.json")
 
 
-def _pool(source: Path, version: str | None, names: list[str], has_methods: bool) -> Any:
+def _announce(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _pool(source: Path, version: str | None, names: list[str], has_methods: bool, exclude: Sequence[str]) -> Any:
     from aria_data.errors import UsageError
     from flows import compare_subsets as comparing
 
@@ -164,7 +178,7 @@ def _pool(source: Path, version: str | None, names: list[str], has_methods: bool
         raise UsageError("Say what to compare: --subsets NAMES of a dataset, --methods, or --list NAME=FILE.")
     if names and not (source / "manifest").is_dir():
         raise UsageError(f"{source}: is no dataset, so it has no --subsets. Try --methods.")
-    return comparing.pool_of(source, version, names)
+    return comparing.pool_of(source, version, names, exclude, _announce)
 
 
 def _files_of(lists: tuple[str, ...]) -> dict[str, Path]:

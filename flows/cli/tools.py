@@ -23,7 +23,9 @@ from flows.cli.base import DATASET, DONE, DONE_WITH_FAILURES, Examples, compute_
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder, or for one file its .mid.")
-@click.option("--transcriber", default="transkun", show_default=True, help="Which model transcribes.")
+@click.option(
+    "--transcriber", default="transkun", show_default=True, help="transkun, bytedance, or PACKAGE.MODULE of yours."
+)
 @click.option("--checkpoint", default="", help="A file with weights, where the transcriber does not bring its own.")
 @click.option("--hop-s", default=0.0, help="Seconds from one window to the next; 0: measured best.")
 @click.option(

@@ -277,6 +277,7 @@ class Stage:
     file_of: Callable[[Any], str] | None = None  # a record's file, below the dataset; if it is gone, work is redone
     is_wanted: Callable[[BuildContext], bool] = lambda context: True
     earlier: Callable[[BuildContext], Sequence[Mapping[str, Any]]] = lambda context: ()
+    is_good_enough: Callable[[Any], bool] | None = None  # which records of `earlier` settings stand; None: all
     keeps_records: bool = True  # False: no later stage needs them, or they are large; they stay in the table
 
     def key(self, context: BuildContext, item: Item) -> str:
@@ -295,7 +296,16 @@ class Stage:
             for start in starts
             for key, item in items.items()
         }
-        return {today[key]: outcome for key, outcome in lookup(today.keys()).items()} if today else {}
+        if not today:
+            return {}
+        if self.is_good_enough is None:
+            return {today[key]: outcome for key, outcome in lookup(today.keys()).items()}
+        found = lookup(today.keys(), with_records=True)
+        good = {key: outcome for key, outcome in found.items() if self.is_good_enough(outcome.record)}
+        return {
+            today[key]: outcome if self.keeps_records else dataclasses.replace(outcome, record=None)
+            for key, outcome in good.items()
+        }
 
     def table(self, context: BuildContext) -> StageTable:
         return StageTable(context.root, self.name, self.record_type)

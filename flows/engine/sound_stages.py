@@ -137,6 +137,7 @@ def classify(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
             context.classifier_sha256,
             None if scores.local_any_piano is None else _rounded(scores.local_any_piano, 2),
             None if scores.levels_db is None else _rounded(scores.levels_db, 0),
+            None if scores.changes is None else _rounded(scores.changes, 2),
         )
         return stage.outcome(context, item, record)
 

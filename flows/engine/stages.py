@@ -88,7 +88,8 @@ def _segment(context: BuildContext, stage: Stage, items: Sequence[Item]) -> Iter
         recording, windows = item.payload
         windows = windows or scores_of[item.item_id]
         scores, local_scores = np.frombuffer(windows.scores), np.frombuffer(windows.local_scores)
-        others = (None if one is None else np.frombuffer(one) for one in (windows.local_any_piano, windows.levels_db))
+        recorded = windows.local_any_piano, windows.levels_db, windows.changes
+        others = (None if one is None else np.frombuffer(one) for one in recorded)
         scored = Scored(scores, windows.hop_s, local_scores, windows.step_s, recording.duration_s, *others)
         segments = find_segments(recording.recording_id, scored, config)
         verdict = segment_verdict(segments, scored, config)
@@ -190,8 +191,28 @@ def _segment_settings(context: BuildContext) -> Mapping[str, Any]:
     return {
         name: value
         for name, value in settings.items()
-        if name not in ("max_hole_s", "max_edge_s") or value != getattr(default, name)
+        if name not in ("max_hole_s", "max_edge_s", "redo") or value != getattr(default, name)
     }
+
+
+def _redone(context: BuildContext) -> Mapping[str, Any]:
+    """The part of a key that asks for what earlier code did to be done again; before there was one, and at 0, none."""
+    return {"redo": context.config.segment.redo} if context.config.segment.redo else {}
+
+
+def _classify_settings(context: BuildContext) -> Mapping[str, Any]:
+    return {"weights": context.classifier_sha256, **_redone(context)}
+
+
+def _earlier_classify_settings(context: BuildContext) -> Sequence[Mapping[str, Any]]:
+    """Scores of an earlier number, newest first."""
+    now = {"weights": context.classifier_sha256}
+    return [now | ({"redo": before} if before else {}) for before in range(context.config.segment.redo - 1, -1, -1)]
+
+
+def _has_all_scores(record: Any) -> bool:
+    """Whether scores hold what segments are found by today: those of earlier code say nothing of levels or changes."""
+    return record is not None and record.levels_db is not None and record.changes is not None
 
 
 def _transcribe_settings(context: BuildContext) -> Mapping[str, Any]:
@@ -234,7 +255,9 @@ CLASSIFY = Stage(
     2,
     WindowScores,
     classify,
-    lambda context: {"weights": context.classifier_sha256},
+    _classify_settings,
+    earlier=_earlier_classify_settings,
+    is_good_enough=_has_all_scores,
     keeps_records=False,
 )
 SEGMENT = Stage("segment", 2, Segmentation, _segment, _segment_settings)
@@ -260,7 +283,7 @@ MEASURE = Stage(
     2,
     Measurement,
     _measure,
-    lambda context: {**_settings_of("measure")(context), "weights": context.second_sha256},
+    lambda context: {**_settings_of("measure")(context), "weights": context.second_sha256, **_redone(context)},
     keeps_records=False,
 )
 

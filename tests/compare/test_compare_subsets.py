@@ -109,6 +109,39 @@ def test_a_broken_file_is_left_out_and_said(folder, tmp_path):
     assert "left out: piece 0/broken.mid" in said.stderr
 
 
+def test_scores_beside_performances_are_said_and_left_out_by_a_pattern(folder, tmp_path):
+    pieces = tmp_path / "pieces"
+    shutil.copytree(folder, pieces)
+    num_files = len(pool_of_folder(pieces).files)
+    for piece in ("piece 0", "piece 1"):
+        shutil.copy(pieces / "piece 0" / "take 0.mid", pieces / piece / "midi_score.mid")
+    said: list[str] = []
+    assert len(pool_of_folder(pieces, announce=said.append).files) == num_files + 2
+    assert len(said) == 1
+    assert said[0].startswith(f"2 of {num_files + 2} files are named as scores, such as piece 0/midi_score.mid;")
+    assert "--exclude 'midi_score.mid'" in said[0]  # what it advises is what follows
+    said.clear()
+    assert len(pool_of_folder(pieces, ["midi_score.mid"], said.append).files) == num_files
+    assert said == [f"left out by --exclude midi_score.mid: 2 of {num_files + 2} files"]
+    assert len(pool_of_folder(pieces, ["piece 0/*score*", "take 0.mid"]).files) < num_files
+    run_with = run(
+        "compare", pieces, "--methods", "group_random", "--exclude", "*score*", "--out", tmp_path / "o", *FAST
+    )
+    assert run_with.exit_code == 0, run_with.output
+    assert "left out by --exclude *score*: 2 of" in run_with.stderr
+    assert "score" not in (tmp_path / "o" / "losses.csv").read_text()
+
+
+def test_a_pattern_that_names_no_file_or_every_file_is_refused(folder, tmp_path):
+    for pattern, words in (("nothing*", "--exclude nothing*: no file that is left"), ("*", "--exclude leaves no file")):
+        for command in (("compare", folder, "--methods", "random"), ("check-scores", folder)):
+            said = run(*command, "--exclude", pattern, "--out", tmp_path / "out")
+            assert words in str(said.exception)
+    root = make_dataset(tmp_path / "dataset", 4)
+    said = run("compare", root, "--methods", "random", "--exclude", "*", "--out", tmp_path / "out")
+    assert "--exclude is for a folder of MIDI files" in str(said.exception)
+
+
 def test_a_name_that_is_no_utf_8_is_only_a_name(folder, tmp_path):
     pieces = tmp_path / "pieces"
     shutil.copytree(folder, pieces)

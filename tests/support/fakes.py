@@ -29,6 +29,7 @@ class FakeScores:
     duration_s: float
     local_any_piano: np.ndarray | None = None
     levels_db: np.ndarray | None = None
+    changes: np.ndarray | None = None
 
 
 class FakeClassifier:

@@ -172,7 +172,9 @@ class Reader:
             return code, "" if target else text
         if words[0] == "export":
             for name, _, value in (word.partition("=") for word in words[1:]):
-                self.patch.setenv(name, value)
+                self.patch.setenv(name, value.replace("$PWD", str(self.folder)))
+                if name == "PYTHONPATH":  # read when an interpreter starts; this one runs already
+                    self.patch.syspath_prepend(self.folder)
             return 0, ""
         if words == ["source", ".venv/bin/activate"]:
             return 0, ""
@@ -208,15 +210,11 @@ def run_command(arguments: list[str]) -> tuple[int, str]:
 
 
 def _install(path: Path, patch: Any) -> None:
-    """Let a source or transcriber that a page writes be found, as if it lay in the package's folder."""
+    """Let a source that a page writes be found, as if it lay in the package's folder."""
     from aria_data.collect import sources
-    from aria_data.transcribe import backends
 
-    for package in (sources, backends):
-        if path.parent.parts[-2:] == tuple(package.__name__.split(".")[-2:]):
-            patch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
-            if package is backends:
-                patch.setattr(package, "NAMES", (*package.NAMES, path.stem))
+    if path.parent.parts[-2:] == tuple(sources.__name__.split(".")[-2:]):
+        patch.setattr(sources, "__path__", [*sources.__path__, str(path.parent)])
 
 
 def _use_stand_ins(patch: Any) -> None:

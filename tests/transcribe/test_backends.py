@@ -212,13 +212,38 @@ def test_in_8_bit_integers_the_notes_are_those_of_float32(rounded, exact, window
     assert 0 < error < 0.06  # 0.04 on rendered piano (LOG.md)
 
 
-@pytest.mark.parametrize(("bfloat16_s", "chosen"), [(0.5, "bfloat16"), (0.9, "float32"), (math.inf, "float32")])
-def test_bfloat16_is_chosen_where_it_is_fast_and_integers_by_nobody_but_who_asks(monkeypatch, bfloat16_s, chosen):
-    assert len(base.product_seconds()) == 2
-    assert all(seconds > 0 for seconds in base.product_seconds())
-    monkeypatch.setattr(base, "product_seconds", lambda: (1.0, bfloat16_s))
+@pytest.mark.parametrize(
+    ("bfloat16_s", "int8_s", "chosen"),
+    [(0.5, 0.2, "bfloat16"), (0.9, 0.4, "int8"), (0.9, 0.9, "float32"), (math.inf, math.inf, "float32")],
+)
+def test_bfloat16_is_chosen_where_it_is_fast_else_integers_where_they_are(monkeypatch, bfloat16_s, int8_s, chosen):
+    monkeypatch.setattr(base, "product_seconds", lambda: (1.0, bfloat16_s, int8_s))
     assert base.choose_dtype("auto", "cpu", has_int8=True) == chosen
-    assert base.choose_dtype("int8", "cpu", has_int8=True) == "int8"
+    assert base.choose_dtype("auto", "cpu") == chosen.replace("int8", "float32")  # a model that has no integers
+    assert base.choose_dtype("float32", "cpu", has_int8=True) == "float32"
+
+
+def test_a_kind_of_number_that_torch_lacks_never_ends(monkeypatch):
+    def lacking():
+        raise RuntimeError
+
+    assert all(seconds > 0 for seconds in base.product_seconds())
+    monkeypatch.setattr(base, "_product_of_int8", lambda weight: lacking)
+    assert base.product_seconds.__wrapped__()[2] == math.inf
+
+
+def test_no_sum_of_two_products_of_inputs_as_measured_leaves_16_bits():
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 256, generator=generator) * torch.rand(64, 1, generator=generator)
+    weight[0, :2] = 9.0  # two large neighbours
+    steps = torch.round(weight / transkun_int8.steps_of(weight)[:, None])
+    pairs = steps.unflatten(1, (-1, 2))
+    most = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).max()
+    assert steps.abs().max() <= 127
+    assert most * 232 < 2**15
+    assert steps.abs().amax(1).min() > 60  # and no row is rounded coarsely
 
 
 def test_in_8_bit_integers_the_tokens_of_pedals_lose_least(rounded, exact, window):
@@ -255,6 +280,43 @@ def test_other_weights_under_the_same_name_have_another_hash(tmp_path):
 def test_an_unknown_transcriber_is_refused_by_name():
     with pytest.raises(ConfigInvalid, match="'whisper' is not one of"):
         backends.load(TranscribeConfig("whisper"))
+
+
+def test_a_module_outside_this_project_is_a_transcriber_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "their_models").mkdir()
+    (tmp_path / "their_models" / "quiet.py").write_text(
+        "def load(config, compute):\n    return 'loaded', config.transcriber\n\n"
+        "def weights_sha256(config):\n    return '0' * 64\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = TranscribeConfig("their_models.quiet")
+    assert backends.load(config) == ("loaded", "their_models.quiet")
+    assert backends.weights_sha256(config) == "0" * 64
+    assert (backends.notes_version(config), backends.heads_sha256(config), backends.weights_file(config)) == (
+        1,
+        "",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("their_models.missing", r"cannot be imported \(ModuleNotFoundError: .*PYTHONPATH"),
+        ("their_models.broken", r"cannot be imported \(RuntimeError: no weights here\).*PYTHONPATH"),
+        ("their_models.empty", r"has no function load\. docs/how-to/add-a-transcriber\.md"),
+        ("their models.quiet", r"is no name of a Python module\. Write PACKAGE\.MODULE"),
+        (".quiet", r"is no name of a Python module"),
+    ],
+)
+def test_a_module_that_is_no_transcriber_is_refused_with_what_to_do(tmp_path, monkeypatch, name, said):
+    (tmp_path / "their_models").mkdir()
+    (tmp_path / "their_models" / "broken.py").write_text("raise RuntimeError('no weights\\nhere')\n")
+    (tmp_path / "their_models" / "empty.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigInvalid, match=said) as refused:
+        backends.check(TranscribeConfig(name), "measure.second_transcriber")
+    assert "\n" not in str(refused.value)
 
 
 def test_every_backend_has_what_is_needed_and_a_new_file_is_one():

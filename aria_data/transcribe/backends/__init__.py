@@ -1,4 +1,7 @@
-"""Models that turn audio into notes and pedals, one file each. A file in this folder is a backend of that name."""
+"""Models that turn audio into notes and pedals, one file each. A file in this folder is a backend of that name.
+
+A name with a dot is that of a Python module outside this project, which is imported: `my_models.loudest`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from aria_data.errors import ConfigInvalid
+from aria_data.storage import printable
 from aria_data.transcribe.base import Compute, TranscribeConfig, Transcriber
 
 SHARED = (
@@ -61,8 +65,13 @@ def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:
 
 def check_name(name: str, where: str) -> None:
     """Raise `ConfigInvalid` when there is no backend of this name; `where` is the setting that named it."""
-    if name not in NAMES:
-        raise ConfigInvalid(f"{where}: {name!r} is not one of {', '.join(NAMES)}.")
+    if "." in name:
+        _module_outside(name, where)
+    elif name not in NAMES:
+        raise ConfigInvalid(
+            f"{where}: {printable(name)!r} is not one of {', '.join(NAMES)}, nor a module of yours, "
+            "whose name has a dot."
+        )
 
 
 def check(config: TranscribeConfig, where: str) -> None:
@@ -72,5 +81,26 @@ def check(config: TranscribeConfig, where: str) -> None:
 
 
 def _module(config: TranscribeConfig) -> ModuleType:
-    check_name(config.transcriber, "transcribe.transcriber")
-    return import_module(f"aria_data.transcribe.backends.{config.transcriber}")
+    name, where = config.transcriber, "transcribe.transcriber"
+    check_name(name, where)
+    return _module_outside(name, where) if "." in name else import_module(f"aria_data.transcribe.backends.{name}")
+
+
+def _module_outside(name: str, where: str) -> ModuleType:
+    """Import a transcriber that is no part of this project. Raises `ConfigInvalid` where it cannot be one."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigInvalid(f"{where}: {printable(name)!r} is no name of a Python module. Write PACKAGE.MODULE.")
+    try:
+        module = import_module(name)
+    except Exception as error:  # whatever a module of somebody else raises when it is imported
+        cause = f"{type(error).__name__}: {printable(' '.join(str(error).split()), 200)}"
+        raise ConfigInvalid(
+            f"{where}: the module {name!r} cannot be imported ({cause}). Install its package, or name the folder that "
+            "holds it in PYTHONPATH."
+        ) from error
+    if missing := [one for one in ("load", "weights_sha256") if not callable(getattr(module, one, None))]:
+        raise ConfigInvalid(
+            f"{where}: the module {name!r} has no function {missing[0]}. docs/how-to/add-a-transcriber.md says what a "
+            "transcriber has."
+        )
+    return module

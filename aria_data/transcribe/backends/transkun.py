@@ -114,10 +114,11 @@ class Transkun:
         self.batch_size = compute.batch_size or (1 if device == "cpu" else GPU_BATCH_SIZE)
         self.targets: list[int] = list(model.targetMIDIPitch)  # pedals as minus their controller, then pitches
         ranges = transkun_int8.ranges_of(sha256)
-        self.precision = base.choose_dtype(compute.dtype, device, has_int8=ranges is not None)
-        is_int8 = self.precision == "int8"
-        dtype = torch.float32 if is_int8 else getattr(torch, self.precision)
-        self.network = Network(model, device, dtype, ranges if is_int8 else None)
+        with base.one_thread():  # as windows are computed; the matrices that are prepared are small
+            self.precision = base.choose_dtype(compute.dtype, device, has_int8=ranges is not None)
+            is_int8 = self.precision == "int8"
+            dtype = torch.float32 if is_int8 else getattr(torch, self.precision)
+            self.network = Network(model, device, dtype, ranges if is_int8 else None)
 
     def infer(self, windows: np.ndarray) -> list[Any]:
         """See `Transcriber.infer`. A window whose scores are not finite gives an error."""

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 RANGES = Path(__file__).with_name("transkun_ranges.npz")
-LARGEST_WEIGHT = 110  # not 127: AVX2 adds two products in 16 bits, which then hold all but rare pairs of extremes
+LARGEST_WEIGHT = 127
+LARGEST_PAIR = 140  # of two neighbours of one sign: AVX2 adds their products in 16 bits, which hold 140 * 234
 CENTRE = 128  # stands for 0 among the 256 values of an input
 SHARE_OF_INPUT = 0.7  # of a channel's range; the rest moves into the weights. Measured: 0.3, 0.5, 0.7, 0.85
 MARGIN = 1.1  # of a range that was measured; what lies outside is cut off
@@ -42,7 +43,7 @@ class Product:
         import torch
 
         weight = weight.detach().float().contiguous()
-        self._scales = weight.abs().amax(1).clamp(min=1e-12) / LARGEST_WEIGHT
+        self._scales = steps_of(weight)
         rounded = torch.round(weight / self._scales[:, None]).to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
@@ -74,6 +75,16 @@ class Product:
         weights = self._weights(values, scale, centre)
         sums: tuple[Any, ...] = (1.0, 0, self._float32, 1.0, 0, "sum", 1.0, "none", [], "")
         return self._onto(*weights, stream, self._bias, *sums)
+
+
+def steps_of(weight: Any) -> Any:
+    """Give the size of a step, an output: as small as 127 steps allow, and sums of two products in 16 bits."""
+    import torch
+
+    pairs = weight.unflatten(1, (-1, 2))
+    largest_pair = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).amax(1)
+    largest = weight.abs().amax(1)
+    return torch.maximum(largest / LARGEST_WEIGHT, largest_pair / LARGEST_PAIR).clamp(min=1e-12)
 
 
 class Linear:
