@@ -62,7 +62,7 @@ train-classifier: $(READY) ## make the classifier's weights again (classifiers/R
 	@$(BIN)/python -m classifiers.train --out classifiers/weights/piano_classifier.pt --hours 32 --start build/synthetic.pt \
 	    --steps 300 --learning-rate 1e-3 $(if $(LABELS),--labels $(LABELS))
 
-train-heads: $(READY) ## make the weights of transkun's heads again (MIDI=FOLDER; transkun_heads.md; about an hour)
+train-heads: $(READY) ## make the weights of transkun's heads again (MIDI=FOLDER; transkun_heads.md; an hour and a half)
 	@$(BIN)/python -m flows.tools.train_heads $(MIDI) --out build/heads
 
 clean: ## delete what make demo made (the environment stays)

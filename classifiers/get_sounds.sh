@@ -16,6 +16,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         musescore-general-soundfont musescore-general-soundfont-small opl3-soundfont csound-soundfont \
         espeak-ng flite unzip >/dev/null
     command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm >/dev/null  # clashes with others' node
+    (cd "$work" && apt-get download -qq denemo-data 2>/dev/null && dpkg-deb -x denemo-data_*.deb denemo)
+    mkdir -p "$folder/heads"  # for transkun's heads only: the classifier was trained without it
+    cp "$work/denemo/usr/share/sounds/sf2/A320U.sf2" "$folder/heads"
 else
     say "not root: skipping Debian's packages (see classifiers/README.md for their names)"
 fi

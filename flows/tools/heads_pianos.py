@@ -19,15 +19,24 @@ from aria_data.midi import Note
 from classifiers import effects
 from classifiers.instruments import Bank, StruckBank, random_piano
 from classifiers.samples import SampledBank, find_sampled_pianos
-from classifiers.soundfont import find_soundfonts, render
+from classifiers.soundfont import find_soundfonts, render, sounds_folder
 
 SAMPLE_RATE = 44_100
 TRAIN, CHECK, TEST = "train", "check", "test"  # parts: to learn from, to choose by, to judge by
-OF_CHECK = ("generaluser", "10", "11")  # names of pianos begin so; the numbers are formulas
-OF_TEST = ("steinway", "mypiano", "fluidr3", "musescore")  # those of the development set's renders, and their relatives
+SAMPLED = {  # the beginnings of names of pianos. Others are left out, so that everyone trains on the same
+    TRAIN: ("salamander", "tonejs", "timgm6mb", "a320u", "sf_gmbank"),
+    CHECK: ("generaluser", "merlin", "sonivox"),
+    TEST: (
+        "mypiano",
+        "steinway",
+        "fluidr3_gm",
+        "musescore_general_lite",
+    ),  # those of the development set's renders, too
+}
+FORMULAS_OF_CHECK = (10, 11)
 GRID_HZ = 200  # at which the pedal's position is read
 DOWN = 64  # a controller's value from which a pedal is down (MIDI 1.0)
-NUM_FORMULAS = 12  # pianos of formulas: making one takes seconds
+NUM_FORMULAS = 24  # pianos of formulas: making one takes seconds
 FORMULA_RATE = 22_050
 LAST_DAMPED_PITCH = 88  # E6; strings above have no dampers on most pianos (Fletcher and Rossing)
 
@@ -50,18 +59,34 @@ class Played:
 
 def pianos(part: str) -> list[str]:
     """Names of the pianos of a part that are here: `sampled:` or `font:` and a path, or `formula:` and a seed."""
-    found = [f"sampled:{path}" for path in find_sampled_pianos()] + [f"font:{path}" for path in find_soundfonts()]
-    found += [f"formula:{seed}" for seed in range(NUM_FORMULAS)]
-    return [name for name in found if part_of_piano(name) == part]
+    found, formulas = _sampled_pianos(), [f"formula:{seed}" for seed in range(NUM_FORMULAS)]
+    sampled = [found[own] for own in SAMPLED[part] if own in found]
+    return sampled + [name for name in formulas if part_of_piano(name) == part]
+
+
+def missing(part: str) -> list[str]:
+    """The beginnings of names of sampled pianos of a part that are not here."""
+    return [own for own in SAMPLED[part] if own not in _sampled_pianos()]
+
+
+def _sampled_pianos() -> dict[str, str]:
+    fonts = [*find_soundfonts(), *sorted((sounds_folder() / "heads").glob("*.sf[23]"))]
+    names = [f"sampled:{path}" for path in find_sampled_pianos()] + [f"font:{path}" for path in fonts]
+    return {_own(name): name for name in names}
 
 
 def part_of_piano(name: str) -> str:
-    """The part that a piano belongs to, by its name."""
+    """The part that a piano belongs to, by its name; "" if to none."""
     kind, where = name.split(":", 1)
-    own = where if kind == "formula" else Path(where).name.lower()
     if kind == "formula":
-        return CHECK if own in OF_CHECK else TRAIN
-    return TEST if own.startswith(OF_TEST) else CHECK if own.startswith(OF_CHECK) else TRAIN
+        return CHECK if int(where) in FORMULAS_OF_CHECK else TRAIN
+    return next((part for part, names in SAMPLED.items() if _own(name) in names), "")
+
+
+def _own(name: str) -> str:
+    """The beginning of a sampled piano's name, as in `SAMPLED`; "" if it is not there."""
+    own = Path(name.split(":", 1)[1]).name.lower()
+    return next((known for names in SAMPLED.values() for known in names if own.startswith(known)), "")
 
 
 def play(rng: np.random.Generator, piano: str, played: Played) -> np.ndarray:
@@ -119,12 +144,15 @@ def _by_bank(rng: np.random.Generator, bank: Bank, played: Played) -> np.ndarray
     fallen = np.concatenate([[0.0], np.cumsum(damping) / GRID_HZ])  # nepers that a damped string has lost until then
     per_step_db, softest_hardness = rng.uniform(0.2, 0.45), rng.uniform(0.0, 0.35)
     has_top_dampers = rng.random() < 0.6
+    faster_db = rng.uniform(0, 12) * (rng.random() < 0.5)  # a second: strings that die away sooner, as on other pianos
     following: dict[int, float] = {}
     for note in sorted(played.notes, reverse=True):
         struck_again_s, following[note.pitch] = following.get(note.pitch, np.inf), note.onset_s
         is_damped = note.pitch <= LAST_DAMPED_PITCH or has_top_dampers
         start, tone = int(note.onset_s * rate), _tone(bank, note.pitch, note.velocity, softest_hardness)
         tone = tone[: max(0, len(out) - start)] * np.float32(10 ** ((note.velocity - 127) * per_step_db / 20))
+        if faster_db:
+            tone = tone * _dying(len(tone), rate, faster_db * 2 ** ((note.pitch - 60) / 24))
         if is_damped:
             tone = _damped(tone, rate, note, fallen)
         again = int((struck_again_s - note.onset_s) * rate) if struck_again_s < np.inf else len(tone)
@@ -147,6 +175,10 @@ def _tone(bank: Bank, pitch: int, velocity: int, softest: float) -> np.ndarray:
     if speed != 1.0:
         tone = np.interp(np.arange(0, length - 1, speed), np.arange(length), tone)
     return tone.astype(np.float32)
+
+
+def _dying(num_samples: int, rate: int, db_a_second: float) -> np.ndarray:
+    return np.exp(np.arange(num_samples, dtype=np.float32) * np.float32(-db_a_second * np.log(10) / 20 / rate))
 
 
 def _damped(tone: np.ndarray, rate: int, note: Note, fallen: np.ndarray) -> np.ndarray:

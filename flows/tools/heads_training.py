@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import lsq_linear
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+from torch.nn.utils.rnn import pad_sequence
 
-from aria_data.transcribe.backends.transkun_heads import EACH, FIRST_KEY, Heads, pool
+from aria_data.transcribe.backends.transkun_heads import EACH, FIRST_KEY, Heads, around, pool
 from flows.tools.heads_pianos import DOWN, SAMPLE_RATE
 from flows.tools.heads_windows import Window, load
 
@@ -26,10 +28,10 @@ MAX_WIDER = 1.5
 class Example:
     """A window as tensors. Of its notes only those that are true are learned from."""
 
-    tokens: Tensor  # float16 (90, steps, 256)
     pooled: Tensor  # float32 (steps, 768)
     pedal: Tensor  # float32 (frames, 3): down; near to going down, near to going up
     strikes: Tensor  # int64 (notes, 2): track and frame
+    around: Tensor  # float16 (notes, 768): tokens around strikes
     velocities: Tensor  # float32 (notes,): as published
     true_velocities: Tensor  # float32 (notes,)
 
@@ -40,11 +42,12 @@ def example(window: Window) -> Example:
     matched = list(_matched(window))
     strikes = np.array([strike for strike, _, _ in matched], np.int64).reshape(-1, 2)
     velocities, true = (np.array([each[place] for each in matched], np.float32) for place in (1, 2))
+    places = torch.from_numpy(strikes)
     return Example(
-        tokens,
         pool(tokens.float()),
         torch.from_numpy(_pedal_truth(window.position, tokens.shape[1] * EACH)),
-        torch.from_numpy(strikes),
+        places,
+        around(tokens, places),
         torch.from_numpy(velocities),
         torch.from_numpy(true),
     )
@@ -76,15 +79,22 @@ def load_examples(paths: Sequence[Path]) -> list[Example]:
 
 
 def loss_of_pedal(heads: Heads, batch: Sequence[Example]) -> Tensor:
-    """Cross entropy of all frames. Frames in which the pedal moves are few, so they count four times."""
-    logits = heads.pedal(torch.stack([each.pooled for each in batch]))
-    truth = torch.stack([each.pedal for each in batch])
-    return binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor([1.0, 4.0, 4.0]))
+    """Cross entropy of all frames, of each head by itself. Frames in which the pedal moves are few, so they count four
+    times. Windows whose end is silent are shorter: what is added to them counts nothing."""
+    pooled = pad_sequence([each.pooled for each in batch], batch_first=True)
+    truth = pad_sequence([each.pedal for each in batch], batch_first=True)
+    counts = pad_sequence([torch.ones(len(each.pedal), 1) for each in batch], batch_first=True)
+    weight = counts * truth.numel() / (3 * counts.sum())
+    losses = [
+        binary_cross_entropy_with_logits(member(pooled), truth, weight, pos_weight=torch.tensor([1.0, 4.0, 4.0]))
+        for member in heads.pedal.members
+    ]
+    return torch.stack(losses).sum()
 
 
 def loss_of_velocities(heads: Heads, batch: Sequence[Example]) -> Tensor:
     """How far velocities are off, squared where it is little."""
-    found = [heads.velocity(one.tokens.float(), one.strikes, one.velocities) for one in batch]
+    found = [heads.velocity(one.around.float(), one.strikes, one.velocities) for one in batch]
     return smooth_l1_loss(torch.cat(found), torch.cat([one.true_velocities for one in batch]), beta=8.0)
 
 
@@ -125,22 +135,26 @@ def train(
 
 
 def fit_scale(heads: Heads, strikes: np.ndarray) -> str:
-    """Set the scale by strikes (n, 3): velocity by the head, dB beside the recording's usual level, true velocity.
+    """Set the scale by strikes (n, 4): velocity by the head beside the recording's usual one, the usual one, dB beside
+    the usual level, true velocity.
 
-    A line is fitted, then its velocities are spread as the true ones are: a network that is unsure says something near
-    the middle, so that soft is too loud and loud too soft. A slope of 1 would need more spread than is true. Gives what
+    A plane is fitted, then what differs within recordings is spread until all is spread as the true velocities are: a
+    network that is unsure says something near the middle, so that soft is too loud and loud too soft. How hard a whole
+    recording was played is heard least surely, and neither fitted, for which there are too few, nor spread. Gives what
     was found.
     """
-    heard, level_db, true = strikes.T
-    design = np.stack([heard, level_db, np.ones(len(heard))], axis=1)
-    times, per_db, _ = np.linalg.lstsq(design, true, rcond=None)[0]
-    fitted = design[:, :2] @ np.array([times, per_db])
-    wider = float(np.clip(true.std() / max(fitted.std(), 1e-6), 1.0, MAX_WIDER))
-    plus = true.mean() - wider * fitted.mean()
+    beside, usual, level_db, true = strikes.T
+    design = np.stack([beside, level_db, np.ones(len(usual))], axis=1)
+    bounds = [0, 0, -np.inf], [np.inf, np.inf, np.inf]  # what is louder, or sounds so, is struck no more softly
+    times, per_db, plus = lsq_linear(design, true - usual, bounds).x
+    within, rest = design[:, :2] @ np.array([times, per_db]), usual + plus
+    wider = float(np.clip(true.std() / max((within + rest).std(), 1e-6), 1.0, MAX_WIDER))
     with torch.no_grad():
-        heads.get_buffer("scale").copy_(torch.tensor([wider * times, plus, wider * per_db]))
-    errors = [np.median(np.abs(each - true)) for each in (heard, wider * fitted + plus)]
+        heads.get_buffer("scale").copy_(torch.tensor([wider * times, plus, wider * per_db, 1.0]))
+    fitted = wider * within + rest
+    errors = [np.median(np.abs(each - true)) for each in (beside + usual, fitted)]
     return (
-        f"velocity: {wider * times:.2f} x + {plus:.1f}, {wider * per_db:.2f} a dB, made {wider:.2f} times wider; "
-        f"correlation {np.corrcoef(fitted, true)[0, 1]:.3f}, median error {errors[0]:.1f} before, {errors[1]:.1f} after"
+        f"velocity: {wider * times:.2f} within a recording, its usual + {plus:.1f}, {wider * per_db:.2f} a dB, "
+        f"made {wider:.2f} times wider; correlation {np.corrcoef(fitted, true)[0, 1]:.3f}, "
+        f"slope {np.polyfit(true, fitted, 1)[0]:.3f}, median error {errors[0]:.1f} before, {errors[1]:.1f} after"
     )

@@ -23,7 +23,7 @@ from flows.tools.heads_pianos import CHECK, SAMPLE_RATE, TEST, TRAIN, Played, pi
 
 LEAD_S = 4.0  # played before a window begins, so that notes and the pedal are under way
 NUM_PARTS = 6  # of the pieces one is for CHECK, one for TEST
-SHARE_WITHOUT_PEDAL = 0.08
+SHARE_WITHOUT_PEDAL = 0.1
 SHARE_OF_BEGINNINGS = 0.15  # windows with 2 s of silence before the music, as the first of a recording is
 
 
@@ -168,20 +168,21 @@ def make_windows(
 ) -> Iterator[Path]:
     """Make the windows `first`, `first + step`, ... below `num` of a part that are not in `out` yet."""
     files, names = performances(midi, part, without), weighted(pianos(part))
-    model = backends.load(TranscribeConfig(heads=False), Compute(device="cpu", num_threads=1))
+    model: Any = None
     out.mkdir(parents=True, exist_ok=True)
     for number in range(first, num, step):
         path = out / f"{part}-{seed}-{number:05d}.npz"
         if not path.exists():
+            model = model or backends.load(TranscribeConfig(heads=False), Compute("cpu", "bfloat16", num_threads=1))
             rng = np.random.default_rng([seed, {TRAIN: 0, CHECK: 1, TEST: 2}[part], number])
             save(path, one_window(rng, model, files, names))
         yield path
 
 
 def weighted(names: Sequence[str]) -> list[str]:
-    """Pianos as often as they are to be drawn: Salamander's eight layers are worth six formulas."""
-    times = {"sampled": 4, "font": 2, "formula": 1}
-    return [name for name in names for _ in range(times[name.split(":")[0]] + 4 * ("salamander" in name.lower()))]
+    """Pianos as often as they are to be drawn: Salamander's eight layers are worth sixteen formulas."""
+    times = {"sampled": 8, "font": 4, "formula": 1}
+    return [name for name in names for _ in range(times[name.split(":")[0]] + 8 * ("salamander" in name.lower()))]
 
 
 def save(path: Path, window: Window) -> None:

@@ -10,8 +10,8 @@ from aria_data.errors import UsageError
 from aria_data.midi import Note
 from classifiers.instruments import Bank
 from flows.tools import heads_pianos
-from flows.tools.heads_pianos import TEST, TRAIN, Played, part_of_piano
-from flows.tools.heads_training import example, fit_scale
+from flows.tools.heads_pianos import CHECK, TEST, TRAIN, Played, missing, part_of_piano, pianos
+from flows.tools.heads_training import Example, example, fit_scale, loss_of_pedal
 from flows.tools.heads_windows import Window, excerpt, part_of_piece, performances, read_performed
 from flows.tools.train_heads import performance_of
 
@@ -59,6 +59,7 @@ def test_a_note_sounds_until_its_damper_touches_the_string(positions, falls_s, m
 def test_no_part_shares_a_piano_or_a_piece_with_another(tmp_path):
     assert part_of_piano("sampled:/any/steinway") == part_of_piano("font:/usr/share/FluidR3_GM.sf2") == TEST
     assert part_of_piano("sampled:/any/salamander") == part_of_piano("formula:3") == TRAIN
+    assert part_of_piano("font:/usr/share/opl3.sf2") == ""
     for piece in range(12):
         for player in ("a", "b"):
             path = tmp_path / "Bach" / f"piece_{piece}" / f"{player}.mid"
@@ -72,6 +73,38 @@ def test_no_part_shares_a_piano_or_a_piece_with_another(tmp_path):
         performances(tmp_path, TEST, without=[f"piece_{piece}" for piece in range(12)])
 
 
+def test_pianos_are_those_of_the_shipped_weights_wherever_they_lie_and_those_missing_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLASSIFIER_SOUNDS", str(tmp_path))
+    for name in ("fonts/zz.sf2", "fonts/Merlin.sf2", "heads/A320U.sf2", "heads/GeneralUser_GS.sf3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    fonts = [name.split("/")[-1] for part in (TRAIN, CHECK) for name in pianos(part) if name.startswith("font:")]
+    assert [name for name in fonts if name not in ("TimGM6mb.sf2", "sf_GMbank.sf2")] == [
+        "A320U.sf2",
+        "GeneralUser_GS.sf3",
+        "Merlin.sf2",
+    ]
+    assert {"salamander", "tonejs"} <= set(missing(TRAIN))
+    assert missing(CHECK) == ["sonivox"]
+
+
+def test_what_a_short_window_is_filled_up_with_teaches_nothing():
+    import torch
+
+    from aria_data.transcribe.backends.transkun_heads import Heads
+
+    def one(steps: int) -> Example:
+        rng = torch.Generator().manual_seed(steps)
+        nothing = torch.zeros(0)
+        pooled, pedal = torch.randn(steps, 768, generator=rng), torch.rand(steps * 8, 3, generator=rng).round()
+        return Example(pooled, pedal, nothing, nothing, nothing, nothing)
+
+    heads = Heads().eval().requires_grad_(False)
+    apart = [float(loss_of_pedal(heads, [one(steps)])) for steps in (88, 22)]
+    # the last of 22 steps see what follows them, which is zero beyond the window's end as well
+    assert float(loss_of_pedal(heads, [one(88), one(22)])) == pytest.approx(np.average(apart, weights=[4, 1]), rel=0.02)
+
+
 def test_only_strikes_that_were_played_are_learned_from():
     tokens = np.zeros((90, 88, 256), np.float16)
     dt = 1024 / 44_100
@@ -81,6 +114,7 @@ def test_only_strikes_that_were_played_are_learned_from():
     window = Window(tokens, events.astype(np.float32), notes.astype(np.float32), position.astype(np.float32), "")
     found = example(window)
     assert found.strikes.tolist() == [[41, 40]]
+    assert found.around.shape == (1, 768)
     assert (found.velocities.tolist(), found.true_velocities.tolist()) == ([70.0], [90.0])
     assert found.pedal[:, 0].nonzero().flatten().tolist() == list(range(100, 200))
     assert found.pedal[:, 1].argmax() == 100
@@ -91,7 +125,20 @@ def test_the_scale_of_velocities_is_fitted_with_the_level_of_windows():
     from aria_data.transcribe.backends.transkun_heads import Heads
 
     rng, heads = np.random.default_rng(0), Heads()
-    heard, level_db = rng.uniform(40, 90, 500), rng.uniform(-10, 10, 500)
-    true = 1.2 * heard - 10 + 0.5 * level_db
-    fit_scale(heads, np.stack([heard, level_db, true], axis=1))
-    assert heads.get_buffer("scale").tolist() == pytest.approx([1.2, -10, 0.5], abs=1e-3)
+    beside, usual, level_db = rng.uniform(-20, 20, 500), rng.uniform(40, 90, 500), rng.uniform(-10, 10, 500)
+    true = 1.2 * beside + usual - 10 + 0.5 * level_db
+    fit_scale(heads, np.stack([beside, usual, level_db, true], axis=1))
+    assert heads.get_buffer("scale").tolist() == pytest.approx([1.2, -10, 0.5, 1.0], abs=1e-3)
+
+
+def test_a_louder_window_is_never_taken_for_a_softer_one_and_only_what_differs_within_recordings_is_spread():
+    from aria_data.transcribe.backends.transkun_heads import Heads
+
+    rng, heads = np.random.default_rng(0), Heads()
+    beside, usual, level_db = rng.uniform(-5, 5, 500), np.repeat([60.0, 70.0], 250), rng.uniform(-3, 3, 500)
+    true = usual + 2 * beside - level_db + rng.normal(0, 5, 500)
+    fit_scale(heads, np.stack([beside, usual, level_db, true], axis=1))
+    times, plus, per_db, usual_times = heads.get_buffer("scale").tolist()
+    assert per_db == pytest.approx(0, abs=1e-6)
+    assert (plus, usual_times) == (pytest.approx(0, abs=1), 1.0)
+    assert times > 2.1

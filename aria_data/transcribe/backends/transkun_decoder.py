@@ -144,7 +144,7 @@ class SpanDecoder:
         """Give the notes and pedals that have an end; one still held at the end of the audio ends there."""
         notes: list[tuple[Note, float, float]] = []
         pedals = self._sustained()
-        level_db = self._usual_level_db()
+        usual = self._usual()
         for pitch, events in self._events.items():
             if events:
                 events[-1].has_offset = True
@@ -157,7 +157,7 @@ class SpanDecoder:
                     pedals.append(Pedal(event.start_s, end_s, -pitch))
                 elif LOWEST_PITCH <= pitch <= HIGHEST_PITCH:
                     published = min(127, max(1, event.velocity))
-                    velocity = published if math.isnan(event.heard) else self._velocity(event, level_db)
+                    velocity = published if math.isnan(event.heard) else self._velocity(event, *usual)
                     note = Note(event.start_s, end_s, pitch, velocity)
                     notes.append((note, event.confidence, published))
         notes.sort()
@@ -169,24 +169,30 @@ class SpanDecoder:
         published = np.array([each for _, _, each in notes], np.uint8) if self._model.heads else None
         return TranscriptionResult(performance, confidence, confidences, published_velocities=published)
 
-    def _velocity(self, event: _Event, level_db: float) -> int:
-        """The velocity by the heads. `level_db` is what windows usually have here.
+    def _velocity(self, event: _Event, heard: float, level_db: float) -> int:
+        """The velocity by the heads, beside what they usually hear and the level that windows usually have here.
 
-        The network sees each window at the same level, so a soft passage seems as loud as a loud one.
+        The network sees each window at the same level, so a soft passage seems as loud as a loud one. It hears how much
+        harder one key was struck than another better than how hard all were.
         """
-        times, plus, per_db = self._model.heads.scale.tolist()
-        return min(127, max(1, round(times * event.heard + plus + per_db * (event.level_db - level_db))))
+        times, plus, per_db, usual_times = self._model.heads.scale.tolist()
+        velocity = times * (event.heard - heard) + usual_times * heard + plus + per_db * (event.level_db - level_db)
+        return min(127, max(1, round(velocity)))
 
-    def _usual_level_db(self) -> float:
-        """The mean level of the windows that notes are in."""
-        levels = [event.level_db for pitch, events in self._events.items() if pitch > 0 for event in events]
-        return float(np.mean(levels)) if levels else 0.0
+    def _usual(self) -> tuple[float, float]:
+        """What the heads hear on average, and the mean level of the windows that notes are in."""
+        notes = [event for pitch, events in self._events.items() if pitch > 0 for event in events]
+        if not notes:
+            return 0.0, 0.0
+        heard, level_db = np.mean([(event.heard, event.level_db) for event in notes], axis=0).tolist()
+        return heard, level_db
 
-    def strikes(self) -> list[tuple[float, int, float, float]]:
-        """Give (onset, pitch, velocity by the head, dB beside the usual level) of each note, to fit the scale."""
-        usual = self._usual_level_db()
+    def strikes(self) -> list[tuple[float, int, float, float, float]]:
+        """Give of each note, to fit the scale: onset, pitch, the velocity by the head beside the usual one, the usual
+        one, and dB beside the usual level."""
+        heard, level_db = self._usual()
         return [
-            (event.start_s, pitch, event.heard, event.level_db - usual)
+            (event.start_s, pitch, event.heard - heard, heard, event.level_db - level_db)
             for pitch, events in self._events.items()
             for event in events
             if pitch > 0

@@ -22,6 +22,7 @@ EACH = 8  # frames of a token
 SUSTAIN_TRACK = 0
 FIRST_KEY = 2  # the tracks before it are pedals
 CHANNELS = 96
+MEMBERS = 3  # pedal heads
 DROPOUT = 0.2
 DILATIONS = (1, 2, 4, 8)  # of steps of 186 ms: 15 steps to either side are seen
 BEFORE, AFTER = 1, 2  # steps around a strike that its velocity is read from
@@ -56,6 +57,18 @@ class PedalHead(nn.Module):
         return self.out(hidden).unflatten(-1, (EACH, 3)).flatten(1, 2)
 
 
+class PedalHeads(nn.Module):
+    """Several of them, each from other random numbers; what they say on average is right more often than one alone."""
+
+    def __init__(self, number: int = MEMBERS) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(PedalHead() for _ in range(number))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """As `PedalHead`."""
+        return torch.stack([member(pooled) for member in self.members]).mean(0)
+
+
 def pool(tokens: Tensor) -> Tensor:
     """Tokens (90, steps, 256) to (steps, 768): the pedal's, and the mean and the maximum of the keys'."""
     keys = tokens[FIRST_KEY:]
@@ -72,12 +85,10 @@ class VelocityHead(nn.Module):
         self.of_place = nn.Linear(EACH + 2, 96)
         self.mix = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(4 * 96, 96), nn.GELU(), nn.Linear(96, 1))
 
-    def forward(self, tokens: Tensor, strikes: Tensor, velocities: Tensor) -> Tensor:
-        """Tokens (90, steps, 256), strikes (strikes, 2), which are track and frame, and their published velocities to
+    def forward(self, around: Tensor, strikes: Tensor, velocities: Tensor) -> Tensor:
+        """What `around` gives, strikes (strikes, 2), which are track and frame, and their published velocities to
         velocities."""
         track, frame = strikes.unbind(1)
-        steps = frame[:, None] // EACH + torch.arange(-BEFORE + 1, AFTER + 1, device=strikes.device)
-        around = tokens[track[:, None], steps.clamp(0, tokens.shape[1] - 1)].flatten(1)
         place = nn.functional.one_hot(frame % EACH, EACH).float()
         scale = torch.stack([track / 44 - 1, velocities / 64 - 1], dim=-1)
         hidden = gelu(self.of_strike(around) + self.of_place(torch.cat([place, scale], dim=-1)))
@@ -85,13 +96,23 @@ class VelocityHead(nn.Module):
         return 64 + 24 * self.mix(torch.cat([hidden, *(each.expand_as(hidden) for each in common)], dim=-1))[:, 0]
 
 
+def around(tokens: Tensor, strikes: Tensor) -> Tensor:
+    """Tokens (90, steps, 256) around strikes (strikes, 2), which are track and frame: (strikes, 768)."""
+    track, frame = strikes.unbind(1)
+    steps = frame[:, None] // EACH + torch.arange(-BEFORE + 1, AFTER + 1, device=strikes.device)
+    return tokens[track[:, None], steps.clamp(0, tokens.shape[1] - 1)].flatten(1)
+
+
 class Heads(nn.Module):
-    """The heads, and what makes velocities of what the last one says: times, plus, and the worth of a dB."""
+    """The heads, and what makes velocities of what the last one says.
+
+    `scale` is: times what it says beside the usual, plus, the worth of a dB, times what it usually says in a recording.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.pedal, self.velocity = PedalHead(), VelocityHead()
-        self.register_buffer("scale", torch.tensor([1.0, 0.0, 0.0]))
+        self.pedal, self.velocity = PedalHeads(), VelocityHead()
+        self.register_buffer("scale", torch.tensor([1.0, 0.0, 0.0, 1.0]))
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Heads:
@@ -129,5 +150,5 @@ def read_window(
         if keys:
             strikes = torch.tensor([events[place][:2] for place in keys], device=tokens.device)
             published = torch.tensor([float(velocities[place]) for place in keys], device=tokens.device)
-            found[keys] = heads.velocity(tokens, strikes, published).cpu().numpy()
+            found[keys] = heads.velocity(around(tokens, strikes), strikes, published).cpu().numpy()
     return Reading(logits.cpu().numpy(), found)
