@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from classifiers.on_cpu.folded import FoldedNet
 
 SMOOTHING = (0.25, 0.5, 0.25)  # weights of the logits of three neighbouring windows
-COMPARED_S, LEAST_S, APART_S = (
-    3.0,
-    1.0,
-    0.25,
-)  # what is compared before and after a step; at a file's edge; left between
+COMPARED_S = 3.0  # what is compared before and after a step
+LEAST_S = 1.0  # of it, at a file's edge
+APART_S = 0.25  # left out on either side of the step
 
 
 @dataclass(frozen=True)

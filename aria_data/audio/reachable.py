@@ -20,7 +20,7 @@ SHORT_S = 0.1  # less than this may be missing at the end
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
 _ADVICE = {
-    "file_missing": "Bring it back, or its disk; or take it out with `aria-data remove`.",
+    "file_missing": "Bring it back, or its disk. A dataset does without it after `aria-data remove`.",
     "unreadable": "Check its permissions and those of its folder.",
     "io_error": "Check the disk or the connection to it.",
     "audio_changed": "Build again when nothing writes to it.",

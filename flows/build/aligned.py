@@ -56,7 +56,7 @@ class AlignSummary:
         """The result in one line for people."""
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(self.reasons.items()))
         return (
-            f"{self.num_aligned} segments aligned, {self.num_not_aligned} not{f' ({reasons})' if reasons else ''}; "
+            f"Segments aligned: {self.num_aligned}, not: {self.num_not_aligned}{f' ({reasons})' if reasons else ''}; "
             f"{self.num_done_before} were done before. Tags contradicted: {self.num_contradicted}, "
             f"compositions proposed: {self.num_proposed}. Version {self.version} has them."
         )
