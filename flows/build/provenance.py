@@ -19,6 +19,7 @@ from aria_data.config import BuildConfig, to_values
 from aria_data.manifest.rows import table_of
 from aria_data.manifest.stored_rows import StoredColumns
 from aria_data.release import Subsets, find_exclusion
+from aria_data.transcribe import backends
 
 if TYPE_CHECKING:
     from aria_data.manifest import Row
@@ -123,6 +124,8 @@ def _models(context: BuildContext) -> dict[str, Any]:
         "classifier": {"sha256": context.classifier_sha256},
         "transcriber": {"name": config.transcribe.transcriber, "sha256": context.transcriber_sha256},
     }
+    if heads := backends.heads_sha256(config.transcribe):
+        models["transcriber"]["heads_sha256"] = heads
     if config.measure.second() is not None:
         models["second_transcriber"] = {
             "name": config.measure.second_transcriber,

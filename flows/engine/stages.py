@@ -229,10 +229,12 @@ def _transcribe_settings(context: BuildContext) -> Mapping[str, Any]:
 
 
 def _earlier_transcribe_settings(context: BuildContext) -> Sequence[Mapping[str, Any]]:
-    """Notes of every earlier number stand: they are as good to 0.001 of onset F1."""
+    """Notes of every earlier number, and of earlier heads, stand: they are as good to 0.001 of onset F1."""
     now = dict(_transcribe_settings(context))
-    number = now.pop("notes", 1)
-    return [now | ({"notes": before} if before > 1 else {}) for before in range(number - 1, 0, -1)]
+    newest = now.pop("notes", 1)
+    numbers = [{"notes": number} if number > 1 else {} for number in range(newest, 0, -1)]
+    heads = [{"heads": sha256} for sha256 in backends.earlier_heads(context.config.transcribe)]
+    return [now | of_heads | of_notes for of_heads in ({}, *heads) for of_notes in numbers][1:]
 
 
 def _screen_settings(context: BuildContext) -> Mapping[str, Any]:

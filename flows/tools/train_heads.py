@@ -139,6 +139,7 @@ def main() -> None:
     print(fit_scale(heads, strikes_of(heads, chosen_by)))
     write_whole(options.out / "transkun_heads.npz", heads.to_bytes())
     print(f"{options.out / 'transkun_heads.npz'}: copy it to aria_data/transcribe/backends to use it.")
+    print("The hash of the one before goes into transkun.EARLIER_HEADS: what it transcribed then stands.")
 
 
 if __name__ == "__main__":

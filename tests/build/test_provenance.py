@@ -16,6 +16,7 @@ import aria_data
 from aria_data import exports
 from aria_data.errors import UsageError
 from aria_data.manifest import Manifest
+from aria_data.transcribe import backends
 from flows.build.provenance import code
 from flows.cli.command import cli
 from flows.show.build_tables import closing_tables
@@ -33,7 +34,9 @@ def test_a_version_names_configuration_code_models_libraries_and_counts(build, s
     (version,) = Manifest(tmp_path / "dataset").versions()
     facts = version.facts
     assert facts["config"]["segment"]["min_segment_s"] == 5.0
-    assert facts["models"]["transcriber"] == {"name": "transkun", "sha256": "f" * 64}
+    heads = backends.heads_sha256()
+    assert facts["models"]["transcriber"] == {"name": "transkun", "sha256": "f" * 64, "heads_sha256": heads}
+    assert len(heads) == 64
     assert facts["models"]["classifier"]["sha256"]
     assert facts["code"]["version"] == code()["version"] != ""
     assert facts["libraries"].keys() >= {"torch", "numpy", "transkun"}

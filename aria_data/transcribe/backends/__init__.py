@@ -54,6 +54,11 @@ def heads_sha256(config: TranscribeConfig = DEFAULT) -> str:
     return hash_of(config) if hash_of else ""
 
 
+def earlier_heads(config: TranscribeConfig = DEFAULT) -> tuple[str, ...]:
+    """Hashes of what earlier code added to a backend in the place of `heads_sha256`, newest first; its notes stand."""
+    return tuple(getattr(_module(config), "EARLIER_HEADS", ())) if heads_sha256(config) else ()
+
+
 def weights_file(config: TranscribeConfig = DEFAULT) -> Path | None:
     """Give the file that a backend loads its weights from, fetched where it has to be; None: its package brings them.
 
