@@ -246,6 +246,14 @@ def test_no_sum_of_two_products_of_inputs_as_measured_leaves_16_bits():
     assert steps.abs().amax(1).min() > 60  # and no row is rounded coarsely
 
 
+def test_in_8_bit_integers_a_window_that_is_not_finite_fails_too_and_its_neighbour_does_not(rounded, window):
+    broken, loud = window.copy(), window.copy()
+    broken[1000], loud[2000] = np.nan, np.inf
+    good, *bad = rounded.infer(np.stack([window, broken, loud]))
+    assert all(isinstance(one, TranscriptionFailed) for one in bad)
+    assert good.lattice.is_finite
+
+
 def test_in_8_bit_integers_the_tokens_of_pedals_lose_least(rounded, exact, window):
     (ours,), (theirs,) = rounded.infer(window[None]), exact.infer(window[None])
     errors = (ours.tokens - theirs.tokens).flatten(1).norm(dim=1) / theirs.tokens.flatten(1).norm(dim=1)

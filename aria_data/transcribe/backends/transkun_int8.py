@@ -145,11 +145,15 @@ def _compiled() -> tuple[Any, ...]:
     """Give the two ways to round: as they are, and normalised first."""
     import numba
 
-    flags = {"reassoc", "contract", "arcp", "nsz", "nnan", "ninf"}  # the score says whether audio is finite
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+    }  # division by 0 is no error: audio may hold anything
+    options["fastmath"] = {"reassoc", "contract", "arcp", "nsz", "nnan", "ninf"}  # the score says whether it is finite
     try:
-        return tuple(numba.njit(cache=True, nogil=True, fastmath=flags)(way) for way in (_round, _round_normalised))
+        return tuple(numba.njit(cache=True, **options)(way) for way in (_round, _round_normalised))
     except RuntimeError:  # no folder where compiled code may be kept
-        return tuple(numba.njit(nogil=True, fastmath=flags)(way) for way in (_round, _round_normalised))
+        return tuple(numba.njit(**options)(way) for way in (_round, _round_normalised))
 
 
 def _round(values, factor, shift, out):
