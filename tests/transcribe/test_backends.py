@@ -246,11 +246,11 @@ def test_no_sum_of_two_products_of_inputs_as_measured_leaves_16_bits():
     assert steps.abs().amax(1).min() > 60  # and no row is rounded coarsely
 
 
-def test_in_8_bit_integers_a_window_that_is_not_finite_fails_too_and_its_neighbour_does_not(rounded, window):
-    broken, loud = window.copy(), window.copy()
-    broken[1000], loud[2000] = np.nan, np.inf
-    good, *bad = rounded.infer(np.stack([window, broken, loud]))
-    assert all(isinstance(one, TranscriptionFailed) for one in bad)
+def test_in_8_bit_integers_too_a_window_without_finite_scores_fails_and_its_neighbour_does_not(rounded, window):
+    broken = window.copy()
+    broken[1000] = np.nan
+    good, bad = rounded.infer(np.stack([window, broken]))
+    assert isinstance(bad, TranscriptionFailed)
     assert good.lattice.is_finite
 
 
