@@ -147,7 +147,7 @@ def transcribe_pieces(
 
 
 def _ended(decoder: Decoder, end: Piece) -> TranscriptionResult:
-    return replace(_at_speed(decoder.finish(), end.slower), remarks=end.remarks, heard=end.heard)
+    return replace(at_speed(decoder.finish(), end.slower), remarks=end.remarks, heard=end.heard)
 
 
 def _groups(pieces: Iterable[Piece], model: _Model) -> Iterator[list[Piece]]:
@@ -171,7 +171,7 @@ def _with_name(error: Exception, key: Hashable) -> Exception:
     return TranscriptionFailed(f"{printable(str(key))}: {error}", error.reason, error.measured)
 
 
-def _at_speed(result: TranscriptionResult, slower: float) -> TranscriptionResult:
+def at_speed(result: TranscriptionResult, slower: float) -> TranscriptionResult:
     """Convert times to those of the recording."""
     if slower == 1.0:
         return result
