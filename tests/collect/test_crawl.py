@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from places import ROOT, SUPPORT
-from web_server import Answer, Handler, Site, redirect, status
+from web_server import Answer, Handler, Site, a_web, redirect, status
 
 from aria_data.collect import Crawl, CrawlConfig, CrawlSummary, Frontier
 from aria_data.collect import crawl as module
@@ -29,7 +29,7 @@ from aria_data.records import Attempt, Candidate, Download, Screening
 from aria_data.screen import ScreenConfig, screen
 from aria_data.storage import exclusive_lock
 from aria_data.storage.stage_tables import StageTable
-from aria_data.web import OptOuts, RequestBudget, Web, WebConfig
+from aria_data.web import OptOuts, Web
 from flows.show.crawl_tree import draw
 
 CHILD = SUPPORT / "crawl_child.py"
@@ -39,11 +39,6 @@ CHILD = SUPPORT / "crawl_child.py"
 def site():
     with Site() as site:
         yield site
-
-
-def a_web(budget: int = 0, **more) -> Web:
-    given = {"allow_hosts": ("127.0.0.1",), "min_interval_s": 0.0, "jitter": 0.0, "max_failures": 1000, **more}
-    return Web(WebConfig(**given), RequestBudget(budget))
 
 
 # The snowball

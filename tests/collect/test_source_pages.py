@@ -6,7 +6,7 @@ import json
 from dataclasses import astuple
 
 import pytest
-from web_server import Site, endless, redirect, sound
+from web_server import Site, a_web, endless, redirect, sound
 from work import num_calls
 
 from aria_data.collect.sources import follow
@@ -14,18 +14,13 @@ from aria_data.collect.sources.base import Lead
 from aria_data.collect.sources.html import MAX_LINKS, read_page
 from aria_data.errors import AriaDataError
 from aria_data.records import Candidate
-from aria_data.web import RequestBudget, Web, WebConfig, kind_of
+from aria_data.web import Web, kind_of
 
 
 @pytest.fixture
 def site():
     with Site() as site:
         yield site
-
-
-def a_web(budget: int = 0, **more) -> Web:
-    given = {"allow_hosts": ("127.0.0.1",), "min_interval_s": 0.0, "jitter": 0.0, "max_failures": 1000, **more}
-    return Web(WebConfig(**given), RequestBudget(budget))
 
 
 # What sources make of pages

@@ -37,6 +37,14 @@ def sound(seconds: float, number: int = 0, format_: str = "flac") -> bytes:
     return buffer.getvalue()
 
 
+def a_web(**more) -> Any:
+    """A `Web` that reaches `Site`, without pauses or a budget, with these settings of `WebConfig` besides."""
+    from aria_data.web import RequestBudget, Web, WebConfig
+
+    given = {"allow_hosts": ("127.0.0.1",), "min_interval_s": 0.0, "jitter": 0.0, "max_failures": 1000, **more}
+    return Web(WebConfig(**given), RequestBudget(0))
+
+
 class Site:
     """Routes by path; every request is counted in `hits` and kept in `requests` as (method, path, headers)."""
 
